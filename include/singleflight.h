@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * singleflight.h - when many callers want the same thing at the same moment,
+ * one of them does the work and all of them get the result.
+ *
+ *     static int load_page(sflight_call *call, void *arg)        // runs once
+ *     {
+ *         size_t n;
+ *         char *html = query_database(arg, &n);
+ *         if (html == NULL)
+ *             return 404;                      // delivered as result.status
+ *         sflight_call_set(call, html, n, free_html, NULL);
+ *         return 200;
+ *     }
+ *
+ *     sflight_result r;
+ *     int rc = sflight_do(group, path, strlen(path), load_page, &request, &r);
+ *     if (rc == 0)                             // led or joined: all the same
+ *         send_page(client, r.status, r.value, r.size);
+ *     sflight_result_release(&r);              // the last holder frees it
+ *
+ * Words
+ *   A GROUP is a namespace of keys.  A CALL is one execution for one key.  The
+ *   caller that runs it is its LEADER; every other caller of that call is a
+ *   FOLLOWER.  A call is JOINABLE from the moment its leader has claimed the
+ *   key until it closes, which is when fn has returned, or the key has been
+ *   forgotten.  Nothing is cached: a caller that starts after any caller of a
+ *   call has returned never gets that call's result.
+ *
+ * Errors
+ *   Failures of the library come back as negative errno values; 0, or a
+ *   documented non-negative number, is success.  errno is left alone.  What
+ *   the user's function returned is delivered apart, in result.status.
+ *   sflight_strerror() explains each code:
+ *     -EINVAL           an argument is NULL, out of range or malformed
+ *     -ENOMEM           the allocator said no; nothing happened
+ *     -EAGAIN           the call has options.max_waiters followers already
+ *     -ETIMEDOUT        the deadline passed
+ *     -EDEADLK          waiting here would wait for the caller itself
+ *     -ESHUTDOWN        the group is closed
+ *     -EBUSY            the group is in use and was not destroyed
+ *     -EOWNERDEAD       the leader left fn without returning
+ *     -ENOTRECOVERABLE  the leader called sflight_panic()
+ *
+ * Keys
+ *   Byte strings of any length, copied by the library, compared in full.  The
+ *   empty key is legal (data may then be NULL).  NULL with a length above 0
+ *   is -EINVAL.
+ *
+ * Time
+ *   Deadlines are absolute CLOCK_MONOTONIC times; NULL waits for ever.  A
+ *   tv_nsec outside 0..999,999,999 is -EINVAL.  Signals are never seen by a
+ *   caller.  No wait is a cancellation point.  Nothing here is
+ *   async-signal-safe.
+ *
+ * Memory ordering
+ *   Everything the leader wrote before fn returned is visible to each follower
+ *   when its call returns.  fn starts after everything that its own caller did
+ *   before.  Nothing orders a follower's earlier writes before fn.
+ *
+ * User code
+ *   fn, destroy and the allocator never run inside an epoch section or while
+ *   the library holds a lock, so they may call back into the library.  Two
+ *   exceptions, because no answer could be right: an allocator must not call
+ *   the library, and nothing may destroy the group that it is running in.
+ *
+ * Threads that end, fork, unloading
+ *   Threads need not be registered and may come and go.  Calls made from the
+ *   destructors of thread-specific data work.  After fork() the child can use
+ *   every group at once: the calls that other threads of the parent led do not
+ *   exist there.  The shared library cannot be unloaded by dlclose().
+ */
+#ifndef SFLIGHT_H
+#define SFLIGHT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define SFLIGHT_VERSION_MAJOR 0
+#define SFLIGHT_VERSION_MINOR 1
+#define SFLIGHT_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define SFLIGHT_PUBLIC __attribute__((visibility("default")))
+#define SFLIGHT_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#else
+#define SFLIGHT_PUBLIC
+#define SFLIGHT_PRINTF(fmt, first)
+#endif
+
+#ifdef __cplusplus
+#define SFLIGHT_NORETURN [[noreturn]]
+extern "C" {
+#else
+#define SFLIGHT_NORETURN _Noreturn
+#endif
+
+/* ------------------------------------------------------------------ types */
+
+typedef struct sflight_group sflight_group; /* a namespace of keys */
+typedef struct sflight_call sflight_call;   /* handed to fn, valid while fn runs */
+
+/*
+ * The work.  Runs on the leader's own thread, on the leader's stack, without
+ * any lock held.  The return value is delivered to every caller as
+ * result.status, whatever it is; the library reads no meaning into it.
+ */
+typedef int sflight_fn(sflight_call *call, void *arg);
+
+/*
+ * The work of a batch: calls[0..n-1] are the calls this caller leads, in the
+ * order in which their keys stand in the caller's array (see
+ * sflight_call_key()).  The return value is the status of every call that got
+ * none of its own by sflight_call_set_status().
+ */
+typedef int sflight_many_fn(sflight_call *const *calls, size_t n, void *arg);
+
+/* Gives up a value; see sflight_call_set().  ctx is what was passed there. */
+typedef void sflight_destroy_fn(void *value, size_t size, void *ctx);
+
+typedef struct sflight_key {
+    const void *data; /* may be NULL if len is 0 */
+    size_t len;       /* bytes */
+} sflight_key;
+
+/*
+ * What a caller gets.  The value is shared by all callers of the call: treat
+ * it as read-only, or agree on who may write.  It stays valid until this
+ * caller releases its hold with sflight_result_release(), which is due once
+ * for each result, value or not.  A result is plain data and may be moved to
+ * another thread, but not duplicated by assignment: use
+ * sflight_result_retain().
+ */
+typedef struct sflight_result {
+    void *value;        /* what the leader set; NULL if it set none */
+    size_t size;        /* bytes, as the leader said; 0 if it did not say */
+    int status;         /* what fn returned, verbatim */
+    bool leader;        /* this caller was the leader */
+    bool shared;        /* delivered to more than one caller: true for every
+                           follower; for the leader, if anyone joined */
+    uint32_t followers; /* how many had joined when the call closed */
+    void *hold;         /* private */
+} sflight_result;
+
+/* ---------------------------------------------------------------- options */
+
+enum { /* options.on_abandon: the leader left fn by pthread_exit, cancel, ... */
+    SFLIGHT_ABANDON_SHARE = 0,   /* every caller gets -EOWNERDEAD (default) */
+    SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
+                                    the new leader of the same call, the rest
+                                    go on waiting; with no blocking follower
+                                    the call ends as with SHARE */
+};
+
+enum { /* options.on_panic: the leader called sflight_panic() */
+    SFLIGHT_PANIC_SHARE = 0, /* every caller gets -ENOTRECOVERABLE (default) */
+    SFLIGHT_PANIC_ABORT = 1  /* print the message to stderr, then abort() */
+};
+
+#define SFLIGHT_SPIN_ADAPTIVE UINT64_MAX /* options.spin_ns: the default */
+
+/*
+ * Where the group's memory comes from.  alloc returns size bytes aligned to
+ * align (a power of two, at least sizeof(void *)), or NULL; free gets the size
+ * that alloc got.  Both may be called from any thread that uses the group, at
+ * the same time.  NULL for both means the process's own aligned_alloc() and
+ * free(); one without the other is -EINVAL.
+ */
+typedef struct sflight_allocator {
+    void *ctx; /* passed through */
+    void *(*alloc)(void *ctx, size_t size, size_t align);
+    void (*free)(void *ctx, void *ptr, size_t size);
+} sflight_allocator;
+
+typedef struct sflight_options {
+    size_t struct_size;       /* set by sflight_options_init() */
+    size_t expected_inflight; /* calls in flight to size the tables for; they
+                                 grow by themselves past it (0: a default;
+                                 at most 2^26) */
+    uint32_t shards;          /* tables the keys are spread over; rounded up to
+                                 a power of two (0: by the number of CPUs; at
+                                 most 65,536) */
+    uint32_t max_waiters;     /* followers one call may have at a time; further
+                                 callers get -EAGAIN (0: no limit) */
+    uint64_t max_age_ns;      /* the next caller forgets a call older than this
+                                 and leads a new one (0: never) */
+    int on_abandon;           /* SFLIGHT_ABANDON_... */
+    int on_panic;             /* SFLIGHT_PANIC_... */
+    bool cancel_unwanted;     /* a call whose last waiter has left is forgotten:
+                                 nobody joins it any more.  The leader of a
+                                 blocking call waits for it itself, so such a
+                                 call is never unwanted */
+    uint64_t spin_ns;         /* upper bound on spinning before a follower parks
+                                 (0: never spin; default SFLIGHT_SPIN_ADAPTIVE:
+                                 as long as spinning has lately paid) */
+    sflight_allocator allocator;
+} sflight_options;
+
+/*
+ * A snapshot: each number is exact when nothing moves; while calls are in
+ * flight the numbers may be some operations apart from one another.
+ */
+typedef struct sflight_stats {
+    /* since the group was created */
+    uint64_t led;        /* calls begun: how often a key was claimed */
+    uint64_t joined;     /* callers that joined a call in flight */
+    uint64_t forgotten;  /* calls forgotten by the forget functions */
+    uint64_t timed_out;  /* followers that left at their deadline */
+    uint64_t abandoned;  /* calls whose leader left fn without returning */
+    uint64_t panicked;   /* calls whose leader called sflight_panic() */
+    uint64_t taken_over; /* abandoned calls that a follower went on with */
+    uint64_t expired;    /* calls forgotten because of max_age_ns */
+    uint64_t rejected;   /* callers turned away because of max_waiters */
+    uint64_t deadlocks;  /* callers that got -EDEADLK */
+    uint64_t parked;     /* waits that put their thread to sleep */
+    uint64_t spun;       /* waits that ended while spinning */
+    /* now */
+    uint64_t in_flight;       /* calls claimed and not ended */
+    uint64_t waiting;         /* followers inside the library */
+    uint64_t held;            /* results not yet released */
+    uint64_t retired_pending; /* call records that await their grace period */
+    uint64_t buckets;         /* hash buckets of all shards */
+    uint64_t bytes;           /* memory the group has from its allocator,
+                                 sflight_call_alloc() included */
+} sflight_stats;
+
+/* -------------------------------------------------------------- lifecycle */
+
+/* Fills *o with the defaults.  Always start from this: the struct may grow. */
+SFLIGHT_PUBLIC void sflight_options_init(sflight_options *o);
+
+/*
+ * Makes a group and stores it in *out; o may be NULL for the defaults and is
+ * not kept.  Returns 0, -EINVAL (out NULL, an option out of range) or -ENOMEM;
+ * on failure *out is NULL (where out is not).
+ */
+SFLIGHT_PUBLIC int sflight_group_create(sflight_group **out, const sflight_options *o);
+
+/*
+ * Turns newcomers away: from now on they get -ESHUTDOWN, also for a key whose
+ * call is in flight.  Calls in flight finish for those who joined before.
+ * Does not wait.  Returns 0 (again, if closed already), or -EINVAL for NULL.
+ */
+SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
+
+/*
+ * Waits until no call of the group is in flight; after sflight_group_close()
+ * none will begin any more.  Followers may still be returning with the result
+ * of a call that has ended.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
+ * calling thread is inside an fn of this group, or -EINVAL.
+ */
+SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *deadline);
+
+/*
+ * Frees the group.  Returns 0; NULL is fine.  Returns -EBUSY, and nothing
+ * happens, while a call is in flight, a caller is waiting or a result is
+ * held.  The caller makes sure that no thread enters the library with this
+ * group from now on: close it, join or tell the threads, drain, destroy.
+ */
+SFLIGHT_PUBLIC int sflight_group_destroy(sflight_group *g);
+
+/*
+ * Stores a snapshot in *out; cheap enough to be scraped every second: its cost
+ * grows with the number of threads that use the group, not with its calls.
+ * Returns 0, or -EINVAL for a NULL.
+ */
+SFLIGHT_PUBLIC int sflight_group_stats(sflight_group *g, sflight_stats *out);
+
+/* One line for a code this library returns, negative or 0; never NULL. */
+SFLIGHT_PUBLIC const char *sflight_strerror(int rc);
+
+/* The version of the library that runs, as "MAJOR.MINOR.PATCH". */
+SFLIGHT_PUBLIC const char *sflight_version(void);
+
+/* ------------------------------------------------------- blocking callers */
+
+/*
+ * Runs fn(call, arg) for the key, unless a call for this key is in flight:
+ * then waits for that one and takes its result.  As leader it blocks as long
+ * as fn does; as follower until the call ends.  Uncontended it makes no system
+ * call, takes no lock and, after warm-up, allocates nothing.
+ *
+ * Returns 0 and fills *r, to be released once; or a failure, and *r is zeroed
+ * (releasing it is harmless).  One failure delivers something:
+ *   -ENOTRECOVERABLE  the leader panicked: r->value is the message with a
+ *                     backtrace, a string of r->size bytes and a NUL; to be
+ *                     released like any value
+ *   -EOWNERDEAD       the leader left fn by pthread_exit(), by cancellation
+ *                     or by a C++ exception (the leader itself goes on as it
+ *                     asked, past this function)
+ *   -EDEADLK          the calling thread leads this key's call already, or
+ *                     that call's leader waits, through any chain of leaders,
+ *                     for a call that the calling thread leads
+ *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM
+ *
+ * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
+ * an enclosing call of it does, the call's followers get -EOWNERDEAD.
+ */
+SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                              void *arg, sflight_result *r);
+
+/*
+ * The same with a deadline for followers: one whose deadline passes leaves
+ * with -ETIMEDOUT and the call goes on.  A leader runs fn to its end, whatever
+ * the deadline.  A deadline in the past still leads, or takes a result that is
+ * there, but never waits.
+ */
+SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t key_len,
+                                    sflight_fn *fn, void *arg, const struct timespec *deadline,
+                                    sflight_result *r);
+
+/*
+ * A batch.  Claims all n keys, runs fn once for those this caller leads, if
+ * any, then waits for the others; its own work comes first, so that batches
+ * cannot deadlock one another.  Each key succeeds or fails alone: rc[i] and
+ * r[i] are what sflight_do_until() would have returned for keys[i].  A key
+ * named twice gets one call, and each place a hold of its own.  A panic or an
+ * abandonment in fn ends every call of the batch.  A follower that takes over
+ * an abandoned call runs fn again, with that one call.
+ *
+ * Returns 0, also if some or all keys failed; or -EINVAL, -ENOMEM or
+ * -ESHUTDOWN, and then nothing was claimed and rc and r are untouched.
+ * n may be 0.
+ */
+SFLIGHT_PUBLIC int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n,
+                                   sflight_many_fn *fn, void *arg, const struct timespec *deadline,
+                                   sflight_result *r, int *rc);
+
+/*
+ * Gives up this caller's hold and zeroes *r.  The last holder of a call runs
+ * destroy, here.  Idempotent; the result of a failed call and NULL are fine.
+ */
+SFLIGHT_PUBLIC void sflight_result_release(sflight_result *r);
+
+/*
+ * Makes *copy a second hold on the same value, to be released on its own.
+ * Returns 0, or -EINVAL (a NULL, or *r holds nothing; *copy is then zeroed
+ * where it can be).
+ */
+SFLIGHT_PUBLIC int sflight_result_retain(const sflight_result *r, sflight_result *copy);
+
+/*
+ * Makes the next caller of the key lead a new call, though one is in flight;
+ * that one's callers still get its result.  May be called by anyone, also
+ * inside fn for its own key.  Never blocks.  Returns 1 if a call was
+ * forgotten, 0 if none was in flight, or -EINVAL.
+ */
+SFLIGHT_PUBLIC int sflight_forget(sflight_group *g, const void *key, size_t key_len);
+
+/*
+ * Forgets the key's call unless it has followers.  Returns 1 if it was
+ * forgotten, and then its result reaches its leader only, or if none was in
+ * flight; 0 if it is shared and therefore kept; or -EINVAL.  Never 0 after a
+ * caller of that call has returned.
+ */
+SFLIGHT_PUBLIC int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len);
+
+/* -------------------------------------------------------------- inside fn */
+/* On the leader's own call, from the thread that runs fn, while fn runs.   */
+
+/*
+ * Sets the result.  The value belongs to the call from here on: destroy (may
+ * be NULL) runs exactly once, on whichever thread gives up the last hold, even
+ * if nobody took the result.  Called again, the earlier value is destroyed at
+ * once.  size is the caller's to define; followers read it as result.size.
+ */
+SFLIGHT_PUBLIC void sflight_call_set(sflight_call *call, void *value, size_t size,
+                                     sflight_destroy_fn *destroy, void *ctx);
+
+/* Gives one call of a batch a status of its own, or overrides fn's return. */
+SFLIGHT_PUBLIC void sflight_call_set_status(sflight_call *call, int status);
+
+/*
+ * size bytes of uninitialised memory from the group's allocator, aligned for
+ * any type, freed after the last holder.  Becomes the call's value, as by
+ * sflight_call_set().  Returns NULL, and changes nothing, if there is none.
+ * A value that turns out shorter: sflight_call_set(call, same pointer, its
+ * size, NULL, NULL) changes the size and nothing else.
+ */
+SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
+
+/* True if nobody waits for this call any more, so that fn may stop early. */
+SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
+
+/* The key, valid while fn runs; *len (may be NULL) gets its length. */
+SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);
+
+/*
+ * Leaves fn at once: unwinds the stack up to the sflight_do() that runs it
+ * (cleanup handlers of frames built with -fexceptions run; C++ code should
+ * throw instead), which returns -ENOTRECOVERABLE, as does every other caller.
+ * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
+ * result.value.
+ * With SFLIGHT_PANIC_ABORT they are printed to stderr and the process aborts.
+ */
+SFLIGHT_PUBLIC SFLIGHT_NORETURN void sflight_panic(sflight_call *call, const char *fmt, ...)
+    SFLIGHT_PRINTF(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* SFLIGHT_H */

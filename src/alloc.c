@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "alloc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void *default_alloc(void *ctx, size_t size, size_t align)
+{
+    (void)ctx;
+    /* C11 wants a multiple of the alignment. */
+    if (size > SIZE_MAX - align)
+        return NULL;
+    return aligned_alloc(align, (size + align - 1) & ~(align - 1));
+}
+
+static void default_free(void *ctx, void *ptr, size_t size)
+{
+    (void)ctx;
+    (void)size;
+    free(ptr);
+}
+
+void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
+                void (*free)(void *, void *, size_t))
+{
+    a->ctx = ctx;
+    a->alloc = alloc != NULL ? alloc : default_alloc;
+    a->free = free != NULL ? free : default_free;
+    atomic_store_relaxed(&a->bytes, 0);
+}
+
+void *alloc_get(struct alloc *a, size_t size, size_t align)
+{
+    int saved = errno;
+    void *ptr = a->alloc(a->ctx, size, align);
+    errno = saved;
+    if (ptr != NULL)
+        atomic_add_relaxed(&a->bytes, size); /* a statistic: orders nothing */
+    return ptr;
+}
+
+void alloc_put(struct alloc *a, void *ptr, size_t size)
+{
+    if (ptr == NULL)
+        return;
+    int saved = errno;
+    atomic_sub_relaxed(&a->bytes, size); /* a statistic: orders nothing */
+    a->free(a->ctx, ptr, size);
+    errno = saved;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Entry points: blocking callers, results, forget.  Documented in singleflight.h. */
+#include "../include/singleflight.h"
+
+#include "call.h"
+#include "call_batch.h"
+#include "call_lead.h"
+#include "clock.h"
+#include "thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    struct caller who = {g, thread_slot(g), deadline};
+    struct sflight_call *call = NULL;
+    unsigned rank = 0;
+
+    int rc = call_claim_or_join(&who, key, key_len, NULL, &call, &rank);
+    if (rc == CALL_FOLLOWS)
+        rc = call_wait(&who, call, rank);
+    if (UNLIKELY(rc < 0)) {
+        memset(r, 0, sizeof(*r));
+        return rc;
+    }
+    bool leader = rc == CALL_LEADS;
+    if (leader)
+        call_lead(who.slot, &call, 1, fn, NULL, arg);
+    return call_deliver(who.slot, call, leader, r);
+}
+
+static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
+{
+    return LIKELY(g != NULL && (key != NULL || key_len == 0));
+}
+
+int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+               sflight_result *r)
+{
+    if (!arguments_valid(g, key, key_len) || fn == NULL || r == NULL) {
+        if (r != NULL)
+            memset(r, 0, sizeof(*r));
+        return -EINVAL;
+    }
+    return do_one(g, key, key_len, fn, arg, NULL, r);
+}
+
+int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+                     const struct timespec *deadline, sflight_result *r)
+{
+    if (!arguments_valid(g, key, key_len) || fn == NULL || r == NULL ||
+        !clock_deadline_valid(deadline)) {
+        if (r != NULL)
+            memset(r, 0, sizeof(*r));
+        return -EINVAL;
+    }
+    return do_one(g, key, key_len, fn, arg, deadline, r);
+}
+
+int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+                    void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+{
+    if (g == NULL || fn == NULL || !clock_deadline_valid(deadline) ||
+        (n != 0 && (keys == NULL || r == NULL || rc == NULL)))
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++)
+        if (keys[i].data == NULL && keys[i].len != 0)
+            return -EINVAL;
+    if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
+        return -ESHUTDOWN;
+    struct caller who = {g, thread_slot(g), deadline};
+    return call_batch(&who, keys, n, fn, arg, r, rc);
+}
+
+void sflight_result_release(sflight_result *r)
+{
+    if (r == NULL)
+        return;
+    struct sflight_call *call = r->hold;
+    memset(r, 0, sizeof(*r));
+    if (call != NULL)
+        call_release(thread_slot(call->group), call);
+}
+
+int sflight_result_retain(const sflight_result *r, sflight_result *copy)
+{
+    if (copy == NULL)
+        return -EINVAL;
+    if (r == NULL || r->hold == NULL) {
+        if (r != copy)
+            memset(copy, 0, sizeof(*copy));
+        return -EINVAL;
+    }
+    struct sflight_call *call = r->hold;
+    call_retain(thread_slot(call->group), call);
+    if (copy != r)
+        *copy = *r;
+    return 0;
+}
+
+int sflight_forget(sflight_group *g, const void *key, size_t key_len)
+{
+    return arguments_valid(g, key, key_len) ? call_forget(g, key, key_len) : -EINVAL;
+}
+
+int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len)
+{
+    return arguments_valid(g, key, key_len) ? call_forget_unshared(g, key, key_len) : -EINVAL;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The one door to shared memory: every access to a word that another thread
+ * may touch goes through these names, and only this file knows how they are
+ * made.  The order is part of the name, so that it can be read where it is
+ * used; each use that orders something carries a tag, such as [PUB-RESULT],
+ * that src/README.md lists together with its partner.
+ */
+#ifndef SFLIGHT_ATOMIC_H
+#define SFLIGHT_ATOMIC_H
+
+#include "compiler.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define atomic_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define atomic_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define atomic_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define atomic_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+
+#define atomic_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define atomic_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define atomic_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define atomic_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define atomic_or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
+#define atomic_and_acq_rel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
+#define atomic_swap_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
+#define atomic_swap_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+
+/* *expected gets the value found where the exchange fails. */
+#define atomic_cas_acq_rel(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
+                                            memory_order_acquire)
+#define atomic_cas_relaxed(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
+                                            memory_order_relaxed)
+
+/*
+ * Adds to a word that only the calling thread writes while others read it: a
+ * counter.  No read-modify-write, and exact for its one writer.
+ */
+#define atomic_add_single_writer(p, v) atomic_store_release((p), atomic_load_relaxed(p) + (v))
+
+#ifdef SANITIZE_THREAD
+/* ThreadSanitizer has no fences; what they order is annotated where it matters. */
+#define atomic_fence_acquire() ((void)0)
+#define atomic_fence_seq_cst() ((void)0)
+#else
+#define atomic_fence_acquire() atomic_thread_fence(memory_order_acquire)
+#define atomic_fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)
+#endif
+
+/*
+ * Orders a read-modify-write, and the stores before it, before later loads.
+ * On x86 every read-modify-write is a full barrier already, so that only the
+ * compiler must be held back (Intel SDM vol. 3A, 9.2.3.9).
+ */
+#if defined(__x86_64__) && !defined(SANITIZE_THREAD)
+#define atomic_fence_after_rmw() atomic_signal_fence(memory_order_seq_cst)
+#else
+#define atomic_fence_after_rmw() atomic_fence_seq_cst()
+#endif
+
+#endif

@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See call.h for the states. */
+#include "call.h"
+
+#include "clock.h"
+#include "hash.h"
+
+#include <errno.h>
+
+enum {
+    SPARES = 32,          /* records a slot keeps */
+    BUFFER_KEPT = 1024,   /* key memory up to this stays with a spare record */
+    BUFFER_ROUNDED = 64,  /* key memory comes in multiples of this */
+};
+
+struct key_buffer {
+    size_t capacity;
+    unsigned char bytes[];
+};
+
+/* --------------------------------------------------------------- records */
+
+static void buffer_drop(struct sflight_call *c)
+{
+    if (c->buffer != NULL)
+        alloc_put(&c->group->alloc, c->buffer, sizeof(*c->buffer) + c->buffer->capacity);
+    c->buffer = NULL;
+}
+
+static void record_free(struct sflight_call *c)
+{
+    buffer_drop(c);
+    alloc_put(&c->group->alloc, c, sizeof(*c));
+}
+
+void call_discard(struct slot *slot, struct sflight_call *c)
+{
+    if (slot->shared || slot->n_spare >= SPARES) {
+        record_free(c);
+        return;
+    }
+    if (UNLIKELY(c->buffer != NULL && c->buffer->capacity > BUFFER_KEPT))
+        buffer_drop(c);
+    c->outer = slot->spare;
+    slot->spare = c;
+    slot->n_spare++;
+}
+
+static bool key_copy(struct sflight_call *c, const void *key, size_t len)
+{
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        if (len != 0)
+            memcpy(c->node.key_inline, key, len);
+        return true;
+    }
+    if (c->buffer == NULL || c->buffer->capacity < len) {
+        if (len > SIZE_MAX - sizeof(*c->buffer) - BUFFER_ROUNDED)
+            return false;
+        size_t capacity = (len + BUFFER_ROUNDED - 1) / BUFFER_ROUNDED * BUFFER_ROUNDED;
+        struct key_buffer *b =
+            alloc_get(&c->group->alloc, sizeof(*b) + capacity, _Alignof(max_align_t));
+        if (b == NULL)
+            return false;
+        buffer_drop(c);
+        b->capacity = capacity;
+        c->buffer = b;
+    }
+    memcpy(c->buffer->bytes, key, len);
+    c->node.key = c->buffer->bytes;
+    return true;
+}
+
+struct sflight_call *call_new(struct slot *slot, const void *key, size_t len, uint64_t hash)
+{
+    struct sflight_group *g = slot->group;
+    struct sflight_call *c = slot->spare;
+
+    if (LIKELY(c != NULL)) {
+        slot->spare = c->outer;
+        slot->n_spare--;
+    } else {
+        c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
+        if (c == NULL)
+            return NULL;
+        c->buffer = NULL;
+        c->group = g;
+    }
+    if (UNLIKELY(!key_copy(c, key, len))) {
+        call_discard(slot, c);
+        return NULL;
+    }
+    c->node.hash = hash;
+    c->node.key_len = len;
+    /* Nobody sees these before [CLAIM] publishes them. */
+    atomic_store_relaxed(&c->state, 0);
+    atomic_store_relaxed(&c->owner, &thread_self);
+    atomic_store_relaxed(&c->gate, 0);
+    c->started_ns = g->max_age_ns != 0 ? clock_now_ns() : 0;
+    c->invocation = NULL;
+    c->value = NULL;
+    c->size = 0;
+    c->destroy = NULL;
+    c->ctx = NULL;
+    c->status = 0;
+    c->extra_holds = 0;
+    c->status_set = false;
+    c->seen = false;
+    return c;
+}
+
+/* After the grace period, on any thread. */
+static void call_reclaimed(struct reclaim_entry *entry)
+{
+    struct sflight_call *c = container_of(entry, struct sflight_call, retired);
+    struct sflight_group *g = c->group;
+    struct slot *slot = thread_slot_known(g);
+
+    if (slot == NULL)
+        slot = &g->common;
+    call_discard(slot, c);
+    slot_count(slot, COUNT_RECLAIMED);
+}
+
+/* ------------------------------------------------------------------ values */
+
+/* Stands before the memory of call_alloc_value(). */
+struct value_header {
+    _Alignas(max_align_t) size_t bytes; /* header included */
+};
+
+static void value_free(void *value, size_t size, void *group)
+{
+    struct value_header *h = (struct value_header *)value - 1;
+    struct sflight_group *g = group;
+
+    (void)size;
+    alloc_put(&g->alloc, h, h->bytes);
+}
+
+void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
+                    void *ctx)
+{
+    void *old = c->value, *old_ctx = c->ctx;
+    size_t old_size = c->size;
+    sflight_destroy_fn *old_destroy = c->destroy;
+
+    if (old_destroy == value_free && value == old) {
+        c->size = size; /* it turned out shorter than it was allocated */
+        return;
+    }
+    c->value = value;
+    c->size = size;
+    c->destroy = destroy;
+    c->ctx = ctx;
+    if (old_destroy != NULL)
+        old_destroy(old, old_size, old_ctx);
+}
+
+void *call_alloc_value(struct sflight_call *c, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size_t bytes = sizeof(struct value_header) + size;
+    struct value_header *h = alloc_get(&c->group->alloc, bytes, _Alignof(max_align_t));
+    if (h == NULL)
+        return NULL;
+    h->bytes = bytes;
+    call_set_value(c, h + 1, size, value_free, c->group);
+    return h + 1;
+}
+
+/* ------------------------------------------------------------------- holds */
+
+/* Nobody can reach the result any more. */
+static void call_last(struct slot *slot, struct sflight_call *c)
+{
+    if (c->destroy != NULL)
+        c->destroy(c->value, c->size, c->ctx);
+    if (!c->seen) {
+        call_discard(slot, c);
+        return;
+    }
+    slot_count(slot, COUNT_RETIRED);
+    reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
+}
+
+/* Gives up a hold, perhaps one that has not been credited yet. */
+static void hold_drop(struct slot *slot, struct sflight_call *c)
+{
+    uint64_t word = atomic_sub_acq_rel(&c->gate, GATE_HOLD); /* [HOLD] */
+    if ((word & GATE_OPEN) && gate_holds(word) == 1)
+        call_last(slot, c);
+}
+
+void call_release(struct slot *slot, struct sflight_call *c)
+{
+    /* The only holder need not say so; the others' last words are acquired. */
+    if (gate_holds(atomic_load_acquire(&c->gate)) == 1) /* [HOLD] */
+        call_last(slot, c);
+    else
+        hold_drop(slot, c);
+    slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+}
+
+void call_retain(struct slot *slot, struct sflight_call *c)
+{
+    slot_count(slot, COUNT_HELD);
+    atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
+}
+
+int call_deliver(struct slot *slot, struct sflight_call *c, bool leader, sflight_result *r)
+{
+    uint64_t word = atomic_load_relaxed(&c->gate); /* the caller has seen it open */
+
+    if (UNLIKELY(word & (ENDED_ABANDONED | ENDED_SHUT))) {
+        call_release(slot, c);
+        memset(r, 0, sizeof(*r));
+        return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
+    }
+    r->value = c->value;
+    r->size = c->size;
+    r->status = c->status;
+    r->leader = leader;
+    r->followers = c->n_followers;
+    r->shared = !leader || c->n_followers != 0;
+    r->hold = c;
+    return UNLIKELY(word & ENDED_PANICKED) ? -ENOTRECOVERABLE : 0;
+}
+
+/* -------------------------------------------------------------------- join */
+
+struct join {
+    struct sflight_call *found;
+    struct sflight_call *expired; /* forgotten here because of its age */
+    uint64_t unit;                /* CALL_BLOCKING or CALL_ASYNC */
+    unsigned rank;
+    int rc; /* 0: joined */
+};
+
+static bool join_limited(struct sflight_call *c, struct join *join, uint64_t *state)
+{
+    *state = atomic_load_relaxed(&c->state); /* the CAS decides */
+    for (;;) {
+        if (*state & (CALL_CLOSED | CALL_FORGOTTEN))
+            return false;
+        if (state_joiners(*state) >= c->group->max_waiters) {
+            join->rc = -EAGAIN;
+            return true;
+        }
+        if (atomic_cas_acq_rel(&c->state, state, *state + join->unit)) /* [CLOSE] */
+            return true;
+    }
+}
+
+/* A call of the right key: is it this caller's to join? */
+static bool join_match(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct join *join = ctx;
+    struct sflight_group *g = c->group;
+
+    /* What cannot be joined is left alone; the addition below decides. */
+    uint64_t state = atomic_load_relaxed(&c->state);
+    if (state & (CALL_CLOSED | CALL_FORGOTTEN))
+        return false;
+    /* Only this thread writes its own name here while the call is open. */
+    if (atomic_load_relaxed(&c->owner) == &thread_self && join->unit == CALL_BLOCKING) {
+        join->rc = -EDEADLK;
+        return true;
+    }
+    if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
+        state = atomic_or_acq_rel(&c->state, CALL_FORGOTTEN); /* [FORGET] */
+        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN)))
+            join->expired = c;
+        return false;
+    }
+    if (g->max_waiters != 0) {
+        if (!join_limited(c, join, &state))
+            return false;
+    } else {
+        /*
+         * A call forgotten since it was looked at may still be joined: this
+         * caller began before the forgetting was over.
+         */
+        state = atomic_add_acq_rel(&c->state, join->unit); /* [CLOSE] */
+        if (state & (CALL_CLOSED | CALL_SEALED))
+            return false;
+    }
+    join->found = c;
+    join->rank = state_blocking(state);
+    return true;
+}
+
+/* A claim that was counted before it was certain has not come about. */
+static void claim_undone(struct slot *slot)
+{
+    slot_uncount(slot, COUNT_LED);
+    atomic_fence_seq_cst(); /* [DRAIN] */
+    group_call_ended(slot->group);
+}
+
+static NOINLINE int claim_or_join_slow(struct caller *who, const void *key, size_t len,
+                                       uint64_t hash, struct sflight_call *mine, bool spare,
+                                       struct sflight_call **out, unsigned *rank)
+{
+    struct sflight_group *g = who->group;
+    struct slot *slot = who->slot;
+    struct join join = {.unit = CALL_BLOCKING};
+    struct table_search search = {
+        .hash = hash, .key = key, .key_len = len, .match = join_match, .ctx = &join};
+    enum table_found found;
+
+    for (;;) {
+        search.claim = mine != NULL ? &mine->node : NULL;
+        struct lane *lane = reclaim_enter(thread_self.hint);
+        found = table_search_in_section(&g->table, &search);
+        if (UNLIKELY(join.expired != NULL))
+            table_unlink_in_section(&g->table, &join.expired->node);
+        reclaim_leave(lane);
+        if (UNLIKELY(join.expired != NULL)) {
+            slot_count(slot, COUNT_EXPIRED);
+            join.expired = NULL;
+        }
+        if (found != TABLE_ABSENT)
+            break;
+        /* A key too long to be copied before it is known that it must be. */
+        mine = call_new(slot, key, len, hash);
+        if (mine == NULL) {
+            claim_undone(slot);
+            return -ENOMEM;
+        }
+    }
+    if (found == TABLE_CLAIMED) {
+        if (UNLIKELY(search.crowded))
+            table_relieve(&g->table, hash);
+        *out = mine;
+        return CALL_LEADS;
+    }
+    if (mine != NULL && !spare)
+        call_discard(slot, mine);
+    if (join.rc != 0) {
+        slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+        slot_count(slot, join.rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
+        claim_undone(slot);
+        slot_count(slot, COUNT_RELEASED);
+        return join.rc;
+    }
+    slot_count(slot, COUNT_JOINED);
+    claim_undone(slot);
+    *out = join.found;
+    *rank = join.rank;
+    return CALL_FOLLOWS;
+}
+
+int call_claim_or_join(struct caller *who, const void *key, size_t len, struct sflight_call *spare,
+                       struct sflight_call **out, unsigned *rank)
+{
+    struct sflight_group *g = who->group;
+    struct slot *slot = who->slot;
+    struct sflight_call *mine = spare;
+    int role = CALL_LEADS;
+
+    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
+        return -ESHUTDOWN;
+    uint64_t hash = hash_key(key, len, g->seed);
+    if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
+        mine = call_new(slot, key, len, hash);
+        if (UNLIKELY(mine == NULL))
+            return -ENOMEM;
+    } else if (mine != NULL) {
+        mine->node.hash = hash;
+    }
+    slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
+    if (LIKELY(mine != NULL && table_claim_empty(&g->table, &mine->node)))
+        *out = mine;
+    else
+        role = claim_or_join_slow(who, key, len, hash, mine, spare != NULL, out, rank);
+    if (role != CALL_LEADS)
+        return role;
+
+    atomic_fence_after_rmw(); /* [DRAIN] */
+    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) {
+        /* Closed since this caller looked: a drainer may have seen nothing in flight. */
+        call_finish(slot, *out, ENDED_SHUT);
+        call_release(slot, *out);
+        return -ESHUTDOWN;
+    }
+    return CALL_LEADS;
+}
+
+/* -------------------------------------------------------------------- wait */
+
+/* The leader died: does this follower go on with the call? */
+static bool take_over(struct slot *slot, struct sflight_call *c)
+{
+    uint64_t state = atomic_load_acquire(&c->state);
+    while (state & CALL_ORPHAN) {
+        if (atomic_cas_acq_rel(&c->state, &state, (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
+            atomic_store_release(&c->owner, &thread_self); /* [OWNER] */
+            slot_count(slot, COUNT_TAKEN_OVER);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
+                          uint32_t n_joiners);
+
+/*
+ * Takes the join back.  False if it is too late for that, because the result is
+ * there: the caller has a hold.  Never waits for the leader.
+ */
+static bool leave(struct slot *slot, struct sflight_call *c)
+{
+    uint64_t state = atomic_load_acquire(&c->state);
+    for (;;) {
+        uint64_t left = state - CALL_BLOCKING;
+        if (state & CALL_CLOSED) {
+            /* Counted: a hold has been, or is going to be, credited. */
+            if (atomic_load_acquire(&c->gate) & GATE_OPEN) /* [PUB-RESULT] */
+                return false;
+            hold_drop(slot, c);
+            return true;
+        }
+        if (state & CALL_ORPHAN) {
+            if (state_blocking(state) == 1)
+                left |= CALL_CLOSED; /* the last that could have taken it over */
+            else
+                gate_nudge(&c->gate); /* whoever was nudged may be this one: pass it on */
+        }
+        if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
+            if (left & CALL_CLOSED) {
+                slot_count(slot, COUNT_HELD);
+                finish_closed(slot, c, ENDED_ABANDONED, state_joiners(left));
+                call_release(slot, c);
+            }
+            return true;
+        }
+    }
+}
+
+int call_wait(struct caller *who, struct sflight_call *c, unsigned rank)
+{
+    struct slot *slot = who->slot;
+    struct spinner own, *spinner = &slot->spinner;
+    bool noted = false;
+    int rc = CALL_FOLLOWS;
+
+    if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
+        spinner_init(&own, who->group->spin_ns);
+        spinner = &own;
+    }
+    if (thread_self.leading != NULL) {
+        noted = thread_may_wait(c);
+        if (!noted && leave(slot, c)) {
+            slot_count(slot, COUNT_DEADLOCKS);
+            slot_count(slot, COUNT_RETURNED);
+            return -EDEADLK;
+        }
+    }
+    for (;;) {
+        struct gate_wait_report report;
+        enum gate_outcome outcome = gate_wait(&c->gate, rank, spinner, who->deadline, &report);
+        if (report.parked)
+            slot_count(slot, COUNT_PARKED);
+        if (report.spun)
+            slot_count(slot, COUNT_SPUN);
+        if (outcome == GATE_WAS_OPEN)
+            break;
+        if (outcome == GATE_WAS_NUDGED) {
+            gate_answer(&c->gate);
+            if (!take_over(slot, c))
+                continue;
+            rc = CALL_LEADS;
+            break;
+        }
+        if (leave(slot, c)) {
+            slot_count(slot, COUNT_TIMED_OUT);
+            rc = -ETIMEDOUT;
+            break;
+        }
+    }
+    if (noted)
+        thread_waited();
+    if (rc == CALL_FOLLOWS)
+        slot_count(slot, COUNT_HELD);
+    slot_count(slot, COUNT_RETURNED);
+    return rc;
+}
+
+/* -------------------------------------------------------------------- lead */
+
+void call_enter(struct sflight_call *c)
+{
+    c->outer = thread_self.leading;
+    thread_self.leading = c;
+}
+
+void call_exit(struct sflight_call *c)
+{
+    /* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
+    while (UNLIKELY(thread_self.leading != c))
+        call_abandon(thread_self.leading);
+    thread_self.leading = c->outer;
+}
+
+static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
+                          uint32_t n_joiners)
+{
+    struct sflight_group *g = c->group;
+
+    c->seen = true;
+    if (!table_unlink_alone(&g->table, &c->node)) {
+        struct lane *lane = reclaim_enter(thread_self.hint);
+        table_unlink_in_section(&g->table, &c->node);
+        reclaim_leave(lane);
+    }
+    c->n_followers = n_joiners;
+    slot_count(slot, COUNT_ENDED);
+    gate_open(&c->gate, ended, n_joiners + c->extra_holds + 1);
+    group_call_ended(g);
+}
+
+void call_finish(struct slot *slot, struct sflight_call *c, uint64_t ended)
+{
+    slot_count(slot, COUNT_HELD);
+    if (LIKELY(table_unseen(&c->node))) {
+        slot_count(slot, COUNT_ENDED);
+        if (LIKELY(table_remove_unseen(&c->node))) {
+            c->n_followers = 0;
+            /* Nobody else knows the record: this is for its holders alone. */
+            atomic_store_relaxed(&c->gate,
+                                 GATE_OPEN | ended | GATE_HOLD * (c->extra_holds + UINT64_C(1)));
+            group_call_ended(c->group);
+            return;
+        }
+        slot_uncount(slot, COUNT_ENDED); /* somebody has come just now */
+    }
+    uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
+    finish_closed(slot, c, ended, state_joiners(state));
+}
+
+void call_abandon(struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+    struct slot *slot = thread_slot(g);
+
+    call_exit(c);
+    c->invocation = NULL;
+    c->extra_holds = 0;
+    slot_count(slot, COUNT_ABANDONED);
+    if (g->takeover) {
+        call_set_value(c, NULL, 0, NULL, NULL);
+        c->status_set = false;
+        atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
+        /* A hold of our own: the one who takes over may be done before the nudge is. */
+        slot_count(slot, COUNT_HELD);
+        atomic_add_relaxed(&c->gate, GATE_HOLD);
+        uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+        while (state_blocking(state) != 0 && !(state & CALL_SEALED)) {
+            if (atomic_cas_acq_rel(&c->state, &state, state | CALL_ORPHAN)) { /* [ORPHAN] */
+                gate_nudge(&c->gate);
+                hold_drop(slot, c);
+                slot_count(slot, COUNT_RELEASED);
+                return;
+            }
+        }
+        atomic_sub_relaxed(&c->gate, GATE_HOLD); /* not open yet */
+        slot_uncount(slot, COUNT_HELD);
+    }
+    call_finish(slot, c, ENDED_ABANDONED);
+    call_release(slot, c);
+}
+
+/* ------------------------------------------------------------------ forget */
+
+struct forget {
+    struct sflight_call *call; /* to be unlinked */
+    bool unshared_only;
+    bool kept; /* because it is shared */
+};
+
+static bool forget_match(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct forget *forget = ctx;
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+
+    for (;;) {
+        if (state & (CALL_CLOSED | CALL_FORGOTTEN))
+            return false;
+        uint64_t forgotten = state | CALL_FORGOTTEN;
+        if (forget->unshared_only) {
+            if (state_joiners(state) != 0) {
+                forget->kept = true;
+                return true;
+            }
+            forgotten |= CALL_SEALED;
+        }
+        if (atomic_cas_acq_rel(&c->state, &state, forgotten)) { /* [FORGET] */
+            forget->call = c;
+            return true;
+        }
+    }
+}
+
+static void forget(struct sflight_group *g, const void *key, size_t len, struct forget *forget)
+{
+    struct slot *slot = thread_slot(g);
+    struct table_search search = {.hash = hash_key(key, len, g->seed),
+                                  .key = key,
+                                  .key_len = len,
+                                  .match = forget_match,
+                                  .ctx = forget};
+
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    (void)table_search_in_section(&g->table, &search);
+    if (forget->call != NULL)
+        table_unlink_in_section(&g->table, &forget->call->node);
+    reclaim_leave(lane);
+    if (forget->call != NULL)
+        slot_count(slot, COUNT_FORGOTTEN);
+}
+
+int call_forget(struct sflight_group *g, const void *key, size_t len)
+{
+    struct forget f = {.unshared_only = false};
+    forget(g, key, len, &f);
+    return f.call != NULL;
+}
+
+int call_forget_unshared(struct sflight_group *g, const void *key, size_t len)
+{
+    struct forget f = {.unshared_only = true};
+    forget(g, key, len, &f);
+    return !f.kept;
+}
+
+/* -------------------------------------------------------------- fork, end */
+
+/* In the child only the forking thread is left: nobody has joined its calls. */
+static void call_alone(struct sflight_call *c)
+{
+    uint64_t flags = atomic_load_relaxed(&c->state) & (CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED);
+    atomic_store_relaxed(&c->state, flags);
+    atomic_store_relaxed(&c->gate, 0);
+}
+
+static bool keep_own(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct sflight_group *g = ctx;
+
+    if (atomic_load_relaxed(&c->owner) == &thread_self &&
+        !(atomic_load_relaxed(&c->state) & CALL_CLOSED))
+        return true;
+    c->outer = g->orphans;
+    g->orphans = c;
+    return false;
+}
+
+void call_after_fork(struct sflight_group *g)
+{
+    table_filter_alone(&g->table, keep_own, g);
+    for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
+        if (c->group == g)
+            call_alone(c);
+}
+
+void call_free_spares(struct slot *slot)
+{
+    while (slot->spare != NULL) {
+        struct sflight_call *c = slot->spare;
+        slot->spare = c->outer;
+        record_free(c);
+    }
+}
+
+void call_free_orphans(struct sflight_group *g)
+{
+    while (g->orphans != NULL) {
+        struct sflight_call *c = g->orphans;
+        g->orphans = c->outer;
+        if (c->destroy != NULL)
+            c->destroy(c->value, c->size, c->ctx);
+        record_free(c);
+    }
+}

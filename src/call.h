@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a call.
+ *
+ *   claim --> run fn --> [unseen?] --yes--> remove: one CAS, the record is free at once
+ *     ^                     | no
+ *     |                     v
+ *     |                   close --> unlink --> publish: gate opens, holds are credited
+ *     |                                           |
+ *     |   join (followers) ---- wait at the gate -+--> take --> release --> retire
+ *     |     |                                              last holder: destroy
+ *     |     +-- leave at a deadline: take one's joiner back, or, if the call has
+ *     |                              closed, the hold that is being credited
+ *     +-- takeover: the leader died, a follower goes on with the same record
+ *
+ * state, one word:
+ *   bits 0..3    CLOSED    joiners are final; who comes now leads a new call
+ *                FORGOTTEN the table has given the key up
+ *                SEALED    forgotten while it had no joiner, and never will have one:
+ *                          additions that raced with it do not count
+ *                ORPHAN    the leader died and a blocking follower must take over
+ *   bits 4..33   blocking joiners
+ *   bits 34..63  joiners that do not block a thread
+ * A joiner adds itself with one fetch_add inside the section in which it found
+ * the call.  If it finds CLOSED or SEALED in what it added to, it has not
+ * joined: whoever set the bit has taken the count already.
+ *
+ * Holds are counted in the gate's high half: one for each joiner in the count
+ * at the close, one for the leader.  Publishing adds them in the
+ * read-modify-write that opens the gate, so a holder that gives its hold back
+ * before that just makes the sum smaller.  Who brings it to 0 with the gate
+ * open is the last.
+ */
+#ifndef SFLIGHT_CALL_H
+#define SFLIGHT_CALL_H
+
+#include "group.h"
+#include "invoke.h"
+#include "park.h"
+#include "reclaim.h"
+#include "table.h"
+#include "thread.h"
+
+#define CALL_CLOSED UINT64_C(1)
+#define CALL_FORGOTTEN UINT64_C(2)
+#define CALL_SEALED UINT64_C(4)
+#define CALL_ORPHAN UINT64_C(8)
+#define CALL_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
+#define CALL_ASYNC (UINT64_C(1) << 34)   /* one that does not */
+#define CALL_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+
+static inline uint32_t state_blocking(uint64_t state)
+{
+    return (uint32_t)((state >> 4) & CALL_COUNT_MASK);
+}
+static inline uint32_t state_async(uint64_t state)
+{
+    return (uint32_t)((state >> 34) & CALL_COUNT_MASK);
+}
+static inline uint32_t state_joiners(uint64_t state)
+{
+    return state & CALL_SEALED ? 0 : state_blocking(state) + state_async(state);
+}
+
+/* How a call ended: the gate's user bits. */
+#define ENDED_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
+#define ENDED_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
+#define ENDED_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
+
+struct sflight_call {
+    /* read by whoever walks the bucket */
+    _Alignas(CACHE_LINE) struct table_node node;
+
+    /* written by joiners */
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
+    _Atomic(struct thread *) owner; /* the leader; NULL while there is none */
+    struct sflight_group *group;
+    uint64_t started_ns;        /* if the group has max_age_ns */
+    struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
+    struct key_buffer *buffer;  /* memory for long keys, kept with the record */
+    struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
+
+    /* written by the leader, then read by everybody */
+    _Alignas(CACHE_LINE) gate gate;
+    union {
+        struct { /* until the last hold is gone */
+            void *value;
+            size_t size;
+        };
+        struct reclaim_entry retired; /* after it */
+    };
+    sflight_destroy_fn *destroy;
+    void *ctx;
+    int status;
+    uint32_t n_followers; /* at the close */
+    uint32_t extra_holds; /* places of a batch that name the same key */
+    bool seen;            /* others may still look at the record: it needs a grace period */
+    bool status_set;
+};
+
+_Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
+
+/* What a caller needs for one key. */
+struct caller {
+    struct sflight_group *group;
+    struct slot *slot;
+    const struct timespec *deadline;
+};
+
+enum call_role {
+    CALL_LEADS,   /* this caller must run its fn and finish the call */
+    CALL_FOLLOWS, /* joined: it must wait for the call */
+};
+
+/*
+ * Claims the key or joins its call.  Returns an enum call_role with *out set,
+ * or -EDEADLK (this thread leads the key), -EAGAIN (full), -ENOMEM or
+ * -ESHUTDOWN.  spare: NULL, or a record to use, which is taken only if the
+ * role is CALL_LEADS.  *rank: for a follower, how many blocked before it.
+ */
+int call_claim_or_join(struct caller *who, const void *key, size_t key_len,
+                       struct sflight_call *spare, struct sflight_call **out, unsigned *rank);
+
+/* A record for the key, or NULL. */
+struct sflight_call *call_new(struct slot *slot, const void *key, size_t key_len, uint64_t hash);
+void call_discard(struct slot *slot, struct sflight_call *call);
+
+/*
+ * Waits for a call joined.  Returns CALL_FOLLOWS when the result is there and
+ * this caller has a hold; CALL_LEADS if it has taken the call over; or, the
+ * join undone, -ETIMEDOUT or -EDEADLK.
+ */
+int call_wait(struct caller *who, struct sflight_call *call, unsigned rank);
+
+/* The leader's fn begins and has ended, for the list of what the thread leads. */
+void call_enter(struct sflight_call *call);
+void call_exit(struct sflight_call *call);
+
+/* Ends a call that this thread leads; `ended`: 0 or ENDED_...; it keeps one hold. */
+void call_finish(struct slot *slot, struct sflight_call *call, uint64_t ended);
+
+/* The leader has left fn without returning, for good. */
+void call_abandon(struct sflight_call *call);
+
+/*
+ * Fills *r from a call with its gate open, for a caller that has a hold, and
+ * returns 0; or, where there is nothing to deliver, gives the hold up, zeroes
+ * *r and returns why not.  A panic delivers its message and -ENOTRECOVERABLE.
+ */
+int call_deliver(struct slot *slot, struct sflight_call *call, bool leader, sflight_result *r);
+
+/* Gives up one hold of a call whose gate is open. */
+void call_release(struct slot *slot, struct sflight_call *call);
+
+/* One more hold, by somebody who has one. */
+void call_retain(struct slot *slot, struct sflight_call *call);
+
+/* As the functions of the same names in singleflight.h. */
+int call_forget(struct sflight_group *g, const void *key, size_t key_len);
+int call_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
+
+/* Sets the value; the one before, if there is one, is destroyed. */
+void call_set_value(struct sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
+                    void *ctx);
+
+/* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
+void *call_alloc_value(struct sflight_call *call, size_t size);
+
+/* In a forked child: drops the calls that other threads led. */
+void call_after_fork(struct sflight_group *g);
+
+/* At the end of a group: frees its spare records and what a fork left. */
+void call_free_spares(struct slot *slot);
+void call_free_orphans(struct sflight_group *g);
+
+#endif

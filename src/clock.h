@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one door to the clock. */
+#ifndef SFLIGHT_CLOCK_H
+#define SFLIGHT_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t clock_now_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static inline bool clock_deadline_valid(const struct timespec *deadline)
+{
+    return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
+}
+
+/* Nanoseconds until the deadline, 0 once it has passed; UINT64_MAX without one. */
+static inline uint64_t clock_left_ns(const struct timespec *deadline)
+{
+    struct timespec now;
+    if (deadline == NULL)
+        return UINT64_MAX;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (deadline->tv_sec < now.tv_sec ||
+        (deadline->tv_sec == now.tv_sec && deadline->tv_nsec <= now.tv_nsec))
+        return 0;
+    uint64_t s = (uint64_t)deadline->tv_sec - (uint64_t)now.tv_sec;
+    if (s > UINT64_MAX / 2000000000u)
+        return UINT64_MAX;
+    return s * 1000000000u + (uint64_t)deadline->tv_nsec - (uint64_t)now.tv_nsec;
+}
+
+#endif

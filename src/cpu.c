@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cpu.h"
+
+#include "atomic.h"
+
+unsigned cpu_count(void)
+{
+    enum { TOO_MANY_TO_COUNT = 1024 }; /* for one cpu_set_t */
+    static _Atomic(unsigned) cached;   /* a constant, whoever finds it */
+    unsigned n = atomic_load_relaxed(&cached);
+
+    if (UNLIKELY(n == 0)) {
+        cpu_set_t cpus;
+        n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus)
+                                                           : TOO_MANY_TO_COUNT;
+        atomic_store_relaxed(&cached, n);
+    }
+    return n;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How many CPUs there are, and how to pass time on one. */
+#ifndef SFLIGHT_CPU_H
+#define SFLIGHT_CPU_H
+
+#include <sched.h>
+
+/*
+ * One step of a spin loop.  x86's pause takes 10 to 140 cycles, depending on
+ * the model; arm64's yield is a no-op on most cores, isb drains the pipeline.
+ */
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("isb" ::: "memory");
+#endif
+}
+
+/* Lets another thread run; for waits that end as soon as a preempted one goes on. */
+static inline void cpu_yield(void)
+{
+    (void)sched_yield();
+}
+
+/* CPUs that this process may run on, as found by the first who asks. */
+unsigned cpu_count(void);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "futex.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
+{
+    int saved = errno;
+    int rc = 0;
+
+    /* The kernel refuses negative seconds; they are as past as zero is. */
+    struct timespec zero = {0};
+    if (deadline != NULL && deadline->tv_sec < 0)
+        deadline = &zero;
+
+    /* WAIT_BITSET takes an absolute time, so a signal cannot stretch the wait. */
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
+                FUTEX_BITSET_MATCH_ANY) != 0 &&
+        errno == ETIMEDOUT)
+        rc = -ETIMEDOUT;
+    errno = saved;
+    return rc;
+}
+
+void futex_wake(uint32_t *word, uint32_t n)
+{
+    int saved = errno;
+    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n > INT_MAX ? INT_MAX : n);
+    errno = saved;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The one door to the kernel's futexes (futex(2)), process-private. */
+#ifndef SFLIGHT_FUTEX_H
+#define SFLIGHT_FUTEX_H
+
+#include <stdint.h>
+#include <time.h>
+
+/*
+ * Sleeps while *word == expected, until a wake, a signal, any spurious reason
+ * or the absolute CLOCK_MONOTONIC deadline (NULL: never).  Returns -ETIMEDOUT,
+ * or 0 for everything else: look at the word again.  errno is kept.
+ */
+int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline);
+
+/* Wakes at most n sleepers of the word.  errno is kept. */
+void futex_wake(uint32_t *word, uint32_t n);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "group.h"
+
+#include "call.h"
+#include "clock.h"
+#include "cpu.h"
+#include "futex.h"
+#include "reclaim.h"
+#include "thread.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/random.h>
+
+enum {
+    DEFAULT_INFLIGHT = 1024,
+    BUCKETS_PER_CALL = 2, /* short chains, and few claims that find company */
+    MIN_BUCKETS = 16,     /* of a shard */
+    SHARDS_PER_CPU = 4,
+    MIN_SHARDS = 16,
+    MAX_SHARDS = 1024,
+};
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct sflight_group *groups;
+static uint64_t last_number;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_rc;
+
+void registry_lock(void) { pthread_mutex_lock(&registry); }
+void registry_unlock(void) { pthread_mutex_unlock(&registry); }
+
+/* ------------------------------------------------------------------ fork */
+
+static void fork_prepare(void)
+{
+    registry_lock();
+    thread_before_fork();
+}
+
+static void fork_parent(void)
+{
+    thread_after_fork(false);
+    registry_unlock();
+}
+
+static void counter_level(struct slot *slot, enum counter up, enum counter down, uint64_t gauge)
+{
+    uint64_t n = atomic_load_relaxed(&slot->counters.n[up]); /* alone in the child */
+    atomic_store_relaxed(&slot->counters.n[down], n - gauge);
+}
+
+/* Threads that do not exist in the child lead, wait for and hold nothing. */
+static void slot_after_fork(struct slot *slot)
+{
+    counter_level(slot, COUNT_LED, COUNT_ENDED, 0);
+    counter_level(slot, COUNT_JOINED, COUNT_RETURNED, 0);
+    counter_level(slot, COUNT_HELD, COUNT_RELEASED, 0);
+    counter_level(slot, COUNT_RETIRED, COUNT_RECLAIMED, 0);
+}
+
+static void group_after_fork(struct sflight_group *g)
+{
+    struct slot *mine = thread_self.slots;
+    uint64_t n_leading = 0;
+
+    while (mine != NULL && mine->group != g)
+        mine = mine->next_of_thread;
+    for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
+        n_leading += c->group == g;
+
+    slot_after_fork(&g->common);
+    g->idle = NULL;
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+        if (slot == mine)
+            continue;
+        slot_after_fork(slot);
+        slot->prev_of_thread = NULL;
+        slot->next_of_thread = g->idle;
+        g->idle = slot;
+    }
+    if (mine != NULL) {
+        counter_level(mine, COUNT_JOINED, COUNT_RETURNED, 0);
+        counter_level(mine, COUNT_LED, COUNT_ENDED, n_leading);
+    } else {
+        counter_level(&g->common, COUNT_LED, COUNT_ENDED, n_leading);
+    }
+    /* Nobody drains in the child. */
+    atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & GROUP_CLOSED);
+    call_after_fork(g);
+}
+
+static void fork_child(void)
+{
+    reclaim_after_fork();
+    for (struct sflight_group *g = groups; g != NULL; g = g->next)
+        group_after_fork(g);
+    thread_after_fork(true);
+    registry_unlock();
+}
+
+static void init_once(void)
+{
+    reclaim_init();
+    once_rc = thread_init();
+    if (once_rc == 0 && pthread_atfork(fork_prepare, fork_parent, fork_child) != 0)
+        once_rc = -ENOMEM;
+}
+
+/* ------------------------------------------------------------ life cycle */
+
+static uint64_t random_seed(const void *salt)
+{
+    uint64_t seed;
+    int saved = errno;
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+        seed = clock_now_ns() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)salt; /* early at boot */
+    errno = saved;
+    return seed;
+}
+
+static size_t power_of_two(size_t at_least)
+{
+    size_t n = 1;
+    while (n < at_least)
+        n *= 2;
+    return n;
+}
+
+static size_t default_shards(void)
+{
+    size_t shards = power_of_two((size_t)cpu_count() * SHARDS_PER_CPU);
+    return shards < MIN_SHARDS ? MIN_SHARDS : shards > MAX_SHARDS ? MAX_SHARDS : shards;
+}
+
+int group_create(struct sflight_group **out, const sflight_options *o)
+{
+    struct alloc alloc;
+
+    (void)pthread_once(&once, init_once);
+    if (once_rc != 0)
+        return once_rc;
+    alloc_init(&alloc, o->allocator.ctx, o->allocator.alloc, o->allocator.free);
+    struct sflight_group *g = alloc_get(&alloc, sizeof(*g), CACHE_LINE);
+    if (g == NULL)
+        return -ENOMEM;
+    memset((void *)g, 0, sizeof(*g));
+    alloc_init(&g->alloc, alloc.ctx, alloc.alloc, alloc.free);
+    atomic_store_relaxed(&g->alloc.bytes, sizeof(*g)); /* nobody else yet */
+
+    size_t n_shards = o->shards != 0 ? power_of_two(o->shards) : default_shards();
+    size_t n_buckets = power_of_two(
+        (o->expected_inflight != 0 ? o->expected_inflight : DEFAULT_INFLIGHT) * BUCKETS_PER_CALL);
+    size_t per_shard = n_buckets / n_shards;
+    if (table_init(&g->table, &g->alloc, n_shards, per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) !=
+        0) {
+        alloc_put(&alloc, g, sizeof(*g));
+        return -ENOMEM;
+    }
+    g->seed = random_seed(g);
+    g->max_waiters = o->max_waiters;
+    g->max_age_ns = o->max_age_ns;
+    g->takeover = o->on_abandon == SFLIGHT_ABANDON_TAKEOVER;
+    g->abort_on_panic = o->on_panic == SFLIGHT_PANIC_ABORT;
+    g->spin_ns = o->spin_ns;
+    g->common.shared = true;
+    g->common.group = g;
+
+    registry_lock();
+    g->number = ++last_number;
+    g->next = groups;
+    g->prev = &groups;
+    if (groups != NULL)
+        groups->prev = &g->next;
+    groups = g;
+    registry_unlock();
+    *out = g;
+    return 0;
+}
+
+int group_destroy(struct sflight_group *g)
+{
+    /* In this order: what leaves one gauge has entered the next before. */
+    if (group_gauge(g, COUNT_LED, COUNT_ENDED) != 0 ||
+        group_gauge(g, COUNT_JOINED, COUNT_RETURNED) != 0 ||
+        group_gauge(g, COUNT_HELD, COUNT_RELEASED) != 0)
+        return -EBUSY;
+
+    registry_lock();
+    *g->prev = g->next;
+    if (g->next != NULL)
+        g->next->prev = g->prev;
+    thread_forget_group(g);
+    registry_unlock();
+
+    reclaim_flush(); /* from here on nothing refers to the group's records */
+    call_free_orphans(g);
+    while (g->slots != NULL) {
+        struct slot *slot = g->slots;
+        g->slots = slot->next_of_group;
+        call_free_spares(slot);
+        alloc_put(&g->alloc, slot, sizeof(*slot));
+    }
+    table_destroy(&g->table);
+    struct alloc alloc;
+    alloc_init(&alloc, g->alloc.ctx, g->alloc.alloc, g->alloc.free);
+    alloc_put(&alloc, g, sizeof(*g));
+    return 0;
+}
+
+/* ------------------------------------------------------------------ drain */
+
+void group_wake_drainers(struct sflight_group *g)
+{
+    atomic_add_acq_rel(&g->drain_word, 1);
+    futex_wake((uint32_t *)(void *)&g->drain_word, INT_MAX);
+}
+
+int group_drain(struct sflight_group *g, const struct timespec *deadline)
+{
+    int rc = 0;
+
+    atomic_add_acq_rel(&g->flags, GROUP_DRAINER);
+    atomic_fence_seq_cst(); /* [DRAIN] */
+    for (;;) {
+        uint32_t word = atomic_load_acquire(&g->drain_word);
+        if (group_gauge(g, COUNT_LED, COUNT_ENDED) == 0) {
+            rc = 0;
+            break;
+        }
+        if (rc != 0)
+            break;
+        rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
+    }
+    atomic_sub_acq_rel(&g->flags, GROUP_DRAINER);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ stats */
+
+static uint64_t sum_locked(struct sflight_group *g, enum counter which)
+{
+    uint64_t sum = atomic_load_acquire(&g->common.counters.n[which]); /* [GAUGE] */
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        sum += atomic_load_acquire(&slot->counters.n[which]); /* [GAUGE] */
+    return sum;
+}
+
+/*
+ * The difference is taken with the down counter first.  Both only grow, so the
+ * up counter as read later is at least what it was when the down counter was
+ * read: the result is never below the truth of that moment.  (After a fork a
+ * thread may release what another held in the parent: no less than 0.)
+ */
+static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum counter down)
+{
+    uint64_t n_down = sum_locked(g, down);
+    uint64_t n_up = sum_locked(g, up);
+    return n_up > n_down ? n_up - n_down : 0;
+}
+
+uint64_t group_gauge(struct sflight_group *g, enum counter up, enum counter down)
+{
+    registry_lock();
+    uint64_t n = gauge_locked(g, up, down);
+    registry_unlock();
+    return n;
+}
+
+void group_stats(struct sflight_group *g, sflight_stats *out)
+{
+    registry_lock();
+    *out = (sflight_stats){
+        .in_flight = gauge_locked(g, COUNT_LED, COUNT_ENDED),
+        .waiting = gauge_locked(g, COUNT_JOINED, COUNT_RETURNED),
+        .held = gauge_locked(g, COUNT_HELD, COUNT_RELEASED),
+        .retired_pending = gauge_locked(g, COUNT_RETIRED, COUNT_RECLAIMED),
+        .led = sum_locked(g, COUNT_LED),
+        .joined = sum_locked(g, COUNT_JOINED),
+        .forgotten = sum_locked(g, COUNT_FORGOTTEN),
+        .timed_out = sum_locked(g, COUNT_TIMED_OUT),
+        .abandoned = sum_locked(g, COUNT_ABANDONED),
+        .panicked = sum_locked(g, COUNT_PANICKED),
+        .taken_over = sum_locked(g, COUNT_TAKEN_OVER),
+        .expired = sum_locked(g, COUNT_EXPIRED),
+        .rejected = sum_locked(g, COUNT_REJECTED),
+        .deadlocks = sum_locked(g, COUNT_DEADLOCKS),
+        .parked = sum_locked(g, COUNT_PARKED),
+        .spun = sum_locked(g, COUNT_SPUN),
+        .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
+        .bytes = atomic_load_relaxed(&g->alloc.bytes),
+    };
+    registry_unlock();
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A group: the table of its calls, its options, and what each thread keeps for
+ * it.
+ *
+ * A SLOT is one thread's share of one group: counters that only this thread
+ * writes, and a few call records ready for use.  A thread finds its slot
+ * through a small cache in its thread-local storage, by the group's number,
+ * which is never used twice.  Slots live as long as the group; one whose thread
+ * has ended is handed to the next thread that comes.
+ */
+#ifndef SFLIGHT_GROUP_H
+#define SFLIGHT_GROUP_H
+
+#include "../include/singleflight.h"
+#include "alloc.h"
+#include "park.h"
+#include "stats.h"
+#include "table.h"
+
+struct sflight_call;
+
+struct slot {
+    _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
+    unsigned n_spare;
+    bool shared; /* the group's common slot: used by several threads at once */
+    struct spinner spinner;
+    struct sflight_group *group;
+    struct slot *next_of_group;   /* all slots of the group */
+    struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
+    struct slot **prev_of_thread; /* what points here; NULL for an idle one */
+    struct counters counters;
+};
+
+#define GROUP_CLOSED 1u  /* in flags */
+#define GROUP_DRAINER 2u /* in flags: one drainer; they are counted from this bit on */
+
+struct sflight_group {
+    /* read by every operation, written hardly ever */
+    uint64_t number; /* unique in the process, from 1 */
+    _Atomic(uint32_t) flags;
+    struct table table;
+    uint64_t seed;
+    uint32_t max_waiters;
+    uint64_t max_age_ns;
+    bool takeover;
+    bool abort_on_panic;
+    uint64_t spin_ns;
+
+    /* written now and then */
+    _Alignas(CACHE_LINE) struct alloc alloc;
+    _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
+    struct sflight_call *orphans; /* in a forked child: calls of threads that do not exist */
+    struct slot common;           /* for threads that cannot have a slot of their own */
+    /* under the registry lock, as are the links of slots */
+    struct slot *slots;
+    struct slot *idle;           /* of threads that have ended */
+    struct sflight_group *next;  /* all groups */
+    struct sflight_group **prev; /* what points here */
+};
+
+/* Counts one event of the slot's group. */
+static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
+{
+    if (UNLIKELY(slot->shared))
+        atomic_add_acq_rel(&slot->counters.n[which], 1); /* [GAUGE] */
+    else
+        atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
+}
+
+/* Takes back one that was counted before it was certain. */
+static inline void slot_uncount(struct slot *slot, enum counter which)
+{
+    if (UNLIKELY(slot->shared))
+        atomic_sub_acq_rel(&slot->counters.n[which], 1); /* [GAUGE] */
+    else
+        atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
+}
+
+/* The sum of one counter over all threads; for one that is not part of a gauge. */
+uint64_t group_count(struct sflight_group *g, enum counter which);
+
+/*
+ * up - down, over all threads; never less than what was true at some moment
+ * during the call, so that 0 means that there was a moment with none.
+ */
+uint64_t group_gauge(struct sflight_group *g, enum counter up, enum counter down);
+
+void group_wake_drainers(struct sflight_group *g);
+
+/*
+ * Tells drainers, if there are any, that a call has ended: after COUNT_ENDED
+ * and a read-modify-write.  A drainer announces itself and then adds up; so
+ * either it sees the count or this sees the drainer [DRAIN].
+ */
+static ALWAYS_INLINE void group_call_ended(struct sflight_group *g)
+{
+    atomic_fence_after_rmw();                                       /* [DRAIN] */
+    if (UNLIKELY(atomic_load_relaxed(&g->flags) >= GROUP_DRAINER)) /* ordered by the fence */
+        group_wake_drainers(g);
+}
+
+/* Makes a group; arguments have been checked.  Returns 0 or -ENOMEM. */
+int group_create(struct sflight_group **out, const sflight_options *options);
+
+/* 0, or -EBUSY while the group is in use. */
+int group_destroy(struct sflight_group *g);
+
+/* 0 or -ETIMEDOUT. */
+int group_drain(struct sflight_group *g, const struct timespec *deadline);
+
+void group_stats(struct sflight_group *g, sflight_stats *out);
+
+/*
+ * The lock over all lists of groups and slots.  Taken when a thread first uses
+ * a group, when threads end, and by stats, create, destroy and fork; never by
+ * an operation on a key.
+ */
+void registry_lock(void);
+void registry_unlock(void);
+
+#endif

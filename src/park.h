@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A gate: closed until somebody opens it, once.  Threads wait at it: they spin,
+ * for as long as that has lately paid, then park on a futex.
+ *
+ *   bits  0..7   PARKED  set by a waiter before it sleeps, never cleared
+ *                OPEN    set once, by the opener
+ *                NUDGED  look up: what the gate guards wants attention
+ *                and four bits that the opener may use
+ *   bits 32..63  holds: how many may use what lies behind the gate
+ *
+ * Opening sets OPEN and adds the holds in one read-modify-write.  The low half
+ * is the futex word, so that holds can be given up without disturbing it.
+ *
+ * The lost wake-up, and why there is none: a waiter sets PARKED and sleeps only
+ * if the word still has no OPEN; the opener sets OPEN in the same word and
+ * wakes if it finds PARKED.  Whichever of the two read-modify-writes is second
+ * sees the first; and the kernel compares the word again before it sleeps.
+ *
+ *     waiter                              opener
+ *     or PARKED  -> no OPEN seen          add OPEN -> PARKED seen
+ *     futex_wait(PARKED)                  futex_wake(2)
+ *       asleep, or the word has changed     finds the sleeper, or it never slept
+ *
+ * Waking is a chain: the opener wakes FAN_OUT, and everybody who was parked
+ * wakes FAN_OUT more as it leaves, so that the opener is soon done, however
+ * many wait.
+ */
+#ifndef SFLIGHT_PARK_H
+#define SFLIGHT_PARK_H
+
+#include "atomic.h"
+
+#include <time.h>
+
+typedef _Atomic(uint64_t) gate;
+
+#define GATE_PARKED UINT64_C(1)
+#define GATE_OPEN UINT64_C(2)
+#define GATE_NUDGED UINT64_C(4)
+#define GATE_USER_SHIFT 4 /* the first of the opener's bits */
+#define GATE_HOLD (UINT64_C(1) << 32)
+
+static inline uint32_t gate_holds(uint64_t word) { return (uint32_t)(word >> 32); }
+
+/* How spinning has lately fared, kept by each thread for itself. */
+struct spinner {
+    uint64_t limit_ns;  /* never longer than this; SPIN_ADAPTIVE: as this file sees fit */
+    uint32_t score;     /* 0 (never paid) to SPIN_SCORE_MAX (always did) */
+    uint32_t n_skipped; /* waits since the last one that spun */
+};
+
+#define SPIN_ADAPTIVE UINT64_MAX
+#define SPIN_SCORE_MAX 256
+
+void spinner_init(struct spinner *s, uint64_t limit_ns);
+
+enum gate_outcome {
+    GATE_WAS_OPEN,
+    GATE_WAS_NUDGED,
+    GATE_TIMED_OUT,
+};
+
+struct gate_wait_report {
+    bool spun;   /* the wait ended while spinning */
+    bool parked; /* the thread went to sleep */
+};
+
+/*
+ * Waits until the gate is open, is nudged, or the deadline has passed; an open
+ * gate wins over both.  rank: how many were waiting before; those that would
+ * leave no CPU for the others do not spin.
+ */
+enum gate_outcome gate_wait(gate *g, unsigned rank, struct spinner *s,
+                            const struct timespec *deadline, struct gate_wait_report *report);
+
+/* Opens the gate, adds holds, wakes.  bits: the opener's, already shifted. */
+void gate_open(gate *g, uint64_t bits, uint32_t holds);
+
+/* Makes one waiter, if there is any, return GATE_WAS_NUDGED. */
+void gate_nudge(gate *g);
+
+/*
+ * Takes the nudge back, by the waiter that answers it.  It then looks at what
+ * the nudge was about: a nudge set meanwhile is seen by the next look.
+ */
+void gate_answer(gate *g);
+
+#endif

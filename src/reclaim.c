@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The only file that knows ck_epoch.
+ *
+ * ck 0.7.1 was written for total store order; on weaker machines three things
+ * must be added to what its functions do (compare ck's own later commits
+ * 1faa673 and d1b348c):
+ *   [EPOCH-ENTER]   begin reads the global epoch, and nothing keeps the section's
+ *                   loads behind that read: an acquire fence does.
+ *   [EPOCH-RETIRE]  the entry is filed under the global epoch as read by call,
+ *                   without a fence: a seq_cst fence puts that read behind the
+ *                   unlink, so that no section which can still see the entry is
+ *                   of a later epoch than the one it is filed under.
+ *   Entries are filed inside a section of the filing lane, so that the epoch
+ *   cannot run away by more than one meanwhile.
+ *
+ * A lane is borrowed by swapping its busy word [LANE]; between borrowers
+ * everything in its record is handed on by that acquire and the release store
+ * that gives it back.
+ */
+#include "reclaim.h"
+
+#include "cpu.h"
+
+#include <ck_epoch.h>
+#include <ck_stack.h>
+#include <stddef.h>
+
+enum {
+    MAX_LANES = 256,
+    MIN_LANES = 8,
+    LANES_PER_CPU = 4, /* a borrower may be preempted */
+    /* Retired entries between two attempts to end a grace period: an attempt
+       reads one line for each lane in use, about 100 ns for 8 lanes. */
+    POLL_EVERY = 16,
+};
+
+struct lane {
+    _Alignas(CACHE_LINE) _Atomic(uint32_t) busy;
+    _Atomic(bool) registered; /* written by a borrower only */
+    unsigned n_unpolled;      /* the borrower's */
+    ck_epoch_record_t record;
+};
+
+_Static_assert(sizeof(ck_epoch_entry_t) == sizeof(struct reclaim_entry), "opaque entry");
+
+static struct {
+    ck_epoch_t epoch;
+    unsigned mask; /* lanes that hints are spread over, less one */
+    struct lane lanes[MAX_LANES];
+} domain;
+
+void reclaim_init(void)
+{
+    unsigned n = MIN_LANES;
+    while (n < MAX_LANES && n < LANES_PER_CPU * cpu_count())
+        n *= 2;
+    domain.mask = n - 1;
+    ck_epoch_init(&domain.epoch);
+}
+
+static bool lane_borrow(struct lane *lane)
+{
+    /* The load spares the line of a busy lane; the swap decides. */
+    if (atomic_load_relaxed(&lane->busy) != 0 || atomic_swap_acquire(&lane->busy, 1) != 0) /* [LANE] */
+        return false;
+    if (UNLIKELY(!atomic_load_relaxed(&lane->registered))) { /* ordered by busy */
+        ck_epoch_register(&domain.epoch, &lane->record, NULL);
+        atomic_store_relaxed(&lane->registered, true);
+    }
+    return true;
+}
+
+static void lane_give_back(struct lane *lane)
+{
+    atomic_store_release(&lane->busy, 0); /* [LANE] */
+}
+
+static struct lane *lane_any(unsigned hint)
+{
+    struct lane *lane = &domain.lanes[hint & domain.mask];
+    if (LIKELY(lane_borrow(lane)))
+        return lane;
+    for (;;) {
+        for (unsigned i = 0; i <= domain.mask; i++) {
+            lane = &domain.lanes[(hint + i) & domain.mask];
+            if (lane_borrow(lane))
+                return lane;
+        }
+        /* As many threads as lanes were preempted inside a section. */
+        for (unsigned i = domain.mask + 1; i < MAX_LANES; i++) {
+            lane = &domain.lanes[i];
+            if (lane_borrow(lane))
+                return lane;
+        }
+        cpu_yield();
+    }
+}
+
+static void section_begin(struct lane *lane)
+{
+    ck_epoch_begin(&lane->record, NULL);
+    atomic_fence_acquire(); /* [EPOCH-ENTER] */
+}
+
+static void section_end(struct lane *lane)
+{
+    TSAN_RELEASE(&domain); /* [EPOCH-LEAVE] */
+    (void)ck_epoch_end(&lane->record, NULL);
+}
+
+struct lane *reclaim_enter(unsigned hint)
+{
+    struct lane *lane = lane_any(hint);
+    section_begin(lane);
+    return lane;
+}
+
+void reclaim_leave(struct lane *lane)
+{
+    section_end(lane);
+    lane_give_back(lane);
+}
+
+/* Ends a grace period if it can, and gives back what it covered. */
+static void lane_poll(struct lane *lane)
+{
+    ck_stack_t ripe = CK_STACK_INITIALIZER;
+    ck_stack_entry_t *cursor, *next;
+
+    lane->n_unpolled = 0;
+    (void)ck_epoch_poll_deferred(&lane->record, &ripe);
+    TSAN_ACQUIRE(&domain); /* [EPOCH-LEAVE] */
+    CK_STACK_FOREACH_SAFE(&ripe, cursor, next)
+    {
+        ck_epoch_entry_t *entry = container_of(cursor, ck_epoch_entry_t, stack_entry);
+        entry->function(entry);
+    }
+}
+
+void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
+{
+    struct lane *lane = lane_any(hint);
+    union { /* ck's callback type, by another name */
+        reclaim_fn *ours;
+        ck_epoch_cb_t *cks;
+    } callback = {.ours = fn};
+
+    section_begin(lane);
+    atomic_fence_seq_cst(); /* [EPOCH-RETIRE] */
+    ck_epoch_call(&lane->record, (ck_epoch_entry_t *)(void *)entry, callback.cks);
+    section_end(lane);
+
+    if (++lane->n_unpolled >= POLL_EVERY)
+        lane_poll(lane);
+    lane_give_back(lane);
+}
+
+void reclaim_flush(void)
+{
+    for (unsigned i = 0; i < MAX_LANES; i++) {
+        struct lane *lane = &domain.lanes[i];
+        if (!atomic_load_relaxed(&lane->registered))
+            continue; /* what its borrowers retire from now on is not from before */
+        while (!lane_borrow(lane))
+            cpu_yield();
+        while (lane->record.n_pending != 0) {
+            lane_poll(lane);
+            if (lane->record.n_pending != 0)
+                cpu_yield(); /* somebody is in a section, for a moment */
+        }
+        lane_give_back(lane);
+    }
+}
+
+void reclaim_after_fork(void)
+{
+    ck_stack_entry_t *cursor;
+
+    for (unsigned i = 0; i < MAX_LANES; i++) {
+        struct lane *lane = &domain.lanes[i];
+        atomic_store_relaxed(&lane->registered, false);
+        atomic_store_relaxed(&lane->busy, 0);
+        lane->record.active = 0;
+    }
+    /* A borrower may have been stopped in the middle of registering its lane. */
+    CK_STACK_FOREACH(&domain.epoch.records, cursor)
+    {
+        ck_epoch_record_t *record = container_of(cursor, ck_epoch_record_t, record_next);
+        atomic_store_relaxed(&container_of(record, struct lane, record)->registered, true);
+    }
+}

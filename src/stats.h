@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Event counters.  Each thread counts in words of its own, without a
+ * read-modify-write; a reader adds them up.  Gauges are differences of two
+ * counters.  A reader that sums the "down" counter of a gauge over all threads
+ * first, and the "up" counter after it, never sees too little: see
+ * group_gauge().
+ */
+#ifndef SFLIGHT_STATS_H
+#define SFLIGHT_STATS_H
+
+#include "atomic.h"
+
+enum counter {
+    /* pairs: up, down */
+    COUNT_LED,
+    COUNT_ENDED,
+    COUNT_HELD,
+    COUNT_RELEASED,
+    COUNT_JOINED,
+    COUNT_RETURNED, /* joined callers that have left the library's wait */
+    COUNT_RETIRED,
+    COUNT_RECLAIMED,
+    /* events */
+    COUNT_FORGOTTEN,
+    COUNT_TIMED_OUT,
+    COUNT_ABANDONED,
+    COUNT_PANICKED,
+    COUNT_TAKEN_OVER,
+    COUNT_EXPIRED,
+    COUNT_REJECTED,
+    COUNT_DEADLOCKS,
+    COUNT_PARKED,
+    COUNT_SPUN,
+    N_COUNTERS
+};
+
+struct counters {
+    _Atomic(uint64_t) n[N_COUNTERS];
+};
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See table.h for the picture and the argument. */
+#include "table.h"
+
+#include <errno.h>
+
+enum {
+    GROWTH_SHIFT = 3, /* each array is 8 times the one before: few arrays to search */
+    CROWDED = 3,      /* a search that passes so many nodes looks around */
+    SAMPLE = 32,      /* at so many buckets; 5/8 of them in use is one node for each */
+};
+
+static size_t array_bytes(size_t n)
+{
+    return offsetof(struct bucket_array, buckets) + n * sizeof(link_word);
+}
+
+static struct bucket_array *array_new(struct table *t, size_t n, struct bucket_array *previous)
+{
+    struct bucket_array *a = alloc_get(t->alloc, array_bytes(n), CACHE_LINE);
+    if (a == NULL)
+        return NULL;
+    memset((void *)a, 0, array_bytes(n));
+    a->mask = n - 1;
+    a->previous = previous;
+    atomic_store_relaxed(&a->older, previous); /* published by [GROW-ARRAY] */
+    atomic_add_relaxed(&t->n_buckets, n);      /* a statistic */
+    return a;
+}
+
+int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buckets_per_shard)
+{
+    t->alloc = alloc;
+    t->shard_mask = n_shards - 1;
+    atomic_store_relaxed(&t->n_buckets, 0);
+    t->shards = alloc_get(alloc, n_shards * sizeof(struct shard), CACHE_LINE);
+    if (t->shards == NULL)
+        return -ENOMEM;
+    memset((void *)t->shards, 0, n_shards * sizeof(struct shard));
+    for (size_t i = 0; i < n_shards; i++) {
+        struct bucket_array *a = array_new(t, buckets_per_shard, NULL);
+        if (a == NULL) {
+            table_destroy(t);
+            return -ENOMEM;
+        }
+        atomic_store_relaxed(&t->shards[i].newest, a); /* nobody else yet */
+    }
+    return 0;
+}
+
+void table_destroy(struct table *t)
+{
+    for (size_t i = 0; i <= t->shard_mask; i++) {
+        struct bucket_array *a = atomic_load_relaxed(&t->shards[i].newest);
+        while (a != NULL) {
+            struct bucket_array *previous = a->previous;
+            alloc_put(t->alloc, a, array_bytes(a->mask + 1));
+            a = previous;
+        }
+    }
+    alloc_put(t->alloc, t->shards, (t->shard_mask + 1) * sizeof(struct shard));
+}
+
+static bool array_drained(struct bucket_array *a)
+{
+    return atomic_load_relaxed(&a->n_drained) == a->mask + 1; /* once true, true for ever */
+}
+
+/* The next array to be searched; takes drained ones out of the list on the way. */
+static struct bucket_array *array_older(struct bucket_array *a)
+{
+    struct bucket_array *older = atomic_load_acquire(&a->older);
+    while (UNLIKELY(older != NULL && array_drained(older))) {
+        struct bucket_array *next = atomic_load_acquire(&older->older);
+        if (atomic_cas_acq_rel(&a->older, &older, next))
+            older = next;
+    }
+    return older;
+}
+
+static struct bucket_array *bucket_owner(struct table *t, struct table_node *node)
+{
+    struct bucket_array *a = atomic_load_acquire(&table_shard(t, node->hash)->newest);
+    while (node->bucket < a->buckets || node->bucket > a->buckets + a->mask)
+        a = a->previous;
+    return a;
+}
+
+/* To be called by whoever makes a bucket frozen and empty: that happens once. */
+static void bucket_drained(struct bucket_array *a)
+{
+    atomic_add_relaxed(&a->n_drained, 1); /* counts facts that cannot be undone */
+}
+
+/* Returns the word, which has FROZEN and, unless it is empty, SEEN. */
+static uintptr_t bucket_freeze(struct bucket_array *a, link_word *bucket)
+{
+    uintptr_t word = atomic_load_acquire(bucket);
+    while (!(word & LINK_FROZEN)) {
+        uintptr_t frozen = word | LINK_FROZEN | (word != 0 ? LINK_SEEN : 0);
+        if (atomic_cas_acq_rel(bucket, &word, frozen)) { /* [FREEZE] */
+            if (frozen == LINK_FROZEN)
+                bucket_drained(a);
+            return frozen;
+        }
+    }
+    return word;
+}
+
+/* Freezes one more bucket of an old array, so that cold ones drain as well. */
+static void array_sweep(struct bucket_array *a)
+{
+    if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
+        return;
+    size_t i = atomic_add_relaxed(&a->sweep, 1);
+    if (i <= a->mask)
+        (void)bucket_freeze(a, &a->buckets[i]);
+}
+
+static bool key_equal(const struct table_node *node, const struct table_search *s)
+{
+    return node->hash == s->hash && node->key_len == s->key_len &&
+           (s->key_len == 0 || memcmp(node->key, s->key, s->key_len) == 0);
+}
+
+/* Walks a chain from its first node; *n_passed counts the nodes. */
+static bool chain_match(struct table_node *node, struct table_search *s, unsigned *n_passed)
+{
+    while (node != NULL) {
+        uintptr_t next = atomic_load_acquire(&node->next); /* [CLAIM] */
+        /* A marked node has been forgotten or has ended. */
+        if (!(next & LINK_MARK) && key_equal(node, s) && s->match(node, s->ctx))
+            return true;
+        node = link_node(next);
+        ++*n_passed;
+    }
+    return false;
+}
+
+enum table_found table_search_in_section(struct table *t, struct table_search *s)
+{
+    struct shard *shard = table_shard(t, s->hash);
+    unsigned n_passed = 0;
+
+    s->crowded = false;
+again:;
+    struct bucket_array *newest = atomic_load_acquire(&shard->newest); /* [GROW-ARRAY] */
+    for (struct bucket_array *a = array_older(newest); a != NULL; a = array_older(a)) {
+        uintptr_t word = bucket_freeze(a, &a->buckets[s->hash & a->mask]);
+        if (chain_match(link_node(word), s, &n_passed))
+            return TABLE_MATCHED;
+        array_sweep(a);
+    }
+
+    link_word *bucket = &newest->buckets[s->hash & newest->mask];
+    uintptr_t word = atomic_load_acquire(bucket);
+    for (;;) {
+        if (UNLIKELY(word & LINK_FROZEN))
+            goto again; /* whoever froze it had seen a newer array [FREEZE] */
+        if (word != 0 && !(word & LINK_SEEN)) {
+            if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
+                continue;
+            word |= LINK_SEEN;
+        }
+        n_passed = 0;
+        if (chain_match(link_node(word), s, &n_passed))
+            return TABLE_MATCHED;
+        if (s->claim == NULL)
+            return TABLE_ABSENT;
+        s->claim->bucket = bucket;
+        atomic_store_relaxed(&s->claim->next, (uintptr_t)link_node(word)); /* published by the CAS */
+        if (atomic_cas_acq_rel(bucket, &word, (uintptr_t)s->claim)) { /* [CLAIM] */
+            s->crowded = n_passed >= CROWDED;
+            return TABLE_CLAIMED;
+        }
+    }
+}
+
+/*
+ * Replaces the first node of a bucket, found in *word, by its successor, and
+ * updates *word; false, with *word read anew, if the bucket has changed.
+ */
+static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *word,
+                              struct table_node *successor)
+{
+    struct table_node *first = link_node(*word);
+    uintptr_t shorter = (uintptr_t)successor | (*word & LINK_FROZEN) |
+                        (successor != NULL ? LINK_SEEN : 0);
+    /* The owning array must be found before the node can be reused. */
+    struct bucket_array *drains = shorter == LINK_FROZEN ? bucket_owner(t, first) : NULL;
+    if (!atomic_cas_acq_rel(bucket, word, shorter)) /* [UNLINK] */
+        return false;
+    *word = shorter;
+    if (drains != NULL)
+        bucket_drained(drains);
+    return true;
+}
+
+/* Unlinks every marked node from the bucket's start up to and including the last. */
+static void chain_purge(struct table *t, link_word *bucket, const struct table_node *last)
+{
+again:;
+    uintptr_t word = atomic_load_acquire(bucket);
+    if (link_node(word) == NULL)
+        return;
+    if (!(word & LINK_SEEN)) {
+        if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
+            goto again;
+        word |= LINK_SEEN;
+    }
+    link_word *from = bucket;
+    struct table_node *node = link_node(word);
+    while (node != NULL) {
+        uintptr_t next = atomic_load_acquire(&node->next);
+        struct table_node *successor = link_node(next);
+        if (!(next & LINK_MARK)) {
+            from = &node->next;
+        } else if (from == bucket) {
+            if (!bucket_drop_first(t, bucket, &word, successor))
+                goto again;
+        } else {
+            uintptr_t expected = (uintptr_t)node; /* without a mark: `from` is not being removed */
+            if (!atomic_cas_acq_rel(from, &expected, (uintptr_t)successor)) /* [UNLINK] */
+                goto again;
+        }
+        if (node == last)
+            return;
+        node = successor;
+    }
+}
+
+void table_unlink_in_section(struct table *t, struct table_node *node)
+{
+    (void)atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
+    chain_purge(t, node->bucket, node);
+}
+
+bool table_unlink_alone(struct table *t, struct table_node *node)
+{
+    uintptr_t word = atomic_load_acquire(node->bucket);
+    if (link_node(word) != node)
+        return false;
+    /* With nothing behind it there is nothing that a mark would keep: insertions come in front. */
+    uintptr_t next = atomic_load_relaxed(&node->next);
+    if (link_node(next) != NULL && !(next & LINK_MARK))
+        next = atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
+    return bucket_drop_first(t, node->bucket, &word, link_node(next));
+}
+
+static bool array_full(const struct bucket_array *a, uint64_t hash)
+{
+    size_t n = a->mask + 1 < SAMPLE ? a->mask + 1 : SAMPLE;
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++)
+        used += link_node(atomic_load_relaxed(&a->buckets[(hash + i) & a->mask])) != NULL;
+    return used * 8 >= n * 5;
+}
+
+void table_relieve(struct table *t, uint64_t hash)
+{
+    struct shard *shard = table_shard(t, hash);
+    struct bucket_array *newest = atomic_load_acquire(&shard->newest);
+
+    /* One long chain in a table that is not full is a matter of the keys. */
+    if (!array_full(newest, hash) || newest->mask + 1 >= (SIZE_MAX >> (GROWTH_SHIFT + 8)))
+        return;
+    if (atomic_swap_acquire(&shard->growing, true)) /* [GROW-ONE] */
+        return;
+    if (newest == atomic_load_acquire(&shard->newest)) {
+        struct bucket_array *larger = array_new(t, (newest->mask + 1) << GROWTH_SHIFT, newest);
+        if (larger != NULL) /* otherwise chains just get longer */
+            atomic_store_release(&shard->newest, larger); /* [GROW-ARRAY] */
+    }
+    atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
+}
+
+void table_filter_alone(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
+                        void *ctx)
+{
+    for (size_t i = 0; i <= t->shard_mask; i++) {
+        struct shard *shard = &t->shards[i];
+        atomic_store_relaxed(&shard->growing, false);
+        for (struct bucket_array *a = atomic_load_relaxed(&shard->newest); a != NULL;
+             a = a->previous) {
+            size_t n_drained = 0;
+            for (size_t b = 0; b <= a->mask; b++) {
+                uintptr_t word = atomic_load_relaxed(&a->buckets[b]);
+                struct table_node *node = link_node(word), *kept = NULL;
+                while (node != NULL) {
+                    uintptr_t next = atomic_load_relaxed(&node->next);
+                    bool marked = next & LINK_MARK;
+                    if (keep(node, ctx) && !marked) {
+                        atomic_store_relaxed(&node->next, (uintptr_t)kept);
+                        kept = node;
+                    }
+                    node = link_node(next);
+                }
+                word = (uintptr_t)kept | (word & LINK_FROZEN) | (kept != NULL ? LINK_SEEN : 0);
+                atomic_store_relaxed(&a->buckets[b], word);
+                n_drained += word == LINK_FROZEN;
+            }
+            atomic_store_relaxed(&a->n_drained, n_drained);
+        }
+    }
+}

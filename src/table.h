@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A sharded, growing hash table of intrusive nodes, claimed and removed by
+ * compare-and-swap.  It knows keys, not what the nodes mean.
+ *
+ * A bucket is one word: the first node of a chain, with two bits.
+ *
+ *     bucket word           node.next               node.next
+ *   +--------------+      +-----------+           +-----------+
+ *   | node | F | S |----->| node  | M |---------->| NULL  | M |
+ *   +--------------+      +-----------+           +-----------+
+ *
+ *   S  SEEN    somebody may have dereferenced the first node.  Set, inside a
+ *              section, before the first node is dereferenced.
+ *   F  FROZEN  nothing is inserted here any more: a larger array is in use.
+ *   M  MARK    this node is being removed: its next pointer is final.
+ *
+ * Claiming.  A node goes in at the head only, by a CAS from the very word at
+ * which the search for its key began.  Every insertion changes that word, so
+ * success means that nothing was inserted since: the key is unique.  No ABA:
+ * the first node of a non-empty word had been SEEN, so it is not reused before
+ * the searcher's section ends; and an empty word stands for no node at all.
+ * That is also why claiming in an empty bucket needs no section.
+ *
+ * Removing, by the node's owner.  If the word is still the node without SEEN,
+ * nobody has looked at it, nobody can, and nothing behind it has changed
+ * (every walk starts by setting SEEN): one CAS to its successor, and the node
+ * can be reused at once, without a grace period.  Otherwise Harris (2001) and
+ * Michael (2002): mark, unlink; a failed unlink walks the chain and unlinks
+ * every marked node it meets, as any other remover may have done with this
+ * one, so that on return the node is unreachable, whoever did it.
+ *
+ * Growing.  When a walk is long and the shard's buckets are mostly in use, a
+ * larger array takes over; the old one stays, linked as `older`.  Whoever
+ * works on a key first freezes and searches its bucket in every older array.
+ * Once a bucket is frozen nothing comes in, so it empties as its calls end; an
+ * array whose buckets are all frozen and empty is drained and is skipped from
+ * then on.  Arrays live as long as the table: a fast claim reads them outside
+ * of sections.
+ */
+#ifndef SFLIGHT_TABLE_H
+#define SFLIGHT_TABLE_H
+
+#include "alloc.h"
+#include "atomic.h"
+
+#include <string.h>
+
+#define TABLE_KEY_INLINE 24
+
+typedef _Atomic(uintptr_t) link_word;
+
+struct table_node {
+    link_word next;
+    uint64_t hash;
+    link_word *bucket; /* where it was inserted */
+    size_t key_len;
+    const unsigned char *key; /* key_inline, or memory of the node's owner */
+    unsigned char key_inline[TABLE_KEY_INLINE];
+};
+
+#define LINK_MARK ((uintptr_t)1)   /* in node.next */
+#define LINK_FROZEN ((uintptr_t)1) /* in a bucket */
+#define LINK_SEEN ((uintptr_t)2)   /* in a bucket */
+#define LINK_BITS ((uintptr_t)3)
+
+static inline struct table_node *link_node(uintptr_t word)
+{
+    return (struct table_node *)(word & ~LINK_BITS);
+}
+
+struct bucket_array {
+    size_t mask;
+    _Atomic(struct bucket_array *) older; /* the next one to be searched; NULL at the end */
+    struct bucket_array *previous;        /* the one made before this, drained or not */
+    _Atomic(size_t) n_drained;            /* buckets that are frozen and empty */
+    _Atomic(size_t) sweep;                /* buckets before this one were frozen */
+    link_word buckets[];
+};
+
+struct shard {
+    _Atomic(struct bucket_array *) newest;
+    _Atomic(bool) growing;
+};
+
+struct table {
+    struct shard *shards;
+    size_t shard_mask;
+    struct alloc *alloc;
+    _Atomic(uint64_t) n_buckets;
+};
+
+/* Powers of two.  Returns 0 or -ENOMEM. */
+int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buckets_per_shard);
+void table_destroy(struct table *t);
+
+static inline struct shard *table_shard(struct table *t, uint64_t hash)
+{
+    /* The high bits; buckets are chosen by the low ones. */
+    return &t->shards[(hash >> 48) & t->shard_mask];
+}
+
+/*
+ * Claims the key of the node if its bucket is empty, in every array; outside
+ * of a section.  On false nothing has happened, and table_search() decides.
+ */
+static ALWAYS_INLINE bool table_claim_empty(struct table *t, struct table_node *node)
+{
+    struct bucket_array *newest =
+        atomic_load_acquire(&table_shard(t, node->hash)->newest); /* [GROW-ARRAY] */
+    struct bucket_array *older = atomic_load_acquire(&newest->older);
+    while (UNLIKELY(older != NULL)) {
+        /* Frozen and empty stays so: no order is needed. */
+        if (atomic_load_relaxed(&older->buckets[node->hash & older->mask]) != LINK_FROZEN)
+            return false;
+        older = atomic_load_acquire(&older->older);
+    }
+    link_word *bucket = &newest->buckets[node->hash & newest->mask];
+    uintptr_t empty = 0;
+    if (atomic_load_relaxed(bucket) != 0) /* only a hint: the CAS decides */
+        return false;
+    node->bucket = bucket;
+    atomic_store_relaxed(&node->next, 0); /* published by the CAS */
+    return atomic_cas_acq_rel(bucket, &empty, (uintptr_t)node); /* [CLAIM] */
+}
+
+/* True if the node is first in its bucket and nobody has looked at it: a hint. */
+static ALWAYS_INLINE bool table_unseen(struct table_node *node)
+{
+    return atomic_load_relaxed(node->bucket) == (uintptr_t)node;
+}
+
+/*
+ * Removes the node if nobody has ever looked at it; it is then the owner's
+ * alone, free to be reused at once.
+ */
+static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
+{
+    uintptr_t expected = (uintptr_t)node;
+    /* Nobody else writes this next pointer while the node is unseen. */
+    uintptr_t next = atomic_load_relaxed(&node->next);
+    return atomic_cas_acq_rel(node->bucket, &expected, next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] */
+}
+
+/*
+ * What a search does with a node of the right key: true ends the search there,
+ * false goes on as if the node did not exist.  Runs inside the section.
+ */
+typedef bool table_match_fn(struct table_node *node, void *ctx);
+
+enum table_found {
+    TABLE_ABSENT,  /* not there, and nothing was inserted */
+    TABLE_MATCHED, /* match() said yes */
+    TABLE_CLAIMED, /* not there, and `claim` was inserted */
+};
+
+struct table_search {
+    uint64_t hash;
+    const void *key;
+    size_t key_len;
+    table_match_fn *match;
+    void *ctx;
+    struct table_node *claim; /* to insert if there is no match; or NULL */
+    bool crowded;             /* out: tell table_relieve() after the section */
+};
+
+/* Inside a section. */
+enum table_found table_search_in_section(struct table *t, struct table_search *search);
+
+/* Removes a node that is, or was, in the table; inside a section. */
+void table_unlink_in_section(struct table *t, struct table_node *node);
+
+/*
+ * The same by the node's owner, outside of a section, where no other node must
+ * be looked at for it; false if that cannot be avoided.
+ */
+bool table_unlink_alone(struct table *t, struct table_node *node);
+
+/* Grows the key's shard if it is as full as a search found it; outside of sections. */
+void table_relieve(struct table *t, uint64_t hash);
+
+/*
+ * Calls keep() for every node and drops those for which it says false.  Only
+ * while nobody else uses the table.
+ */
+void table_filter_alone(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
+                        void *ctx);
+
+#endif

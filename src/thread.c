@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Threads come and go without telling.  The first use of a group by a thread
+ * finds or makes its slot and sets a pthread key, whose destructor hands the
+ * slots on when the thread ends.  Destructors of other keys may run after ours
+ * and call the library again: such a thread uses the group's common slot.
+ *
+ * Circles.  Only a thread that leads a call can close a circle of waits, so
+ * only such a thread, about to wait, comes here.  One mutex guards the
+ * `waiting_for` of all threads [WAITS].  An edge "T waits for call C" stands
+ * from before T's wait until after it; C's owner is the next node.  If every
+ * edge of a circle is there and every call in it is open at the time it is
+ * looked at, all these waits are real: the call that the last one waits for is
+ * led by the thread that looks, and stays open; so the one before stays
+ * waiting, and its call stays open; and so on.  As the edges are set one after
+ * the other, exactly the last thread finds the circle.
+ *
+ * An owner is looked at only while its call is open, and a thread that ends
+ * takes the mutex after its last call has closed: so the owner is still there.
+ */
+#include "thread.h"
+
+#include "call.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+_Thread_local struct thread thread_self;
+
+static pthread_key_t end_key;
+static _Atomic(unsigned) next_hint;
+static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
+
+static void thread_end(void *self)
+{
+    struct thread *t = self;
+
+    t->ending = true;
+    /* Calls whose fn was left by longjmp(). */
+    while (t->leading != NULL)
+        call_abandon(t->leading);
+
+    pthread_mutex_lock(&waits); /* nobody looks at this thread any more [WAITS] */
+    pthread_mutex_unlock(&waits);
+
+    registry_lock();
+    while (t->slots != NULL) {
+        struct slot *slot = t->slots;
+        t->slots = slot->next_of_thread;
+        slot->prev_of_thread = NULL;
+        slot->next_of_thread = slot->group->idle;
+        slot->group->idle = slot;
+    }
+    registry_unlock();
+    memset(t->cache, 0, sizeof(t->cache));
+}
+
+int thread_init(void)
+{
+    return pthread_key_create(&end_key, thread_end) == 0 ? 0 : -ENOMEM;
+}
+
+static void slot_to_thread(struct slot *slot)
+{
+    slot->next_of_thread = thread_self.slots;
+    slot->prev_of_thread = &thread_self.slots;
+    if (slot->next_of_thread != NULL)
+        slot->next_of_thread->prev_of_thread = &slot->next_of_thread;
+    thread_self.slots = slot;
+}
+
+static struct slot *slot_new(struct sflight_group *g)
+{
+    struct slot *slot = alloc_get(&g->alloc, sizeof(*slot), CACHE_LINE);
+    if (slot == NULL)
+        return NULL;
+    memset((void *)slot, 0, sizeof(*slot));
+    slot->group = g;
+    spinner_init(&slot->spinner, g->spin_ns);
+    registry_lock();
+    slot->next_of_group = g->slots;
+    g->slots = slot;
+    slot_to_thread(slot);
+    registry_unlock();
+    return slot;
+}
+
+NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
+{
+    struct thread *t = &thread_self;
+
+    if (t->hint == 0)
+        t->hint = 1 + atomic_add_relaxed(&next_hint, 1); /* any spread will do */
+    if (pthread_getspecific(end_key) == NULL && pthread_setspecific(end_key, t) != 0)
+        return &g->common;
+    if (t->ending)
+        return &g->common;
+
+    registry_lock();
+    struct slot *slot = t->slots;
+    while (slot != NULL && slot->group != g)
+        slot = slot->next_of_thread;
+    if (slot == NULL && g->idle != NULL) {
+        slot = g->idle;
+        g->idle = slot->next_of_thread;
+        slot_to_thread(slot);
+    }
+    registry_unlock();
+    if (slot == NULL && (slot = slot_new(g)) == NULL)
+        return &g->common;
+    unsigned i = (unsigned)g->number % SLOT_CACHE;
+    t->cache[i].group = g->number;
+    t->cache[i].slot = slot;
+    return slot;
+}
+
+void thread_forget_group(struct sflight_group *g)
+{
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+        if (slot->prev_of_thread == NULL)
+            continue; /* idle */
+        *slot->prev_of_thread = slot->next_of_thread;
+        if (slot->next_of_thread != NULL)
+            slot->next_of_thread->prev_of_thread = slot->prev_of_thread;
+    }
+}
+
+bool thread_may_wait(struct sflight_call *call)
+{
+    struct thread *self = &thread_self;
+    bool circle = false;
+
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    self->waiting_for = call;
+    for (struct sflight_call *c = call; c != NULL;) {
+        struct thread *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
+        if (leader == self) {
+            circle = true;
+            break;
+        }
+        if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
+            break; /* nobody leads it, or its waiters are about to go on */
+        c = leader->waiting_for;
+    }
+    if (circle)
+        self->waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+    return !circle;
+}
+
+void thread_waited(void)
+{
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    thread_self.waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+}
+
+void thread_before_fork(void)
+{
+    pthread_mutex_lock(&waits);
+}
+
+void thread_after_fork(bool child)
+{
+    if (child)
+        thread_self.waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What each thread has: its slots, the calls it leads, the call it waits for. */
+#ifndef SFLIGHT_THREAD_H
+#define SFLIGHT_THREAD_H
+
+#include "group.h"
+
+enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
+
+struct thread {
+    struct {
+        uint64_t group; /* number; 0 is nobody's */
+        struct slot *slot;
+    } cache[SLOT_CACHE];
+    struct sflight_call *leading;     /* innermost; the others by call->outer */
+    struct sflight_call *waiting_for; /* under the mutex in thread.c */
+    struct slot *slots;               /* under the registry lock */
+    unsigned hint;                    /* for reclaim_enter() */
+    bool ending;                      /* its destructor has run */
+};
+
+extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));
+
+struct slot *thread_slot_slow(struct sflight_group *g);
+
+/* The calling thread's slot in the group; the common one if it can have none. */
+static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
+{
+    unsigned i = (unsigned)g->number % SLOT_CACHE;
+    if (LIKELY(thread_self.cache[i].group == g->number))
+        return thread_self.cache[i].slot;
+    return thread_slot_slow(g);
+}
+
+/* The slot if it is at hand, otherwise NULL; makes nothing. */
+static inline struct slot *thread_slot_known(struct sflight_group *g)
+{
+    unsigned i = (unsigned)g->number % SLOT_CACHE;
+    return thread_self.cache[i].group == g->number ? thread_self.cache[i].slot : NULL;
+}
+
+/* Once, before anything else.  Returns 0 or -ENOMEM. */
+int thread_init(void);
+
+/* Takes the slots of a group that is being destroyed from their threads; under the registry lock. */
+void thread_forget_group(struct sflight_group *g);
+
+/* Around fork(), by the thread that forks. */
+void thread_before_fork(void);
+void thread_after_fork(bool child);
+
+/*
+ * About to wait for the call while leading others: would the wait close a
+ * circle?  If not, the wait is noted until thread_waited(), and true is
+ * returned.  The caller has joined the call.
+ */
+bool thread_may_wait(struct sflight_call *call);
+void thread_waited(void);
+
+#endif
