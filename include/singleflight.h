@@ -214,8 +214,8 @@ typedef struct sflight_stats {
     uint64_t expired;    /* calls forgotten because of max_age_ns */
     uint64_t rejected;   /* callers turned away because of max_waiters */
     uint64_t deadlocks;  /* callers that got -EDEADLK */
-    uint64_t parked;     /* waits that put their thread to sleep */
-    uint64_t spun;       /* waits that ended while spinning */
+    uint64_t parked;     /* waits that put their thread to sleep, counted before */
+    uint64_t spun;       /* waits that found the result without sleeping */
     /* now */
     uint64_t in_flight;       /* calls claimed and not ended */
     uint64_t waiting;         /* followers inside the library */

@@ -127,9 +127,12 @@ decltype(auto) invoke(F &f, call &c)
 template <class F>
 using value_of = std::decay_t<decltype(invoke(std::declval<F &>(), std::declval<call &>()))>;
 
-/* The sflight_fn of run(): boxes what the callable returns or throws. */
+/*
+ * The sflight_fn of run(): boxes what the callable returns or throws.  A forced
+ * unwind has no object, so that its reference is null: not for UBSan to report.
+ */
 template <class F>
-int run_boxed(sflight_call *raw, void *arg)
+__attribute__((no_sanitize("null"))) int run_boxed(sflight_call *raw, void *arg)
 {
     F &f = *static_cast<F *>(arg);
     call c(raw);
@@ -184,14 +187,14 @@ inline void check(int rc, const char *what)
         throw std::system_error(-rc, std::generic_category(), what);
 }
 
-inline timespec to_timespec(std::chrono::steady_clock::time_point t)
+inline timespec to_timespec(std::chrono::steady_clock::time_point t) noexcept
 {
-    using namespace std::chrono;
-    const auto since = t.time_since_epoch();
-    const auto s = floor<seconds>(since);
+    constexpr long long second = 1000000000;
+    const std::chrono::nanoseconds since = t.time_since_epoch();
+    const long long ns = (since.count() % second + second) % second; /* also before the epoch */
     timespec ts = {};
-    ts.tv_sec = static_cast<std::time_t>(s.count());
-    ts.tv_nsec = static_cast<long>(duration_cast<nanoseconds>(since - s).count());
+    ts.tv_sec = static_cast<std::time_t>(since.count() / second - (since.count() % second < 0));
+    ts.tv_nsec = static_cast<long>(ns);
     return ts;
 }
 

@@ -27,7 +27,7 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
     }
     bool leader = rc == CALL_LEADS;
     if (leader)
-        call_lead(who.slot, &call, 1, fn, NULL, arg);
+        call_lead(who.slot, call, fn, arg);
     return call_deliver(who.slot, call, leader, r);
 }
 

@@ -461,15 +461,16 @@ int call_wait(struct caller *who, struct sflight_call *c, unsigned rank)
         }
     }
     for (;;) {
-        struct gate_wait_report report;
-        enum gate_outcome outcome = gate_wait(&c->gate, rank, spinner, who->deadline, &report);
-        if (report.parked)
+        enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, who->deadline);
+        if (outcome == GATE_IS_CLOSED) {
             slot_count(slot, COUNT_PARKED);
-        if (report.spun)
+            outcome = gate_park(&c->gate, who->deadline);
+        } else if (outcome == GATE_IS_OPEN) {
             slot_count(slot, COUNT_SPUN);
-        if (outcome == GATE_WAS_OPEN)
+        }
+        if (outcome == GATE_IS_OPEN)
             break;
-        if (outcome == GATE_WAS_NUDGED) {
+        if (outcome == GATE_IS_NUDGED) {
             gate_answer(&c->gate);
             if (!take_over(slot, c))
                 continue;

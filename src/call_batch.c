@@ -182,7 +182,7 @@ static void wait_one(struct caller *who, struct place *p, sflight_many_fn *fn, v
     }
     bool leads = *rc == CALL_LEADS;
     if (leads)
-        call_lead(who->slot, &call, 1, NULL, fn, arg);
+        call_lead_many(who->slot, &call, 1, fn, arg);
     *rc = call_deliver(who->slot, call, leads, r);
 }
 
@@ -201,7 +201,7 @@ int call_batch(struct caller *who, const sflight_key *keys, size_t n, sflight_ma
 
     size_t n_lead = claim_all(who, &batch, keys);
     if (n_lead != 0) {
-        call_lead(who->slot, batch.lead, n_lead, NULL, fn, arg);
+        call_lead_many(who->slot, batch.lead, n_lead, fn, arg);
         for (size_t i = 0; i < n; i++)
             if (batch.places[i].role == CALL_LEADS)
                 deliver_led(who, &batch, i, &r[i], &rc[i]);

@@ -5,39 +5,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stands in the frame above invoke(); sees the stack being unwound through it. */
+/* Stands in the frame above invoke_...(); sees the stack being unwound through it. */
 struct guard {
     struct sflight_call *const *calls;
     size_t n; /* 0: fn has returned */
 };
 
-static void guard_fire(struct guard *guard)
+static inline void guard_fire(struct guard *guard)
 {
     while (UNLIKELY(guard->n != 0))
         call_abandon(guard->calls[--guard->n]);
 }
 
-void call_lead(struct slot *slot, struct sflight_call *const *calls, size_t n, sflight_fn *fn,
-               sflight_many_fn *many, void *arg)
+static ALWAYS_INLINE void end_one(struct slot *slot, struct sflight_call *c, int outcome, int status)
+{
+    call_exit(c);
+    c->invocation = NULL;
+    if (!c->status_set)
+        c->status = status;
+    if (UNLIKELY(outcome == INVOKE_PANICKED)) {
+        slot_count(slot, COUNT_PANICKED);
+        call_finish(slot, c, ENDED_PANICKED);
+    } else {
+        call_finish(slot, c, 0);
+    }
+}
+
+void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn, void *arg)
+{
+    call_enter(call);
+
+    struct guard guard __attribute__((cleanup(guard_fire))) = {&call, 1};
+    int status = 0;
+    int outcome = invoke_one(fn, &call, arg, &status);
+    guard.n = 0;
+
+    end_one(slot, call, outcome, status);
+}
+
+void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
+                    sflight_many_fn *many, void *arg)
 {
     for (size_t i = 0; i < n; i++)
         call_enter(calls[i]);
 
     struct guard guard __attribute__((cleanup(guard_fire))) = {calls, n};
     int status = 0;
-    bool panicked = invoke(fn, many, calls, n, arg, &status) == INVOKE_PANICKED;
+    int outcome = invoke_many(many, calls, n, arg, &status);
     guard.n = 0;
 
-    for (size_t i = n; i-- != 0;) {
-        struct sflight_call *c = calls[i];
-        call_exit(c);
-        c->invocation = NULL;
-        if (!c->status_set)
-            c->status = status;
-        if (UNLIKELY(panicked))
-            slot_count(slot, COUNT_PANICKED);
-        call_finish(slot, c, panicked ? ENDED_PANICKED : 0);
-    }
+    while (n-- != 0)
+        end_one(slot, calls[n], outcome, status);
 }
 
 _Noreturn void call_panic(struct sflight_call *call, const char *text)

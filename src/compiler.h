@@ -17,10 +17,17 @@
 
 #if defined(__SANITIZE_THREAD__)
 #define SANITIZE_THREAD 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZE_ADDRESS 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SANITIZE_THREAD 1
+#elif __has_feature(address_sanitizer)
+#define SANITIZE_ADDRESS 1
 #endif
+#endif
+#if defined(SANITIZE_THREAD) || defined(SANITIZE_ADDRESS)
+#define SANITIZED 1
 #endif
 
 /*

@@ -7,12 +7,25 @@
 #include <unwind.h>
 
 /*
- * The frame a panic comes back to.  It has no cleanup of its own: the guards
- * that see other ways out stand in its callers, so that stopping just before
- * them is stopping in time.
+ * The frames a panic comes back to.  They have no cleanup of their own: the
+ * guards that see other ways out stand in their callers, so that stopping just
+ * before them is stopping in time.
  */
-NOINLINE int invoke(sflight_fn *fn, sflight_many_fn *many, struct sflight_call *const *calls,
-                    size_t n, void *arg, int *status)
+NOINLINE int invoke_one(sflight_fn *fn, struct sflight_call *const *calls, void *arg, int *status)
+{
+    struct invocation here;
+
+    here.calls = calls;
+    here.n = 1;
+    calls[0]->invocation = &here;
+    if (INVOKE_LAND(here.landing) != 0)
+        return INVOKE_PANICKED;
+    *status = fn(calls[0], arg);
+    return INVOKE_RETURNED;
+}
+
+NOINLINE int invoke_many(sflight_many_fn *many, struct sflight_call *const *calls, size_t n,
+                         void *arg, int *status)
 {
     struct invocation here;
 
@@ -20,9 +33,9 @@ NOINLINE int invoke(sflight_fn *fn, sflight_many_fn *many, struct sflight_call *
     here.n = n;
     for (size_t i = 0; i < n; i++)
         calls[i]->invocation = &here;
-    if (_setjmp(here.landing) != 0)
+    if (INVOKE_LAND(here.landing) != 0)
         return INVOKE_PANICKED;
-    *status = fn != NULL ? fn(calls[0], arg) : many(calls, n, arg);
+    *status = many(calls, n, arg);
     return INVOKE_RETURNED;
 }
 
@@ -35,9 +48,9 @@ static _Unwind_Reason_Code stop_at(int version, _Unwind_Action actions,
     struct invocation *to = arg;
 
     (void)version, (void)exception_class, (void)exception;
-    /* The stack grows downwards: this frame's is above the landing, so it is invoke()'s caller. */
+    /* The stack grows downwards: this frame's is above the landing, so it is the caller of the one that lands. */
     if ((actions & _UA_END_OF_STACK) || _Unwind_GetCFA(context) > (uintptr_t)to)
-        longjmp(to->landing, 1);
+        INVOKE_JUMP(to->landing);
     return _URC_NO_REASON;
 }
 
@@ -46,5 +59,5 @@ _Noreturn void invoke_unwind(struct invocation *to)
     struct _Unwind_Exception exception = {0};
 
     (void)_Unwind_ForcedUnwind(&exception, stop_at, to);
-    longjmp(to->landing, 1); /* no unwind information on the way: skip the cleanups */
+    INVOKE_JUMP(to->landing); /* no unwind information on the way: skip the cleanups */
 }

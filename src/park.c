@@ -46,56 +46,56 @@ static uint64_t spin_budget(struct spinner *s, unsigned rank)
     return SPIN_MAX_NS;
 }
 
-static bool spin(gate *g, struct spinner *s, uint64_t budget_ns)
+enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
+                            const struct timespec *deadline)
 {
+    uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
+    if (word & GATE_OPEN)
+        return GATE_IS_OPEN;
+
+    uint64_t left_ns = clock_left_ns(deadline);
+    if (left_ns == 0)
+        return GATE_TIMED_OUT;
+    uint64_t budget_ns = spin_budget(s, rank);
+    if (budget_ns == 0)
+        return GATE_IS_CLOSED;
+    if (budget_ns > left_ns)
+        budget_ns = left_ns;
     uint64_t begin = clock_now_ns();
     do {
         for (int i = 0; i < RELAX_PER_LOOK; i++) {
             cpu_relax();
-            if (atomic_load_relaxed(g) & (GATE_OPEN | GATE_NUDGED)) { /* looked at again */
+            word = atomic_load_acquire(g); /* [PUB-RESULT] */
+            if (word & (GATE_OPEN | GATE_NUDGED)) {
                 s->score += (SPIN_SCORE_MAX - s->score) >> SPIN_SCORE_SHIFT;
-                return true;
+                return word & GATE_OPEN ? GATE_IS_OPEN : GATE_IS_NUDGED;
             }
         }
     } while (clock_now_ns() - begin < budget_ns);
     s->score -= s->score >> SPIN_SCORE_SHIFT;
-    return false;
+    return GATE_IS_CLOSED;
 }
 
-enum gate_outcome gate_wait(gate *g, unsigned rank, struct spinner *s,
-                            const struct timespec *deadline, struct gate_wait_report *report)
+enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 {
-    bool expired = false;
+    bool expired = false, slept = false;
 
-    report->spun = report->parked = false;
     for (;;) {
         uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
         if (word & GATE_OPEN) {
-            if (report->parked)
+            if (slept)
                 futex_wake(futex_word(g), FAN_OUT);
-            return GATE_WAS_OPEN;
+            return GATE_IS_OPEN;
         }
         if (expired)
             return GATE_TIMED_OUT;
-        if (word & GATE_NUDGED)
-            return GATE_WAS_NUDGED;
-        if (!report->parked) {
-            uint64_t left_ns = clock_left_ns(deadline);
-            uint64_t budget_ns = left_ns == 0 ? 0 : spin_budget(s, rank);
-            if (budget_ns != 0 && spin(g, s, budget_ns < left_ns ? budget_ns : left_ns)) {
-                report->spun = true;
-                continue;
-            }
-            if (left_ns == 0 || clock_left_ns(deadline) == 0) {
-                expired = true;
-                continue;
-            }
-        }
         if (!(word & GATE_PARKED))
-            word = atomic_or_acq_rel(g, GATE_PARKED) | GATE_PARKED; /* [PARK] */
-        if (word & (GATE_OPEN | GATE_NUDGED))
+            word = atomic_or_acq_rel(g, GATE_PARKED); /* [PARK] */
+        if (word & GATE_OPEN)
             continue;
-        report->parked = true;
+        if (word & GATE_NUDGED)
+            return GATE_IS_NUDGED;
+        slept = true;
         expired = futex_wait(futex_word(g), (uint32_t)GATE_PARKED, deadline) == -ETIMEDOUT;
     }
 }

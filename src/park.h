@@ -56,28 +56,29 @@ struct spinner {
 void spinner_init(struct spinner *s, uint64_t limit_ns);
 
 enum gate_outcome {
-    GATE_WAS_OPEN,
-    GATE_WAS_NUDGED,
+    GATE_IS_CLOSED, /* of gate_spin(): park */
+    GATE_IS_OPEN,
+    GATE_IS_NUDGED,
     GATE_TIMED_OUT,
 };
 
-struct gate_wait_report {
-    bool spun;   /* the wait ended while spinning */
-    bool parked; /* the thread went to sleep */
-};
+/*
+ * Waits without sleeping, for as long as that may pay.  rank: how many were
+ * waiting before; those that would leave no CPU for the others do not spin.
+ */
+enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
+                            const struct timespec *deadline);
 
 /*
- * Waits until the gate is open, is nudged, or the deadline has passed; an open
- * gate wins over both.  rank: how many were waiting before; those that would
- * leave no CPU for the others do not spin.
+ * Sleeps until the gate is open, is nudged, or the deadline has passed; an open
+ * gate wins over the deadline, and the deadline over a nudge.
  */
-enum gate_outcome gate_wait(gate *g, unsigned rank, struct spinner *s,
-                            const struct timespec *deadline, struct gate_wait_report *report);
+enum gate_outcome gate_park(gate *g, const struct timespec *deadline);
 
 /* Opens the gate, adds holds, wakes.  bits: the opener's, already shifted. */
 void gate_open(gate *g, uint64_t bits, uint32_t holds);
 
-/* Makes one waiter, if there is any, return GATE_WAS_NUDGED. */
+/* Makes one waiter, if there is any, return GATE_IS_NUDGED. */
 void gate_nudge(gate *g);
 
 /*
