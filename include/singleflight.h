@@ -146,7 +146,8 @@ typedef struct sflight_result {
 
 /* ---------------------------------------------------------------- options */
 
-enum { /* options.on_abandon: the leader left fn by pthread_exit, cancel, ... */
+/* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception */
+enum {
     SFLIGHT_ABANDON_SHARE = 0,   /* every caller gets -EOWNERDEAD (default) */
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
                                     the new leader of the same call, the rest
@@ -154,7 +155,8 @@ enum { /* options.on_abandon: the leader left fn by pthread_exit, cancel, ... */
                                     the call ends as with SHARE */
 };
 
-enum { /* options.on_panic: the leader called sflight_panic() */
+/* options.on_panic: the leader called sflight_panic() */
+enum {
     SFLIGHT_PANIC_SHARE = 0, /* every caller gets -ENOTRECOVERABLE (default) */
     SFLIGHT_PANIC_ABORT = 1  /* print the message to stderr, then abort() */
 };
@@ -395,7 +397,7 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * result.value.
  * With SFLIGHT_PANIC_ABORT they are printed to stderr and the process aborts.
  */
-SFLIGHT_PUBLIC SFLIGHT_NORETURN void sflight_panic(sflight_call *call, const char *fmt, ...)
+SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const char *fmt, ...)
     SFLIGHT_PRINTF(2, 3);
 
 #ifdef __cplusplus

@@ -191,10 +191,10 @@ inline timespec to_timespec(std::chrono::steady_clock::time_point t) noexcept
 {
     constexpr long long second = 1000000000;
     const std::chrono::nanoseconds since = t.time_since_epoch();
-    const long long ns = (since.count() % second + second) % second; /* also before the epoch */
+    const long long ns = since.count() > 0 ? since.count() : 0; /* the past is the past */
     timespec ts = {};
-    ts.tv_sec = static_cast<std::time_t>(since.count() / second - (since.count() % second < 0));
-    ts.tv_nsec = static_cast<long>(ns);
+    ts.tv_sec = static_cast<std::time_t>(ns / second);
+    ts.tv_nsec = static_cast<long>(ns % second);
     return ts;
 }
 

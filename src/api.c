@@ -2,10 +2,10 @@
 /* Entry points: groups.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
+#include "call.h"
 #include "clock.h"
 #include "group.h"
 #include "thread.h"
-#include "call.h"
 
 #include <errno.h>
 #include <string.h>

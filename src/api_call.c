@@ -2,8 +2,8 @@
 /* Entry points: inside fn.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
-#include "call.h"
 #include "call_lead.h"
+#include "call_path.h"
 
 #include <execinfo.h>
 #include <stdarg.h>
@@ -19,8 +19,8 @@ void sflight_call_set(sflight_call *call, void *value, size_t size, sflight_dest
 
 void sflight_call_set_status(sflight_call *call, int status)
 {
-    call->status = status;
-    call->status_set = true;
+    call->result.status = status;
+    call->result.status_set = true;
 }
 
 void *sflight_call_alloc(sflight_call *call, size_t size)

@@ -2,9 +2,9 @@
 /* Entry points: blocking callers, results, forget.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
-#include "call.h"
 #include "call_batch.h"
 #include "call_lead.h"
+#include "call_path.h"
 #include "clock.h"
 #include "thread.h"
 
@@ -14,21 +14,21 @@
 static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                 void *arg, const struct timespec *deadline, sflight_result *r)
 {
-    struct caller who = {g, thread_slot(g), deadline};
+    struct slot *slot = thread_slot(g);
     struct sflight_call *call = NULL;
     unsigned rank = 0;
 
-    int rc = call_claim_or_join(&who, key, key_len, NULL, &call, &rank);
+    int rc = call_claim_or_join(g, slot, key, key_len, NULL, &call, &rank);
     if (rc == CALL_FOLLOWS)
-        rc = call_wait(&who, call, rank);
+        rc = call_wait(slot, call, rank, deadline);
     if (UNLIKELY(rc < 0)) {
         memset(r, 0, sizeof(*r));
         return rc;
     }
     bool leader = rc == CALL_LEADS;
     if (leader)
-        call_lead(who.slot, call, fn, arg);
-    return call_deliver(who.slot, call, leader, r);
+        call_lead(slot, call, fn, arg);
+    return call_deliver(slot, call, leader, r);
 }
 
 static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
@@ -70,8 +70,7 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
             return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    struct caller who = {g, thread_slot(g), deadline};
-    return call_batch(&who, keys, n, fn, arg, r, rc);
+    return call_batch(thread_slot(g), keys, n, fn, arg, deadline, r, rc);
 }
 
 void sflight_result_release(sflight_result *r)

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See call.h for the states. */
-#include "call.h"
-
-#include "clock.h"
-#include "hash.h"
-
-#include <errno.h>
+/* See call.h for the states, and call_path.h for what every call passes. */
+#include "call_path.h"
 
 enum {
-    SPARES = 32,          /* records a slot keeps */
-    BUFFER_KEPT = 1024,   /* key memory up to this stays with a spare record */
-    BUFFER_ROUNDED = 64,  /* key memory comes in multiples of this */
+    BUFFER_KEPT = 1024,  /* key memory up to this stays with a spare record */
+    BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
 };
 
 struct key_buffer {
@@ -33,27 +27,32 @@ static void record_free(struct sflight_call *c)
     alloc_put(&c->group->alloc, c, sizeof(*c));
 }
 
-void call_discard(struct slot *slot, struct sflight_call *c)
+struct sflight_call *call_record_new(struct sflight_group *g)
 {
-    if (slot->shared || slot->n_spare >= SPARES) {
+    struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
+    if (c != NULL) {
+        c->buffer = NULL;
+        c->invocation = NULL;
+        c->group = g;
+    }
+    return c;
+}
+
+void call_discard_slow(struct slot *slot, struct sflight_call *c)
+{
+    if (slot->n_spare >= slot->max_spare) {
         record_free(c);
         return;
     }
-    if (UNLIKELY(c->buffer != NULL && c->buffer->capacity > BUFFER_KEPT))
+    if (c->buffer != NULL && c->buffer->capacity > BUFFER_KEPT)
         buffer_drop(c);
     c->outer = slot->spare;
     slot->spare = c;
     slot->n_spare++;
 }
 
-static bool key_copy(struct sflight_call *c, const void *key, size_t len)
+bool call_key_long(struct sflight_call *c, const void *key, size_t len)
 {
-    if (LIKELY(len <= TABLE_KEY_INLINE)) {
-        c->node.key = c->node.key_inline;
-        if (len != 0)
-            memcpy(c->node.key_inline, key, len);
-        return true;
-    }
     if (c->buffer == NULL || c->buffer->capacity < len) {
         if (len > SIZE_MAX - sizeof(*c->buffer) - BUFFER_ROUNDED)
             return false;
@@ -69,44 +68,6 @@ static bool key_copy(struct sflight_call *c, const void *key, size_t len)
     memcpy(c->buffer->bytes, key, len);
     c->node.key = c->buffer->bytes;
     return true;
-}
-
-struct sflight_call *call_new(struct slot *slot, const void *key, size_t len, uint64_t hash)
-{
-    struct sflight_group *g = slot->group;
-    struct sflight_call *c = slot->spare;
-
-    if (LIKELY(c != NULL)) {
-        slot->spare = c->outer;
-        slot->n_spare--;
-    } else {
-        c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
-        if (c == NULL)
-            return NULL;
-        c->buffer = NULL;
-        c->group = g;
-    }
-    if (UNLIKELY(!key_copy(c, key, len))) {
-        call_discard(slot, c);
-        return NULL;
-    }
-    c->node.hash = hash;
-    c->node.key_len = len;
-    /* Nobody sees these before [CLAIM] publishes them. */
-    atomic_store_relaxed(&c->state, 0);
-    atomic_store_relaxed(&c->owner, &thread_self);
-    atomic_store_relaxed(&c->gate, 0);
-    c->started_ns = g->max_age_ns != 0 ? clock_now_ns() : 0;
-    c->invocation = NULL;
-    c->value = NULL;
-    c->size = 0;
-    c->destroy = NULL;
-    c->ctx = NULL;
-    c->status = 0;
-    c->extra_holds = 0;
-    c->status_set = false;
-    c->seen = false;
-    return c;
 }
 
 /* After the grace period, on any thread. */
@@ -141,19 +102,18 @@ static void value_free(void *value, size_t size, void *group)
 void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
                     void *ctx)
 {
-    void *old = c->value, *old_ctx = c->ctx;
-    size_t old_size = c->size;
-    sflight_destroy_fn *old_destroy = c->destroy;
+    struct result *r = &c->result;
+    sflight_destroy_fn *old_destroy = r->destroy;
+    void *old = r->value, *old_ctx = r->ctx;
+    size_t old_size = r->size;
 
-    if (old_destroy == value_free && value == old) {
-        c->size = size; /* it turned out shorter than it was allocated */
-        return;
-    }
-    c->value = value;
-    c->size = size;
-    c->destroy = destroy;
-    c->ctx = ctx;
-    if (old_destroy != NULL)
+    r->size = size;
+    if (UNLIKELY(old_destroy == value_free && value == old))
+        return; /* it has turned out shorter than it was allocated */
+    r->value = value;
+    r->destroy = destroy;
+    r->ctx = ctx;
+    if (UNLIKELY(old_destroy != NULL))
         old_destroy(old, old_size, old_ctx);
 }
 
@@ -172,35 +132,18 @@ void *call_alloc_value(struct sflight_call *c, size_t size)
 
 /* ------------------------------------------------------------------- holds */
 
-/* Nobody can reach the result any more. */
-static void call_last(struct slot *slot, struct sflight_call *c)
+void call_retire(struct slot *slot, struct sflight_call *c)
 {
-    if (c->destroy != NULL)
-        c->destroy(c->value, c->size, c->ctx);
-    if (!c->seen) {
-        call_discard(slot, c);
-        return;
-    }
     slot_count(slot, COUNT_RETIRED);
     reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
 }
 
 /* Gives up a hold, perhaps one that has not been credited yet. */
-static void hold_drop(struct slot *slot, struct sflight_call *c)
+void call_hold_drop(struct slot *slot, struct sflight_call *c)
 {
     uint64_t word = atomic_sub_acq_rel(&c->gate, GATE_HOLD); /* [HOLD] */
     if ((word & GATE_OPEN) && gate_holds(word) == 1)
         call_last(slot, c);
-}
-
-void call_release(struct slot *slot, struct sflight_call *c)
-{
-    /* The only holder need not say so; the others' last words are acquired. */
-    if (gate_holds(atomic_load_acquire(&c->gate)) == 1) /* [HOLD] */
-        call_last(slot, c);
-    else
-        hold_drop(slot, c);
-    slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
 }
 
 void call_retain(struct slot *slot, struct sflight_call *c)
@@ -209,23 +152,14 @@ void call_retain(struct slot *slot, struct sflight_call *c)
     atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
 }
 
-int call_deliver(struct slot *slot, struct sflight_call *c, bool leader, sflight_result *r)
+int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
+                         sflight_result *r)
 {
-    uint64_t word = atomic_load_relaxed(&c->gate); /* the caller has seen it open */
-
-    if (UNLIKELY(word & (ENDED_ABANDONED | ENDED_SHUT))) {
-        call_release(slot, c);
-        memset(r, 0, sizeof(*r));
-        return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
-    }
-    r->value = c->value;
-    r->size = c->size;
-    r->status = c->status;
-    r->leader = leader;
-    r->followers = c->n_followers;
-    r->shared = !leader || c->n_followers != 0;
-    r->hold = c;
-    return UNLIKELY(word & ENDED_PANICKED) ? -ENOTRECOVERABLE : 0;
+    if (word & ENDED_PANICKED)
+        return -ENOTRECOVERABLE;
+    call_release(slot, c);
+    memset(r, 0, sizeof(*r));
+    return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
 }
 
 /* -------------------------------------------------------------------- join */
@@ -300,15 +234,13 @@ static void claim_undone(struct slot *slot)
     group_call_ended(slot->group);
 }
 
-static NOINLINE int claim_or_join_slow(struct caller *who, const void *key, size_t len,
-                                       uint64_t hash, struct sflight_call *mine, bool spare,
-                                       struct sflight_call **out, unsigned *rank)
+int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
+                            struct sflight_call *mine, bool spare, struct sflight_call **out,
+                            unsigned *rank)
 {
-    struct sflight_group *g = who->group;
-    struct slot *slot = who->slot;
+    struct sflight_group *g = slot->group;
     struct join join = {.unit = CALL_BLOCKING};
-    struct table_search search = {
-        .hash = hash, .key = key, .key_len = len, .match = join_match, .ctx = &join};
+    struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
     for (;;) {
@@ -325,7 +257,7 @@ static NOINLINE int claim_or_join_slow(struct caller *who, const void *key, size
         if (found != TABLE_ABSENT)
             break;
         /* A key too long to be copied before it is known that it must be. */
-        mine = call_new(slot, key, len, hash);
+        mine = call_new(slot, key->data, key->len, key->hash);
         if (mine == NULL) {
             claim_undone(slot);
             return -ENOMEM;
@@ -333,7 +265,7 @@ static NOINLINE int claim_or_join_slow(struct caller *who, const void *key, size
     }
     if (found == TABLE_CLAIMED) {
         if (UNLIKELY(search.crowded))
-            table_relieve(&g->table, hash);
+            table_relieve(&g->table, key->hash);
         *out = mine;
         return CALL_LEADS;
     }
@@ -353,40 +285,12 @@ static NOINLINE int claim_or_join_slow(struct caller *who, const void *key, size
     return CALL_FOLLOWS;
 }
 
-int call_claim_or_join(struct caller *who, const void *key, size_t len, struct sflight_call *spare,
-                       struct sflight_call **out, unsigned *rank)
+/* Closed since this caller looked: a drainer may have seen nothing in flight. */
+int call_shut(struct slot *slot, struct sflight_call *c)
 {
-    struct sflight_group *g = who->group;
-    struct slot *slot = who->slot;
-    struct sflight_call *mine = spare;
-    int role = CALL_LEADS;
-
-    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
-        return -ESHUTDOWN;
-    uint64_t hash = hash_key(key, len, g->seed);
-    if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
-        mine = call_new(slot, key, len, hash);
-        if (UNLIKELY(mine == NULL))
-            return -ENOMEM;
-    } else if (mine != NULL) {
-        mine->node.hash = hash;
-    }
-    slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
-    if (LIKELY(mine != NULL && table_claim_empty(&g->table, &mine->node)))
-        *out = mine;
-    else
-        role = claim_or_join_slow(who, key, len, hash, mine, spare != NULL, out, rank);
-    if (role != CALL_LEADS)
-        return role;
-
-    atomic_fence_after_rmw(); /* [DRAIN] */
-    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) {
-        /* Closed since this caller looked: a drainer may have seen nothing in flight. */
-        call_finish(slot, *out, ENDED_SHUT);
-        call_release(slot, *out);
-        return -ESHUTDOWN;
-    }
-    return CALL_LEADS;
+    call_finish(slot, c, ENDED_SHUT);
+    call_release(slot, c);
+    return -ESHUTDOWN;
 }
 
 /* -------------------------------------------------------------------- wait */
@@ -396,8 +300,9 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
 {
     uint64_t state = atomic_load_acquire(&c->state);
     while (state & CALL_ORPHAN) {
-        if (atomic_cas_acq_rel(&c->state, &state, (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
-            atomic_store_release(&c->owner, &thread_self); /* [OWNER] */
+        if (atomic_cas_acq_rel(&c->state, &state,
+                               (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
+            atomic_store_release(&c->owner, &thread_self);                /* [OWNER] */
             slot_count(slot, COUNT_TAKEN_OVER);
             return true;
         }
@@ -421,7 +326,7 @@ static bool leave(struct slot *slot, struct sflight_call *c)
             /* Counted: a hold has been, or is going to be, credited. */
             if (atomic_load_acquire(&c->gate) & GATE_OPEN) /* [PUB-RESULT] */
                 return false;
-            hold_drop(slot, c);
+            call_hold_drop(slot, c);
             return true;
         }
         if (state & CALL_ORPHAN) {
@@ -432,7 +337,6 @@ static bool leave(struct slot *slot, struct sflight_call *c)
         }
         if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
             if (left & CALL_CLOSED) {
-                slot_count(slot, COUNT_HELD);
                 finish_closed(slot, c, ENDED_ABANDONED, state_joiners(left));
                 call_release(slot, c);
             }
@@ -441,15 +345,15 @@ static bool leave(struct slot *slot, struct sflight_call *c)
     }
 }
 
-int call_wait(struct caller *who, struct sflight_call *c, unsigned rank)
+int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
+              const struct timespec *deadline)
 {
-    struct slot *slot = who->slot;
     struct spinner own, *spinner = &slot->spinner;
     bool noted = false;
     int rc = CALL_FOLLOWS;
 
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
-        spinner_init(&own, who->group->spin_ns);
+        spinner_init(&own, slot->group->spin_ns);
         spinner = &own;
     }
     if (thread_self.leading != NULL) {
@@ -461,10 +365,10 @@ int call_wait(struct caller *who, struct sflight_call *c, unsigned rank)
         }
     }
     for (;;) {
-        enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, who->deadline);
+        enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
         if (outcome == GATE_IS_CLOSED) {
             slot_count(slot, COUNT_PARKED);
-            outcome = gate_park(&c->gate, who->deadline);
+            outcome = gate_park(&c->gate, deadline);
         } else if (outcome == GATE_IS_OPEN) {
             slot_count(slot, COUNT_SPUN);
         }
@@ -493,18 +397,11 @@ int call_wait(struct caller *who, struct sflight_call *c, unsigned rank)
 
 /* -------------------------------------------------------------------- lead */
 
-void call_enter(struct sflight_call *c)
+/* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
+void call_exit_slow(struct sflight_call *c)
 {
-    c->outer = thread_self.leading;
-    thread_self.leading = c;
-}
-
-void call_exit(struct sflight_call *c)
-{
-    /* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
-    while (UNLIKELY(thread_self.leading != c))
+    while (thread_self.leading != c)
         call_abandon(thread_self.leading);
-    thread_self.leading = c->outer;
 }
 
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
@@ -512,33 +409,20 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
 {
     struct sflight_group *g = c->group;
 
-    c->seen = true;
+    c->result.seen = true;
     if (!table_unlink_alone(&g->table, &c->node)) {
         struct lane *lane = reclaim_enter(thread_self.hint);
         table_unlink_in_section(&g->table, &c->node);
         reclaim_leave(lane);
     }
-    c->n_followers = n_joiners;
+    c->result.n_followers = n_joiners;
     slot_count(slot, COUNT_ENDED);
-    gate_open(&c->gate, ended, n_joiners + c->extra_holds + 1);
+    gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
     group_call_ended(g);
 }
 
-void call_finish(struct slot *slot, struct sflight_call *c, uint64_t ended)
+void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended)
 {
-    slot_count(slot, COUNT_HELD);
-    if (LIKELY(table_unseen(&c->node))) {
-        slot_count(slot, COUNT_ENDED);
-        if (LIKELY(table_remove_unseen(&c->node))) {
-            c->n_followers = 0;
-            /* Nobody else knows the record: this is for its holders alone. */
-            atomic_store_relaxed(&c->gate,
-                                 GATE_OPEN | ended | GATE_HOLD * (c->extra_holds + UINT64_C(1)));
-            group_call_ended(c->group);
-            return;
-        }
-        slot_uncount(slot, COUNT_ENDED); /* somebody has come just now */
-    }
     uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
     finish_closed(slot, c, ended, state_joiners(state));
 }
@@ -550,11 +434,11 @@ void call_abandon(struct sflight_call *c)
 
     call_exit(c);
     c->invocation = NULL;
-    c->extra_holds = 0;
+    c->result.extra_holds = 0;
     slot_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         call_set_value(c, NULL, 0, NULL, NULL);
-        c->status_set = false;
+        c->result.status_set = false;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         slot_count(slot, COUNT_HELD);
@@ -563,7 +447,7 @@ void call_abandon(struct sflight_call *c)
         while (state_blocking(state) != 0 && !(state & CALL_SEALED)) {
             if (atomic_cas_acq_rel(&c->state, &state, state | CALL_ORPHAN)) { /* [ORPHAN] */
                 gate_nudge(&c->gate);
-                hold_drop(slot, c);
+                call_hold_drop(slot, c);
                 slot_count(slot, COUNT_RELEASED);
                 return;
             }
@@ -610,11 +494,8 @@ static bool forget_match(struct table_node *node, void *ctx)
 static void forget(struct sflight_group *g, const void *key, size_t len, struct forget *forget)
 {
     struct slot *slot = thread_slot(g);
-    struct table_search search = {.hash = hash_key(key, len, g->seed),
-                                  .key = key,
-                                  .key_len = len,
-                                  .match = forget_match,
-                                  .ctx = forget};
+    struct table_search search = {
+        .key = {hash_key(key, len, g->seed), key, len}, .match = forget_match, .ctx = forget};
 
     struct lane *lane = reclaim_enter(thread_self.hint);
     (void)table_search_in_section(&g->table, &search);
@@ -684,8 +565,8 @@ void call_free_orphans(struct sflight_group *g)
     while (g->orphans != NULL) {
         struct sflight_call *c = g->orphans;
         g->orphans = c->outer;
-        if (c->destroy != NULL)
-            c->destroy(c->value, c->size, c->ctx);
+        if (c->result.destroy != NULL)
+            c->result.destroy(c->result.value, c->result.size, c->result.ctx);
         record_free(c);
     }
 }

@@ -30,6 +30,8 @@
  * read-modify-write that opens the gate, so a holder that gives its hold back
  * before that just makes the sum smaller.  Who brings it to 0 with the gate
  * open is the last.
+ *
+ * What every call passes is inlined: see call_path.h.
  */
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
@@ -66,6 +68,7 @@ static inline uint32_t state_joiners(uint64_t state)
 #define ENDED_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
 #define ENDED_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
 #define ENDED_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
+#define ENDED_BADLY (ENDED_ABANDONED | ENDED_PANICKED | ENDED_SHUT)
 
 struct sflight_call {
     /* read by whoever walks the bucket */
@@ -78,34 +81,27 @@ struct sflight_call {
     uint64_t started_ns;        /* if the group has max_age_ns */
     struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
     struct key_buffer *buffer;  /* memory for long keys, kept with the record */
-    struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
+    const struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
 
     /* written by the leader, then read by everybody */
     _Alignas(CACHE_LINE) gate gate;
     union {
-        struct { /* until the last hold is gone */
+        struct result { /* until the last hold is gone */
             void *value;
             size_t size;
-        };
+            sflight_destroy_fn *destroy;
+            void *ctx;
+            int status;
+            uint32_t n_followers; /* at the close */
+            uint32_t extra_holds; /* places of a batch that name the same key */
+            bool status_set;
+            bool seen; /* others may still look at the record: it needs a grace period */
+        } result;
         struct reclaim_entry retired; /* after it */
     };
-    sflight_destroy_fn *destroy;
-    void *ctx;
-    int status;
-    uint32_t n_followers; /* at the close */
-    uint32_t extra_holds; /* places of a batch that name the same key */
-    bool seen;            /* others may still look at the record: it needs a grace period */
-    bool status_set;
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
-
-/* What a caller needs for one key. */
-struct caller {
-    struct sflight_group *group;
-    struct slot *slot;
-    const struct timespec *deadline;
-};
 
 enum call_role {
     CALL_LEADS,   /* this caller must run its fn and finish the call */
@@ -113,44 +109,15 @@ enum call_role {
 };
 
 /*
- * Claims the key or joins its call.  Returns an enum call_role with *out set,
- * or -EDEADLK (this thread leads the key), -EAGAIN (full), -ENOMEM or
- * -ESHUTDOWN.  spare: NULL, or a record to use, which is taken only if the
- * role is CALL_LEADS.  *rank: for a follower, how many blocked before it.
- */
-int call_claim_or_join(struct caller *who, const void *key, size_t key_len,
-                       struct sflight_call *spare, struct sflight_call **out, unsigned *rank);
-
-/* A record for the key, or NULL. */
-struct sflight_call *call_new(struct slot *slot, const void *key, size_t key_len, uint64_t hash);
-void call_discard(struct slot *slot, struct sflight_call *call);
-
-/*
  * Waits for a call joined.  Returns CALL_FOLLOWS when the result is there and
  * this caller has a hold; CALL_LEADS if it has taken the call over; or, the
  * join undone, -ETIMEDOUT or -EDEADLK.
  */
-int call_wait(struct caller *who, struct sflight_call *call, unsigned rank);
-
-/* The leader's fn begins and has ended, for the list of what the thread leads. */
-void call_enter(struct sflight_call *call);
-void call_exit(struct sflight_call *call);
-
-/* Ends a call that this thread leads; `ended`: 0 or ENDED_...; it keeps one hold. */
-void call_finish(struct slot *slot, struct sflight_call *call, uint64_t ended);
+int call_wait(struct slot *slot, struct sflight_call *call, unsigned rank,
+              const struct timespec *deadline);
 
 /* The leader has left fn without returning, for good. */
 void call_abandon(struct sflight_call *call);
-
-/*
- * Fills *r from a call with its gate open, for a caller that has a hold, and
- * returns 0; or, where there is nothing to deliver, gives the hold up, zeroes
- * *r and returns why not.  A panic delivers its message and -ENOTRECOVERABLE.
- */
-int call_deliver(struct slot *slot, struct sflight_call *call, bool leader, sflight_result *r);
-
-/* Gives up one hold of a call whose gate is open. */
-void call_release(struct slot *slot, struct sflight_call *call);
 
 /* One more hold, by somebody who has one. */
 void call_retain(struct slot *slot, struct sflight_call *call);
@@ -160,8 +127,8 @@ int call_forget(struct sflight_group *g, const void *key, size_t key_len);
 int call_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
 
 /* Sets the value; the one before, if there is one, is destroyed. */
-void call_set_value(struct sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
-                    void *ctx);
+void call_set_value(struct sflight_call *call, void *value, size_t size,
+                    sflight_destroy_fn *destroy, void *ctx);
 
 /* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
 void *call_alloc_value(struct sflight_call *call, size_t size);

@@ -12,6 +12,7 @@
 #include "call_batch.h"
 
 #include "call_lead.h"
+#include "call_path.h"
 #include "hash.h"
 
 #include <errno.h>
@@ -34,7 +35,7 @@ struct batch {
 
 /* fn may unwind the stack past us. */
 struct batch_guard {
-    struct caller *who;
+    struct slot *slot;
     struct batch *batch;
 };
 
@@ -46,7 +47,7 @@ static size_t batch_bytes(size_t n)
 static void batch_end(struct batch_guard *guard)
 {
     struct batch *b = guard->batch;
-    struct slot *slot = guard->who->slot;
+    struct slot *slot = guard->slot;
 
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
@@ -54,16 +55,15 @@ static void batch_end(struct batch_guard *guard)
             continue;
         /* Joined, but fn was left before this call could be waited for. */
         struct timespec past = {0};
-        struct caller impatient = {guard->who->group, slot, &past};
-        int rc = call_wait(&impatient, p->call, UINT32_MAX);
+        int rc = call_wait(slot, p->call, UINT32_MAX, &past);
         if (rc == CALL_FOLLOWS) {
             call_release(slot, p->call);
         } else if (rc == CALL_LEADS) {
-            call_enter(p->call);
+            call_enter(p->call, NULL);
             call_abandon(p->call);
         }
     }
-    alloc_put(&guard->who->group->alloc, b->places, batch_bytes(b->n));
+    alloc_put(&slot->group->alloc, b->places, batch_bytes(b->n));
     slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
 }
 
@@ -102,9 +102,9 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
 }
 
 /* Everything that can fail as a whole, before anything is claimed. */
-static int prepare(struct caller *who, struct batch *b, const sflight_key *keys, size_t n)
+static int prepare(struct slot *slot, struct batch *b, const sflight_key *keys, size_t n)
 {
-    struct alloc *alloc = &who->group->alloc;
+    struct alloc *alloc = &slot->group->alloc;
 
     if (n > SIZE_MAX / batch_bytes(1))
         return -ENOMEM;
@@ -116,17 +116,17 @@ static int prepare(struct caller *who, struct batch *b, const sflight_key *keys,
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
     for (size_t i = 0; i < n; i++)
-        b->places[i].hash = hash_key(keys[i].data, keys[i].len, who->group->seed);
+        b->places[i].hash = hash_key(keys[i].data, keys[i].len, slot->group->seed);
     find_aliases(b, keys);
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
         if (p->first != i)
             continue;
-        p->call = call_new(who->slot, keys[i].data, keys[i].len, p->hash);
+        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash);
         if (p->call == NULL) {
             while (i-- != 0)
                 if (b->places[i].call != NULL)
-                    call_discard(who->slot, b->places[i].call);
+                    call_discard(slot, b->places[i].call);
             alloc_put(alloc, b->places, batch_bytes(n));
             return -ENOMEM;
         }
@@ -135,7 +135,7 @@ static int prepare(struct caller *who, struct batch *b, const sflight_key *keys,
 }
 
 /* Returns how many calls this caller leads. */
-static size_t claim_all(struct caller *who, struct batch *b, const sflight_key *keys)
+static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *keys)
 {
     size_t n_lead = 0;
 
@@ -144,67 +144,68 @@ static size_t claim_all(struct caller *who, struct batch *b, const sflight_key *
         if (p->first != i) {
             p->role = first->role;
             if (p->role == CALL_LEADS)
-                first->call->extra_holds++;
+                first->call->result.extra_holds++;
             continue;
         }
         struct sflight_call *spare = p->call, *call = NULL;
-        p->role = call_claim_or_join(who, keys[i].data, keys[i].len, spare, &call, &p->rank);
+        p->role = call_claim_or_join(slot->group, slot, keys[i].data, keys[i].len, spare, &call,
+                                     &p->rank);
         if (p->role == CALL_LEADS) {
             b->lead[n_lead++] = call;
             continue;
         }
         p->call = p->role == CALL_FOLLOWS ? call : NULL;
         if (call != spare) /* otherwise claimed, and ended at once: the group has been closed */
-            call_discard(who->slot, spare);
+            call_discard(slot, spare);
     }
     return n_lead;
 }
 
 /* One result for a call that is led: an alias's hold was credited at its end. */
-static void deliver_led(struct caller *who, struct batch *b, size_t i, sflight_result *r, int *rc)
+static void deliver_led(struct slot *slot, struct batch *b, size_t i, sflight_result *r, int *rc)
 {
     struct place *p = &b->places[i];
     if (p->first != i)
-        slot_count(who->slot, COUNT_HELD);
-    *rc = call_deliver(who->slot, b->places[p->first].call, true, r);
+        slot_count(slot, COUNT_HELD);
+    *rc = call_deliver(slot, b->places[p->first].call, true, r);
 }
 
-static void wait_one(struct caller *who, struct place *p, sflight_many_fn *fn, void *arg,
-                     sflight_result *r, int *rc)
+static void wait_one(struct slot *slot, struct place *p, sflight_many_fn *fn, void *arg,
+                     const struct timespec *deadline, sflight_result *r, int *rc)
 {
     struct sflight_call *call = p->call;
 
     p->call = NULL; /* from here on the join is call_wait()'s */
-    *rc = call_wait(who, call, p->rank);
+    *rc = call_wait(slot, call, p->rank, deadline);
     if (*rc < 0) {
         memset(r, 0, sizeof(*r));
         return;
     }
     bool leads = *rc == CALL_LEADS;
     if (leads)
-        call_lead_many(who->slot, &call, 1, fn, arg);
-    *rc = call_deliver(who->slot, call, leads, r);
+        call_lead_many(slot, &call, 1, fn, arg);
+    *rc = call_deliver(slot, call, leads, r);
 }
 
-int call_batch(struct caller *who, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
-               sflight_result *r, int *rc)
+int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
+               const struct timespec *deadline, sflight_result *r, int *rc)
 {
     struct batch batch;
 
     if (n == 0)
         return 0;
-    int failed = prepare(who, &batch, keys, n);
+    int failed = prepare(slot, &batch, keys, n);
     if (failed != 0)
         return failed;
-    slot_count(who->slot, COUNT_HELD); /* a batch keeps its group until batch_end() */
-    struct batch_guard guard __attribute__((cleanup(batch_end))) = {who, &batch};
+    slot_count(slot, COUNT_HELD); /* a batch keeps its group until batch_end() */
+    struct batch_guard guard __attribute__((cleanup(batch_end), unused)) = {slot, &batch};
 
-    size_t n_lead = claim_all(who, &batch, keys);
+    size_t n_lead = claim_all(slot, &batch, keys);
     if (n_lead != 0) {
-        call_lead_many(who->slot, batch.lead, n_lead, fn, arg);
+        call_lead_many(slot, batch.lead, n_lead, fn, arg);
         for (size_t i = 0; i < n; i++)
             if (batch.places[i].role == CALL_LEADS)
-                deliver_led(who, &batch, i, &r[i], &rc[i]);
+                deliver_led(slot, &batch, i, &r[i], &rc[i]);
     }
     for (size_t i = 0; i < n; i++) {
         struct place *p = &batch.places[i];
@@ -213,7 +214,7 @@ int call_batch(struct caller *who, const sflight_key *keys, size_t n, sflight_ma
         memset(&r[i], 0, sizeof(r[i]));
         rc[i] = p->role;
         if (p->role == CALL_FOLLOWS && p->first == i)
-            wait_one(who, p, fn, arg, &r[i], &rc[i]);
+            wait_one(slot, p, fn, arg, deadline, &r[i], &rc[i]);
         else if (p->role == CALL_FOLLOWS)
             rc[i] = 0; /* filled below */
         p->call = NULL;
@@ -225,7 +226,7 @@ int call_batch(struct caller *who, const sflight_key *keys, size_t n, sflight_ma
         rc[i] = rc[p->first];
         r[i] = r[p->first];
         if (r[i].hold != NULL)
-            call_retain(who->slot, r[i].hold);
+            call_retain(slot, r[i].hold);
     }
     return 0;
 }

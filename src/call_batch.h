@@ -6,7 +6,7 @@
 #include "call.h"
 
 /* Arguments have been checked.  Returns 0, -ENOMEM or -ESHUTDOWN. */
-int call_batch(struct caller *who, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
-               sflight_result *r, int *rc);
+int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
+               const struct timespec *deadline, sflight_result *r, int *rc);
 
 #endif

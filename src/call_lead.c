@@ -5,62 +5,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stands in the frame above invoke_...(); sees the stack being unwound through it. */
-struct guard {
-    struct sflight_call *const *calls;
-    size_t n; /* 0: fn has returned */
-};
-
-static inline void guard_fire(struct guard *guard)
+void call_guard_fire(struct call_guard *guard)
 {
-    while (UNLIKELY(guard->n != 0))
-        call_abandon(guard->calls[--guard->n]);
-}
-
-static ALWAYS_INLINE void end_one(struct slot *slot, struct sflight_call *c, int outcome, int status)
-{
-    call_exit(c);
-    c->invocation = NULL;
-    if (!c->status_set)
-        c->status = status;
-    if (UNLIKELY(outcome == INVOKE_PANICKED)) {
-        slot_count(slot, COUNT_PANICKED);
-        call_finish(slot, c, ENDED_PANICKED);
-    } else {
-        call_finish(slot, c, 0);
-    }
-}
-
-void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn, void *arg)
-{
-    call_enter(call);
-
-    struct guard guard __attribute__((cleanup(guard_fire))) = {&call, 1};
-    int status = 0;
-    int outcome = invoke_one(fn, &call, arg, &status);
-    guard.n = 0;
-
-    end_one(slot, call, outcome, status);
+    for (size_t i = guard->invocation->n; i-- != 0;)
+        call_abandon(guard->invocation->calls[i]);
 }
 
 void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg)
 {
+    const struct invocation here = {calls, n};
+
     for (size_t i = 0; i < n; i++)
-        call_enter(calls[i]);
-
-    struct guard guard __attribute__((cleanup(guard_fire))) = {calls, n};
-    int status = 0;
-    int outcome = invoke_many(many, calls, n, arg, &status);
-    guard.n = 0;
-
+        call_enter(calls[i], &here);
+    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
+    struct invoke_outcome outcome = invoke_many(many, arg, &here);
+    guard.invocation = NULL;
     while (n-- != 0)
-        end_one(slot, calls[n], outcome, status);
+        call_led(slot, calls[n], outcome);
 }
 
 _Noreturn void call_panic(struct sflight_call *call, const char *text)
 {
-    struct invocation *to = call->invocation;
+    const struct invocation *to = call->invocation;
 
     if (to == NULL || call->group->abort_on_panic) { /* outside of fn there is nowhere to go */
         fputs(text, stderr);
@@ -72,7 +39,7 @@ _Noreturn void call_panic(struct sflight_call *call, const char *text)
         char *copy = call_alloc_value(c, size + 1);
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
-            c->size = size;
+            c->result.size = size;
         } else {
             static char no_memory[] = "sflight_panic: no memory for the message";
             call_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);

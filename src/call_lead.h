@@ -3,18 +3,62 @@
 #ifndef SFLIGHT_CALL_LEAD_H
 #define SFLIGHT_CALL_LEAD_H
 
-#include "call.h"
+#include "call_path.h"
 
 /*
  * Runs fn for a call, or many for n calls, that this thread leads, and ends
  * them; the caller then has one hold on each.  If fn is left by an unwinding of
  * the stack, the calls are abandoned on its way.
  */
-void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn, void *arg);
+static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
+                                    void *arg);
 void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg);
 
 /* The calls of an invocation end in a panic; text is copied for each. */
 _Noreturn void call_panic(struct sflight_call *call, const char *text);
+
+/* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
+struct call_guard {
+    const struct invocation *invocation; /* NULL: fn has returned */
+};
+
+void call_guard_fire(struct call_guard *guard);
+
+static inline void call_guard_check(struct call_guard *guard)
+{
+    if (UNLIKELY(guard->invocation != NULL))
+        call_guard_fire(guard);
+}
+
+/* fn has returned, or panicked. */
+static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
+                                   struct invoke_outcome outcome)
+{
+    uint64_t ended = 0;
+
+    call_exit(c);
+    c->invocation = NULL;
+    if (LIKELY(!c->result.status_set))
+        c->result.status = (int)outcome.status;
+    if (UNLIKELY(outcome.panicked != 0)) {
+        slot_count(slot, COUNT_PANICKED);
+        ended = ENDED_PANICKED;
+    }
+    call_finish(slot, c, ended);
+}
+
+static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
+                                    void *arg)
+{
+    struct sflight_call *const calls[1] = {call};
+    const struct invocation here = {calls, 1};
+
+    call_enter(call, &here);
+    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
+    struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
+    guard.invocation = NULL;
+    call_led(slot, call, outcome);
+}
 
 #endif

@@ -26,9 +26,6 @@
 #define SANITIZE_ADDRESS 1
 #endif
 #endif
-#if defined(SANITIZE_THREAD) || defined(SANITIZE_ADDRESS)
-#define SANITIZED 1
-#endif
 
 /*
  * ThreadSanitizer sees neither fences nor the inline assembly of ck: these two

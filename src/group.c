@@ -28,8 +28,14 @@ static uint64_t last_number;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_rc;
 
-void registry_lock(void) { pthread_mutex_lock(&registry); }
-void registry_unlock(void) { pthread_mutex_unlock(&registry); }
+void registry_lock(void)
+{
+    pthread_mutex_lock(&registry);
+}
+void registry_unlock(void)
+{
+    pthread_mutex_unlock(&registry);
+}
 
 /* ------------------------------------------------------------------ fork */
 
@@ -45,21 +51,26 @@ static void fork_parent(void)
     registry_unlock();
 }
 
-static void counter_level(struct slot *slot, enum counter up, enum counter down, uint64_t gauge)
+static uint64_t counter(struct slot *slot, enum counter which)
 {
-    uint64_t n = atomic_load_relaxed(&slot->counters.n[up]); /* alone in the child */
-    atomic_store_relaxed(&slot->counters.n[down], n - gauge);
+    return atomic_load_relaxed(&slot->counters.n[which]); /* alone in the child */
+}
+
+static void set_counter(struct slot *slot, enum counter which, uint64_t n)
+{
+    atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
+}
+
+static void slot_after_fork(struct slot *slot, uint64_t n_leading, uint64_t n_held)
+{
+    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - n_leading);
+    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED));
+    set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
+    set_counter(slot, COUNT_RELEASED,
+                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - n_held);
 }
 
 /* Threads that do not exist in the child lead, wait for and hold nothing. */
-static void slot_after_fork(struct slot *slot)
-{
-    counter_level(slot, COUNT_LED, COUNT_ENDED, 0);
-    counter_level(slot, COUNT_JOINED, COUNT_RETURNED, 0);
-    counter_level(slot, COUNT_HELD, COUNT_RELEASED, 0);
-    counter_level(slot, COUNT_RETIRED, COUNT_RECLAIMED, 0);
-}
-
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
@@ -70,21 +81,22 @@ static void group_after_fork(struct sflight_group *g)
     for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
         n_leading += c->group == g;
 
-    slot_after_fork(&g->common);
     g->idle = NULL;
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot == mine)
             continue;
-        slot_after_fork(slot);
+        slot_after_fork(slot, 0, 0);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = g->idle;
         g->idle = slot;
     }
-    if (mine != NULL) {
-        counter_level(mine, COUNT_JOINED, COUNT_RETURNED, 0);
-        counter_level(mine, COUNT_LED, COUNT_ENDED, n_leading);
+    if (mine == NULL) {
+        slot_after_fork(&g->common, n_leading, 0);
     } else {
-        counter_level(&g->common, COUNT_LED, COUNT_ENDED, n_leading);
+        uint64_t up = counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD);
+        uint64_t down = counter(mine, COUNT_RELEASED);
+        slot_after_fork(&g->common, 0, 0);
+        slot_after_fork(mine, n_leading, up > down ? up - down : 0);
     }
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & GROUP_CLOSED);
@@ -106,6 +118,36 @@ static void init_once(void)
     once_rc = thread_init();
     if (once_rc == 0 && pthread_atfork(fork_prepare, fork_parent, fork_child) != 0)
         once_rc = -ENOMEM;
+}
+
+/* ----------------------------------------------------------------- gauges */
+
+static uint64_t sum_locked(struct sflight_group *g, enum counter which)
+{
+    uint64_t sum = atomic_load_acquire(&g->common.counters.n[which]); /* [GAUGE] */
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        sum += atomic_load_acquire(&slot->counters.n[which]); /* [GAUGE] */
+    return sum;
+}
+
+/*
+ * The difference is taken with the down counter first.  Both only grow, so the
+ * up counter as read later is at least what it was when the down counter was
+ * read: the result is never below the truth of that moment.  (After a fork a
+ * thread may release what another held in the parent: no less than 0.)
+ */
+static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum counter down)
+{
+    uint64_t n_down = sum_locked(g, down);
+    uint64_t n_up = sum_locked(g, up);
+    return n_up > n_down ? n_up - n_down : 0;
+}
+
+static uint64_t held_locked(struct sflight_group *g)
+{
+    uint64_t n_down = sum_locked(g, COUNT_RELEASED);
+    uint64_t n_up = sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_HELD);
+    return n_up > n_down ? n_up - n_down : 0;
 }
 
 /* ------------------------------------------------------------ life cycle */
@@ -153,8 +195,8 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     size_t n_buckets = power_of_two(
         (o->expected_inflight != 0 ? o->expected_inflight : DEFAULT_INFLIGHT) * BUCKETS_PER_CALL);
     size_t per_shard = n_buckets / n_shards;
-    if (table_init(&g->table, &g->alloc, n_shards, per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) !=
-        0) {
+    if (table_init(&g->table, &g->alloc, n_shards,
+                   per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) != 0) {
         alloc_put(&alloc, g, sizeof(*g));
         return -ENOMEM;
     }
@@ -182,12 +224,12 @@ int group_create(struct sflight_group **out, const sflight_options *o)
 int group_destroy(struct sflight_group *g)
 {
     /* In this order: what leaves one gauge has entered the next before. */
-    if (group_gauge(g, COUNT_LED, COUNT_ENDED) != 0 ||
-        group_gauge(g, COUNT_JOINED, COUNT_RETURNED) != 0 ||
-        group_gauge(g, COUNT_HELD, COUNT_RELEASED) != 0)
-        return -EBUSY;
-
     registry_lock();
+    if (gauge_locked(g, COUNT_LED, COUNT_ENDED) != 0 ||
+        gauge_locked(g, COUNT_JOINED, COUNT_RETURNED) != 0 || held_locked(g) != 0) {
+        registry_unlock();
+        return -EBUSY;
+    }
     *g->prev = g->next;
     if (g->next != NULL)
         g->next->prev = g->prev;
@@ -239,27 +281,6 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
 
 /* ------------------------------------------------------------------ stats */
 
-static uint64_t sum_locked(struct sflight_group *g, enum counter which)
-{
-    uint64_t sum = atomic_load_acquire(&g->common.counters.n[which]); /* [GAUGE] */
-    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
-        sum += atomic_load_acquire(&slot->counters.n[which]); /* [GAUGE] */
-    return sum;
-}
-
-/*
- * The difference is taken with the down counter first.  Both only grow, so the
- * up counter as read later is at least what it was when the down counter was
- * read: the result is never below the truth of that moment.  (After a fork a
- * thread may release what another held in the parent: no less than 0.)
- */
-static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum counter down)
-{
-    uint64_t n_down = sum_locked(g, down);
-    uint64_t n_up = sum_locked(g, up);
-    return n_up > n_down ? n_up - n_down : 0;
-}
-
 uint64_t group_gauge(struct sflight_group *g, enum counter up, enum counter down)
 {
     registry_lock();
@@ -274,7 +295,7 @@ void group_stats(struct sflight_group *g, sflight_stats *out)
     *out = (sflight_stats){
         .in_flight = gauge_locked(g, COUNT_LED, COUNT_ENDED),
         .waiting = gauge_locked(g, COUNT_JOINED, COUNT_RETURNED),
-        .held = gauge_locked(g, COUNT_HELD, COUNT_RELEASED),
+        .held = held_locked(g),
         .retired_pending = gauge_locked(g, COUNT_RETIRED, COUNT_RECLAIMED),
         .led = sum_locked(g, COUNT_LED),
         .joined = sum_locked(g, COUNT_JOINED),

@@ -23,7 +23,8 @@ struct sflight_call;
 struct slot {
     _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
     unsigned n_spare;
-    bool shared; /* the group's common slot: used by several threads at once */
+    unsigned max_spare; /* 0 for the common slot */
+    bool shared;        /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
@@ -77,9 +78,6 @@ static inline void slot_uncount(struct slot *slot, enum counter which)
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }
 
-/* The sum of one counter over all threads; for one that is not part of a gauge. */
-uint64_t group_count(struct sflight_group *g, enum counter which);
-
 /*
  * up - down, over all threads; never less than what was true at some moment
  * during the call, so that 0 means that there was a moment with none.
@@ -95,7 +93,7 @@ void group_wake_drainers(struct sflight_group *g);
  */
 static ALWAYS_INLINE void group_call_ended(struct sflight_group *g)
 {
-    atomic_fence_after_rmw();                                       /* [DRAIN] */
+    atomic_fence_after_rmw();                                      /* [DRAIN] */
     if (UNLIKELY(atomic_load_relaxed(&g->flags) >= GROUP_DRAINER)) /* ordered by the fence */
         group_wake_drainers(g);
 }

@@ -1,63 +1,142 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "invoke.h"
 
-#include "call.h"
-
+#include <stdio.h>
 #include <stdlib.h>
 #include <unwind.h>
 
 /*
- * The frames a panic comes back to.  They have no cleanup of their own: the
- * guards that see other ways out stand in their callers, so that stopping just
- * before them is stopping in time.
+ * sflight_invoke(a, b, c, fn, here): keeps `here` at a known place of its frame,
+ * for the personality routine to recognise it by; calls fn(a, b, c).  The
+ * landing is where a panic resumes: the same frame, as if fn had returned.
  */
-NOINLINE int invoke_one(sflight_fn *fn, struct sflight_call *const *calls, void *arg, int *status)
-{
-    struct invocation here;
+#if defined(__x86_64__)
+enum { HERE_OFFSET = 0 }; /* from the stack pointer */
+__asm__(".text\n"
+        ".globl sflight_invoke\n"
+        ".hidden sflight_invoke\n"
+        ".type sflight_invoke, @function\n"
+        "sflight_invoke:\n"
+        ".cfi_startproc\n"
+        ".cfi_personality 0x1b, sflight_invoke_personality\n" /* pc-relative, 4 bytes */
+        "endbr64\n"
+        "push %r8\n"
+        ".cfi_adjust_cfa_offset 8\n"
+        "call *%rcx\n"
+        "xor %edx, %edx\n"
+        "add $8, %rsp\n"
+        ".cfi_remember_state\n"
+        ".cfi_adjust_cfa_offset -8\n"
+        "ret\n"
+        ".cfi_restore_state\n"
+        ".globl sflight_invoke_landing\n"
+        ".hidden sflight_invoke_landing\n"
+        "sflight_invoke_landing:\n"
+        "mov $1, %edx\n"
+        "add $8, %rsp\n"
+        ".cfi_adjust_cfa_offset -8\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size sflight_invoke, . - sflight_invoke\n");
+#elif defined(__aarch64__)
+enum { HERE_OFFSET = 16 };
+__asm__(".text\n"
+        ".globl sflight_invoke\n"
+        ".hidden sflight_invoke\n"
+        ".type sflight_invoke, %function\n"
+        "sflight_invoke:\n"
+        ".cfi_startproc\n"
+        ".cfi_personality 0x1b, sflight_invoke_personality\n"
+        "hint #34\n" /* bti c */
+        "stp x29, x30, [sp, #-32]!\n"
+        ".cfi_def_cfa_offset 32\n"
+        ".cfi_offset 29, -32\n"
+        ".cfi_offset 30, -24\n"
+        "mov x29, sp\n"
+        "str x4, [sp, #16]\n"
+        "blr x3\n"
+        "mov x1, #0\n"
+        "ldp x29, x30, [sp], #32\n"
+        ".cfi_remember_state\n"
+        ".cfi_restore 30\n"
+        ".cfi_restore 29\n"
+        ".cfi_def_cfa_offset 0\n"
+        "ret\n"
+        ".cfi_restore_state\n"
+        ".globl sflight_invoke_landing\n"
+        ".hidden sflight_invoke_landing\n"
+        "sflight_invoke_landing:\n"
+        "hint #36\n" /* bti j */
+        "mov x1, #1\n"
+        "ldp x29, x30, [sp], #32\n"
+        ".cfi_restore 30\n"
+        ".cfi_restore 29\n"
+        ".cfi_def_cfa_offset 0\n"
+        "ret\n"
+        ".cfi_endproc\n"
+        ".size sflight_invoke, . - sflight_invoke\n");
+#else
+#error "libsingleflight supports x86-64 and arm64"
+#endif
 
-    here.calls = calls;
-    here.n = 1;
-    calls[0]->invocation = &here;
-    if (INVOKE_LAND(here.landing) != 0)
-        return INVOKE_PANICKED;
-    *status = fn(calls[0], arg);
-    return INVOKE_RETURNED;
+extern const char sflight_invoke_landing[] __attribute__((visibility("hidden")));
+
+struct panic {
+    struct _Unwind_Exception exception;
+    const struct invocation *to;
+};
+
+#define PANIC_CLASS UINT64_C(0x53464c5450414e43) /* "SFLTPANC" */
+
+/*
+ * Asked about the frame of sflight_invoke() by whatever unwinds through it.
+ * The context's CFA is, at this moment, the frame's stack pointer.
+ */
+__attribute__((visibility("hidden"), used)) _Unwind_Reason_Code
+sflight_invoke_personality(int version, _Unwind_Action actions,
+                           _Unwind_Exception_Class exception_class,
+                           struct _Unwind_Exception *exception, struct _Unwind_Context *context);
+
+_Unwind_Reason_Code sflight_invoke_personality(int version, _Unwind_Action actions,
+                                               _Unwind_Exception_Class exception_class,
+                                               struct _Unwind_Exception *exception,
+                                               struct _Unwind_Context *context)
+{
+    (void)version;
+    if (!(actions & _UA_CLEANUP_PHASE) || exception_class != PANIC_CLASS)
+        return _URC_CONTINUE_UNWIND; /* an exception, an exit, a cancellation: not ours to stop */
+
+    const struct panic *panic = container_of(exception, struct panic, exception);
+    const struct invocation *const *here =
+        (const void *)(_Unwind_GetCFA(context) + (_Unwind_Word)HERE_OFFSET);
+    if (*here != panic->to)
+        return _URC_CONTINUE_UNWIND; /* a call further in */
+    _Unwind_SetIP(context, (uintptr_t)sflight_invoke_landing);
+    return _URC_INSTALL_CONTEXT;
 }
 
-NOINLINE int invoke_many(sflight_many_fn *many, struct sflight_call *const *calls, size_t n,
-                         void *arg, int *status)
+static _Unwind_Reason_Code go_on(int version, _Unwind_Action actions,
+                                 _Unwind_Exception_Class exception_class,
+                                 struct _Unwind_Exception *exception,
+                                 struct _Unwind_Context *context, void *arg)
 {
-    struct invocation here;
-
-    here.calls = calls;
-    here.n = n;
-    for (size_t i = 0; i < n; i++)
-        calls[i]->invocation = &here;
-    if (INVOKE_LAND(here.landing) != 0)
-        return INVOKE_PANICKED;
-    *status = many(calls, n, arg);
-    return INVOKE_RETURNED;
-}
-
-/* Called for each frame on the way up, before its cleanups run. */
-static _Unwind_Reason_Code stop_at(int version, _Unwind_Action actions,
-                                   _Unwind_Exception_Class exception_class,
-                                   struct _Unwind_Exception *exception,
-                                   struct _Unwind_Context *context, void *arg)
-{
-    struct invocation *to = arg;
-
-    (void)version, (void)exception_class, (void)exception;
-    /* The stack grows downwards: this frame's is above the landing, so it is the caller of the one that lands. */
-    if ((actions & _UA_END_OF_STACK) || _Unwind_GetCFA(context) > (uintptr_t)to)
-        INVOKE_JUMP(to->landing);
+    (void)version, (void)actions, (void)exception_class, (void)exception, (void)context, (void)arg;
     return _URC_NO_REASON;
 }
 
-_Noreturn void invoke_unwind(struct invocation *to)
-{
-    struct _Unwind_Exception exception = {0};
+#ifdef SANITIZE_ADDRESS
+void __asan_handle_no_return(void);
+#endif
 
-    (void)_Unwind_ForcedUnwind(&exception, stop_at, to);
-    INVOKE_JUMP(to->landing); /* no unwind information on the way: skip the cleanups */
+_Noreturn void invoke_unwind(const struct invocation *to)
+{
+    struct panic panic = {.exception = {.exception_class = PANIC_CLASS}, .to = to};
+
+#ifdef SANITIZE_ADDRESS
+    __asan_handle_no_return(); /* the frames below are given up */
+#endif
+    (void)_Unwind_ForcedUnwind(&panic.exception, go_on, NULL);
+    /* Only if a function on the way has no unwind tables, as C++ would terminate. */
+    fputs("sflight_panic: cannot unwind the stack\n", stderr);
+    abort();
 }

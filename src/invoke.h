@@ -6,50 +6,48 @@
  * through our frames: they are compiled with -fexceptions, so that a variable
  * with __attribute__((cleanup)) sees it; or call sflight_panic(), which unwinds
  * the stack up to here and no further.
+ *
+ * Stopping an unwinding takes a frame with a personality routine that says so.
+ * C has no way to ask for one, so the frame is a few lines of assembly in
+ * invoke.c.  It costs nothing until a panic happens, where setjmp() would cost
+ * 4 ns for each call.
  */
 #ifndef SFLIGHT_INVOKE_H
 #define SFLIGHT_INVOKE_H
 
 #include "../include/singleflight.h"
-
 #include "compiler.h"
 
-#include <setjmp.h>
-
-/*
- * gcc's built-in pair saves three words where setjmp() saves all registers:
- * about 4 ns less for each call led.  clang has it for some machines only, and
- * the sanitizers must see longjmp() to know which stack has gone.
- */
-#if defined(__GNUC__) && !defined(__clang__) && !defined(SANITIZED)
-typedef void *invoke_landing[5];
-#define INVOKE_LAND(landing) __builtin_setjmp(landing)
-#define INVOKE_JUMP(landing) __builtin_longjmp(landing, 1)
-#else
-typedef jmp_buf invoke_landing;
-#define INVOKE_LAND(landing) _setjmp(landing)
-#define INVOKE_JUMP(landing) longjmp(landing, 1)
-#endif
-
-/* One fn that is running, and where a panic in it comes out. */
+/* What an invocation of fn leads; it stands in the frame that invokes. */
 struct invocation {
-    invoke_landing landing;
-    struct sflight_call *const *calls; /* what it leads */
+    struct sflight_call *const *calls;
     size_t n;
 };
 
-enum { INVOKE_RETURNED, INVOKE_PANICKED };
+/* Returned in two registers. */
+struct invoke_outcome {
+    uintptr_t status;   /* what fn returned, in the low half */
+    uintptr_t panicked; /* 0, or 1: fn did not return */
+};
 
-/*
- * Runs fn for calls[0], or many for calls[0..n-1], and stores what it returns
- * in *status.  Returns INVOKE_RETURNED or, after a panic, INVOKE_PANICKED.  The
- * calls' `invocation` is where a panic goes; it is left for the caller to clear.
- */
-int invoke_one(sflight_fn *fn, struct sflight_call *const *calls, void *arg, int *status);
-int invoke_many(sflight_many_fn *many, struct sflight_call *const *calls, size_t n, void *arg,
-                int *status);
+/* Calls fn(a, b, c); invoke_unwind(here) makes it return with `panicked`. */
+struct invoke_outcome sflight_invoke(const void *a, void *b, void *c, void (*fn)(void),
+                                     const struct invocation *here)
+    __attribute__((visibility("hidden")));
 
-/* Unwinds to the invocation; never returns. */
-_Noreturn void invoke_unwind(struct invocation *to);
+static ALWAYS_INLINE struct invoke_outcome invoke_one(sflight_fn *fn, struct sflight_call *call,
+                                                      void *arg, const struct invocation *here)
+{
+    return sflight_invoke(call, arg, NULL, (void (*)(void))fn, here);
+}
+
+static ALWAYS_INLINE struct invoke_outcome invoke_many(sflight_many_fn *many, void *arg,
+                                                       const struct invocation *here)
+{
+    return sflight_invoke(here->calls, (void *)here->n, arg, (void (*)(void))many, here);
+}
+
+/* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
+_Noreturn void invoke_unwind(const struct invocation *to);
 
 #endif

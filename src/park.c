@@ -102,7 +102,8 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 
 void gate_open(gate *g, uint64_t bits, uint32_t holds)
 {
-    uint64_t word = atomic_add_acq_rel(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
+    uint64_t word =
+        atomic_add_acq_rel(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (word & GATE_PARKED)
         futex_wake(futex_word(g), FAN_OUT);
 }

@@ -41,7 +41,10 @@ typedef _Atomic(uint64_t) gate;
 #define GATE_USER_SHIFT 4 /* the first of the opener's bits */
 #define GATE_HOLD (UINT64_C(1) << 32)
 
-static inline uint32_t gate_holds(uint64_t word) { return (uint32_t)(word >> 32); }
+static inline uint32_t gate_holds(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
 
 /* How spinning has lately fared, kept by each thread for itself. */
 struct spinner {

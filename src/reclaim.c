@@ -62,7 +62,8 @@ void reclaim_init(void)
 static bool lane_borrow(struct lane *lane)
 {
     /* The load spares the line of a busy lane; the swap decides. */
-    if (atomic_load_relaxed(&lane->busy) != 0 || atomic_swap_acquire(&lane->busy, 1) != 0) /* [LANE] */
+    if (atomic_load_relaxed(&lane->busy) != 0 ||
+        atomic_swap_acquire(&lane->busy, 1) != 0) /* [LANE] */
         return false;
     if (UNLIKELY(!atomic_load_relaxed(&lane->registered))) { /* ordered by busy */
         ck_epoch_register(&domain.epoch, &lane->record, NULL);

@@ -14,8 +14,8 @@
 enum counter {
     /* pairs: up, down */
     COUNT_LED,
-    COUNT_ENDED,
-    COUNT_HELD,
+    COUNT_ENDED, /* each gives its leader a hold */
+    COUNT_HELD,  /* holds besides those */
     COUNT_RELEASED,
     COUNT_JOINED,
     COUNT_RETURNED, /* joined callers that have left the library's wait */

@@ -119,8 +119,8 @@ static void array_sweep(struct bucket_array *a)
 
 static bool key_equal(const struct table_node *node, const struct table_search *s)
 {
-    return node->hash == s->hash && node->key_len == s->key_len &&
-           (s->key_len == 0 || memcmp(node->key, s->key, s->key_len) == 0);
+    return node->hash == s->key.hash && node->key_len == s->key.len &&
+           (s->key.len == 0 || memcmp(node->key, s->key.data, s->key.len) == 0);
 }
 
 /* Walks a chain from its first node; *n_passed counts the nodes. */
@@ -139,20 +139,20 @@ static bool chain_match(struct table_node *node, struct table_search *s, unsigne
 
 enum table_found table_search_in_section(struct table *t, struct table_search *s)
 {
-    struct shard *shard = table_shard(t, s->hash);
+    struct shard *shard = table_shard(t, s->key.hash);
     unsigned n_passed = 0;
 
     s->crowded = false;
 again:;
     struct bucket_array *newest = atomic_load_acquire(&shard->newest); /* [GROW-ARRAY] */
     for (struct bucket_array *a = array_older(newest); a != NULL; a = array_older(a)) {
-        uintptr_t word = bucket_freeze(a, &a->buckets[s->hash & a->mask]);
+        uintptr_t word = bucket_freeze(a, &a->buckets[s->key.hash & a->mask]);
         if (chain_match(link_node(word), s, &n_passed))
             return TABLE_MATCHED;
         array_sweep(a);
     }
 
-    link_word *bucket = &newest->buckets[s->hash & newest->mask];
+    link_word *bucket = &newest->buckets[s->key.hash & newest->mask];
     uintptr_t word = atomic_load_acquire(bucket);
     for (;;) {
         if (UNLIKELY(word & LINK_FROZEN))
@@ -168,7 +168,8 @@ again:;
         if (s->claim == NULL)
             return TABLE_ABSENT;
         s->claim->bucket = bucket;
-        atomic_store_relaxed(&s->claim->next, (uintptr_t)link_node(word)); /* published by the CAS */
+        atomic_store_relaxed(&s->claim->next,
+                             (uintptr_t)link_node(word));             /* published by the CAS */
         if (atomic_cas_acq_rel(bucket, &word, (uintptr_t)s->claim)) { /* [CLAIM] */
             s->crowded = n_passed >= CROWDED;
             return TABLE_CLAIMED;
@@ -184,8 +185,8 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
                               struct table_node *successor)
 {
     struct table_node *first = link_node(*word);
-    uintptr_t shorter = (uintptr_t)successor | (*word & LINK_FROZEN) |
-                        (successor != NULL ? LINK_SEEN : 0);
+    uintptr_t shorter =
+        (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
     /* The owning array must be found before the node can be reused. */
     struct bucket_array *drains = shorter == LINK_FROZEN ? bucket_owner(t, first) : NULL;
     if (!atomic_cas_acq_rel(bucket, word, shorter)) /* [UNLINK] */
@@ -268,7 +269,7 @@ void table_relieve(struct table *t, uint64_t hash)
         return;
     if (newest == atomic_load_acquire(&shard->newest)) {
         struct bucket_array *larger = array_new(t, (newest->mask + 1) << GROWTH_SHIFT, newest);
-        if (larger != NULL) /* otherwise chains just get longer */
+        if (larger != NULL)                               /* otherwise chains just get longer */
             atomic_store_release(&shard->newest, larger); /* [GROW-ARRAY] */
     }
     atomic_store_release(&shard->growing, false); /* [GROW-ONE] */

@@ -101,26 +101,26 @@ static inline struct shard *table_shard(struct table *t, uint64_t hash)
 }
 
 /*
- * Claims the key of the node if its bucket is empty, in every array; outside
- * of a section.  On false nothing has happened, and table_search() decides.
+ * Claims the key of the node, with this hash, if its bucket is empty in every
+ * array; outside of a section.  On false nothing has happened, and table_search() decides.
  */
-static ALWAYS_INLINE bool table_claim_empty(struct table *t, struct table_node *node)
+static ALWAYS_INLINE bool table_claim_empty(struct table *t, struct table_node *node, uint64_t hash)
 {
     struct bucket_array *newest =
-        atomic_load_acquire(&table_shard(t, node->hash)->newest); /* [GROW-ARRAY] */
+        atomic_load_acquire(&table_shard(t, hash)->newest); /* [GROW-ARRAY] */
     struct bucket_array *older = atomic_load_acquire(&newest->older);
     while (UNLIKELY(older != NULL)) {
         /* Frozen and empty stays so: no order is needed. */
-        if (atomic_load_relaxed(&older->buckets[node->hash & older->mask]) != LINK_FROZEN)
+        if (atomic_load_relaxed(&older->buckets[hash & older->mask]) != LINK_FROZEN)
             return false;
         older = atomic_load_acquire(&older->older);
     }
-    link_word *bucket = &newest->buckets[node->hash & newest->mask];
+    link_word *bucket = &newest->buckets[hash & newest->mask];
     uintptr_t empty = 0;
     if (atomic_load_relaxed(bucket) != 0) /* only a hint: the CAS decides */
         return false;
     node->bucket = bucket;
-    atomic_store_relaxed(&node->next, 0); /* published by the CAS */
+    atomic_store_relaxed(&node->next, 0);                       /* published by the CAS */
     return atomic_cas_acq_rel(bucket, &empty, (uintptr_t)node); /* [CLAIM] */
 }
 
@@ -139,7 +139,8 @@ static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
     uintptr_t expected = (uintptr_t)node;
     /* Nobody else writes this next pointer while the node is unseen. */
     uintptr_t next = atomic_load_relaxed(&node->next);
-    return atomic_cas_acq_rel(node->bucket, &expected, next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] */
+    return atomic_cas_acq_rel(node->bucket, &expected,
+                              next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] */
 }
 
 /*
@@ -154,10 +155,14 @@ enum table_found {
     TABLE_CLAIMED, /* not there, and `claim` was inserted */
 };
 
-struct table_search {
+struct table_key {
     uint64_t hash;
-    const void *key;
-    size_t key_len;
+    const void *data;
+    size_t len;
+};
+
+struct table_search {
+    struct table_key key;
     table_match_fn *match;
     void *ctx;
     struct table_node *claim; /* to insert if there is no match; or NULL */

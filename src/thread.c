@@ -20,7 +20,7 @@
  */
 #include "thread.h"
 
-#include "call.h"
+#include "call_path.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -76,6 +76,7 @@ static struct slot *slot_new(struct sflight_group *g)
         return NULL;
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
+    slot->max_spare = CALL_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;

@@ -42,7 +42,8 @@ static inline struct slot *thread_slot_known(struct sflight_group *g)
 /* Once, before anything else.  Returns 0 or -ENOMEM. */
 int thread_init(void);
 
-/* Takes the slots of a group that is being destroyed from their threads; under the registry lock. */
+/* Takes the slots of a group that is being destroyed from their threads; under the registry lock.
+ */
 void thread_forget_group(struct sflight_group *g);
 
 /* Around fork(), by the thread that forks. */

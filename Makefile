@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# One make for everything: tests, bench and the demo are included below.  `make help` lists the
+# targets.  V=1 shows the commands, WERROR=-Werror insists.  Settable: CC CXX CPPFLAGS CFLAGS
+# CXXFLAGS LDFLAGS BUILD, and for install PREFIX DESTDIR LIBDIR INCLUDEDIR MANDIR.
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+SHELL := /bin/bash
+
+# A cross compiler knows its own binary tools.
+ifeq ($(origin AR),default)
+AR := $(shell $(CC) -print-prog-name=ar)
+endif
+OBJCOPY ?= $(shell $(CC) -print-prog-name=objcopy)
+
+BUILD ?= build
+CFLAGS ?= -O2 -g
+CXXFLAGS ?= $(CFLAGS)
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+
+# `make test` and `make demo` install what they need before anything else is looked at; the demo's
+# programs are tested as well.
+BOOTSTRAP := $(patsubst test,all,$(filter test demo,$(MAKECMDGOALS)))
+ifneq ($(BOOTSTRAP),)
+BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
+ifneq ($(.SHELLSTATUS),0)
+$(error tools/bootstrap failed)
+endif
+endif
+
+VERSION := $(shell sed -n 's/^\#define SFLIGHT_VERSION_[A-Z]* \([0-9]*\)$$/\1/p' \
+	include/singleflight.h | paste -sd.)
+SONAME := libsingleflight.so.$(firstword $(subst ., ,$(VERSION)))
+
+# --------------------------------------------------------------------------------------- flags
+# -fexceptions: cleanup handlers run when a C++ exception or a cancelled thread passes through.
+WARN = -Wall -Wextra -Wconversion -Wshadow -Wpedantic $(WERROR)
+WARN_C := -Wstrict-prototypes
+CFLAGS_ALL = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) $(WARN_C) -fexceptions -pthread -Iinclude $(CPPFLAGS)
+CXXFLAGS_ALL = $(CXXFLAGS) -std=c++17 $(WARN) -pthread -Iinclude $(CPPFLAGS)
+
+# The archive and the shared library are made from the same objects.
+# initial-exec: thread-local data without a call into the dynamic linker.
+LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec
+# nodelete: threads that end after a dlclose() still run our destructor.  now: a thread that is
+# ending, or being cancelled, never enters the linker to bind a function.
+LIB_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
+	-Wl,-z,defs -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+# A cross build has its libck where tools/bootstrap arm64 puts it.
+LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(BUILD)/sysroot/usr/lib/*)) -lck -lpthread)
+
+# ------------------------------------------------------------------------------------- library
+SRC := $(sort $(wildcard src/*.c))
+OBJ := $(SRC:%.c=$(BUILD)/%.o)
+LIB_A := $(BUILD)/libsingleflight.a
+LIB_SO := $(BUILD)/libsingleflight.so.$(VERSION)
+MAN := $(sort $(wildcard src/man/*.[37]))
+
+.PHONY: all
+all: lib ## Build the library, static and shared (the default)
+
+.PHONY: lib
+lib: $(LIB_A) $(LIB_SO)
+
+# say WHAT: the start of a recipe line, shown instead of it.
+say = $(if $(V),,@printf '  %-8s %s\n' $(1) $@;)
+
+# Whatever changes the objects, but is no file: rewritten only when it is different.
+FLAGS := $(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) $(AR) $(LDFLAGS)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/src/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
+
+# One object whose hidden names are local: they cannot collide with those of a program.
+$(BUILD)/libsingleflight.o: $(OBJ)
+	$(call say,LD)$(CC) -nostdlib -r -o $@ $^
+	@$(OBJCOPY) --localize-hidden $@
+
+$(LIB_A): $(BUILD)/libsingleflight.o
+	@rm -f $@
+	$(call say,AR)$(AR) rcs $@ $^
+
+$(LIB_SO): $(OBJ) src/libsingleflight.map
+	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(LIB_LDFLAGS) -pthread -o $@ $(OBJ) $(LIB_DEPS)
+	@ln -sf $(@F) $(BUILD)/$(SONAME)
+	@ln -sf $(SONAME) $(BUILD)/libsingleflight.so
+
+-include $(OBJ:.o=.d)
+
+# ------------------------------------------------------------------------------------- install
+# The paths below PREFIX, as a .pc file says them.
+pc_path = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+D := $(DESTDIR)
+
+.PHONY: install
+install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
+	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig $(D)$(MANDIR)/man3 $(D)$(MANDIR)/man7
+	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
+	install -m 644 $(LIB_A) $(D)$(LIBDIR)
+	install -m 755 $(LIB_SO) $(D)$(LIBDIR)
+	ln -sf $(notdir $(LIB_SO)) $(D)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(D)$(LIBDIR)/libsingleflight.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+		-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|' \
+		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
+		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	install -m 644 $(filter %.3,$(MAN)) $(D)$(MANDIR)/man3
+	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
+	@# A live system's linker has to learn of the library; not ours to do for a staged tree.
+	@[ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+.PHONY: uninstall
+uninstall: ## Remove what install put there (same PREFIX and DESTDIR)
+	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
+	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
+	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
+	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
+
+# --------------------------------------------------------------------------------------- tests
+.PHONY: test
+test: test-all ## Install what the tests need, then run all of them
+
+.PHONY: demo
+demo: demo-run ## Install what the demo needs, then run it
+
+# Its own results come last, where they are looked for.
+test-all: | check test-hpp
+
+# check_selftest seeds a fault for each of the others.
+CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
+
+.PHONY: check
+check: lib ## Run the checks of tools/check_*, and make check-format
+	@for c in $(CHECKS); do echo "tools/$$c"; BUILD=$(BUILD) tools/$$c || exit; done
+check: check-format
+
+FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
+
+.PHONY: check-format
+check-format: ## Complain about code that clang-format would change
+	@clang-format --dry-run -Werror $(FORMATTED)
+
+.PHONY: format
+format: ## Let clang-format change it
+	clang-format -i $(FORMATTED)
+
+-include tests/hpp/hpp.mk tests/tests.mk bench/bench.mk tools/demo/demo.mk
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf $(BUILD)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort

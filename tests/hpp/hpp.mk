@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# singleflight.hpp and the C functions used from C++, with g++ and with clang++.
+
+HPP_COMPILERS := g++ clang++
+HPP_SRC := $(sort $(wildcard tests/hpp/*.cpp))
+HPP_TESTS := $(foreach cxx,$(HPP_COMPILERS),$(HPP_SRC:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.$(cxx)))
+HEADERS := $(wildcard include/*)
+
+define hpp_rule
+$(BUILD)/tests/hpp/%.$(1): tests/hpp/%.cpp $(LIB_A)
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) -MMD -MP -MF $$@.d -o $$@ $$< $(LIB_A) $(LIB_DEPS)
+endef
+$(foreach cxx,$(HPP_COMPILERS),$(eval $(call hpp_rule,$(cxx))))
+-include $(HPP_TESTS:=.d)
+
+# Each header compiles alone, in every language it is for.
+$(BUILD)/tests/hpp/headers: $(HEADERS) tests/hpp/hpp.mk
+	@mkdir -p $(@D)
+	$(call say,HEADERS)for cc in gcc clang; do \
+		$$cc $(WARN) $(WARN_C) -std=c11 -xc -fsyntax-only include/singleflight.h || exit; done
+	@for cxx in g++ clang++; do for std in c++17 c++20; do for header in $(HEADERS); do \
+		echo "#include \"$$header\"" | $$cxx $(WARN) -std=$$std -Iinclude -I. -xc++ -fsyntax-only - \
+			|| exit; done; done; done
+	@touch $@
+
+.PHONY: test-hpp
+test-hpp: $(HPP_TESTS) $(BUILD)/tests/hpp/headers ## Run the tests of the C++ wrapper
+	timeout 300 prove $(HPP_TESTS)
