@@ -322,9 +322,9 @@ SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t ke
  * abandonment in fn ends every call of the batch.  A follower that takes over
  * an abandoned call runs fn again, with that one call.
  *
- * Returns 0, also if some or all keys failed; or -EINVAL, -ENOMEM or
- * -ESHUTDOWN, and then nothing was claimed and rc and r are untouched.
- * n may be 0.
+ * Returns 0, also if some or all keys failed, one that is malformed included; or
+ * -EINVAL, -ENOMEM or -ESHUTDOWN, and then nothing was claimed and rc and r are
+ * untouched.  n may be 0.
  */
 SFLIGHT_PUBLIC int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n,
                                    sflight_many_fn *fn, void *arg, const struct timespec *deadline,

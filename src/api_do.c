@@ -65,9 +65,6 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
     if (g == NULL || fn == NULL || !clock_deadline_valid(deadline) ||
         (n != 0 && (keys == NULL || r == NULL || rc == NULL)))
         return -EINVAL;
-    for (size_t i = 0; i < n; i++)
-        if (keys[i].data == NULL && keys[i].len != 0)
-            return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
     return call_batch(thread_slot(g), keys, n, fn, arg, deadline, r, rc);

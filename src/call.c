@@ -356,15 +356,16 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
         spinner_init(&own, slot->group->spin_ns);
         spinner = &own;
     }
-    if (thread_self.leading != NULL) {
-        noted = thread_may_wait(c);
-        if (!noted && leave(slot, c)) {
-            slot_count(slot, COUNT_DEADLOCKS);
-            slot_count(slot, COUNT_RETURNED);
-            return -EDEADLK;
-        }
-    }
     for (;;) {
+        /* The wait is noted only while the join stands, which keeps the record. */
+        if (thread_self.leading != NULL && !noted) {
+            noted = thread_may_wait(c);
+            if (!noted && leave(slot, c)) {
+                slot_count(slot, COUNT_DEADLOCKS);
+                rc = -EDEADLK;
+                break;
+            }
+        }
         enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
         if (outcome == GATE_IS_CLOSED) {
             slot_count(slot, COUNT_PARKED);
@@ -372,6 +373,9 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
         } else if (outcome == GATE_IS_OPEN) {
             slot_count(slot, COUNT_SPUN);
         }
+        if (noted)
+            thread_waited();
+        noted = false;
         if (outcome == GATE_IS_OPEN)
             break;
         if (outcome == GATE_IS_NUDGED) {
@@ -387,8 +391,6 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
             break;
         }
     }
-    if (noted)
-        thread_waited();
     if (rc == CALL_FOLLOWS)
         slot_count(slot, COUNT_HELD);
     slot_count(slot, COUNT_RETURNED);

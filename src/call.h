@@ -78,10 +78,10 @@ struct sflight_call {
     _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
     _Atomic(struct thread *) owner; /* the leader; NULL while there is none */
     struct sflight_group *group;
-    uint64_t started_ns;        /* if the group has max_age_ns */
-    struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
-    struct key_buffer *buffer;  /* memory for long keys, kept with the record */
-    const struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
+    uint64_t started_ns;           /* if the group has max_age_ns */
+    struct sflight_call *outer;    /* the leader's next outer call; or the next spare record */
+    struct key_buffer *buffer;     /* memory for long keys, kept with the record */
+    struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
 
     /* written by the leader, then read by everybody */
     _Alignas(CACHE_LINE) gate gate;

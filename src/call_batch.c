@@ -78,7 +78,9 @@ static int by_hash(const void *a, const void *b, void *ctx)
 
 static bool same_key(const sflight_key *a, const sflight_key *b)
 {
-    return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+    return a->len == b->len && (a->data == NULL || b->data == NULL
+                                    ? a->data == b->data || a->len == 0
+                                    : memcmp(a->data, b->data, a->len) == 0);
 }
 
 /* Sets `first` everywhere.  Equal hashes stand together, lower indexes before higher ones. */
@@ -115,12 +117,16 @@ static int prepare(struct slot *slot, struct batch *b, const sflight_key *keys, 
     memset(b->places, 0, batch_bytes(n));
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
-    for (size_t i = 0; i < n; i++)
-        b->places[i].hash = hash_key(keys[i].data, keys[i].len, slot->group->seed);
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].data == NULL && keys[i].len != 0)
+            b->places[i].role = -EINVAL;
+        else
+            b->places[i].hash = hash_key(keys[i].data, keys[i].len, slot->group->seed);
+    }
     find_aliases(b, keys);
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
-        if (p->first != i)
+        if (p->first != i || p->role < 0)
             continue;
         p->call = call_new(slot, keys[i].data, keys[i].len, p->hash);
         if (p->call == NULL) {
@@ -141,6 +147,8 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
 
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i], *first = &b->places[p->first];
+        if (p->role < 0)
+            continue;
         if (p->first != i) {
             p->role = first->role;
             if (p->role == CALL_LEADS)

@@ -14,7 +14,9 @@ void call_guard_fire(struct call_guard *guard)
 void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg)
 {
-    const struct invocation here = {calls, n};
+    struct invocation here;
+    here.calls = calls;
+    here.n = n;
 
     for (size_t i = 0; i < n; i++)
         call_enter(calls[i], &here);
@@ -27,7 +29,7 @@ void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t
 
 _Noreturn void call_panic(struct sflight_call *call, const char *text)
 {
-    const struct invocation *to = call->invocation;
+    struct invocation *to = call->invocation;
 
     if (to == NULL || call->group->abort_on_panic) { /* outside of fn there is nowhere to go */
         fputs(text, stderr);

@@ -52,7 +52,9 @@ static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call
                                     void *arg)
 {
     struct sflight_call *const calls[1] = {call};
-    const struct invocation here = {calls, 1};
+    struct invocation here;
+    here.calls = calls;
+    here.n = 1;
 
     call_enter(call, &here);
     struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};

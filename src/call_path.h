@@ -140,7 +140,7 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
 /* -------------------------------------------------------------------- lead */
 
 /* The leader's fn begins and has ended, for the list of what the thread leads. */
-static ALWAYS_INLINE void call_enter(struct sflight_call *c, const struct invocation *invocation)
+static ALWAYS_INLINE void call_enter(struct sflight_call *c, struct invocation *invocation)
 {
     c->invocation = invocation;
     c->outer = thread_self.leading;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unwind.h>
 
 /*
@@ -81,11 +82,6 @@ __asm__(".text\n"
 
 extern const char sflight_invoke_landing[] __attribute__((visibility("hidden")));
 
-struct panic {
-    struct _Unwind_Exception exception;
-    const struct invocation *to;
-};
-
 #define PANIC_CLASS UINT64_C(0x53464c5450414e43) /* "SFLTPANC" */
 
 /*
@@ -106,10 +102,10 @@ _Unwind_Reason_Code sflight_invoke_personality(int version, _Unwind_Action actio
     if (!(actions & _UA_CLEANUP_PHASE) || exception_class != PANIC_CLASS)
         return _URC_CONTINUE_UNWIND; /* an exception, an exit, a cancellation: not ours to stop */
 
-    const struct panic *panic = container_of(exception, struct panic, exception);
+    const struct invocation *to = container_of(exception, struct invocation, exception);
     const struct invocation *const *here =
         (const void *)(_Unwind_GetCFA(context) + (_Unwind_Word)HERE_OFFSET);
-    if (*here != panic->to)
+    if (*here != to)
         return _URC_CONTINUE_UNWIND; /* a call further in */
     _Unwind_SetIP(context, (uintptr_t)sflight_invoke_landing);
     return _URC_INSTALL_CONTEXT;
@@ -128,14 +124,14 @@ static _Unwind_Reason_Code go_on(int version, _Unwind_Action actions,
 void __asan_handle_no_return(void);
 #endif
 
-_Noreturn void invoke_unwind(const struct invocation *to)
+_Noreturn void invoke_unwind(struct invocation *to)
 {
-    struct panic panic = {.exception = {.exception_class = PANIC_CLASS}, .to = to};
-
+    memset(&to->exception, 0, sizeof(to->exception));
+    to->exception.exception_class = PANIC_CLASS;
 #ifdef SANITIZE_ADDRESS
     __asan_handle_no_return(); /* the frames below are given up */
 #endif
-    (void)_Unwind_ForcedUnwind(&panic.exception, go_on, NULL);
+    (void)_Unwind_ForcedUnwind(&to->exception, go_on, NULL);
     /* Only if a function on the way has no unwind tables, as C++ would terminate. */
     fputs("sflight_panic: cannot unwind the stack\n", stderr);
     abort();

@@ -18,10 +18,17 @@
 #include "../include/singleflight.h"
 #include "compiler.h"
 
-/* What an invocation of fn leads; it stands in the frame that invokes. */
+#include <unwind.h>
+
+/*
+ * What an invocation of fn leads.  It stands in the frame that invokes, and so
+ * does the exception of a panic: the frames below are given up one by one, with
+ * cleanups running where they were.
+ */
 struct invocation {
     struct sflight_call *const *calls;
     size_t n;
+    struct _Unwind_Exception exception; /* set by invoke_unwind() */
 };
 
 /* Returned in two registers. */
@@ -32,22 +39,21 @@ struct invoke_outcome {
 
 /* Calls fn(a, b, c); invoke_unwind(here) makes it return with `panicked`. */
 struct invoke_outcome sflight_invoke(const void *a, void *b, void *c, void (*fn)(void),
-                                     const struct invocation *here)
-    __attribute__((visibility("hidden")));
+                                     struct invocation *here) __attribute__((visibility("hidden")));
 
 static ALWAYS_INLINE struct invoke_outcome invoke_one(sflight_fn *fn, struct sflight_call *call,
-                                                      void *arg, const struct invocation *here)
+                                                      void *arg, struct invocation *here)
 {
     return sflight_invoke(call, arg, NULL, (void (*)(void))fn, here);
 }
 
 static ALWAYS_INLINE struct invoke_outcome invoke_many(sflight_many_fn *many, void *arg,
-                                                       const struct invocation *here)
+                                                       struct invocation *here)
 {
     return sflight_invoke(here->calls, (void *)here->n, arg, (void (*)(void))many, here);
 }
 
 /* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
-_Noreturn void invoke_unwind(const struct invocation *to);
+_Noreturn void invoke_unwind(struct invocation *to);
 
 #endif

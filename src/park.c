@@ -36,7 +36,7 @@ void spinner_init(struct spinner *s, uint64_t limit_ns)
 /* How long this wait may spin: 0, or nanoseconds. */
 static uint64_t spin_budget(struct spinner *s, unsigned rank)
 {
-    if (rank + 1 >= cpu_count())
+    if (rank >= cpu_count() - 1)
         return 0;
     if (s->limit_ns != SPIN_ADAPTIVE)
         return s->limit_ns;

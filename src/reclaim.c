@@ -174,6 +174,16 @@ void reclaim_flush(void)
     }
 }
 
+/* A borrower may have been stopped between counting an entry and filing or returning it. */
+static unsigned count_pending(const ck_epoch_record_t *record)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < CK_EPOCH_LENGTH; i++)
+        for (ck_stack_entry_t *e = record->pending[i].head; e != NULL; e = e->next)
+            n++;
+    return n;
+}
+
 void reclaim_after_fork(void)
 {
     ck_stack_entry_t *cursor;
@@ -183,6 +193,7 @@ void reclaim_after_fork(void)
         atomic_store_relaxed(&lane->registered, false);
         atomic_store_relaxed(&lane->busy, 0);
         lane->record.active = 0;
+        lane->record.n_pending = count_pending(&lane->record);
     }
     /* A borrower may have been stopped in the middle of registering its lane. */
     CK_STACK_FOREACH(&domain.epoch.records, cursor)
