@@ -81,10 +81,12 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
-# One object whose hidden names are local: they cannot collide with those of a program.
+# One object whose hidden names are local: they cannot collide with those of a program.  Not so the
+# references to personality routines: each is in a section of which the linker keeps one program-wide.
 $(BUILD)/libsingleflight.o: $(OBJ)
 	$(call say,LD)$(CC) -nostdlib -r -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
+	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
 
 $(LIB_A): $(BUILD)/libsingleflight.o
 	@rm -f $@

@@ -37,6 +37,7 @@ struct batch {
 struct batch_guard {
     struct slot *slot;
     struct batch *batch;
+    sflight_result *r; /* delivered so far; NULL: the caller has got them */
 };
 
 static size_t batch_bytes(size_t n)
@@ -49,6 +50,11 @@ static void batch_end(struct batch_guard *guard)
     struct batch *b = guard->batch;
     struct slot *slot = guard->slot;
 
+    for (size_t i = 0; guard->r != NULL && i < b->n; i++) {
+        if (guard->r[i].hold != NULL)
+            call_release(slot, guard->r[i].hold);
+        memset(&guard->r[i], 0, sizeof(guard->r[i]));
+    }
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
         if (p->role != CALL_FOLLOWS || p->first != i || p->call == NULL)
@@ -78,9 +84,9 @@ static int by_hash(const void *a, const void *b, void *ctx)
 
 static bool same_key(const sflight_key *a, const sflight_key *b)
 {
-    return a->len == b->len && (a->data == NULL || b->data == NULL
-                                    ? a->data == b->data || a->len == 0
-                                    : memcmp(a->data, b->data, a->len) == 0);
+    return a->len == b->len &&
+           (a->data == NULL || b->data == NULL ? a->data == b->data || a->len == 0
+                                               : memcmp(a->data, b->data, a->len) == 0);
 }
 
 /* Sets `first` everywhere.  Equal hashes stand together, lower indexes before higher ones. */
@@ -206,8 +212,9 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
     if (failed != 0)
         return failed;
     slot_count(slot, COUNT_HELD); /* a batch keeps its group until batch_end() */
-    struct batch_guard guard __attribute__((cleanup(batch_end), unused)) = {slot, &batch};
+    struct batch_guard guard __attribute__((cleanup(batch_end), unused)) = {slot, &batch, r};
 
+    memset(r, 0, n * sizeof(*r));
     size_t n_lead = claim_all(slot, &batch, keys);
     if (n_lead != 0) {
         call_lead_many(slot, batch.lead, n_lead, fn, arg);
@@ -219,7 +226,6 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
         struct place *p = &batch.places[i];
         if (p->role == CALL_LEADS)
             continue;
-        memset(&r[i], 0, sizeof(r[i]));
         rc[i] = p->role;
         if (p->role == CALL_FOLLOWS && p->first == i)
             wait_one(slot, p, fn, arg, deadline, &r[i], &rc[i]);
@@ -236,5 +242,6 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
         if (r[i].hold != NULL)
             call_retain(slot, r[i].hold);
     }
+    guard.r = NULL;
     return 0;
 }

@@ -135,13 +135,10 @@ bool thread_may_wait(struct sflight_call *call)
     self->waiting_for = call;
     for (struct sflight_call *c = call; c != NULL;) {
         struct thread *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
-        if (leader == self) {
-            circle = true;
-            break;
-        }
         if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
             break; /* nobody leads it, or its waiters are about to go on */
-        c = leader->waiting_for;
+        circle = leader == self;
+        c = circle ? NULL : leader->waiting_for;
     }
     if (circle)
         self->waiting_for = NULL;

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * page_cache.h - pages by product number, each good for a while.  A page that
+ * has expired is simply absent: nothing here keeps its callers from all asking
+ * the database for it at once.
+ */
+#ifndef PAGE_CACHE_H
+#define PAGE_CACHE_H
+
+#include "shop.h"
+
+struct page_cache;
+
+/* For products 0 to n_products - 1.  Returns NULL if there is no memory. */
+struct page_cache *page_cache_create(uint32_t n_products, uint64_t ttl_ms);
+
+/* NULL is fine. */
+void page_cache_destroy(struct page_cache *cache);
+
+/* The product's page, with a reference for the caller, or NULL. */
+struct page *page_cache_get(struct page_cache *cache, uint32_t product);
+
+/* Keeps the page, with a reference of its own, from now until it expires. */
+void page_cache_put(struct page_cache *cache, uint32_t product, struct page *page);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * server.c - singleflight-server, a small web shop over HTTP: one thread for
+ * each connection, one database connection for each thread.  Requests for the
+ * same product page at the same moment cost one database query, if coalescing
+ * is on.
+ *
+ * The life of a page: shop_page() makes it with one reference, which becomes
+ * the call's value; each response then holds a result of that call and is sent
+ * straight from the page's memory.  The page cache, where there is one, has a
+ * reference of its own.
+ */
+#include "flight.h"
+#include "gate.h"
+#include "page_cache.h"
+#include "shop.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static struct {
+    const char *db_file;
+    uint16_t port;
+    unsigned db_parallel;  /* queries at a time; 0: any number */
+    uint64_t cache_ttl_ms; /* 0: no cache */
+    const struct flight_ops *flight;
+    bool coalesces_by_library; /* flight is libsingleflight: it has statistics */
+} options = {.port = 8080, .flight = &flight_sflight, .coalesces_by_library = true};
+
+static sflight_group *group;
+static struct page_cache *cache; /* or NULL */
+static pthread_key_t thread_shop;
+static struct gate db_gate;
+static atomic_uint_fast64_t n_requests, n_hits, n_queries, n_failures;
+
+/* ------------------------------------------------------------------ loading */
+
+static void close_thread_shop(void *s)
+{
+    shop_close(s);
+}
+
+/* One query by the calling thread's own database connection; returns as shop_page(). */
+static int query_page(uint32_t product, struct page **out)
+{
+    struct shop *s = pthread_getspecific(thread_shop);
+    if (s == NULL) {
+        char *error = shop_open(options.db_file, &s);
+        if (error != NULL) {
+            fprintf(stderr, "singleflight-server: %s: %s\n", options.db_file, error);
+            sqlite3_free(error);
+            return 500;
+        }
+        pthread_setspecific(thread_shop, s);
+    }
+    atomic_fetch_add(&n_queries, 1);
+    if (options.db_parallel != 0)
+        gate_enter(&db_gate);
+    const int status = shop_page(s, product, out);
+    if (options.db_parallel != 0)
+        gate_leave(&db_gate);
+    if (status == 500) {
+        fprintf(stderr, "singleflight-server: product %" PRIu32 ": %s\n", product, shop_error(s));
+        /* The next page gets a new connection: this one may be what is broken. */
+        pthread_setspecific(thread_shop, NULL);
+        shop_close(s);
+    }
+    return status;
+}
+
+static void drop_page(void *page, size_t size, void *ctx)
+{
+    (void)size, (void)ctx;
+    page_unref(page);
+}
+
+/* The work of a call: makes the page of the product that arg points to. */
+static int load_page(sflight_call *call, void *arg)
+{
+    const uint32_t product = *(const uint32_t *)arg;
+    struct page *page = NULL;
+    /* A call that ended between this caller's look at the cache and its claim
+       of the key has left a fresh page there. */
+    int status = 200;
+    if (cache != NULL)
+        page = page_cache_get(cache, product);
+    if (page == NULL) {
+        status = query_page(product, &page);
+        if (status == 200 && cache != NULL)
+            page_cache_put(cache, product, page);
+    }
+    if (page != NULL)
+        options.flight->set(call, page, page->size, drop_page, NULL);
+    return status;
+}
+
+/* ---------------------------------------------------------------- responses */
+
+static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, const char *type,
+                                     struct MHD_Response *response)
+{
+    if (response == NULL)
+        return MHD_NO; /* no memory: closes the connection */
+    enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    if (rc == MHD_YES)
+        rc = MHD_queue_response(c, status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *text)
+{
+    return send_response(
+        c, status, "text/plain",
+        MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_PERSISTENT));
+}
+
+static enum MHD_Result send_error(struct MHD_Connection *c, unsigned status)
+{
+    switch (status) {
+    case MHD_HTTP_NOT_FOUND:
+        return send_text(c, status, "404 not found\n");
+    case MHD_HTTP_METHOD_NOT_ALLOWED:
+        return send_text(c, status, "405 method not allowed\n");
+    case MHD_HTTP_SERVICE_UNAVAILABLE:
+        return send_text(c, status, "503 out of memory\n");
+    default:
+        return send_text(c, status, "500 the database query failed\n");
+    }
+}
+
+/* Sends the page from where it lies; give_back(owner) is called once it is sent, or failed. */
+static enum MHD_Result send_page(struct MHD_Connection *c, struct page *page,
+                                 MHD_ContentReaderFreeCallback give_back, void *owner)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
+        page->size, page->html, give_back, owner);
+    if (response == NULL)
+        give_back(owner);
+    return send_response(c, MHD_HTTP_OK, "text/html; charset=utf-8", response);
+}
+
+static void give_back_page(void *page)
+{
+    page_unref(page);
+}
+
+static void give_back_result(void *result)
+{
+    options.flight->release(result);
+    free(result);
+}
+
+static enum MHD_Result answer_product(struct MHD_Connection *c, const char *number)
+{
+    char *end;
+    errno = 0;
+    const unsigned long n = strtoul(number, &end, 10);
+    if (*number < '0' || *number > '9' || *end != '\0' || errno != 0 || n >= SHOP_PRODUCTS)
+        return send_error(c, MHD_HTTP_NOT_FOUND);
+    uint32_t product = (uint32_t)n;
+
+    struct page *cached = cache != NULL ? page_cache_get(cache, product) : NULL;
+    if (cached != NULL) {
+        atomic_fetch_add(&n_hits, 1);
+        return send_page(c, cached, give_back_page, cached);
+    }
+
+    sflight_result *result = malloc(sizeof(*result));
+    if (result == NULL)
+        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    int rc = options.flight->run(group, &product, sizeof(product), load_page, &product, result);
+    if (rc == 0 && result->status == MHD_HTTP_OK)
+        return send_page(c, result->value, give_back_result, result);
+
+    unsigned status = rc == 0 ? (unsigned)result->status : MHD_HTTP_SERVICE_UNAVAILABLE;
+    if (status != MHD_HTTP_NOT_FOUND)
+        atomic_fetch_add(&n_failures, 1);
+    give_back_result(result);
+    return send_error(c, status);
+}
+
+/* ------------------------------------------------------------------ metrics */
+
+static void metric(FILE *f, const char *name, const char *type, const char *help, double value)
+{
+    fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
+}
+
+static void print_library_metrics(FILE *f)
+{
+    static const struct {
+        const char *name, *type, *help;
+        size_t offset;
+    } metrics[] = {
+#define METRIC(field, suffix, type, help)                                                          \
+    {"sflight_" #field suffix, type, help, offsetof(sflight_stats, field)}
+        METRIC(led, "_total", "counter", "Calls begun."),
+        METRIC(joined, "_total", "counter", "Callers that joined a call in flight."),
+        METRIC(forgotten, "_total", "counter", "Calls forgotten."),
+        METRIC(timed_out, "_total", "counter", "Followers that left at their deadline."),
+        METRIC(abandoned, "_total", "counter", "Calls whose leader left without returning."),
+        METRIC(panicked, "_total", "counter", "Calls whose leader panicked."),
+        METRIC(taken_over, "_total", "counter", "Abandoned calls that a follower went on with."),
+        METRIC(expired, "_total", "counter", "Calls forgotten because of their age."),
+        METRIC(rejected, "_total", "counter", "Callers turned away from a full call."),
+        METRIC(deadlocks, "_total", "counter", "Callers told that waiting would deadlock."),
+        METRIC(parked, "_total", "counter", "Waits that put their thread to sleep."),
+        METRIC(spun, "_total", "counter", "Waits that ended while spinning."),
+        METRIC(in_flight, "", "gauge", "Calls in flight."),
+        METRIC(waiting, "", "gauge", "Followers waiting."),
+        METRIC(held, "", "gauge", "Results not yet released."),
+        METRIC(retired_pending, "", "gauge", "Call records that await their grace period."),
+        METRIC(buckets, "", "gauge", "Hash buckets."),
+        METRIC(bytes, "", "gauge", "Memory of the group in bytes."),
+#undef METRIC
+    };
+    sflight_stats stats;
+    if (sflight_group_stats(group, &stats) != 0)
+        return;
+    for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)&stats + metrics[i].offset, sizeof(value));
+        metric(f, metrics[i].name, metrics[i].type, metrics[i].help, (double)value);
+    }
+}
+
+static enum MHD_Result answer_metrics(struct MHD_Connection *c)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    const double cpu_s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                         (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL)
+        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    metric(f, "shop_requests_total", "counter", "Requests for a product page.", (double)n_requests);
+    metric(f, "shop_cache_hits_total", "counter", "Of these, answered from the page cache.",
+           (double)n_hits);
+    metric(f, "shop_failures_total", "counter", "Of these, failed.", (double)n_failures);
+    metric(f, "shop_db_queries_total", "counter", "Database queries.", (double)n_queries);
+    metric(f, "process_cpu_seconds_total", "counter", "CPU time of the server.", cpu_s);
+    if (options.coalesces_by_library)
+        print_library_metrics(f);
+    if (fclose(f) != 0) {
+        free(text);
+        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    }
+    return send_response(c, MHD_HTTP_OK, "text/plain; version=0.0.4",
+                         MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
+}
+
+/* ------------------------------------------------------------------- server */
+
+static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *url,
+                              const char *method, const char *version, const char *body,
+                              size_t *body_size, void **state)
+{
+    (void)cls, (void)version, (void)body;
+    static const char product_prefix[] = "/product/";
+    /* The first call is for the headers alone, before the body has been read. */
+    if (*state == NULL) {
+        *state = &group;
+        return MHD_YES;
+    }
+    if (*body_size != 0) {
+        *body_size = 0;
+        return MHD_YES;
+    }
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return send_error(c, MHD_HTTP_METHOD_NOT_ALLOWED);
+    if (strncmp(url, product_prefix, sizeof(product_prefix) - 1) == 0) {
+        atomic_fetch_add(&n_requests, 1);
+        return answer_product(c, url + sizeof(product_prefix) - 1);
+    }
+    if (strcmp(url, "/metrics") == 0)
+        return answer_metrics(c);
+    if (strcmp(url, "/healthz") == 0)
+        return send_text(c, MHD_HTTP_OK, "ok\n");
+    return send_error(c, MHD_HTTP_NOT_FOUND);
+}
+
+static int fail(const char *what, const char *why)
+{
+    fprintf(stderr, "singleflight-server: %s: %s\n", what, why);
+    return EXIT_FAILURE;
+}
+
+/* Serves until SIGTERM or SIGINT. */
+static int serve(void)
+{
+    /* Blocked here, so that no thread of the server is ever interrupted. */
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(options.port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct MHD_Daemon *daemon = MHD_start_daemon(
+        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
+            MHD_USE_ERROR_LOG,
+        options.port, NULL, NULL, answer, NULL, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_END);
+    if (daemon == NULL) {
+        fprintf(stderr, "singleflight-server: cannot listen on 127.0.0.1:%u\n", options.port);
+        return EXIT_FAILURE;
+    }
+    printf(
+        "singleflight-server: http://127.0.0.1:%u/product/1 (coalescing: %s; page cache: %" PRIu64
+        " ms)\n",
+        MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port, options.flight->name,
+        options.cache_ttl_ms);
+    fflush(stdout);
+
+    int signal_number;
+    sigwait(&stop, &signal_number);
+    MHD_stop_daemon(daemon); /* ends every connection's thread */
+    return EXIT_SUCCESS;
+}
+
+static int run_server(void)
+{
+    shop_init();
+    struct shop *s;
+    char *error = shop_open(options.db_file, &s);
+    if (error == NULL) {
+        error = shop_check(s);
+        shop_close(s);
+    }
+    if (error != NULL) {
+        fail(options.db_file, error);
+        sqlite3_free(error);
+        return EXIT_FAILURE;
+    }
+
+    gate_init(&db_gate, options.db_parallel);
+    int rc = pthread_key_create(&thread_shop, close_thread_shop);
+    if (rc != 0)
+        return fail("cannot start", strerror(rc));
+    if (options.cache_ttl_ms != 0) {
+        cache = page_cache_create(SHOP_PRODUCTS, options.cache_ttl_ms);
+        if (cache == NULL)
+            return fail("cannot start", strerror(ENOMEM));
+    }
+    rc = options.flight->create(&group, 0);
+    if (rc != 0)
+        return fail("cannot start", sflight_strerror(rc));
+
+    int exit_status = serve();
+    rc = options.flight->destroy(group);
+    if (rc != 0)
+        exit_status = fail("cannot clean up", sflight_strerror(rc));
+    page_cache_destroy(cache);
+    return exit_status;
+}
+
+/* ------------------------------------------------------------------ options */
+
+static const char usage[] =
+    "usage: singleflight-server --db FILE [--port N] [--coalesce MODE]\n"
+    "                           [--db-parallel N] [--cache-ttl-ms N]\n"
+    "       singleflight-server --create-db FILE\n"
+    "\n"
+    "Serves the product pages of a made-up web shop on 127.0.0.1 until SIGTERM or SIGINT:\n"
+    "/product/0 to /product/13755, /metrics (for Prometheus) and /healthz.\n"
+    "\n"
+    "  --db FILE           the shop's SQLite database\n"
+    "  --create-db FILE    make one (about 20 MB), then exit\n"
+    "  --port N            0: any free port, which is printed (default 8080)\n"
+    "  --coalesce MODE     when requests ask for the same page at the same moment:\n"
+    "                        none          each queries the database\n"
+    "                        mutex         one does, by 64 mutexes and condition variables\n"
+    "                        singleflight  one does, by libsingleflight (default)\n"
+    "  --db-parallel N     run so many database queries at a time, the others wait their turn\n"
+    "                      (default: two for each CPU; 0: no limit)\n"
+    "  --cache-ttl-ms N    keep each page for so long (default 0: no cache)\n"
+    "  --help              print this\n";
+
+static int bad_usage(const char *what, const char *value)
+{
+    fprintf(stderr, "singleflight-server: %s: %s (try --help)\n", what, value);
+    return 2;
+}
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *out <= max;
+}
+
+static bool parse_mode(const char *mode)
+{
+    options.flight = flight_find(strcmp(mode, "mutex") == 0 ? "mutex64" : mode);
+    options.coalesces_by_library = options.flight == &flight_sflight;
+    return options.flight != NULL;
+}
+
+int main(int argc, char **argv)
+{
+    enum { DB = 1, CREATE_DB, PORT, COALESCE, DB_PARALLEL, CACHE_TTL_MS, HELP };
+    static const struct option long_options[] = {
+        {"db", required_argument, NULL, DB},
+        {"create-db", required_argument, NULL, CREATE_DB},
+        {"port", required_argument, NULL, PORT},
+        {"coalesce", required_argument, NULL, COALESCE},
+        {"db-parallel", required_argument, NULL, DB_PARALLEL},
+        {"cache-ttl-ms", required_argument, NULL, CACHE_TTL_MS},
+        {"help", no_argument, NULL, HELP},
+        {0}};
+    const char *new_file = NULL;
+    unsigned long n;
+    options.db_parallel = 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    int option;
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        switch (option) {
+        case DB:
+            options.db_file = optarg;
+            break;
+        case CREATE_DB:
+            new_file = optarg;
+            break;
+        case PORT:
+            if (!parse_number(optarg, UINT16_MAX, &n))
+                return bad_usage("not a port", optarg);
+            options.port = (uint16_t)n;
+            break;
+        case COALESCE:
+            if (!parse_mode(optarg))
+                return bad_usage("not a way to coalesce", optarg);
+            break;
+        case DB_PARALLEL:
+            if (!parse_number(optarg, 10000, &n))
+                return bad_usage("not a number from 0 to 10000", optarg);
+            options.db_parallel = (unsigned)n;
+            break;
+        case CACHE_TTL_MS:
+            if (!parse_number(optarg, 3600000, &n))
+                return bad_usage("not a time from 0 to 3600000 ms", optarg);
+            options.cache_ttl_ms = n;
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        default: /* getopt_long() has said what is wrong */
+            return 2;
+        }
+    }
+    if (optind != argc)
+        return bad_usage("unexpected argument", argv[optind]);
+    if (new_file != NULL) {
+        char *error = shop_create(new_file);
+        if (error == NULL)
+            return EXIT_SUCCESS;
+        fail(new_file, error);
+        sqlite3_free(error);
+        return EXIT_FAILURE;
+    }
+    if (options.db_file == NULL)
+        return bad_usage("missing option", "--db FILE");
+    return run_server();
+}
