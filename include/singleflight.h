@@ -359,6 +359,121 @@ SFLIGHT_PUBLIC int sflight_forget(sflight_group *g, const void *key, size_t key_
  */
 SFLIGHT_PUBLIC int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len);
 
+/* ------------------------------------- event loops and manual leaders */
+
+typedef struct sflight_future sflight_future; /* one caller's claim on a result to come */
+typedef struct sflight_queue sflight_queue;   /* completions, with a pollable descriptor */
+
+/*
+ * Claims the key, or joins its call; never blocks and runs nothing.  Either
+ * *lead is set, and this caller has the PERMIT: it must later, from any thread,
+ * end the call with sflight_complete() or sflight_abandon(), using the
+ * functions of "inside fn" before that as it likes (but not sflight_panic()).
+ * Or *join is set, a future on somebody else's call.  The other one is NULL.
+ *
+ * A permit belongs to nobody: the thread that got it may end.  While it is
+ * outstanding sflight_group_drain() waits and sflight_group_destroy() says
+ * -EBUSY.
+ * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure both are NULL.
+ */
+SFLIGHT_PUBLIC int sflight_begin(sflight_group *g, const void *key, size_t key_len,
+                                 sflight_call **lead, sflight_future **join);
+
+/*
+ * Ends a call that sflight_begin() gave the permit for: delivers the value set
+ * and the status (or the one of sflight_call_set_status()) to everybody who has
+ * joined.  Runs the callbacks of sflight_future_then(), and otherwise no user
+ * code but, where nobody joined, destroy.  The permit is gone.
+ */
+SFLIGHT_PUBLIC void sflight_complete(sflight_call *call, int status);
+
+/* The same without a result: everybody gets -EOWNERDEAD, or a follower takes over. */
+SFLIGHT_PUBLIC void sflight_abandon(sflight_call *call);
+
+/*
+ * Runs fn(call, arg) for the key on a thread of its own, unless a call for this
+ * key is in flight; *out is a future on the call in either case.  The thread is
+ * detached and has all signals blocked.  In fn, arg and everything else are as
+ * in sflight_do().
+ * Returns 0, -EAGAIN (also if no thread can be made: then whoever has joined
+ * meanwhile gets -EOWNERDEAD, and the key is free), -ENOMEM, -ESHUTDOWN or
+ * -EINVAL; on failure *out is NULL.
+ */
+SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                 void *arg, sflight_future **out);
+
+/*
+ * A future is used by one thread at a time and is consumed once: by get or poll
+ * when they deliver, by then, enqueue or drop.  It keeps its group in use until
+ * then.  What a future delivers is what sflight_do() would have returned to a
+ * follower: 0 and a result, to be released, or -EOWNERDEAD, or
+ * -ENOTRECOVERABLE with the message.
+ *
+ * get waits for the result: -ETIMEDOUT, and -EDEADLK (as for sflight_do()),
+ * leave the future as it is.  poll says -EAGAIN while the result is not there.
+ */
+SFLIGHT_PUBLIC int sflight_future_get(sflight_future *f, const struct timespec *deadline,
+                                      sflight_result *r);
+SFLIGHT_PUBLIC int sflight_future_poll(sflight_future *f, sflight_result *r);
+
+/*
+ * A descriptor (eventfd) that becomes readable when the result is there.  Made
+ * on first use; belongs to the future, which closes it when it is consumed.
+ * Do not read it: poll the future.  Returns it, or -EINVAL, -EMFILE, -ENFILE or
+ * -ENOMEM; the future still works.
+ */
+SFLIGHT_PUBLIC int sflight_future_fd(sflight_future *f);
+
+/*
+ * Has cb(arg, rc, r) called once: by the thread that ends the call, after it
+ * has ended, or here if it has.  cb owns *r, which is to be released before cb
+ * returns, or copied, by assignment, to be released later.  cb must return; it
+ * may use the library, also to end other calls: callbacks that follow from that
+ * run after it, not inside it.  Consumes f.  Returns 0, -EINVAL or -ENOMEM (only
+ * after sflight_future_fd() or _get(); f is then as it was).
+ */
+SFLIGHT_PUBLIC int sflight_future_then(sflight_future *f,
+                                       void (*cb)(void *arg, int rc, sflight_result *r), void *arg);
+
+/*
+ * Has the completion put into q once, with this tag.  Consumes f.  Returns as
+ * sflight_future_then() does.
+ */
+SFLIGHT_PUBLIC int sflight_future_enqueue(sflight_future *f, sflight_queue *q, uint64_t tag);
+
+/*
+ * Leaves the call if it is still in flight, or gives its result up.  Consumes
+ * f; NULL is fine.  With options.cancel_unwanted, a call that nobody waits for
+ * any more is forgotten.
+ */
+SFLIGHT_PUBLIC void sflight_future_drop(sflight_future *f);
+
+typedef struct sflight_completion {
+    uint64_t tag;          /* as given to sflight_future_enqueue() */
+    int rc;                /* as sflight_future_get() would have returned it */
+    sflight_result result; /* to be released */
+} sflight_completion;
+
+/*
+ * A completion queue: calls of any group, ended by any thread, one consumer.
+ * Completions come in no particular order.  Ending a call costs no system call
+ * for each of them: the descriptor is written when the queue goes from empty to
+ * non-empty.
+ * create returns 0, -EINVAL, -ENOMEM, -EMFILE or -ENFILE.  destroy returns 0
+ * (NULL is fine), or -EBUSY while an enqueued future has not been drained.
+ */
+SFLIGHT_PUBLIC int sflight_queue_create(sflight_queue **out);
+SFLIGHT_PUBLIC int sflight_queue_destroy(sflight_queue *q);
+
+/* For poll(2), epoll(7), ...: readable while there may be something to drain. */
+SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
+
+/*
+ * Takes at most n completions, never blocks, and returns how many (0: none), or
+ * -EINVAL.  Each result is to be released.
+ */
+SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n);
+
 /* -------------------------------------------------------------- inside fn */
 /* On the leader's own call, from the thread that runs fn, while fn runs.   */
 
@@ -383,7 +498,11 @@ SFLIGHT_PUBLIC void sflight_call_set_status(sflight_call *call, int status);
  */
 SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
 
-/* True if nobody waits for this call any more, so that fn may stop early. */
+/*
+ * True if nobody waits for this call any more, so that fn may stop early.  Never
+ * for the call of a leader that blocks, who waits for it; a permit by itself
+ * does not count as somebody who waits.
+ */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
 
 /* The key, valid while fn runs; *len (may be NULL) gets its length. */

@@ -20,6 +20,8 @@ static void default_free(void *ctx, void *ptr, size_t size)
     free(ptr);
 }
 
+struct alloc alloc_process = {.alloc = default_alloc, .free = default_free};
+
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*free)(void *, void *, size_t))
 {

@@ -18,6 +18,9 @@ struct alloc {
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*free)(void *, void *, size_t));
 
+/* The process's own, for what belongs to no group. */
+extern struct alloc alloc_process;
+
 /* Uninitialised memory, or NULL; errno is kept.  Size 0 is not asked for. */
 void *alloc_get(struct alloc *a, size_t size, size_t align);
 

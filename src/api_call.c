@@ -30,9 +30,7 @@ void *sflight_call_alloc(sflight_call *call, size_t size)
 
 bool sflight_call_unwanted(const sflight_call *call)
 {
-    /* The leader of a blocking call waits for it itself. */
-    (void)call;
-    return false;
+    return call_unwanted(call);
 }
 
 const void *sflight_call_key(const sflight_call *call, size_t *len)

@@ -18,7 +18,7 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
     struct sflight_call *call = NULL;
     unsigned rank = 0;
 
-    int rc = call_claim_or_join(g, slot, key, key_len, NULL, &call, &rank);
+    int rc = call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING, NULL, &call, &rank);
     if (rc == CALL_FOLLOWS)
         rc = call_wait(slot, call, rank, deadline);
     if (UNLIKELY(rc < 0)) {

@@ -2,6 +2,8 @@
 /* See call.h for the states, and call_path.h for what every call passes. */
 #include "call_path.h"
 
+#include "future.h"
+
 enum {
     BUFFER_KEPT = 1024,  /* key memory up to this stays with a spare record */
     BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
@@ -33,6 +35,7 @@ struct sflight_call *call_record_new(struct sflight_group *g)
     if (c != NULL) {
         c->buffer = NULL;
         c->invocation = NULL;
+        atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
         c->group = g;
     }
     return c;
@@ -79,6 +82,7 @@ static void call_reclaimed(struct reclaim_entry *entry)
 
     if (slot == NULL)
         slot = &g->common;
+    atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
     call_discard(slot, c);
     slot_count(slot, COUNT_RECLAIMED);
 }
@@ -162,6 +166,12 @@ int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
     return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
 }
 
+/* Changes once, if a follower takes a permit's call over; nothing hangs on when that is seen. */
+static unsigned call_kind(const struct sflight_call *c)
+{
+    return atomic_load_relaxed(&c->result.kind);
+}
+
 /* -------------------------------------------------------------------- join */
 
 struct join {
@@ -234,12 +244,12 @@ static void claim_undone(struct slot *slot)
     group_call_ended(slot->group);
 }
 
-int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
+int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.unit = CALL_BLOCKING};
+    struct join join = {.unit = start.unit};
     struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
@@ -257,7 +267,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
         if (found != TABLE_ABSENT)
             break;
         /* A key too long to be copied before it is known that it must be. */
-        mine = call_new(slot, key->data, key->len, key->hash);
+        mine = call_new(slot, key->data, key->len, key->hash, start);
         if (mine == NULL) {
             claim_undone(slot);
             return -ENOMEM;
@@ -303,6 +313,8 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
         if (atomic_cas_acq_rel(&c->state, &state,
                                (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
             atomic_store_release(&c->owner, &thread_self);                /* [OWNER] */
+            if (call_kind(c) == CALL_OF_PERMIT)
+                atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
             slot_count(slot, COUNT_TAKEN_OVER);
             return true;
         }
@@ -311,25 +323,59 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
 }
 
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
-                          uint32_t n_joiners);
+                          uint64_t state);
 
-/*
- * Takes the join back.  False if it is too late for that, because the result is
- * there: the caller has a hold.  Never waits for the leader.
- */
-static bool leave(struct slot *slot, struct sflight_call *c)
+/* Is there nobody left that waits for the call?  A hint, but exact when nothing moves. */
+bool call_unwanted(const struct sflight_call *c)
 {
+    if (call_kind(c) == CALL_OF_LEADER)
+        return false; /* its leader waits for it */
+    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_acquire(&c->result.starter_left))
+        return false;
+    return state_joiners(atomic_load_acquire(&c->state)) == 0;
+}
+
+/* Somebody has left, and still has a hold: does that leave the call to nobody? */
+static void forget_unwanted(struct slot *slot, struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+
+    atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
+    if (!call_unwanted(c))
+        return;
+    uint64_t state = atomic_load_acquire(&c->state);
+    while (!(state & (CALL_CLOSED | CALL_FORGOTTEN)) && state_joiners(state) == 0) {
+        if (atomic_cas_acq_rel(&c->state, &state,
+                               state | CALL_FORGOTTEN | CALL_SEALED)) { /* [FORGET] */
+            struct lane *lane = reclaim_enter(thread_self.hint);
+            table_unlink_in_section(&g->table, &c->node);
+            reclaim_leave(lane);
+            slot_count(slot, COUNT_FORGOTTEN);
+            return;
+        }
+    }
+}
+
+enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
+{
+    /* A hold of our own, if we must look at the call again when we have left it. */
+    bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
+    if (look_back)
+        atomic_add_relaxed(&c->gate, GATE_HOLD);
+
     uint64_t state = atomic_load_acquire(&c->state);
     for (;;) {
-        uint64_t left = state - CALL_BLOCKING;
+        uint64_t left = state - unit;
         if (state & CALL_CLOSED) {
+            if (look_back)
+                call_hold_drop(slot, c); /* not the last: the one below is still ours */
             /* Counted: a hold has been, or is going to be, credited. */
             if (atomic_load_acquire(&c->gate) & GATE_OPEN) /* [PUB-RESULT] */
-                return false;
+                return LEAVE_TOO_LATE;
             call_hold_drop(slot, c);
-            return true;
+            return LEAVE_RETURNED;
         }
-        if (state & CALL_ORPHAN) {
+        if ((state & CALL_ORPHAN) && unit == CALL_BLOCKING) {
             if (state_blocking(state) == 1)
                 left |= CALL_CLOSED; /* the last that could have taken it over */
             else
@@ -337,12 +383,24 @@ static bool leave(struct slot *slot, struct sflight_call *c)
         }
         if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
             if (left & CALL_CLOSED) {
-                finish_closed(slot, c, ENDED_ABANDONED, state_joiners(left));
+                finish_closed(slot, c, ENDED_ABANDONED, left);
                 call_release(slot, c);
             }
-            return true;
+            if (look_back) {
+                forget_unwanted(slot, c);
+                call_hold_drop(slot, c);
+            }
+            return LEAVE_LEFT;
         }
     }
+}
+
+void call_starter_leaves(struct slot *slot, struct sflight_call *c)
+{
+    atomic_store_release(&c->result.starter_left, true); /* [UNWANTED] */
+    if (c->group->cancel_unwanted)
+        forget_unwanted(slot, c);
+    call_hold_drop(slot, c);
 }
 
 int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
@@ -360,7 +418,7 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
         /* The wait is noted only while the join stands, which keeps the record. */
         if (thread_self.leading != NULL && !noted) {
             noted = thread_may_wait(c);
-            if (!noted && leave(slot, c)) {
+            if (!noted && call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
                 slot_count(slot, COUNT_DEADLOCKS);
                 rc = -EDEADLK;
                 break;
@@ -385,7 +443,7 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
             rc = CALL_LEADS;
             break;
         }
-        if (leave(slot, c)) {
+        if (call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
             slot_count(slot, COUNT_TIMED_OUT);
             rc = -ETIMEDOUT;
             break;
@@ -406,10 +464,12 @@ void call_exit_slow(struct sflight_call *c)
         call_abandon(thread_self.leading);
 }
 
-static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
-                          uint32_t n_joiners)
+/* `state` as it was at the close. */
+static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state)
 {
     struct sflight_group *g = c->group;
+    uint32_t n_joiners = state_joiners(state);
+    uint32_t n_async = state & CALL_SEALED ? 0 : state_async(state);
 
     c->result.seen = true;
     if (!table_unlink_alone(&g->table, &c->node)) {
@@ -418,25 +478,37 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
+    /* From waiting to held, all at once; blocking joiners see to themselves. */
+    bool started = call_kind(c) == CALL_OF_STARTER;
+    slot_count_n(slot, COUNT_HELD, n_async + (started ? c->result.extra_holds : 0));
+    slot_count_n(slot, COUNT_RETURNED, n_async);
     slot_count(slot, COUNT_ENDED);
+    bool told = n_async != 0 || started;
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
+    if (told) /* nobody else has a future to hang there */
+        future_tell(atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
     group_call_ended(g);
 }
 
 void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended)
 {
     uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
-    finish_closed(slot, c, ended, state_joiners(state));
+    finish_closed(slot, c, ended, state);
 }
 
 void call_abandon(struct sflight_call *c)
 {
-    struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot(g);
-
     call_exit(c);
     c->invocation = NULL;
-    c->result.extra_holds = 0;
+    if (call_kind(c) == CALL_OF_LEADER)
+        c->result.extra_holds = 0; /* they were for places of the dead leader's batch */
+    call_abandon_permit(thread_slot(c->group), c);
+}
+
+void call_abandon_permit(struct slot *slot, struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+
     slot_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         call_set_value(c, NULL, 0, NULL, NULL);
@@ -457,7 +529,10 @@ void call_abandon(struct sflight_call *c)
         atomic_sub_relaxed(&c->gate, GATE_HOLD); /* not open yet */
         slot_uncount(slot, COUNT_HELD);
     }
-    call_finish(slot, c, ENDED_ABANDONED);
+    if (call_kind(c) == CALL_OF_STARTER)
+        call_finish_slow(slot, c, ENDED_ABANDONED); /* the starter's future knows the record */
+    else
+        call_finish(slot, c, ENDED_ABANDONED);
     call_release(slot, c);
 }
 
@@ -524,33 +599,48 @@ int call_forget_unshared(struct sflight_group *g, const void *key, size_t len)
 
 /* -------------------------------------------------------------- fork, end */
 
-/* In the child only the forking thread is left: nobody has joined its calls. */
+/*
+ * In the child only the forking thread is left: nobody blocks in its calls.
+ * Futures are not threads, and stay.
+ */
 static void call_alone(struct sflight_call *c)
 {
-    uint64_t flags = atomic_load_relaxed(&c->state) & (CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED);
-    atomic_store_relaxed(&c->state, flags);
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+    uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
+    atomic_store_relaxed(&c->state, state & kept);
     atomic_store_relaxed(&c->gate, 0);
+}
+
+/* Nobody will end this call; whoever has a future on it finds it abandoned. */
+static void call_orphaned(struct sflight_call *c)
+{
+    atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
+    atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
+    c->outer = c->group->orphans;
+    c->group->orphans = c;
 }
 
 static bool keep_own(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
-    struct sflight_group *g = ctx;
+    bool own = call_kind(c) == CALL_OF_PERMIT ? c->begun_by == &thread_self
+                                              : atomic_load_relaxed(&c->owner) == &thread_self;
 
-    if (atomic_load_relaxed(&c->owner) == &thread_self &&
-        !(atomic_load_relaxed(&c->state) & CALL_CLOSED))
-        return true;
-    c->outer = g->orphans;
-    g->orphans = c;
-    return false;
+    (void)ctx;
+    own = own && !(atomic_load_relaxed(&c->state) & CALL_CLOSED);
+    if (own)
+        call_alone(c);
+    else
+        call_orphaned(c);
+    return own;
 }
 
 void call_after_fork(struct sflight_group *g)
 {
-    table_filter_alone(&g->table, keep_own, g);
+    table_filter_alone(&g->table, keep_own, NULL);
     for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
         if (c->group == g)
-            call_alone(c);
+            call_alone(c); /* also one that has been forgotten */
 }
 
 void call_free_spares(struct slot *slot)

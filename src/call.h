@@ -31,6 +31,11 @@
  * before that just makes the sum smaller.  Who brings it to 0 with the gate
  * open is the last.
  *
+ * A joiner that does not block has a future (future.h).  Those that want to be
+ * told hang themselves into the list `waiters`; whoever opens the gate then
+ * swaps the list for WAITERS_TOLD and tells them, and who finds that mark, or
+ * the gate open, tells itself [NOTIFY].
+ *
  * What every call passes is inlined: see call_path.h.
  */
 #ifndef SFLIGHT_CALL_H
@@ -76,12 +81,16 @@ struct sflight_call {
 
     /* written by joiners */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
-    _Atomic(struct thread *) owner; /* the leader; NULL while there is none */
+    _Atomic(struct thread *) owner; /* whose fn runs; NULL if nobody's does */
     struct sflight_group *group;
-    uint64_t started_ns;           /* if the group has max_age_ns */
-    struct sflight_call *outer;    /* the leader's next outer call; or the next spare record */
+    uint64_t started_ns; /* if the group has max_age_ns */
+    union {
+        struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
+        struct thread *begun_by;    /* of a manual call; for fork() only */
+    };
     struct key_buffer *buffer;     /* memory for long keys, kept with the record */
     struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
+    _Atomic(struct sflight_future *) waiters;
 
     /* written by the leader, then read by everybody */
     _Alignas(CACHE_LINE) gate gate;
@@ -95,6 +104,8 @@ struct sflight_call {
             uint32_t n_followers; /* at the close */
             uint32_t extra_holds; /* places of a batch that name the same key */
             bool status_set;
+            _Atomic(unsigned char) kind; /* enum call_kind */
+            _Atomic(bool) starter_left;  /* of a started call: its first future was dropped */
             bool seen; /* others may still look at the record: it needs a grace period */
         } result;
         struct reclaim_entry retired; /* after it */
@@ -102,6 +113,22 @@ struct sflight_call {
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
+
+/* In `waiters`: the gate has been opened, and they were told. */
+#define WAITERS_TOLD ((struct sflight_future *)1)
+
+enum call_kind {
+    CALL_OF_LEADER,  /* led by a caller that blocks in fn */
+    CALL_OF_PERMIT,  /* sflight_begin(): led by whoever has the permit */
+    CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere; a hold is kept for the starter */
+};
+
+/* How a caller comes, and how it leads if it does. */
+struct call_start {
+    struct thread *owner; /* of the new record */
+    enum call_kind kind;  /* of the new record */
+    uint64_t unit;        /* CALL_BLOCKING or CALL_ASYNC: as what it would join */
+};
 
 enum call_role {
     CALL_LEADS,   /* this caller must run its fn and finish the call */
@@ -116,8 +143,27 @@ enum call_role {
 int call_wait(struct slot *slot, struct sflight_call *call, unsigned rank,
               const struct timespec *deadline);
 
+/* What became of a joiner that wanted to leave. */
+enum call_leave {
+    LEAVE_LEFT,     /* it has not joined after all */
+    LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
+    LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
+};
+
+/* Takes a join back, at any moment; unit as it joined.  Never waits for the leader. */
+enum call_leave call_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
+
+/* Nobody waits for the call any more. */
+bool call_unwanted(const struct sflight_call *call);
+
+/* The starter of a call drops its future, before the gate is open. */
+void call_starter_leaves(struct slot *slot, struct sflight_call *call);
+
 /* The leader has left fn without returning, for good. */
 void call_abandon(struct sflight_call *call);
+
+/* The same for a call that no running fn leads. */
+void call_abandon_permit(struct slot *slot, struct sflight_call *call);
 
 /* One more hold, by somebody who has one. */
 void call_retain(struct slot *slot, struct sflight_call *call);

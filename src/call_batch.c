@@ -134,7 +134,7 @@ static int prepare(struct slot *slot, struct batch *b, const sflight_key *keys, 
         struct place *p = &b->places[i];
         if (p->first != i || p->role < 0)
             continue;
-        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash);
+        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, CALL_START_BLOCKING);
         if (p->call == NULL) {
             while (i-- != 0)
                 if (b->places[i].call != NULL)
@@ -162,8 +162,8 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
             continue;
         }
         struct sflight_call *spare = p->call, *call = NULL;
-        p->role = call_claim_or_join(slot->group, slot, keys[i].data, keys[i].len, spare, &call,
-                                     &p->rank);
+        p->role = call_claim_or_join(slot->group, slot, keys[i].data, keys[i].len,
+                                     CALL_START_BLOCKING, spare, &call, &p->rank);
         if (p->role == CALL_LEADS) {
             b->lead[n_lead++] = call;
             continue;

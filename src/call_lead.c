@@ -24,7 +24,24 @@ void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t
     struct invoke_outcome outcome = invoke_many(many, arg, &here);
     guard.invocation = NULL;
     while (n-- != 0)
-        call_led(slot, calls[n], outcome);
+        call_led(slot, calls[n], outcome, false);
+}
+
+void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg)
+{
+    struct sflight_call *const calls[1] = {call};
+    struct slot *slot = thread_slot(call->group);
+    struct invocation here;
+    here.calls = calls;
+    here.n = 1;
+
+    atomic_store_release(&call->owner, &thread_self); /* [OWNER] */
+    call_enter(call, &here);
+    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
+    struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
+    guard.invocation = NULL;
+    call_led(slot, call, outcome, true);
+    call_release(slot, call);
 }
 
 _Noreturn void call_panic(struct sflight_call *call, const char *text)

@@ -15,6 +15,9 @@ static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call
 void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg);
 
+/* Runs fn for a started call, on whatever thread this is, and ends the call. */
+void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg);
+
 /* The calls of an invocation end in a panic; text is copied for each. */
 _Noreturn void call_panic(struct sflight_call *call, const char *text);
 
@@ -31,9 +34,9 @@ static inline void call_guard_check(struct call_guard *guard)
         call_guard_fire(guard);
 }
 
-/* fn has returned, or panicked. */
+/* fn has returned, or panicked.  known: others know the record, though nobody has looked for it. */
 static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
-                                   struct invoke_outcome outcome)
+                                   struct invoke_outcome outcome, bool known)
 {
     uint64_t ended = 0;
 
@@ -45,7 +48,10 @@ static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
         slot_count(slot, COUNT_PANICKED);
         ended = ENDED_PANICKED;
     }
-    call_finish(slot, c, ended);
+    if (known)
+        call_finish_slow(slot, c, ended);
+    else
+        call_finish(slot, c, ended);
 }
 
 static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
@@ -60,7 +66,7 @@ static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call
     struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
     struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
     guard.invocation = NULL;
-    call_led(slot, call, outcome);
+    call_led(slot, call, outcome, false);
 }
 
 #endif

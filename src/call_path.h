@@ -19,7 +19,7 @@ enum { CALL_SPARES = 32 }; /* records a slot keeps */
 struct sflight_call *call_record_new(struct sflight_group *g);
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
-int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
+int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank);
 int call_shut(struct slot *slot, struct sflight_call *call);
@@ -65,7 +65,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 
 /* A record for the key, or NULL. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
-                                                   uint64_t hash)
+                                                   uint64_t hash, struct call_start start)
 {
     struct sflight_group *g = slot->group;
     struct sflight_call *c = slot->spare;
@@ -87,26 +87,31 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
     c->node.key_len = len;
     /* Nobody sees these before [CLAIM] publishes them. */
     atomic_store_relaxed(&c->state, 0);
-    atomic_store_relaxed(&c->owner, &thread_self);
+    atomic_store_relaxed(&c->owner, start.owner);
     atomic_store_relaxed(&c->gate, 0);
     if (UNLIKELY(g->max_age_ns != 0))
         c->started_ns = clock_now_ns();
-    memset(&c->result, 0, sizeof(c->result));
+    memset((void *)&c->result, 0, sizeof(c->result));
+    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
     return c;
 }
 
 /* ----------------------------------------------------------- claim or join */
 
+/* A caller that blocks, and runs fn itself if it leads. */
+#define CALL_START_BLOCKING ((struct call_start){&thread_self, CALL_OF_LEADER, CALL_BLOCKING})
+
 /*
  * Claims the key or joins its call.  Returns an enum call_role with *out set,
- * or -EDEADLK (this thread leads the key), -EAGAIN (full), -ENOMEM or
+ * or -EDEADLK (this thread leads the key and would block), -EAGAIN (full), -ENOMEM or
  * -ESHUTDOWN.  spare: NULL, or a record for this key, which is used up if *out
  * is set to it and otherwise stays the caller's.  *rank: for a follower, how
  * many blocked before it.
  */
 static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot *slot,
-                                            const void *key, size_t len, struct sflight_call *spare,
-                                            struct sflight_call **out, unsigned *rank)
+                                            const void *key, size_t len, struct call_start start,
+                                            struct sflight_call *spare, struct sflight_call **out,
+                                            unsigned *rank)
 {
     struct sflight_call *mine = spare;
 
@@ -114,7 +119,7 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
         return -ESHUTDOWN;
     uint64_t hash = mine != NULL ? mine->node.hash : hash_key(key, len, g->seed);
     if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
-        mine = call_new(slot, key, len, hash);
+        mine = call_new(slot, key, len, hash, start);
         if (UNLIKELY(mine == NULL))
             return -ENOMEM;
     }
@@ -125,7 +130,8 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
         struct table_key wanted = {hash, key, len};
         struct sflight_call *found = NULL;
         unsigned before = 0;
-        int role = call_claim_or_join_slow(slot, &wanted, mine, spare != NULL, &found, &before);
+        int role =
+            call_claim_or_join_slow(slot, &wanted, start, mine, spare != NULL, &found, &before);
         *out = found;
         *rank = before;
         if (role != CALL_LEADS)

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "cpu.h"
 #include "futex.h"
+#include "future.h"
 #include "reclaim.h"
 #include "thread.h"
 
@@ -205,6 +206,7 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     g->max_age_ns = o->max_age_ns;
     g->takeover = o->on_abandon == SFLIGHT_ABANDON_TAKEOVER;
     g->abort_on_panic = o->on_panic == SFLIGHT_PANIC_ABORT;
+    g->cancel_unwanted = o->cancel_unwanted;
     g->spin_ns = o->spin_ns;
     g->common.shared = true;
     g->common.group = g;
@@ -242,6 +244,7 @@ int group_destroy(struct sflight_group *g)
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;
         call_free_spares(slot);
+        future_free_spares(slot);
         alloc_put(&g->alloc, slot, sizeof(*slot));
     }
     table_destroy(&g->table);

@@ -24,7 +24,10 @@ struct slot {
     _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare; /* 0 for the common slot */
-    bool shared;        /* the group's common slot: used by several threads at once */
+    struct sflight_future *spare_futures;
+    unsigned n_spare_futures;
+    unsigned max_spare_futures; /* 0 for the common slot */
+    bool shared;                /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
@@ -46,6 +49,7 @@ struct sflight_group {
     uint64_t max_age_ns;
     bool takeover;
     bool abort_on_panic;
+    bool cancel_unwanted;
     uint64_t spin_ns;
 
     /* written now and then */
@@ -67,6 +71,15 @@ static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
         atomic_add_acq_rel(&slot->counters.n[which], 1); /* [GAUGE] */
     else
         atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
+}
+
+/* Counts n events. */
+static inline void slot_count_n(struct slot *slot, enum counter which, uint64_t n)
+{
+    if (UNLIKELY(slot->shared))
+        atomic_add_acq_rel(&slot->counters.n[which], n); /* [GAUGE] */
+    else
+        atomic_add_single_writer(&slot->counters.n[which], n); /* [GAUGE] */
 }
 
 /* Takes back one that was counted before it was certain. */

@@ -21,6 +21,7 @@
 #include "thread.h"
 
 #include "call_path.h"
+#include "future.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -77,6 +78,7 @@ static struct slot *slot_new(struct sflight_group *g)
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
     slot->max_spare = CALL_SPARES;
+    slot->max_spare_futures = FUTURE_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;

@@ -15,8 +15,11 @@ struct thread {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct sflight_call *waiting_for; /* under the mutex in thread.c */
     struct slot *slots;               /* under the registry lock */
-    unsigned hint;                    /* for reclaim_enter() */
-    bool ending;                      /* its destructor has run */
+    struct sflight_future *callbacks; /* to be run by the outermost future_tell() */
+    struct sflight_future **last_callback;
+    bool in_callback;
+    unsigned hint; /* for reclaim_enter() */
+    bool ending;   /* its destructor has run */
 };
 
 extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Futures: joiners that do not block a thread.
+ *
+ * A future is one joiner's claim on the result.  Until it asks to be told it is
+ * nothing but that; whoever has it can look whether the gate is open.  To be
+ * told, it is given a kind and hung into the call's `waiters`:
+ *
+ *     IDLE --hang--> HUNG --teller--> TELLING --teller--> TOLD
+ *                      |                 |
+ *                      +-----GONE--------+     by the owner, with an exchange
+ *
+ * Only what its owner still has, to wait for or with a descriptor, can go once it
+ * is hung; the others have been consumed.  Of TOLD and GONE, whoever takes the
+ * second step frees it, so the teller never touches a descriptor that its owner
+ * has closed.
+ */
+#ifndef SFLIGHT_FUTURE_H
+#define SFLIGHT_FUTURE_H
+
+#include "../include/singleflight.h"
+#include "atomic.h"
+
+struct slot;
+
+enum { FUTURE_SPARES = 256 }; /* futures a slot keeps */
+
+enum future_kind {
+    FUTURE_PLAIN,  /* not hung */
+    FUTURE_PARKED, /* a thread may be waiting on its state */
+    FUTURE_FD,     /* the same, with a descriptor */
+    FUTURE_THEN,
+    FUTURE_QUEUED,
+};
+
+struct sflight_future {
+    struct sflight_call *call;
+    struct sflight_future *next; /* in the call's list, in a queue, or spare */
+    union {
+        struct {
+            void (*cb)(void *arg, int rc, sflight_result *r);
+            void *arg;
+        } then;
+        struct {
+            struct sflight_queue *to;
+            uint64_t tag;
+        } queued;
+        int fd;
+    };
+    _Atomic(uint32_t) state;
+    unsigned char kind; /* enum future_kind */
+    bool starter;       /* its hold is the one that a started call keeps for its starter */
+};
+
+/* A claim for a joiner of the call; or NULL. */
+struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter);
+
+/* Gives the memory back; the claim has been used. */
+void future_free(struct slot *slot, struct sflight_future *f);
+
+/* Takes the result, which is there, and frees the future. */
+int future_take(struct sflight_future *f, sflight_result *r);
+
+/* Leaves the call or gives up the result, and frees the future. */
+void future_drop(struct sflight_future *f);
+
+/* Tells every future of a list that was swapped out of a call. */
+void future_tell(struct sflight_future *list);
+
+/* As the functions of the same names; arguments have been checked. */
+int future_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r);
+int future_poll(struct sflight_future *f, sflight_result *r);
+int future_fd(struct sflight_future *f);
+int future_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
+int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
+
+/* At the end of a group. */
+void future_free_spares(struct slot *slot);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "queue.h"
+
+#include "alloc.h"
+#include "cpu.h"
+#include "future.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct sflight_queue {
+    _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
+    _Atomic(bool) signalled;
+    _Atomic(uint32_t) n_pushing;  /* producers that may still touch the queue */
+    _Atomic(uint64_t) n_expected; /* futures enqueued and not drained */
+
+    _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's, oldest first */
+    int fd;
+};
+
+int queue_create(struct sflight_queue **out)
+{
+    struct sflight_queue *q = alloc_get(&alloc_process, sizeof(*q), CACHE_LINE);
+    if (q == NULL)
+        return -ENOMEM;
+    memset((void *)q, 0, sizeof(*q));
+    int saved = errno;
+    q->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = q->fd >= 0 ? 0 : -errno;
+    errno = saved;
+    if (rc != 0) {
+        alloc_put(&alloc_process, q, sizeof(*q));
+        return rc;
+    }
+    *out = q;
+    return 0;
+}
+
+int queue_destroy(struct sflight_queue *q)
+{
+    if (atomic_load_acquire(&q->n_expected) != 0)
+        return -EBUSY;
+    while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
+        cpu_yield();                                /* about to write the descriptor */
+    close(q->fd);
+    alloc_put(&alloc_process, q, sizeof(*q));
+    return 0;
+}
+
+int queue_fd(const struct sflight_queue *q)
+{
+    return q->fd;
+}
+
+void queue_expect(struct sflight_queue *q)
+{
+    atomic_add_relaxed(&q->n_expected, 1); /* before the push, by whom it is ordered */
+}
+
+static void signal_consumer(struct sflight_queue *q)
+{
+    if (atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */
+        return;
+    int saved = errno;
+    (void)eventfd_write(q->fd, 1); /* fails only if it is readable already */
+    errno = saved;
+}
+
+void queue_push(struct sflight_queue *q, struct sflight_future *newest,
+                struct sflight_future *oldest)
+{
+    atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
+    struct sflight_future *first = atomic_load_relaxed(&q->pushed); /* the CAS decides */
+    do {
+        oldest->next = first;
+    } while (!atomic_cas_acq_rel(&q->pushed, &first, newest)); /* [PUSH] [SIGNAL] */
+    if (first == NULL)
+        signal_consumer(q);
+    atomic_sub_acq_rel(&q->n_pushing, 1); /* [PUSHING] */
+}
+
+static void clear_signal(struct sflight_queue *q)
+{
+    eventfd_t n;
+    int saved = errno;
+    (void)eventfd_read(q->fd, &n);
+    errno = saved;
+    (void)atomic_swap_acq_rel(&q->signalled, false); /* [SIGNAL] */
+}
+
+/* Takes what has been pushed; false if there was nothing. */
+static bool refill(struct sflight_queue *q)
+{
+    struct sflight_future *list = atomic_swap_acq_rel(&q->pushed, NULL); /* [PUSH] [SIGNAL] */
+    bool any = list != NULL;
+
+    while (list != NULL) { /* q->ready is empty */
+        struct sflight_future *next = list->next;
+        list->next = q->ready;
+        q->ready = list;
+        list = next;
+    }
+    return any;
+}
+
+int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
+{
+    unsigned n_out = 0;
+    bool cleared = false;
+
+    while (n_out < n) {
+        struct sflight_future *f = q->ready;
+        if (f == NULL) {
+            if (!cleared) {
+                clear_signal(q);
+                cleared = true;
+            }
+            if (refill(q))
+                continue;
+            break;
+        }
+        q->ready = f->next;
+        out[n_out].tag = f->queued.tag;
+        out[n_out].rc = future_take(f, &out[n_out].result);
+        n_out++;
+    }
+    if (cleared && q->ready != NULL)
+        signal_consumer(q); /* there is more than was asked for */
+    atomic_sub_acq_rel(&q->n_expected, n_out);
+    return (int)n_out;
+}
