@@ -129,7 +129,8 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
     if (rc != CALL_LEADS)
         return rc < 0 ? rc : 0;
 
-    call->result.extra_holds = 1; /* the starter's */
+    call->result.started = true;
+    call->result.extra_holds = 1;
     struct sflight_future *f = future_new(slot, call, true);
     struct started *s = alloc_get(&g->alloc, sizeof(*s), _Alignof(max_align_t));
     rc = -ENOMEM;

@@ -166,7 +166,7 @@ int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
     return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
 }
 
-/* Changes once, if a follower takes a permit's call over; nothing hangs on when that is seen. */
+/* Changes once, if a follower takes the call over; nothing hangs on when that is seen. */
 static unsigned call_kind(const struct sflight_call *c)
 {
     return atomic_load_relaxed(&c->result.kind);
@@ -313,7 +313,7 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
         if (atomic_cas_acq_rel(&c->state, &state,
                                (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
             atomic_store_release(&c->owner, &thread_self);                /* [OWNER] */
-            if (call_kind(c) == CALL_OF_PERMIT)
+            if (call_kind(c) != CALL_OF_LEADER)
                 atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
             slot_count(slot, COUNT_TAKEN_OVER);
             return true;
@@ -330,7 +330,7 @@ bool call_unwanted(const struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
-    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_acquire(&c->result.starter_left))
+    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_acquire(&c->result.starter_done))
         return false;
     return state_joiners(atomic_load_acquire(&c->state)) == 0;
 }
@@ -397,10 +397,13 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
 
 void call_starter_leaves(struct slot *slot, struct sflight_call *c)
 {
-    atomic_store_release(&c->result.starter_left, true); /* [UNWANTED] */
-    if (c->group->cancel_unwanted)
+    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
+        slot_uncount(slot, COUNT_HELD);                     /* counted at the end of the call */
+    else if (c->group->cancel_unwanted)
         forget_unwanted(slot, c);
     call_hold_drop(slot, c);
+    slot_count(slot, COUNT_RELEASED);
 }
 
 int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
@@ -479,15 +482,17 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
     }
     c->result.n_followers = n_joiners;
     /* From waiting to held, all at once; blocking joiners see to themselves. */
-    bool started = call_kind(c) == CALL_OF_STARTER;
-    slot_count_n(slot, COUNT_HELD, n_async + (started ? c->result.extra_holds : 0));
+    bool started = c->result.started;
+    bool due = started && !atomic_swap_acq_rel(&c->result.starter_done, true); /* [UNWANTED] */
+    slot_count_n(slot, COUNT_HELD, n_async + due);
     slot_count_n(slot, COUNT_RETURNED, n_async);
     slot_count(slot, COUNT_ENDED);
-    bool told = n_async != 0 || started;
+    /* Who has left before the close may have left a future there. */
+    bool told = n_async != 0 || started || atomic_load_acquire(&c->waiters) != NULL; /* [HANG] */
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
-    if (told) /* nobody else has a future to hang there */
-        future_tell(atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
     group_call_ended(g);
+    if (told)
+        future_tell(atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
 }
 
 void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended)
@@ -500,8 +505,7 @@ void call_abandon(struct sflight_call *c)
 {
     call_exit(c);
     c->invocation = NULL;
-    if (call_kind(c) == CALL_OF_LEADER)
-        c->result.extra_holds = 0; /* they were for places of the dead leader's batch */
+    c->result.extra_holds = c->result.started; /* not for places of the dead leader's batch */
     call_abandon_permit(thread_slot(c->group), c);
 }
 
@@ -529,7 +533,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         atomic_sub_relaxed(&c->gate, GATE_HOLD); /* not open yet */
         slot_uncount(slot, COUNT_HELD);
     }
-    if (call_kind(c) == CALL_OF_STARTER)
+    if (c->result.started)
         call_finish_slow(slot, c, ENDED_ABANDONED); /* the starter's future knows the record */
     else
         call_finish(slot, c, ENDED_ABANDONED);

@@ -102,10 +102,11 @@ struct sflight_call {
             void *ctx;
             int status;
             uint32_t n_followers; /* at the close */
-            uint32_t extra_holds; /* places of a batch that name the same key */
+            uint32_t extra_holds; /* places of a batch that name the same key; the starter */
             bool status_set;
             _Atomic(unsigned char) kind; /* enum call_kind */
-            _Atomic(bool) starter_left;  /* of a started call: its first future was dropped */
+            bool started; /* by sflight_start(): one of the extra holds is for the starter */
+            _Atomic(bool) starter_done; /* its starter has left, or the call has ended */
             bool seen; /* others may still look at the record: it needs a grace period */
         } result;
         struct reclaim_entry retired; /* after it */
@@ -120,7 +121,7 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 enum call_kind {
     CALL_OF_LEADER,  /* led by a caller that blocks in fn */
     CALL_OF_PERMIT,  /* sflight_begin(): led by whoever has the permit */
-    CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere; a hold is kept for the starter */
+    CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere */
 };
 
 /* How a caller comes, and how it leads if it does. */
@@ -156,7 +157,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *call, uint64_
 /* Nobody waits for the call any more. */
 bool call_unwanted(const struct sflight_call *call);
 
-/* The starter of a call drops its future, before the gate is open. */
+/* The starter of a call drops its future, before it has seen the gate open. */
 void call_starter_leaves(struct slot *slot, struct sflight_call *call);
 
 /* The leader has left fn without returning, for good. */

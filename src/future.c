@@ -3,13 +3,11 @@
 #include "future.h"
 
 #include "call_path.h"
+#include "event_fd.h"
 #include "futex.h"
 #include "queue.h"
 
-#include <sys/eventfd.h>
-#include <unistd.h>
-
-enum { IDLE, HUNG, TELLING, TOLD, GONE };
+enum { IDLE, HUNG, HUNG_FD, TELLING, TOLD, GONE };
 
 /* ------------------------------------------------------------------ memory */
 
@@ -55,13 +53,14 @@ void future_free_spares(struct slot *slot)
 /* Its owner has no more use for it, or it has been told. */
 static void future_end(struct slot *slot, struct sflight_future *f)
 {
-    if (f->kind == FUTURE_FD || f->kind == FUTURE_PARKED) {
+    if (f->kind == FUTURE_OWNED) {
+        int fd = f->fd;
         uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
         if (state == TELLING)
             return; /* the teller closes and frees it */
-        if (f->kind == FUTURE_FD)
-            close(f->fd);
-        if (state == HUNG)
+        if (fd >= 0)
+            event_fd_close(fd);
+        if (state != TOLD)
             return; /* it stays in the list: the teller frees it */
     }
     future_free(slot, f);
@@ -98,7 +97,6 @@ void future_drop(struct sflight_future *f)
     future_end(slot, f);
     if (!ready && starter) {
         call_starter_leaves(slot, c);
-        slot_count(slot, COUNT_RELEASED);
         return;
     }
     enum call_leave leave = ready ? LEAVE_TOO_LATE : call_leave(slot, c, CALL_ASYNC);
@@ -110,29 +108,25 @@ void future_drop(struct sflight_future *f)
 
 /* ------------------------------------------------------------------ telling */
 
-static void signal_fd(int fd)
-{
-    int saved = errno;
-    (void)eventfd_write(fd, 1); /* fails only if it is readable already */
-    errno = saved;
-}
-
 /* Wakes a thread in future_get(), and makes the descriptor readable. */
 static void tell_owner(struct sflight_future *f)
 {
     uint32_t *word = (uint32_t *)(void *)&f->state;
-    uint32_t state = HUNG;
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
 
-    if (atomic_cas_acq_rel(&f->state, &state, TELLING)) { /* [TELL] */
-        if (f->kind == FUTURE_FD)
-            signal_fd(f->fd);
+    while (state != GONE) {
+        bool readable = state == HUNG_FD;
+        if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
+            continue;
+        if (readable)
+            event_fd_set(f->fd);
         state = TELLING;
         if (atomic_cas_acq_rel(&f->state, &state, TOLD)) { /* [TELL] */
             futex_wake(word, 1); /* an address: the future may have gone */
             return;
         }
-        if (f->kind == FUTURE_FD)
-            close(f->fd);
+        if (f->fd >= 0)
+            event_fd_close(f->fd);
     }
     future_free(thread_slot(f->call->group), f); /* its owner has gone */
 }
@@ -223,7 +217,7 @@ static void future_hang(struct sflight_future *f, enum future_kind kind)
 }
 
 /*
- * A future with a descriptor may be in the call's list for good; what is
+ * A future that its owner kept may be in the call's list for good; what is
  * consumed then is a new one, with the same claim.
  */
 static int future_unhung(struct sflight_future **f)
@@ -239,18 +233,26 @@ static int future_unhung(struct sflight_future **f)
     return 0;
 }
 
+/* To be told, and to remain its owner's. */
+static void future_own(struct sflight_future *f)
+{
+    f->fd = -1;
+    future_hang(f, FUTURE_OWNED);
+}
+
 int future_fd(struct sflight_future *f)
 {
-    if (f->kind == FUTURE_FD)
+    if (f->kind == FUTURE_OWNED && f->fd >= 0)
         return f->fd;
-    int saved = errno;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = fd >= 0 ? fd : -errno;
-    errno = saved;
+    int fd = event_fd_new();
     if (fd < 0)
-        return rc;
+        return fd;
+    if (f->kind == FUTURE_PLAIN)
+        future_own(f);
     f->fd = fd;
-    future_hang(f, FUTURE_FD);
+    uint32_t state = HUNG;
+    if (!atomic_cas_acq_rel(&f->state, &state, HUNG_FD)) /* [TELL] */
+        event_fd_set(fd); /* it has been, or is being, told without one */
     return fd;
 }
 
@@ -304,7 +306,7 @@ int future_get(struct sflight_future *f, const struct timespec *deadline, sfligh
             rc = -EDEADLK;
         } else {
             if (f->kind == FUTURE_PLAIN)
-                future_hang(f, FUTURE_PARKED);
+                future_own(f);
             slot_count(slot, COUNT_PARKED);
             rc = future_park(f, deadline);
             if (leads)

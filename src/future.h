@@ -6,14 +6,15 @@
  * nothing but that; whoever has it can look whether the gate is open.  To be
  * told, it is given a kind and hung into the call's `waiters`:
  *
- *     IDLE --hang--> HUNG --teller--> TELLING --teller--> TOLD
- *                      |                 |
- *                      +-----GONE--------+     by the owner, with an exchange
+ *     IDLE --hang--> HUNG, HUNG_FD --teller--> TELLING --teller--> TOLD
+ *                          |                      |
+ *                          +---------GONE---------+     by the owner, with an exchange
  *
  * Only what its owner still has, to wait for or with a descriptor, can go once it
  * is hung; the others have been consumed.  Of TOLD and GONE, whoever takes the
  * second step frees it, so the teller never touches a descriptor that its owner
- * has closed.
+ * has closed.  HUNG_FD is HUNG with a descriptor to be made readable; an owner
+ * that comes too late for it with its descriptor makes it readable itself.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H
@@ -26,9 +27,8 @@ struct slot;
 enum { FUTURE_SPARES = 256 }; /* futures a slot keeps */
 
 enum future_kind {
-    FUTURE_PLAIN,  /* not hung */
-    FUTURE_PARKED, /* a thread may be waiting on its state */
-    FUTURE_FD,     /* the same, with a descriptor */
+    FUTURE_PLAIN, /* not hung */
+    FUTURE_OWNED, /* a thread may wait on its state; it may have a descriptor */
     FUTURE_THEN,
     FUTURE_QUEUED,
 };
@@ -45,7 +45,7 @@ struct sflight_future {
             struct sflight_queue *to;
             uint64_t tag;
         } queued;
-        int fd;
+        int fd; /* of FUTURE_OWNED, written by the owner; -1: none */
     };
     _Atomic(uint32_t) state;
     unsigned char kind; /* enum future_kind */

@@ -3,12 +3,11 @@
 
 #include "alloc.h"
 #include "cpu.h"
+#include "event_fd.h"
 #include "future.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 struct sflight_queue {
     _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
@@ -26,14 +25,12 @@ int queue_create(struct sflight_queue **out)
     if (q == NULL)
         return -ENOMEM;
     memset((void *)q, 0, sizeof(*q));
-    int saved = errno;
-    q->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = q->fd >= 0 ? 0 : -errno;
-    errno = saved;
-    if (rc != 0) {
+    int fd = event_fd_new();
+    if (fd < 0) {
         alloc_put(&alloc_process, q, sizeof(*q));
-        return rc;
+        return fd;
     }
+    q->fd = fd;
     *out = q;
     return 0;
 }
@@ -44,7 +41,7 @@ int queue_destroy(struct sflight_queue *q)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
         cpu_yield();                                /* about to write the descriptor */
-    close(q->fd);
+    event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;
 }
@@ -61,11 +58,8 @@ void queue_expect(struct sflight_queue *q)
 
 static void signal_consumer(struct sflight_queue *q)
 {
-    if (atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */
-        return;
-    int saved = errno;
-    (void)eventfd_write(q->fd, 1); /* fails only if it is readable already */
-    errno = saved;
+    if (!atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */
+        event_fd_set(q->fd);
 }
 
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,
@@ -83,10 +77,7 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
 
 static void clear_signal(struct sflight_queue *q)
 {
-    eventfd_t n;
-    int saved = errno;
-    (void)eventfd_read(q->fd, &n);
-    errno = saved;
+    event_fd_clear(q->fd);
     (void)atomic_swap_acq_rel(&q->signalled, false); /* [SIGNAL] */
 }
 
