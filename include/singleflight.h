@@ -68,7 +68,10 @@
  *   Threads need not be registered and may come and go.  Calls made from the
  *   destructors of thread-specific data work.  After fork() the child can use
  *   every group at once: the calls that other threads of the parent led do not
- *   exist there.  The shared library cannot be unloaded by dlclose().
+ *   exist there, and futures on them, unless given to a callback or a queue, find
+ *   them abandoned; permits are the child's if the forking thread got them.  A
+ *   future's or queue's descriptor is shared with the parent: make new ones.
+ *   The shared library cannot be unloaded by dlclose().
  */
 #ifndef SFLIGHT_H
 #define SFLIGHT_H

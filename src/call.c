@@ -607,17 +607,26 @@ int call_forget_unshared(struct sflight_group *g, const void *key, size_t len)
  * In the child only the forking thread is left: nobody blocks in its calls.
  * Futures are not threads, and stay.
  */
-static void call_alone(struct sflight_call *c)
+static void call_alone(struct sflight_call *c, struct call_remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
     uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
     atomic_store_relaxed(&c->state, state & kept);
     atomic_store_relaxed(&c->gate, 0);
+    remains->n_in_flight++;
+    remains->n_waiting += state & CALL_SEALED ? 0 : state_async(state);
 }
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
-static void call_orphaned(struct sflight_call *c)
+static void call_orphaned(struct sflight_call *c, struct call_remains *remains)
 {
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+
+    remains->n_held += state & CALL_SEALED ? 0 : state_async(state);
+    remains->n_held += c->result.started && !atomic_load_relaxed(&c->result.starter_done);
+    struct sflight_future *list = atomic_load_relaxed(&c->waiters);
+    if (list != WAITERS_TOLD)
+        remains->n_held -= future_list_alone(list, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
     atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
     c->outer = c->group->orphans;
@@ -630,21 +639,23 @@ static bool keep_own(struct table_node *node, void *ctx)
     bool own = call_kind(c) == CALL_OF_PERMIT ? c->begun_by == &thread_self
                                               : atomic_load_relaxed(&c->owner) == &thread_self;
 
-    (void)ctx;
     own = own && !(atomic_load_relaxed(&c->state) & CALL_CLOSED);
-    if (own)
-        call_alone(c);
-    else
-        call_orphaned(c);
+    if (!own)
+        call_orphaned(c, ctx);
+    else if (call_kind(c) == CALL_OF_PERMIT) /* the others are found below */
+        call_alone(c, ctx);
     return own;
 }
 
-void call_after_fork(struct sflight_group *g)
+struct call_remains call_after_fork(struct sflight_group *g)
 {
-    table_filter_alone(&g->table, keep_own, NULL);
+    struct call_remains remains = {0};
+
+    table_filter_alone(&g->table, keep_own, &remains);
     for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
         if (c->group == g)
-            call_alone(c); /* also one that has been forgotten */
+            call_alone(c, &remains); /* also one that has been forgotten */
+    return remains;
 }
 
 void call_free_spares(struct slot *slot)
@@ -658,6 +669,7 @@ void call_free_spares(struct slot *slot)
 
 void call_free_orphans(struct sflight_group *g)
 {
+    future_free_list(&g->alloc, g->orphan_futures);
     while (g->orphans != NULL) {
         struct sflight_call *c = g->orphans;
         g->orphans = c->outer;

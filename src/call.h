@@ -180,8 +180,15 @@ void call_set_value(struct sflight_call *call, void *value, size_t size,
 /* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
 void *call_alloc_value(struct sflight_call *call, size_t size);
 
+/* What is left of a group's calls in a forked child. */
+struct call_remains {
+    uint64_t n_in_flight; /* the forking thread's */
+    uint64_t n_waiting;   /* futures on those */
+    uint64_t n_held;      /* futures on the others, which are found abandoned */
+};
+
 /* In a forked child: drops the calls that other threads led. */
-void call_after_fork(struct sflight_group *g);
+struct call_remains call_after_fork(struct sflight_group *g);
 
 /* At the end of a group: frees its spare records and what a fork left. */
 void call_free_spares(struct slot *slot);

@@ -41,12 +41,12 @@ void future_free(struct slot *slot, struct sflight_future *f)
     slot->n_spare_futures++;
 }
 
-void future_free_spares(struct slot *slot)
+void future_free_list(struct alloc *alloc, struct sflight_future *list)
 {
-    while (slot->spare_futures != NULL) {
-        struct sflight_future *f = slot->spare_futures;
-        slot->spare_futures = f->next;
-        alloc_put(&slot->group->alloc, f, sizeof(*f));
+    while (list != NULL) {
+        struct sflight_future *f = list;
+        list = f->next;
+        alloc_put(alloc, f, sizeof(*f));
     }
 }
 
@@ -196,6 +196,27 @@ void future_tell(struct sflight_future *list)
         callbacks = next;
     }
     run_callbacks();
+}
+
+uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned)
+{
+    uint32_t n_consumed = 0;
+
+    while (list != NULL) {
+        struct sflight_future *f = list;
+        bool owned = f->kind == FUTURE_OWNED;
+        list = f->next;
+        if (owned && atomic_load_relaxed(&f->state) != GONE) { /* alone in the child */
+            atomic_store_relaxed(&f->state, TOLD);
+            continue;
+        }
+        if (f->kind == FUTURE_QUEUED)
+            queue_expect_less(f->queued.to);
+        n_consumed += !owned;
+        f->next = *unowned;
+        *unowned = f;
+    }
+    return n_consumed;
 }
 
 /* Hangs a future up; if it is too late for that, tells it at once. */

@@ -22,6 +22,7 @@
 #include "../include/singleflight.h"
 #include "atomic.h"
 
+struct alloc;
 struct slot;
 
 enum { FUTURE_SPARES = 256 }; /* futures a slot keeps */
@@ -74,7 +75,13 @@ int future_fd(struct sflight_future *f);
 int future_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
 int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
 
+/*
+ * In a forked child: nobody is going to tell this list.  Returns how many of it
+ * had been consumed, and now get nothing; what has no owner goes to *unowned.
+ */
+uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned);
+
 /* At the end of a group. */
-void future_free_spares(struct slot *slot);
+void future_free_list(struct alloc *alloc, struct sflight_future *list);
 
 #endif

@@ -62,46 +62,43 @@ static void set_counter(struct slot *slot, enum counter which, uint64_t n)
     atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
 }
 
-static void slot_after_fork(struct slot *slot, uint64_t n_leading, uint64_t n_held)
+static void slot_after_fork(struct slot *slot, struct call_remains remains)
 {
-    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - n_leading);
-    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED));
+    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - remains.n_in_flight);
+    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) - remains.n_waiting);
     set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
     set_counter(slot, COUNT_RELEASED,
-                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - n_held);
+                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
 }
 
 /* Threads that do not exist in the child lead, wait for and hold nothing. */
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
-    uint64_t n_leading = 0;
+    struct call_remains remains = call_after_fork(g), none = {0};
 
     while (mine != NULL && mine->group != g)
         mine = mine->next_of_thread;
-    for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
-        n_leading += c->group == g;
-
     g->idle = NULL;
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot == mine)
             continue;
-        slot_after_fork(slot, 0, 0);
+        slot_after_fork(slot, none);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = g->idle;
         g->idle = slot;
     }
     if (mine == NULL) {
-        slot_after_fork(&g->common, n_leading, 0);
+        slot_after_fork(&g->common, remains);
     } else {
         uint64_t up = counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD);
         uint64_t down = counter(mine, COUNT_RELEASED);
-        slot_after_fork(&g->common, 0, 0);
-        slot_after_fork(mine, n_leading, up > down ? up - down : 0);
+        slot_after_fork(&g->common, none);
+        remains.n_held += up > down ? up - down : 0;
+        slot_after_fork(mine, remains);
     }
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & GROUP_CLOSED);
-    call_after_fork(g);
 }
 
 static void fork_child(void)
@@ -244,7 +241,7 @@ int group_destroy(struct sflight_group *g)
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;
         call_free_spares(slot);
-        future_free_spares(slot);
+        future_free_list(&g->alloc, slot->spare_futures);
         alloc_put(&g->alloc, slot, sizeof(*slot));
     }
     table_destroy(&g->table);

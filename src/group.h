@@ -56,7 +56,8 @@ struct sflight_group {
     _Alignas(CACHE_LINE) struct alloc alloc;
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     struct sflight_call *orphans; /* in a forked child: calls of threads that do not exist */
-    struct slot common;           /* for threads that cannot have a slot of their own */
+    struct sflight_future *orphan_futures; /* on those, with no owner */
+    struct slot common;                    /* for threads that cannot have a slot of their own */
     /* under the registry lock, as are the links of slots */
     struct slot *slots;
     struct slot *idle;           /* of threads that have ended */

@@ -56,6 +56,11 @@ void queue_expect(struct sflight_queue *q)
     atomic_add_relaxed(&q->n_expected, 1); /* before the push, by whom it is ordered */
 }
 
+void queue_expect_less(struct sflight_queue *q)
+{
+    atomic_sub_relaxed(&q->n_expected, 1); /* alone in a forked child */
+}
+
 static void signal_consumer(struct sflight_queue *q)
 {
     if (!atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */

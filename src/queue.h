@@ -31,8 +31,9 @@ int queue_destroy(struct sflight_queue *q);
 int queue_fd(const struct sflight_queue *q);
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
 
-/* One more future will be pushed. */
+/* One more future will be pushed, or one less. */
 void queue_expect(struct sflight_queue *q);
+void queue_expect_less(struct sflight_queue *q);
 
 /* Pushes a chain, its newest future first. */
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,
