@@ -52,6 +52,12 @@ static void fork_parent(void)
     registry_unlock();
 }
 
+/* Counters may wrap: after a fork one may be set to less than it began with. */
+static uint64_t above_zero(uint64_t difference)
+{
+    return (int64_t)difference > 0 ? difference : 0;
+}
+
 static uint64_t counter(struct slot *slot, enum counter which)
 {
     return atomic_load_relaxed(&slot->counters.n[which]); /* alone in the child */
@@ -91,10 +97,10 @@ static void group_after_fork(struct sflight_group *g)
     if (mine == NULL) {
         slot_after_fork(&g->common, remains);
     } else {
-        uint64_t up = counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD);
-        uint64_t down = counter(mine, COUNT_RELEASED);
+        uint64_t n_held =
+            counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD) - counter(mine, COUNT_RELEASED);
         slot_after_fork(&g->common, none);
-        remains.n_held += up > down ? up - down : 0;
+        remains.n_held += above_zero(n_held);
         slot_after_fork(mine, remains);
     }
     /* Nobody drains in the child. */
@@ -138,14 +144,14 @@ static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum coun
 {
     uint64_t n_down = sum_locked(g, down);
     uint64_t n_up = sum_locked(g, up);
-    return n_up > n_down ? n_up - n_down : 0;
+    return above_zero(n_up - n_down);
 }
 
 static uint64_t held_locked(struct sflight_group *g)
 {
     uint64_t n_down = sum_locked(g, COUNT_RELEASED);
     uint64_t n_up = sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_HELD);
-    return n_up > n_down ? n_up - n_down : 0;
+    return above_zero(n_up - n_down);
 }
 
 /* ------------------------------------------------------------ life cycle */

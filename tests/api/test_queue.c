@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Completion queues: every completion once, and a descriptor that can be relied on. */
+#include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
+
+static sflight_queue *queue_new(void)
+{
+    sflight_queue *q = NULL;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_non_null(q);
+    assert_true(sflight_queue_fd(q) >= 0);
+    return q;
+}
+
+static void arguments(void **state)
+{
+    (void)state;
+    sflight_completion done;
+    assert_int_equal(sflight_queue_create(NULL), -EINVAL);
+    assert_int_equal(sflight_queue_destroy(NULL), 0);
+    assert_int_equal(sflight_queue_fd(NULL), -EINVAL);
+    assert_int_equal(sflight_queue_drain(NULL, &done, 1), -EINVAL);
+    sflight_queue *q = queue_new();
+    assert_int_equal(sflight_queue_drain(q, NULL, 1), -EINVAL);
+    assert_int_equal(sflight_queue_drain(q, NULL, 0), 0);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 0);
+    assert_int_equal(sflight_future_enqueue(NULL, q, 0), -EINVAL);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+}
+
+/* However many are taken at a time: readable as long as some are left. */
+static void small_drains(void **state)
+{
+    (void)state;
+    enum { N = 23 };
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q = queue_new();
+    for (unsigned at_a_time = 1; at_a_time <= N + 1; at_a_time++) {
+        bool seen[N] = {0};
+        sflight_call *calls[2] = {lead(g, "0"), lead(g, "1")};
+        for (unsigned i = 0; i < N; i++)
+            assert_int_equal(sflight_future_enqueue(join(g, i % 2 ? "1" : "0"), q, i), 0);
+        assert_false(readable(sflight_queue_fd(q)));
+        assert_int_equal(sflight_queue_destroy(q), -EBUSY);
+        sflight_complete(calls[0], 0);
+        unsigned left = N;
+        while (left != 0) {
+            sflight_completion done[N + 1];
+            assert_true(readable(sflight_queue_fd(q)));
+            assert_int_equal(sflight_queue_destroy(q), -EBUSY);
+            int n = sflight_queue_drain(q, done, at_a_time);
+            assert_true(n > 0 && (unsigned)n <= at_a_time);
+            for (int i = 0; i < n; i++) {
+                assert_false(seen[done[i].tag]);
+                seen[done[i].tag] = true;
+                assert_int_equal(done[i].result.status, done[i].tag % 2);
+                sflight_result_release(&done[i].result);
+            }
+            left -= (unsigned)n;
+            if (calls[1] != NULL)
+                sflight_complete(calls[1], 1); /* while some of the others are left */
+            calls[1] = NULL;
+        }
+        sflight_completion none;
+        assert_int_equal(sflight_queue_drain(q, &none, 1), 0);
+        assert_false(readable(sflight_queue_fd(q)));
+    }
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
+static void one_queue_for_many_groups(void **state)
+{
+    (void)state;
+    sflight_queue *q = queue_new();
+    sflight_group *g[3];
+    sflight_completion done[4];
+    for (size_t i = 0; i < LENGTH(g); i++) {
+        g[i] = group_new(NULL);
+        sflight_call *call = lead(g[i], "key");
+        assert_int_equal(sflight_future_enqueue(join(g[i], "key"), q, i), 0);
+        sflight_complete(call, (int)i);
+    }
+    assert_int_equal(sflight_group_destroy(g[0]), -EBUSY); /* its completion has a hold */
+    assert_int_equal(sflight_queue_drain(q, done, LENGTH(done)), LENGTH(g));
+    for (size_t i = 0; i < LENGTH(g); i++) {
+        assert_int_equal(done[i].result.status, done[i].tag);
+        sflight_result_release(&done[i].result);
+        group_end(g[i]);
+    }
+    assert_int_equal(sflight_queue_destroy(q), 0);
+}
+
+/* -------------------------------------------------------- once, and no more */
+
+enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = SANITIZED ? 10000 : 60000 };
+
+/* What becomes of each tag. */
+enum fate { UNUSED, EXPECTED, DELIVERED, DROPPED };
+
+struct traffic {
+    sflight_group *g;
+    sflight_queue *q;
+    struct tally tally;
+    _Atomic(uint64_t) by_drain, by_then, by_get, by_drop;
+    atomic_int n_producing;
+    _Atomic(unsigned char) fate[PRODUCERS * PER_PRODUCER];
+};
+
+static struct traffic traffic;
+
+struct producer {
+    unsigned number;
+    unsigned random;
+    sflight_call *pending; /* a permit of ours, to be ended later */
+};
+
+static unsigned next_random(struct producer *p)
+{
+    p->random = p->random * 1664525u + 1013904223u;
+    return p->random >> 16;
+}
+
+static void delivered(uint64_t tag, int rc, const sflight_result *r)
+{
+    assert_int_equal(atomic_exchange(&traffic.fate[tag], DELIVERED), EXPECTED);
+    if (rc == 0)
+        (void)number_of(r);
+    else
+        assert_int_equal(rc, -EOWNERDEAD);
+}
+
+static void on_then(void *arg, int rc, sflight_result *r)
+{
+    delivered((uint64_t)((_Atomic(unsigned char) *)arg - traffic.fate), rc, r);
+    sflight_result_release(r);
+    atomic_fetch_add(&traffic.by_then, 1);
+}
+
+static void end_pending(struct producer *p)
+{
+    sflight_call *call = p->pending;
+    p->pending = NULL;
+    if (call == NULL)
+        return;
+    if (next_random(p) % 8 == 0) {
+        sflight_abandon(call);
+    } else {
+        value_set(call, &traffic.tally, 1);
+        sflight_complete(call, 0);
+    }
+}
+
+/* A deadline against the completion: a get that times out is dropped. */
+static void get_or_drop(sflight_future *f, uint64_t tag)
+{
+    struct timespec soon = deadline_in_ns(2000);
+    sflight_result r;
+    int rc = sflight_future_get(f, &soon, &r);
+    if (rc == -ETIMEDOUT) {
+        sflight_future_drop(f);
+        atomic_store(&traffic.fate[tag], DROPPED);
+        atomic_fetch_add(&traffic.by_drop, 1);
+        return;
+    }
+    delivered(tag, rc, &r);
+    sflight_result_release(&r);
+    atomic_fetch_add(&traffic.by_get, 1);
+}
+
+static void use(struct producer *p, sflight_future *f, uint64_t tag)
+{
+    unsigned how = next_random(p);
+    if (how % 32 == 0)
+        assert_true(sflight_future_fd(f) >= 0);
+    atomic_store(&traffic.fate[tag], EXPECTED);
+    switch (how / 32 % 6) {
+    case 0:
+        sflight_future_drop(f);
+        atomic_store(&traffic.fate[tag], DROPPED);
+        atomic_fetch_add(&traffic.by_drop, 1);
+        break;
+    case 1:
+        get_or_drop(f, tag);
+        break;
+    case 2:
+        assert_int_equal(sflight_future_then(f, on_then, (void *)&traffic.fate[tag]), 0);
+        break;
+    default:
+        assert_int_equal(sflight_future_enqueue(f, traffic.q, tag), 0);
+    }
+}
+
+static void *produce(void *arg)
+{
+    struct producer *p = arg;
+    for (uint64_t i = 0; i < PER_PRODUCER; i++) {
+        unsigned key = next_random(p) % KEYS;
+        sflight_call *call;
+        sflight_future *f;
+        assert_int_equal(sflight_begin(traffic.g, &key, sizeof key, &call, &f), 0);
+        if (call != NULL) {
+            end_pending(p);
+            p->pending = call;
+        } else {
+            use(p, f, p->number * PER_PRODUCER + i);
+        }
+        if (next_random(p) % 4 == 0)
+            end_pending(p);
+        if (next_random(p) % 64 == 0)
+            sflight_forget(traffic.g, &key, sizeof key);
+    }
+    end_pending(p);
+    atomic_fetch_sub(&traffic.n_producing, 1);
+    return NULL;
+}
+
+static void consume_until_done(void)
+{
+    bool last = false;
+    for (;;) {
+        sflight_completion done[7];
+        last = traffic.n_producing == 0;
+        /* Not to be missed: if there is something, the descriptor says so. */
+        struct pollfd fd = {.fd = sflight_queue_fd(traffic.q), .events = POLLIN};
+        int ready = poll(&fd, 1, last ? 0 : 10);
+        int n = sflight_queue_drain(traffic.q, done, ready ? LENGTH(done) : 0);
+        if (!ready && last)
+            return;
+        for (int i = 0; i < n; i++) {
+            delivered(done[i].tag, done[i].rc, &done[i].result);
+            sflight_result_release(&done[i].result);
+            atomic_fetch_add(&traffic.by_drain, 1);
+        }
+    }
+}
+
+static void every_completion_once(void **state)
+{
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        o.cancel_unwanted = variant == 1;
+        o.on_abandon = variant == 2 ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE;
+        memset((void *)&traffic, 0, sizeof traffic);
+        traffic.g = group_new(&o);
+        traffic.q = queue_new();
+        traffic.n_producing = PRODUCERS;
+        struct producer p[PRODUCERS];
+        pthread_t threads[PRODUCERS];
+        for (unsigned i = 0; i < PRODUCERS; i++) {
+            p[i] = (struct producer){.number = i, .random = 1000 * (unsigned)variant + i};
+            threads[i] = thread_start(produce, &p[i]);
+        }
+        consume_until_done();
+        for (unsigned i = 0; i < PRODUCERS; i++)
+            thread_join(threads[i]);
+        uint64_t n_delivered = 0, n_dropped = 0;
+        for (size_t i = 0; i < LENGTH(traffic.fate); i++) {
+            assert_int_not_equal(traffic.fate[i], EXPECTED);
+            n_delivered += traffic.fate[i] == DELIVERED;
+            n_dropped += traffic.fate[i] == DROPPED;
+        }
+        assert_int_equal(n_delivered, traffic.by_drain + traffic.by_then + traffic.by_get);
+        assert_int_equal(n_dropped, traffic.by_drop);
+        assert_int_equal(stats_of(traffic.g).joined, n_delivered + n_dropped);
+        assert_true(traffic.by_drain != 0 && traffic.by_then != 0 && traffic.by_drop != 0);
+        assert_all_destroyed(&traffic.tally);
+        assert_int_equal(sflight_queue_destroy(traffic.q), 0);
+        group_end(traffic.g);
+        assert_nothing_allocated(&counting);
+    }
+}
+
+/* ---------------------------------------------------- destroy after a drain */
+
+static void *complete_main(void *call)
+{
+    sflight_complete(call, 0);
+    return NULL;
+}
+
+/* The queue may go as soon as its last completion is out, though its producer is not done. */
+static void destroyed_behind_the_producer(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    for (int i = 0; i < (SANITIZED ? 500 : 3000); i++) {
+        sflight_queue *q = queue_new();
+        sflight_completion done;
+        sflight_call *call = lead(g, "key");
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q, 1), 0);
+        pthread_t thread = thread_start(complete_main, call);
+        WAIT_UNTIL(sflight_queue_drain(q, &done, 1) == 1);
+        sflight_result_release(&done.result);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        thread_join(thread);
+    }
+    group_end(g);
+}
+
+/* ------------------------------------------------------------------ memory */
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    bool failed = true;
+    for (long k = 1; failed; k++) {
+        sflight_options o = counting_options(&counting);
+        sflight_group *g = group_new(&o);
+        sflight_queue *q = queue_new();
+        sflight_completion done;
+        sflight_result r;
+        sflight_call *call = lead(g, "key");
+        sflight_future *f = join(g, "key"), *parked = join(g, "key");
+        assert_true(sflight_future_fd(f) >= 0);
+        assert_int_equal(sflight_future_get(parked, &in_the_past, &r), -ETIMEDOUT);
+        counting_fail(&counting, k, false);
+        int rc = sflight_future_enqueue(f, q, 1), parked_rc = sflight_future_enqueue(parked, q, 2);
+        failed = counting_relent(&counting);
+        assert_int_equal(failed, rc == -ENOMEM || parked_rc == -ENOMEM);
+        assert_int_equal(stats_of(g).waiting, 2);
+        if (rc != 0)
+            assert_int_equal(sflight_future_enqueue(f, q, 1), 0);
+        if (parked_rc != 0)
+            assert_int_equal(sflight_future_enqueue(parked, q, 2), 0);
+        sflight_complete(call, 0);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+            sflight_result_release(&done.result);
+        }
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        group_end(g);
+        assert_nothing_allocated(&counting);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arguments),
+        cmocka_unit_test(small_drains),
+        cmocka_unit_test(one_queue_for_many_groups),
+        cmocka_unit_test(every_completion_once),
+        cmocka_unit_test(destroyed_behind_the_producer),
+        cmocka_unit_test(out_of_memory),
+    };
+    return RUN_TESTS(tests);
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* sflight_start(): fn on a thread of its own, a future for everybody (Go: DoChan). */
+#include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+static sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
+{
+    sflight_future *f = NULL;
+    assert_int_equal(sflight_start(g, key, strlen(key), fn, arg, &f), 0);
+    assert_non_null(f);
+    return f;
+}
+
+/* The thread of a started call gives its hold up last: only then is the group unused. */
+static void group_end_when_unused(sflight_group *g)
+{
+    WAIT_UNTIL(stats_of(g).held == 0);
+    group_end(g);
+}
+
+/* TestDoChan. */
+static void a_future_yields_the_value(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.open = true, .status = 9};
+    sflight_result r;
+    sflight_future *f = start(g, "key", work_fn, &w);
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    assert_int_equal(r.status, 9);
+    assert_int_equal(number_of(&r), 1);
+    assert_true(r.leader);
+    assert_false(r.shared);
+    assert_int_equal(r.followers, 0);
+    sflight_result_release(&r);
+    WAIT_UNTIL(w.tally.destroyed == 1);
+    group_end_when_unused(g);
+}
+
+static int look_around(sflight_call *call, void *arg)
+{
+    pthread_t *self = arg;
+    sigset_t blocked;
+    int detached;
+    pthread_attr_t attr;
+    (void)call;
+    *self = pthread_self();
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, NULL, &blocked), 0);
+    assert_int_equal(pthread_getattr_np(pthread_self(), &attr), 0);
+    assert_int_equal(pthread_attr_getdetachstate(&attr, &detached), 0);
+    pthread_attr_destroy(&attr);
+    return sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGTERM) == 1 &&
+           detached == PTHREAD_CREATE_DETACHED;
+}
+
+static void fn_has_a_thread_of_its_own(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    pthread_t other = pthread_self();
+    sigset_t before, after;
+    sflight_result r;
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    sflight_future *f = start(g, "key", look_around, &other);
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    assert_int_equal(sigismember(&before, SIGINT), sigismember(&after, SIGINT));
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    assert_int_equal(r.status, 1);
+    assert_false(pthread_equal(other, pthread_self()));
+    sflight_result_release(&r);
+    group_end_when_unused(g);
+}
+
+static void arguments(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_future *f = (void *)1;
+    assert_int_equal(sflight_start(NULL, "k", 1, must_not_run, NULL, &f), -EINVAL);
+    assert_null(f);
+    assert_int_equal(sflight_start(g, NULL, 1, must_not_run, NULL, &f), -EINVAL);
+    assert_int_equal(sflight_start(g, "k", 1, NULL, NULL, &f), -EINVAL);
+    assert_int_equal(sflight_start(g, "k", 1, must_not_run, NULL, NULL), -EINVAL);
+    assert_int_equal(sflight_group_close(g), 0);
+    assert_int_equal(sflight_start(g, "k", 1, must_not_run, NULL, &f), -ESHUTDOWN);
+    assert_null(f);
+    group_end(g);
+}
+
+/* Starters, blocking callers and begun futures on the same call. */
+static void everybody_joins_one_call(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        sflight_group *g = group_new(NULL);
+        struct work w = {.status = 4};
+        struct caller c[3];
+        sflight_future *f[4];
+        sflight_result r;
+        f[0] = start(g, "key", work_fn, &w);
+        f[1] = start(g, "key", must_not_run, NULL);
+        f[2] = join(g, "key");
+        f[3] = start(g, "key", must_not_run, NULL);
+        callers_start(c, 3, g, "key", must_not_run, NULL);
+        await_waiting(g, 6);
+        assert_int_equal(stats_of(g).held, 0);
+        atomic_store(&w.open, true);
+        for (size_t i = 0; i < LENGTH(f); i++) {
+            assert_int_equal(sflight_future_get(f[i], NULL, &r), 0);
+            assert_int_equal(r.leader, i == 0);
+            assert_true(r.shared);
+            assert_int_equal(r.followers, 6);
+            assert_int_equal(number_of(&r), 1);
+            sflight_result_release(&r);
+        }
+        callers_join(c, 3);
+        callers_release(c, 3);
+        WAIT_UNTIL(stats_of(g).held == 0);
+        assert_all_destroyed(&w.tally);
+        group_end(g);
+    }
+}
+
+/* The same with the leader being a blocking one. */
+static void starters_join_a_blocking_call(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.status = 4};
+    struct caller leader;
+    sflight_result r;
+    caller_start(&leader, g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    sflight_future *f = start(g, "key", must_not_run, NULL);
+    atomic_store(&w.open, true);
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    assert_false(r.leader);
+    assert_int_equal(r.status, 4);
+    sflight_result_release(&r);
+    caller_join(&leader);
+    callers_release(&leader, 1);
+    assert_all_destroyed(&w.tally);
+    group_end(g);
+}
+
+/* ------------------------------------------------------------- bad endings */
+
+static int panic_when_open(sflight_call *call, void *arg)
+{
+    work_fn(call, arg);
+    sflight_panic(call, "out of luck");
+}
+
+static int exit_when_open(sflight_call *call, void *arg)
+{
+    work_fn(call, arg);
+    pthread_exit(NULL);
+}
+
+/* golang/go#52557: an abandoned call delivers to its futures. */
+static void every_end_is_delivered(void **state)
+{
+    (void)state;
+    sflight_fn *const fns[] = {panic_when_open, exit_when_open};
+    const int expected[] = {-ENOTRECOVERABLE, -EOWNERDEAD};
+    for (size_t i = 0; i < LENGTH(fns); i++) {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        sflight_group *g = group_new(&o);
+        struct work w = {0};
+        struct noted noted = {0};
+        sflight_queue *q;
+        sflight_completion done;
+        sflight_result r;
+        struct caller c;
+        assert_int_equal(sflight_queue_create(&q), 0);
+        sflight_future *f = start(g, "key", fns[i], &w), *polled = start(g, "key", fns[i], &w);
+        int fd = sflight_future_fd(polled);
+        assert_int_equal(sflight_future_then(join(g, "key"), note, &noted), 0);
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q, 1), 0);
+        caller_start(&c, g, "key", must_not_run, NULL);
+        await_waiting(g, 4);
+        atomic_store(&w.open, true);
+
+        assert_int_equal(sflight_future_get(f, NULL, &r), expected[i]);
+        if (expected[i] == -ENOTRECOVERABLE)
+            assert_non_null(strstr(r.value, "out of luck"));
+        sflight_result_release(&r);
+        WAIT_UNTIL(readable(fd));
+        assert_int_equal(sflight_future_poll(polled, &r), expected[i]);
+        sflight_result_release(&r);
+        WAIT_UNTIL(noted.n == 1);
+        assert_int_equal(noted.rc, expected[i]);
+        WAIT_UNTIL(sflight_queue_drain(q, &done, 1) == 1);
+        assert_int_equal(done.rc, expected[i]);
+        sflight_result_release(&done.result);
+        caller_join(&c);
+        assert_int_equal(c.rc, expected[i]);
+        callers_release(&c, 1);
+        assert_key_usable(g, "key");
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        WAIT_UNTIL(stats_of(g).held == 0);
+        assert_all_destroyed(&w.tally);
+        group_end(g);
+        assert_nothing_allocated(&counting);
+    }
+}
+
+static void a_follower_takes_over(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    o.cancel_unwanted = true;
+    for (int drops = 0; drops < 2; drops++) {
+        sflight_group *g = group_new(&o);
+        struct work first = {0}, second = {.status = 7};
+        struct caller c;
+        sflight_result r;
+        sflight_future *f = start(g, "key", exit_when_open, &first);
+        WAIT_UNTIL(first.runs == 1);
+        caller_start(&c, g, "key", work_fn, &second);
+        await_waiting(g, 1);
+        atomic_store(&first.open, true);
+        WAIT_UNTIL(second.runs == 1);
+        if (drops) { /* its new leader still waits for it */
+            sflight_future_drop(f);
+            sflight_future_drop(join(g, "key"));
+            assert_int_equal(stats_of(g).forgotten, 0);
+        }
+        atomic_store(&second.open, true);
+        if (!drops) {
+            assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+            assert_int_equal(r.status, 7);
+            sflight_result_release(&r);
+        }
+        caller_join(&c);
+        assert_true(c.r.leader);
+        callers_release(&c, 1);
+        WAIT_UNTIL(stats_of(g).held == 0);
+        assert_all_destroyed(&first.tally);
+        assert_all_destroyed(&second.tally);
+        group_end(g);
+    }
+}
+
+/* ---------------------------------------------------------------- unwanted */
+
+struct until_unwanted {
+    atomic_bool seen, go_on;
+    struct tally tally;
+};
+
+static int run_until_unwanted(sflight_call *call, void *arg)
+{
+    struct until_unwanted *u = arg;
+    WAIT_UNTIL(sflight_call_unwanted(call));
+    atomic_store(&u->seen, true);
+    WAIT_UNTIL(u->go_on);
+    value_set(call, &u->tally, 1);
+    return 0;
+}
+
+static void unwanted_when_all_have_left(void **state)
+{
+    (void)state;
+    for (int order = 0; order < 2; order++) {
+        for (int cancel = 0; cancel < 2; cancel++) {
+            sflight_options o = default_options();
+            o.cancel_unwanted = cancel;
+            sflight_group *g = group_new(&o);
+            struct until_unwanted u = {0};
+            struct work held = {.open = true};
+            sflight_result other;
+            assert_int_equal(do_str(g, "other", work_fn, &held, &other), 0);
+            sflight_future *f = start(g, "key", run_until_unwanted, &u);
+            sflight_future *second = join(g, "key");
+            sflight_future_drop(order ? f : second);
+            sflight_future_drop(order ? second : f);
+            WAIT_UNTIL(u.seen);
+            assert_int_equal(stats_of(g).waiting, 0);
+            assert_int_equal(stats_of(g).held, 1); /* the other one: not a hold too few */
+            assert_int_equal(stats_of(g).in_flight, 1);
+            if (cancel)
+                assert_key_usable(g, "key");
+            else
+                sflight_future_drop(join(g, "key"));
+            assert_int_equal(stats_of(g).forgotten, cancel);
+            atomic_store(&u.go_on, true);
+            WAIT_UNTIL(stats_of(g).held == 1 && stats_of(g).in_flight == 0);
+            assert_int_equal(sflight_group_destroy(g), -EBUSY);
+            assert_all_destroyed(&u.tally);
+            sflight_result_release(&other);
+            group_end(g);
+        }
+    }
+}
+
+static int quick(sflight_call *call, void *arg)
+{
+    value_set(call, arg, 1);
+    return 0;
+}
+
+/* The starter's leaving against the end of the call. */
+static void starters_that_leave_at_the_end(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    struct tally tally = {0};
+    sflight_options o = counting_options(&counting);
+    o.cancel_unwanted = true;
+    sflight_group *g = group_new(&o);
+    for (int i = 0; i < (SANITIZED ? 1000 : 5000); i++) {
+        sflight_future *f = start(g, "key", quick, &tally);
+        if (i % 2)
+            assert_true(sflight_future_fd(f) >= 0);
+        if (i % 3)
+            sched_yield();
+        sflight_future_drop(f);
+    }
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    WAIT_UNTIL(stats_of(g).held == 0);
+    assert_all_destroyed(&tally);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
+/* The last hold is released, and the group destroyed, behind the started thread. */
+static void groups_that_end_at_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < (SANITIZED ? 200 : 1000); i++) {
+        struct tally tally = {0};
+        sflight_group *g = group_new(NULL);
+        sflight_result r;
+        sflight_future *f = start(g, "key", quick, &tally);
+        assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+        sflight_result_release(&r);
+        WAIT_UNTIL(sflight_group_destroy(g) == 0);
+        assert_all_destroyed(&tally);
+    }
+}
+
+/* ------------------------------------------------------------------ limits */
+
+static void out_of_memory(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    bool failed = true;
+    for (long k = 1; failed; k++) {
+        for (int go_on = 0; go_on < 2; go_on++) {
+            sflight_options o = counting_options(&counting);
+            sflight_group *g = group_new(&o);
+            struct work w = {.open = true};
+            sflight_future *f = (void *)1;
+            sflight_result r;
+            counting_fail(&counting, k, go_on);
+            int rc = sflight_start(g, "key", 3, work_fn, &w, &f);
+            failed = counting_relent(&counting);
+            if (rc == 0) {
+                assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+                sflight_result_release(&r);
+                WAIT_UNTIL(stats_of(g).held == 0);
+            } else {
+                assert_int_equal(rc, -ENOMEM);
+                assert_null(f);
+                assert_int_equal(w.runs, 0);
+            }
+            assert_all_destroyed(&w.tally);
+            assert_key_usable(g, "key");
+            group_end(g);
+            assert_nothing_allocated(&counting);
+        }
+    }
+}
+
+/*
+ * No thread can be had: its stack would not fit into what is left of the address
+ * space.  Whoever has joined meanwhile is told; the key is free.
+ */
+struct joiner {
+    sflight_group *g;
+    atomic_bool stop;
+    uint64_t n_dead;
+};
+
+static void *keep_joining(void *arg)
+{
+    struct joiner *j = arg;
+    while (!j->stop) {
+        sflight_call *call;
+        sflight_future *f;
+        sflight_result r;
+        assert_int_equal(sflight_begin(j->g, "key", 3, &call, &f), 0);
+        if (call != NULL) {
+            sflight_complete(call, 0);
+            continue;
+        }
+        int rc = sflight_future_get(f, NULL, &r);
+        assert_true(rc == 0 || rc == -EOWNERDEAD);
+        j->n_dead += rc == -EOWNERDEAD;
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void out_of_threads(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return; /* their shadows have taken the address space */
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    struct joiner j = {.g = group_new(&o)};
+    struct rlimit old, none;
+    pthread_attr_t attr, large;
+    assert_key_usable(j.g, "key"); /* warm */
+    assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+    pthread_t joiner = thread_start(keep_joining, &j);
+
+    /* Threads get stacks of 1 GiB, of which there are none. */
+    assert_int_equal(pthread_getattr_default_np(&attr), 0);
+    assert_int_equal(pthread_getattr_default_np(&large), 0);
+    assert_int_equal(pthread_attr_setstacksize(&large, (size_t)1 << 30), 0);
+    assert_int_equal(pthread_setattr_default_np(&large), 0);
+    none = old;
+    none.rlim_cur = (rlim_t)1 << 30;
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    uint64_t n_failed = 0;
+    for (int i = 0; i < 10000; i++) {
+        sflight_future *f = (void *)1;
+        sflight_result r;
+        int rc = sflight_start(j.g, "key", 3, must_not_run, NULL, &f);
+        if (rc == 0) { /* has joined */
+            assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+            sflight_result_release(&r);
+        } else {
+            assert_int_equal(rc, -EAGAIN);
+            assert_null(f);
+            n_failed++;
+        }
+    }
+    assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+    assert_int_equal(pthread_setattr_default_np(&attr), 0);
+    pthread_attr_destroy(&attr);
+    pthread_attr_destroy(&large);
+    atomic_store(&j.stop, true);
+    thread_join(joiner);
+    assert_true(n_failed != 0);
+    assert_key_usable(j.g, "key");
+    group_end(j.g);
+    assert_nothing_allocated(&counting);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_future_yields_the_value),
+        cmocka_unit_test(fn_has_a_thread_of_its_own),
+        cmocka_unit_test(arguments),
+        cmocka_unit_test(everybody_joins_one_call),
+        cmocka_unit_test(starters_join_a_blocking_call),
+        cmocka_unit_test(every_end_is_delivered),
+        cmocka_unit_test(a_follower_takes_over),
+        cmocka_unit_test(unwanted_when_all_have_left),
+        cmocka_unit_test(starters_that_leave_at_the_end),
+        cmocka_unit_test(groups_that_end_at_once),
+        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(out_of_threads),
+    };
+    return RUN_TESTS(tests);
+}
