@@ -10,7 +10,7 @@
 int event_fd_new(void)
 {
     int saved = errno;
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = (int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = fd >= 0 ? fd : -errno;
     errno = saved;
     return rc;
