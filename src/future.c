@@ -7,6 +7,8 @@
 #include "futex.h"
 #include "queue.h"
 
+#include <pthread.h>
+
 enum { IDLE, HUNG, HUNG_FD, TELLING, TOLD, GONE };
 
 /* ------------------------------------------------------------------ memory */
@@ -133,13 +135,17 @@ static void tell_owner(struct sflight_future *f)
 
 /*
  * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.
+ * after the other by the outermost, not inside one another.  The thread may be
+ * anybody's: a cancellation waits until all have run.
  */
 static void run_callbacks(void)
 {
-    if (thread_self.in_callback)
+    int cancel_state;
+
+    if (thread_self.in_callback || thread_self.callbacks == NULL)
         return;
     thread_self.in_callback = true;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     while (thread_self.callbacks != NULL) {
         struct sflight_future *f = thread_self.callbacks;
         sflight_result r;
@@ -152,6 +158,7 @@ static void run_callbacks(void)
         cb(arg, rc, &r);
     }
     thread_self.in_callback = false;
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
 }
 
 static void add_callback(struct sflight_future *f)

@@ -775,6 +775,25 @@ static void a_cancelled_thread_tells_everybody(void **state)
     group_end(g);
 }
 
+static void note_and_test_cancel(void *arg, int rc, sflight_result *r)
+{
+    note(arg, rc, r);
+    pthread_testcancel();
+}
+
+static void a_cancelled_thread_runs_all_callbacks(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct noted noted = {0};
+    sflight_call *call = lead(g, "key");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_future_then(join(g, "key"), note_and_test_cancel, &noted), 0);
+    assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
+    assert_int_equal(noted.n, 3);
+    group_end(g);
+}
+
 /* ------------------------------------------------------------------ limits */
 
 static void out_of_descriptors(void **state)
@@ -1008,6 +1027,7 @@ int main(void)
         cmocka_unit_test(callbacks_do_not_nest),
         cmocka_unit_test(callbacks_come_first_in_first_out),
         cmocka_unit_test(a_cancelled_thread_tells_everybody),
+        cmocka_unit_test(a_cancelled_thread_runs_all_callbacks),
         cmocka_unit_test(out_of_descriptors),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(a_hundred_thousand_on_one_call),
