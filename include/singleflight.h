@@ -432,8 +432,9 @@ SFLIGHT_PUBLIC int sflight_future_fd(sflight_future *f);
  * has ended, or here if it has.  cb owns *r, which is to be released before cb
  * returns, or copied, by assignment, to be released later.  cb must return; the
  * thread is not cancelled meanwhile.  cb may use the library, also to end other
- * calls: callbacks that follow from that run after it, not inside it.  Consumes f.  Returns 0, -EINVAL or -ENOMEM (only
- * after sflight_future_fd() or _get(); f is then as it was).
+ * calls: callbacks that follow from that run after it, not inside it.  Consumes
+ * f.  Returns 0, -EINVAL or -ENOMEM (only after sflight_future_fd() or _get(); f
+ * is then as it was).
  */
 SFLIGHT_PUBLIC int sflight_future_then(sflight_future *f,
                                        void (*cb)(void *arg, int rc, sflight_result *r), void *arg);
