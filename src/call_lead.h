@@ -23,12 +23,12 @@ struct call_guard {
     const struct invocation *invocation; /* NULL: fn has returned */
 };
 
-void call_guard_fire(struct call_guard *guard);
+void call_guard_fire(const struct invocation *invocation);
 
-static inline void call_guard_check(struct call_guard *guard)
+static ALWAYS_INLINE void call_guard_check(struct call_guard *guard)
 {
     if (UNLIKELY(guard->invocation != NULL))
-        call_guard_fire(guard);
+        call_guard_fire(guard->invocation);
 }
 
 /* fn has returned, or panicked. */
