@@ -167,7 +167,8 @@ int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
 struct join {
     struct sflight_call *found;
     struct sflight_call *expired; /* forgotten here because of its age */
-    uint64_t unit;                /* CALL_BLOCKING or CALL_ASYNC */
+    struct slot *slot;
+    uint64_t unit; /* CALL_BLOCKING or CALL_ASYNC */
     unsigned rank;
     int rc; /* 0: joined */
 };
@@ -194,8 +195,12 @@ static bool join_match(struct table_node *node, void *ctx)
     struct join *join = ctx;
     struct sflight_group *g = c->group;
 
-    /* What cannot be joined is left alone; the addition below decides. */
-    uint64_t state = atomic_load_relaxed(&c->state);
+    /*
+     * What cannot be joined is left alone; the addition below decides.  If the
+     * call has closed, this caller may lead the next: what the last run of fn did
+     * comes before that [CLOSE].
+     */
+    uint64_t state = atomic_load_acquire(&c->state);
     if (state & (CALL_CLOSED | CALL_FORGOTTEN))
         return false;
     /* Only this thread writes its own name here while the call is open. */
@@ -205,8 +210,10 @@ static bool join_match(struct table_node *node, void *ctx)
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
         state = atomic_or_acq_rel(&c->state, CALL_FORGOTTEN); /* [FORGET] */
-        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN)))
-            join->expired = c;
+        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN))) {
+            slot_count(join->slot, COUNT_EXPIRED);
+            join->expired = c; /* another one before it is unlinked by its leader */
+        }
         return false;
     }
     if (g->max_waiters != 0) {
@@ -226,12 +233,22 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/* A claim that was counted before it was certain has not come about. */
-static void claim_undone(struct slot *slot)
+/* The search is over; what it came to has been counted. */
+static void search_left(struct slot *slot)
 {
-    slot_uncount(slot, COUNT_LED);
+    slot_count(slot, COUNT_LEFT);
     atomic_fence_seq_cst(); /* [DRAIN] */
     group_call_ended(slot->group);
+}
+
+static int search_failed(struct slot *slot, int rc)
+{
+    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    if (rc != -ENOMEM)
+        slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
+    search_left(slot);
+    slot_count(slot, COUNT_RELEASED);
+    return rc;
 }
 
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
@@ -239,10 +256,11 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
                             unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.unit = CALL_BLOCKING};
+    struct join join = {.slot = slot, .unit = CALL_BLOCKING};
     struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
+    slot_count(slot, COUNT_ENTERED); /* before the claim, so that a drainer cannot miss it */
     for (;;) {
         search.claim = mine != NULL ? &mine->node : NULL;
         struct lane *lane = reclaim_enter(thread_self.hint);
@@ -250,20 +268,17 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
         if (UNLIKELY(join.expired != NULL))
             table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
-        if (UNLIKELY(join.expired != NULL)) {
-            slot_count(slot, COUNT_EXPIRED);
-            join.expired = NULL;
-        }
+        join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
         /* A key too long to be copied before it is known that it must be. */
         mine = call_new(slot, key->data, key->len, key->hash);
-        if (mine == NULL) {
-            claim_undone(slot);
-            return -ENOMEM;
-        }
+        if (mine == NULL)
+            return search_failed(slot, -ENOMEM);
     }
     if (found == TABLE_CLAIMED) {
+        slot_count(slot, COUNT_LED);
+        search_left(slot);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
         *out = mine;
@@ -271,15 +286,10 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key,
     }
     if (mine != NULL && !spare)
         call_discard(slot, mine);
-    if (join.rc != 0) {
-        slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
-        slot_count(slot, join.rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-        claim_undone(slot);
-        slot_count(slot, COUNT_RELEASED);
-        return join.rc;
-    }
+    if (join.rc != 0)
+        return search_failed(slot, join.rc);
     slot_count(slot, COUNT_JOINED);
-    claim_undone(slot);
+    search_left(slot);
     *out = join.found;
     *rank = join.rank;
     return CALL_FOLLOWS;
@@ -311,7 +321,7 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
 }
 
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
-                          uint32_t n_joiners);
+                          uint32_t n_joiners, bool counted);
 
 /*
  * Takes the join back.  False if it is too late for that, because the result is
@@ -337,7 +347,7 @@ static bool leave(struct slot *slot, struct sflight_call *c)
         }
         if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
             if (left & CALL_CLOSED) {
-                finish_closed(slot, c, ENDED_ABANDONED, state_joiners(left));
+                finish_closed(slot, c, ENDED_ABANDONED, state_joiners(left), false);
                 call_release(slot, c);
             }
             return true;
@@ -406,8 +416,9 @@ void call_exit_slow(struct sflight_call *c)
         call_abandon(thread_self.leading);
 }
 
+/* counted: COUNT_ENDED has been. */
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
-                          uint32_t n_joiners)
+                          uint32_t n_joiners, bool counted)
 {
     struct sflight_group *g = c->group;
 
@@ -418,15 +429,16 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    slot_count(slot, COUNT_ENDED);
+    if (!counted)
+        slot_count(slot, COUNT_ENDED);
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
     group_call_ended(g);
 }
 
-void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended)
+void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended, bool counted)
 {
     uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
-    finish_closed(slot, c, ended, state_joiners(state));
+    finish_closed(slot, c, ended, state_joiners(state), counted);
 }
 
 void call_abandon(struct sflight_call *c)
@@ -446,16 +458,22 @@ void call_abandon(struct sflight_call *c)
         slot_count(slot, COUNT_HELD);
         atomic_add_relaxed(&c->gate, GATE_HOLD);
         uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-        while (state_blocking(state) != 0 && !(state & CALL_SEALED)) {
-            if (atomic_cas_acq_rel(&c->state, &state, state | CALL_ORPHAN)) { /* [ORPHAN] */
+        for (;;) {
+            bool followed = state_blocking(state) != 0 && !(state & CALL_SEALED);
+            uint64_t next = state | (followed ? CALL_ORPHAN : CALL_CLOSED);
+            if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
+                continue;
+            if (followed) {
                 gate_nudge(&c->gate);
-                call_hold_drop(slot, c);
-                slot_count(slot, COUNT_RELEASED);
-                return;
+            } else {
+                finish_closed(slot, c, ENDED_ABANDONED, state_joiners(state), false);
+                call_release(slot, c);
             }
+            break;
         }
-        atomic_sub_relaxed(&c->gate, GATE_HOLD); /* not open yet */
-        slot_uncount(slot, COUNT_HELD);
+        call_hold_drop(slot, c);
+        slot_count(slot, COUNT_RELEASED);
+        return;
     }
     call_finish(slot, c, ENDED_ABANDONED);
     call_release(slot, c);
