@@ -56,7 +56,8 @@
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did
- *   before.  Nothing orders a follower's earlier writes before fn.
+ *   before and, unless the key was forgotten, after the run of fn for the key
+ *   before it.  Nothing orders a follower's earlier writes before fn.
  *
  * User code
  *   fn, destroy and the allocator never run inside an epoch section or while
@@ -251,9 +252,9 @@ SFLIGHT_PUBLIC int sflight_group_create(sflight_group **out, const sflight_optio
 SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
 
 /*
- * Waits until no call of the group is in flight; after sflight_group_close()
- * none will begin any more.  Followers may still be returning with the result
- * of a call that has ended.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
+ * Waits until no call of the group is in flight, that is until every fn has
+ * returned; after sflight_group_close() none will begin any more.  Followers may
+ * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
  * calling thread is inside an fn of this group, or -EINVAL.
  */
 SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *deadline);

@@ -33,13 +33,13 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
 
 static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
 {
-    return LIKELY(g != NULL && (key != NULL || key_len == 0));
+    return g != NULL && (LIKELY(key != NULL) || key_len == 0);
 }
 
 int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                sflight_result *r)
 {
-    if (!arguments_valid(g, key, key_len) || fn == NULL || r == NULL) {
+    if (UNLIKELY(!arguments_valid(g, key, key_len) || fn == NULL || r == NULL)) {
         if (r != NULL)
             memset(r, 0, sizeof(*r));
         return -EINVAL;

@@ -145,7 +145,7 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
     alloc_put(&g->alloc, s, sizeof(*s));
     if (f != NULL)
         future_free(slot, f);
-    call_finish_slow(slot, call, ENDED_ABANDONED);
+    call_finish_slow(slot, call, ENDED_ABANDONED, false);
     call_release(slot, call);
     call_release(slot, call);
     return rc;

@@ -177,7 +177,8 @@ static unsigned call_kind(const struct sflight_call *c)
 struct join {
     struct sflight_call *found;
     struct sflight_call *expired; /* forgotten here because of its age */
-    uint64_t unit;                /* CALL_BLOCKING or CALL_ASYNC */
+    struct slot *slot;
+    uint64_t unit; /* CALL_BLOCKING or CALL_ASYNC */
     unsigned rank;
     int rc; /* 0: joined */
 };
@@ -204,8 +205,12 @@ static bool join_match(struct table_node *node, void *ctx)
     struct join *join = ctx;
     struct sflight_group *g = c->group;
 
-    /* What cannot be joined is left alone; the addition below decides. */
-    uint64_t state = atomic_load_relaxed(&c->state);
+    /*
+     * What cannot be joined is left alone; the addition below decides.  If the
+     * call has closed, this caller may lead the next: what the last run of fn did
+     * comes before that [CLOSE].
+     */
+    uint64_t state = atomic_load_acquire(&c->state);
     if (state & (CALL_CLOSED | CALL_FORGOTTEN))
         return false;
     /* Only this thread writes its own name here while the call is open. */
@@ -215,8 +220,10 @@ static bool join_match(struct table_node *node, void *ctx)
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
         state = atomic_or_acq_rel(&c->state, CALL_FORGOTTEN); /* [FORGET] */
-        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN)))
-            join->expired = c;
+        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN))) {
+            slot_count(join->slot, COUNT_EXPIRED);
+            join->expired = c; /* another one before it is unlinked by its leader */
+        }
         return false;
     }
     if (g->max_waiters != 0) {
@@ -236,12 +243,22 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/* A claim that was counted before it was certain has not come about. */
-static void claim_undone(struct slot *slot)
+/* The search is over; what it came to has been counted. */
+static void search_left(struct slot *slot)
 {
-    slot_uncount(slot, COUNT_LED);
+    slot_count(slot, COUNT_LEFT);
     atomic_fence_seq_cst(); /* [DRAIN] */
     group_call_ended(slot->group);
+}
+
+static int search_failed(struct slot *slot, int rc)
+{
+    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    if (rc != -ENOMEM)
+        slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
+    search_left(slot);
+    slot_count(slot, COUNT_RELEASED);
+    return rc;
 }
 
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
@@ -249,10 +266,11 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
                             unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.unit = start.unit};
+    struct join join = {.slot = slot, .unit = start.unit};
     struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
+    slot_count(slot, COUNT_ENTERED); /* before the claim, so that a drainer cannot miss it */
     for (;;) {
         search.claim = mine != NULL ? &mine->node : NULL;
         struct lane *lane = reclaim_enter(thread_self.hint);
@@ -260,20 +278,17 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         if (UNLIKELY(join.expired != NULL))
             table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
-        if (UNLIKELY(join.expired != NULL)) {
-            slot_count(slot, COUNT_EXPIRED);
-            join.expired = NULL;
-        }
+        join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
         /* A key too long to be copied before it is known that it must be. */
         mine = call_new(slot, key->data, key->len, key->hash, start);
-        if (mine == NULL) {
-            claim_undone(slot);
-            return -ENOMEM;
-        }
+        if (mine == NULL)
+            return search_failed(slot, -ENOMEM);
     }
     if (found == TABLE_CLAIMED) {
+        slot_count(slot, COUNT_LED);
+        search_left(slot);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
         *out = mine;
@@ -281,15 +296,10 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     }
     if (mine != NULL && !spare)
         call_discard(slot, mine);
-    if (join.rc != 0) {
-        slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
-        slot_count(slot, join.rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-        claim_undone(slot);
-        slot_count(slot, COUNT_RELEASED);
-        return join.rc;
-    }
+    if (join.rc != 0)
+        return search_failed(slot, join.rc);
     slot_count(slot, COUNT_JOINED);
-    claim_undone(slot);
+    search_left(slot);
     *out = join.found;
     *rank = join.rank;
     return CALL_FOLLOWS;
@@ -322,8 +332,8 @@ static bool take_over(struct slot *slot, struct sflight_call *c)
     return false;
 }
 
-static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended,
-                          uint64_t state);
+static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state,
+                          bool counted);
 
 /* Is there nobody left that waits for the call?  A hint, but exact when nothing moves. */
 bool call_unwanted(const struct sflight_call *c)
@@ -383,7 +393,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
         }
         if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
             if (left & CALL_CLOSED) {
-                finish_closed(slot, c, ENDED_ABANDONED, left);
+                finish_closed(slot, c, ENDED_ABANDONED, left, false);
                 call_release(slot, c);
             }
             if (look_back) {
@@ -467,8 +477,9 @@ void call_exit_slow(struct sflight_call *c)
         call_abandon(thread_self.leading);
 }
 
-/* `state` as it was at the close. */
-static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state)
+/* `state` as it was at the close; counted: COUNT_ENDED has been. */
+static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state,
+                          bool counted)
 {
     struct sflight_group *g = c->group;
     uint32_t n_joiners = state_joiners(state);
@@ -483,10 +494,12 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
     c->result.n_followers = n_joiners;
     /* From waiting to held, all at once; blocking joiners see to themselves. */
     bool started = c->result.started;
-    bool due = started && !atomic_swap_acq_rel(&c->result.starter_done, true); /* [UNWANTED] */
-    slot_count_n(slot, COUNT_HELD, n_async + due);
+    slot_count_n(slot, COUNT_HELD, n_async + started);
+    if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
+        slot_uncount(slot, COUNT_HELD);
     slot_count_n(slot, COUNT_RETURNED, n_async);
-    slot_count(slot, COUNT_ENDED);
+    if (!counted)
+        slot_count(slot, COUNT_ENDED);
     /* Who has left before the close may have left a future there. */
     bool told = n_async != 0 || started || atomic_load_acquire(&c->waiters) != NULL; /* [HANG] */
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
@@ -495,10 +508,10 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
         future_tell(atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
 }
 
-void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended)
+void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended, bool counted)
 {
     uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
-    finish_closed(slot, c, ended, state);
+    finish_closed(slot, c, ended, state, counted);
 }
 
 void call_abandon(struct sflight_call *c)
@@ -522,19 +535,26 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         slot_count(slot, COUNT_HELD);
         atomic_add_relaxed(&c->gate, GATE_HOLD);
         uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-        while (state_blocking(state) != 0 && !(state & CALL_SEALED)) {
-            if (atomic_cas_acq_rel(&c->state, &state, state | CALL_ORPHAN)) { /* [ORPHAN] */
+        for (;;) {
+            bool followed = state_blocking(state) != 0 && !(state & CALL_SEALED);
+            uint64_t next = state | (followed ? CALL_ORPHAN : CALL_CLOSED);
+            if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
+                continue;
+            if (followed) {
                 gate_nudge(&c->gate);
-                call_hold_drop(slot, c);
-                slot_count(slot, COUNT_RELEASED);
-                return;
+            } else {
+                finish_closed(slot, c, ENDED_ABANDONED, state, false);
+                call_release(slot, c);
             }
+            break;
         }
-        atomic_sub_relaxed(&c->gate, GATE_HOLD); /* not open yet */
-        slot_uncount(slot, COUNT_HELD);
+        call_hold_drop(slot, c);
+        slot_count(slot, COUNT_RELEASED);
+        return;
     }
     if (c->result.started)
-        call_finish_slow(slot, c, ENDED_ABANDONED); /* the starter's future knows the record */
+        call_finish_slow(slot, c, ENDED_ABANDONED,
+                         false); /* the starter's future knows the record */
     else
         call_finish(slot, c, ENDED_ABANDONED);
     call_release(slot, c);

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-void call_guard_fire(struct call_guard *guard)
+void call_guard_fire(const struct invocation *invocation)
 {
-    for (size_t i = guard->invocation->n; i-- != 0;)
-        call_abandon(guard->invocation->calls[i]);
+    for (size_t i = invocation->n; i-- != 0;)
+        call_abandon(invocation->calls[i]);
 }
 
 void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,

@@ -26,12 +26,12 @@ struct call_guard {
     const struct invocation *invocation; /* NULL: fn has returned */
 };
 
-void call_guard_fire(struct call_guard *guard);
+void call_guard_fire(const struct invocation *invocation);
 
-static inline void call_guard_check(struct call_guard *guard)
+static ALWAYS_INLINE void call_guard_check(struct call_guard *guard)
 {
     if (UNLIKELY(guard->invocation != NULL))
-        call_guard_fire(guard);
+        call_guard_fire(guard->invocation);
 }
 
 /* fn has returned, or panicked.  known: others know the record, though nobody has looked for it. */
@@ -49,7 +49,7 @@ static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
         ended = ENDED_PANICKED;
     }
     if (known)
-        call_finish_slow(slot, c, ended);
+        call_finish_slow(slot, c, ended, false);
     else
         call_finish(slot, c, ended);
 }

@@ -24,7 +24,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
                             unsigned *rank);
 int call_shut(struct slot *slot, struct sflight_call *call);
 void call_exit_slow(struct sflight_call *call);
-void call_finish_slow(struct slot *slot, struct sflight_call *call, uint64_t ended);
+void call_finish_slow(struct slot *slot, struct sflight_call *call, uint64_t ended, bool counted);
 int call_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
 void call_hold_drop(struct slot *slot, struct sflight_call *call);
@@ -123,20 +123,24 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
         if (UNLIKELY(mine == NULL))
             return -ENOMEM;
     }
-    slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
-    if (LIKELY(mine != NULL && table_claim_empty(&g->table, &mine->node, hash))) {
-        *out = mine;
-    } else {
-        struct table_key wanted = {hash, key, len};
-        struct sflight_call *found = NULL;
-        unsigned before = 0;
-        int role =
-            call_claim_or_join_slow(slot, &wanted, start, mine, spare != NULL, &found, &before);
-        *out = found;
-        *rank = before;
-        if (role != CALL_LEADS)
-            return role;
+    link_word *bucket = mine != NULL ? table_empty_bucket(&g->table, hash) : NULL;
+    if (LIKELY(bucket != NULL)) {
+        slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
+        if (LIKELY(table_claim_empty(bucket, &mine->node))) {
+            *out = mine;
+            goto leads;
+        }
+        slot_uncount(slot, COUNT_LED);
     }
+    struct table_key wanted = {hash, key, len};
+    struct sflight_call *found = NULL;
+    unsigned before = 0;
+    int role = call_claim_or_join_slow(slot, &wanted, start, mine, spare != NULL, &found, &before);
+    *out = found;
+    *rank = before;
+    if (role != CALL_LEADS)
+        return role;
+leads:
     atomic_fence_after_rmw(); /* [DRAIN] */
     if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED))
         return call_shut(slot, *out);
@@ -163,8 +167,11 @@ static ALWAYS_INLINE void call_exit(struct sflight_call *c)
 /* Ends a call that this thread leads; `ended`: 0 or ENDED_...; it keeps one hold. */
 static ALWAYS_INLINE void call_finish(struct slot *slot, struct sflight_call *c, uint64_t ended)
 {
+    bool counted = false;
+
     if (LIKELY(table_unseen(&c->node))) {
         slot_count(slot, COUNT_ENDED);
+        counted = true;
         if (LIKELY(table_remove_unseen(&c->node))) {
             /* Nobody else knows the record: this is for its holders alone. */
             atomic_store_relaxed(&c->gate, GATE_OPEN | ended |
@@ -172,9 +179,9 @@ static ALWAYS_INLINE void call_finish(struct slot *slot, struct sflight_call *c,
             group_call_ended(slot->group);
             return;
         }
-        slot_uncount(slot, COUNT_ENDED); /* somebody has come just now */
+        /* Somebody has come just now. */
     }
-    call_finish_slow(slot, c, ended);
+    call_finish_slow(slot, c, ended, counted);
 }
 
 /* ------------------------------------------------------------------- holds */

@@ -52,10 +52,10 @@ static void fork_parent(void)
     registry_unlock();
 }
 
-/* Counters may wrap: after a fork one may be set to less than it began with. */
-static uint64_t above_zero(uint64_t difference)
+/* After a fork a thread may release what another held in the parent: no less than 0. */
+static uint64_t difference(uint64_t up, uint64_t down)
 {
-    return (int64_t)difference > 0 ? difference : 0;
+    return (int64_t)(up - down) > 0 ? up - down : 0;
 }
 
 static uint64_t counter(struct slot *slot, enum counter which)
@@ -72,6 +72,7 @@ static void slot_after_fork(struct slot *slot, struct call_remains remains)
 {
     set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - remains.n_in_flight);
     set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) - remains.n_waiting);
+    set_counter(slot, COUNT_LEFT, counter(slot, COUNT_ENTERED));
     set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
     set_counter(slot, COUNT_RELEASED,
                 counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
@@ -97,10 +98,10 @@ static void group_after_fork(struct sflight_group *g)
     if (mine == NULL) {
         slot_after_fork(&g->common, remains);
     } else {
-        uint64_t n_held =
-            counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD) - counter(mine, COUNT_RELEASED);
+        uint64_t n_held = difference(counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD),
+                                     counter(mine, COUNT_RELEASED));
         slot_after_fork(&g->common, none);
-        remains.n_held += above_zero(n_held);
+        remains.n_held += n_held;
         slot_after_fork(mine, remains);
     }
     /* Nobody drains in the child. */
@@ -135,23 +136,42 @@ static uint64_t sum_locked(struct sflight_group *g, enum counter which)
 }
 
 /*
- * The difference is taken with the down counter first.  Both only grow, so the
- * up counter as read later is at least what it was when the down counter was
- * read: the result is never below the truth of that moment.  (After a fork a
- * thread may release what another held in the parent: no less than 0.)
+ * The down counter is read first.  It only grows, so the up counter as read
+ * later covers whatever the down counter did: the result is never below the
+ * truth of the moment in between.
  */
 static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum counter down)
 {
     uint64_t n_down = sum_locked(g, down);
-    uint64_t n_up = sum_locked(g, up);
-    return above_zero(n_up - n_down);
+    return difference(sum_locked(g, up), n_down);
 }
 
 static uint64_t held_locked(struct sflight_group *g)
 {
     uint64_t n_down = sum_locked(g, COUNT_RELEASED);
-    uint64_t n_up = sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_HELD);
-    return above_zero(n_up - n_down);
+    return difference(sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_HELD), n_down);
+}
+
+/* Calls in flight, and searches that may become calls: what a drainer waits for. */
+static uint64_t flying_locked(struct sflight_group *g)
+{
+    uint64_t n_down = sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_LEFT);
+    return difference(sum_locked(g, COUNT_ENTERED) + sum_locked(g, COUNT_LED), n_down);
+}
+
+/*
+ * Everything that keeps the group: searches, waiting followers, holds, and calls,
+ * each of which becomes its leader's hold when it ends.  All down counters are
+ * read before all up counters, and whatever passes from one to another is counted
+ * up in the new place before it is counted down in the old.
+ */
+static bool in_use_locked(struct sflight_group *g)
+{
+    uint64_t n_down =
+        sum_locked(g, COUNT_LEFT) + sum_locked(g, COUNT_RETURNED) + sum_locked(g, COUNT_RELEASED);
+    uint64_t n_up = sum_locked(g, COUNT_ENTERED) + sum_locked(g, COUNT_JOINED) +
+                    sum_locked(g, COUNT_LED) + sum_locked(g, COUNT_HELD);
+    return difference(n_up, n_down) != 0;
 }
 
 /* ------------------------------------------------------------ life cycle */
@@ -228,10 +248,8 @@ int group_create(struct sflight_group **out, const sflight_options *o)
 
 int group_destroy(struct sflight_group *g)
 {
-    /* In this order: what leaves one gauge has entered the next before. */
     registry_lock();
-    if (gauge_locked(g, COUNT_LED, COUNT_ENDED) != 0 ||
-        gauge_locked(g, COUNT_JOINED, COUNT_RETURNED) != 0 || held_locked(g) != 0) {
+    if (in_use_locked(g)) {
         registry_unlock();
         return -EBUSY;
     }
@@ -273,7 +291,10 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_fence_seq_cst(); /* [DRAIN] */
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word);
-        if (group_gauge(g, COUNT_LED, COUNT_ENDED) == 0) {
+        registry_lock();
+        bool flying = flying_locked(g) != 0;
+        registry_unlock();
+        if (!flying) {
             rc = 0;
             break;
         }
@@ -286,14 +307,6 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
 }
 
 /* ------------------------------------------------------------------ stats */
-
-uint64_t group_gauge(struct sflight_group *g, enum counter up, enum counter down)
-{
-    registry_lock();
-    uint64_t n = gauge_locked(g, up, down);
-    registry_unlock();
-    return n;
-}
 
 void group_stats(struct sflight_group *g, sflight_stats *out)
 {

@@ -92,12 +92,6 @@ static inline void slot_uncount(struct slot *slot, enum counter which)
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }
 
-/*
- * up - down, over all threads; never less than what was true at some moment
- * during the call, so that 0 means that there was a moment with none.
- */
-uint64_t group_gauge(struct sflight_group *g, enum counter up, enum counter down);
-
 void group_wake_drainers(struct sflight_group *g);
 
 /*

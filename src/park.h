@@ -74,7 +74,7 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
 
 /*
  * Sleeps until the gate is open, is nudged, or the deadline has passed; an open
- * gate wins over the deadline, and the deadline over a nudge.
+ * gate wins over either.
  */
 enum gate_outcome gate_park(gate *g, const struct timespec *deadline);
 

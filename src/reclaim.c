@@ -6,7 +6,9 @@
  * must be added to what its functions do (compare ck's own later commits
  * 1faa673 and d1b348c):
  *   [EPOCH-ENTER]   begin reads the global epoch, and nothing keeps the section's
- *                   loads behind that read: an acquire fence does.
+ *                   loads behind that read: a fence does.  Where stores reach
+ *                   everybody at once (x86, ARMv8) an acquire fence would do; the
+ *                   C11 model allows less, so it is a full one (tests/model/epoch.c).
  *   [EPOCH-RETIRE]  the entry is filed under the global epoch as read by call,
  *                   without a fence: a seq_cst fence puts that read behind the
  *                   unlink, so that no section which can still see the entry is
@@ -101,7 +103,7 @@ static struct lane *lane_any(unsigned hint)
 static void section_begin(struct lane *lane)
 {
     ck_epoch_begin(&lane->record, NULL);
-    atomic_fence_acquire(); /* [EPOCH-ENTER] */
+    atomic_fence_after_rmw(); /* [EPOCH-ENTER] */
 }
 
 static void section_end(struct lane *lane)
@@ -131,7 +133,8 @@ static void lane_poll(struct lane *lane)
 
     lane->n_unpolled = 0;
     (void)ck_epoch_poll_deferred(&lane->record, &ripe);
-    TSAN_ACQUIRE(&domain); /* [EPOCH-LEAVE] */
+    atomic_fence_acquire(); /* what the sections read, before their memory is reused */
+    TSAN_ACQUIRE(&domain);  /* [EPOCH-LEAVE] */
     CK_STACK_FOREACH_SAFE(&ripe, cursor, next)
     {
         ck_epoch_entry_t *entry = container_of(cursor, ck_epoch_entry_t, stack_entry);

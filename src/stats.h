@@ -2,9 +2,7 @@
 /*
  * Event counters.  Each thread counts in words of its own, without a
  * read-modify-write; a reader adds them up.  Gauges are differences of two
- * counters.  A reader that sums the "down" counter of a gauge over all threads
- * first, and the "up" counter after it, never sees too little: see
- * group_gauge().
+ * counters; group.c says why they can be trusted.
  */
 #ifndef SFLIGHT_STATS_H
 #define SFLIGHT_STATS_H
@@ -19,6 +17,8 @@ enum counter {
     COUNT_RELEASED,
     COUNT_JOINED,
     COUNT_RETURNED, /* joined callers that have left the library's wait */
+    COUNT_ENTERED,  /* searches that may end in a claim */
+    COUNT_LEFT,
     COUNT_RETIRED,
     COUNT_RECLAIMED,
     /* events */

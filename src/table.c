@@ -7,6 +7,7 @@
 enum {
     GROWTH_SHIFT = 3, /* each array is 8 times the one before: few arrays to search */
     CROWDED = 3,      /* a search that passes so many nodes looks around */
+    SWEEP = 8,        /* buckets that a search of an old array freezes besides: about a line */
     SAMPLE = 32,      /* at so many buckets; 5/8 of them in use is one node for each */
 };
 
@@ -107,13 +108,13 @@ static uintptr_t bucket_freeze(struct bucket_array *a, link_word *bucket)
     return word;
 }
 
-/* Freezes one more bucket of an old array, so that cold ones drain as well. */
+/* Freezes a few more buckets of an old array, so that cold ones drain as well. */
 static void array_sweep(struct bucket_array *a)
 {
     if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
         return;
-    size_t i = atomic_add_relaxed(&a->sweep, 1);
-    if (i <= a->mask)
+    size_t first = atomic_add_relaxed(&a->sweep, SWEEP);
+    for (size_t i = first; i < first + SWEEP && i <= a->mask; i++)
         (void)bucket_freeze(a, &a->buckets[i]);
 }
 
@@ -301,6 +302,7 @@ void table_filter_alone(struct table *t, bool (*keep)(struct table_node *node, v
                 n_drained += word == LINK_FROZEN;
             }
             atomic_store_relaxed(&a->n_drained, n_drained);
+            atomic_store_relaxed(&a->sweep, 0); /* its last turn may have been stopped */
         }
     }
 }

@@ -101,24 +101,29 @@ static inline struct shard *table_shard(struct table *t, uint64_t hash)
 }
 
 /*
- * Claims the key of the node, with this hash, if its bucket is empty in every
- * array; outside of a section.  On false nothing has happened, and table_search() decides.
+ * The bucket of this hash if it is empty, in every array; NULL if it is not, and
+ * then table_search_in_section() decides.  Outside of a section.
  */
-static ALWAYS_INLINE bool table_claim_empty(struct table *t, struct table_node *node, uint64_t hash)
+static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
 {
     struct bucket_array *newest =
         atomic_load_acquire(&table_shard(t, hash)->newest); /* [GROW-ARRAY] */
     struct bucket_array *older = atomic_load_acquire(&newest->older);
     while (UNLIKELY(older != NULL)) {
-        /* Frozen and empty stays so: no order is needed. */
-        if (atomic_load_relaxed(&older->buckets[hash & older->mask]) != LINK_FROZEN)
-            return false;
+        /* Frozen and empty stays so; what emptied it comes before this claim [UNLINK]. */
+        if (atomic_load_acquire(&older->buckets[hash & older->mask]) != LINK_FROZEN)
+            return NULL;
         older = atomic_load_acquire(&older->older);
     }
     link_word *bucket = &newest->buckets[hash & newest->mask];
+    /* Only a hint: the CAS decides. */
+    return LIKELY(atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
+}
+
+/* Claims the node's key in that bucket, if it still is empty. */
+static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node *node)
+{
     uintptr_t empty = 0;
-    if (atomic_load_relaxed(bucket) != 0) /* only a hint: the CAS decides */
-        return false;
     node->bucket = bucket;
     atomic_store_relaxed(&node->next, 0);                       /* published by the CAS */
     return atomic_cas_acq_rel(bucket, &empty, (uintptr_t)node); /* [CLAIM] */

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fork() while calls are in flight: the parent is unaffected; the child uses
+ * every group at once, and the calls that other threads led do not exist there.
+ */
+#include "../lib/counting_alloc.h"
+
+#include <sys/wait.h>
+
+static pid_t fork_child(void)
+{
+    fflush(NULL); /* exit() in the child would print it again */
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    return pid;
+}
+
+static void assert_child_succeeds(pid_t pid)
+{
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void *use_group(void *g)
+{
+    assert_key_usable(g, "key");
+    return NULL;
+}
+
+/* Everything that the child does with a group of which it holds nothing. */
+static void child_uses_group(sflight_group *g)
+{
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.in_flight, 0);
+    assert_int_equal(s.waiting, 0);
+    assert_int_equal(sflight_forget(g, "key", 3), 0);
+    assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
+    for (int i = 0; i < 100; i++)
+        assert_key_usable(g, i % 2 ? "key" : "new");
+    if (!SANITIZED) /* TSan allows no threads after the fork of a threaded process */
+        thread_join(thread_start(use_group, g));
+    assert_int_equal(sflight_group_close(g), 0);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    group_end(g);
+    sflight_group *fresh = group_new(NULL);
+    assert_key_usable(fresh, "key");
+    group_end(fresh);
+}
+
+enum { FOLLOWERS = 3 };
+
+struct flight {
+    sflight_group *g;
+    struct work w;
+    struct caller c[1 + FOLLOWERS];
+};
+
+static void flight_start(struct flight *f, sflight_group *g)
+{
+    f->g = g;
+    caller_start(&f->c[0], g, "key", work_fn, &f->w);
+    WAIT_UNTIL(f->w.runs == 1);
+    callers_start(f->c + 1, FOLLOWERS, g, "key", must_not_run, NULL);
+    await_waiting(g, FOLLOWERS);
+}
+
+/* The parent's callers have noticed nothing. */
+static void flight_end(struct flight *f)
+{
+    atomic_store(&f->w.open, true);
+    callers_join(f->c, LENGTH(f->c));
+    assert_int_equal(f->w.runs, 1);
+    for (size_t i = 0; i < LENGTH(f->c); i++) {
+        assert_int_equal(f->c[i].rc, 0);
+        assert_int_equal(f->c[i].r.followers, FOLLOWERS);
+        assert_int_equal(number_of(&f->c[i].r), 1);
+    }
+    callers_release(f->c, LENGTH(f->c));
+    assert_all_destroyed(&f->w.tally);
+    assert_key_usable(f->g, "key");
+    group_end(f->g);
+}
+
+static void child_uses_the_group_at_once(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    struct flight f = {0};
+    flight_start(&f, group_new(&o));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        child_uses_group(f.g);
+        assert_nothing_allocated(&counting); /* no record is left of the parent's calls */
+        exit(0);                             /* under ASan: the leak check runs */
+    }
+    assert_child_succeeds(pid);
+    flight_end(&f);
+    assert_nothing_allocated(&counting);
+}
+
+static void every_way_of_waiting(void **state)
+{
+    (void)state;
+    const uint64_t spins[] = {0, 1000000000};
+    for (size_t i = 0; i < LENGTH(spins); i++) {
+        sflight_options o = default_options();
+        o.spin_ns = spins[i];
+        o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+        struct flight f = {0};
+        flight_start(&f, group_new(&o));
+        pid_t pid = fork_child();
+        if (pid == 0) {
+            child_uses_group(f.g);
+            exit(0);
+        }
+        assert_child_succeeds(pid);
+        flight_end(&f);
+    }
+}
+
+static void grandchildren(void **state)
+{
+    (void)state;
+    struct flight f = {0};
+    flight_start(&f, group_new(NULL));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_key_usable(f.g, "key");
+        pid_t grandchild = fork_child();
+        if (grandchild == 0) {
+            child_uses_group(f.g);
+            exit(0);
+        }
+        assert_child_succeeds(grandchild);
+        child_uses_group(f.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    flight_end(&f);
+}
+
+/* A result that the forking thread holds is held in both processes. */
+static void a_held_result_is_held_in_both(void **state)
+{
+    (void)state;
+    struct flight f = {0};
+    struct work held = {.open = true, .status = 4};
+    sflight_result r;
+    flight_start(&f, group_new(NULL));
+    assert_int_equal(do_str(f.g, "held", work_fn, &held, &r), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(number_of(&r), 1);
+        assert_int_equal(stats_of(f.g).held, 1);
+        assert_int_equal(sflight_group_destroy(f.g), -EBUSY);
+        sflight_result_release(&r);
+        assert_int_equal(held.tally.destroyed, 1);
+        child_uses_group(f.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    assert_int_equal(number_of(&r), 1);
+    assert_int_equal(held.tally.destroyed, 0);
+    sflight_result_release(&r);
+    assert_int_equal(held.tally.destroyed, 1);
+    flight_end(&f);
+}
+
+struct moved {
+    sflight_group *g;
+    struct work w;
+    sflight_result r;
+};
+
+static void *lead_for_another(void *arg)
+{
+    struct moved *m = arg;
+    assert_int_equal(do_str(m->g, "moved", work_fn, &m->w, &m->r), 0);
+    return NULL;
+}
+
+/* The forking thread holds what another thread, gone or not, has led. */
+static void a_result_of_another_thread(void **state)
+{
+    (void)state;
+    struct flight f = {0};
+    struct moved m = {.w = {.open = true}};
+    flight_start(&f, m.g = group_new(NULL));
+    thread_join(thread_start(lead_for_another, &m));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(number_of(&m.r), 1);
+        sflight_result_release(&m.r);
+        assert_int_equal(m.w.tally.destroyed, 1);
+        child_uses_group(m.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_result_release(&m.r);
+    assert_int_equal(m.w.tally.destroyed, 1);
+    flight_end(&f);
+}
+
+/* ------------------------------------------------ a leader forks inside fn */
+
+struct forker {
+    sflight_group *g;
+    struct work w;
+    pid_t pid;
+};
+
+static int fork_in_fn(sflight_call *call, void *arg)
+{
+    struct forker *f = arg;
+    atomic_fetch_add(&f->w.runs, 1);
+    WAIT_UNTIL(f->w.open);
+    f->pid = fork_child();
+    value_set(call, &f->w.tally, f->pid == 0);
+    size_t len;
+    assert_memory_equal(sflight_call_key(call, &len), "mine", 4);
+    return 6;
+}
+
+static void *lead_and_fork(void *arg)
+{
+    struct forker *f = arg;
+    sflight_result r;
+    assert_int_equal(do_str(f->g, "mine", fork_in_fn, f, &r), 0);
+    assert_true(r.leader);
+    assert_int_equal(r.status, 6);
+    assert_int_equal(number_of(&r), f->pid == 0);
+    sflight_result_release(&r);
+    if (f->pid == 0) {
+        assert_all_destroyed(&f->w.tally); /* the follower does not exist here */
+        child_uses_group(f->g);
+        _exit(0); /* what cmocka has is on the main thread's stack: leaked, for ASan */
+    }
+    return NULL;
+}
+
+static void a_leader_forks_inside_fn(void **state)
+{
+    (void)state;
+    struct flight f = {0}; /* somebody else's call, besides */
+    flight_start(&f, group_new(NULL));
+    struct forker forker = {.g = f.g};
+    struct caller follower;
+    pthread_t thread = thread_start(lead_and_fork, &forker);
+    WAIT_UNTIL(forker.w.runs == 1);
+    caller_start(&follower, f.g, "mine", must_not_run, NULL);
+    await_waiting(f.g, FOLLOWERS + 1);
+    atomic_store(&forker.w.open, true);
+    thread_join(thread);
+    caller_join(&follower);
+    assert_int_equal(follower.r.status, 6);
+    callers_release(&follower, 1);
+    assert_all_destroyed(&forker.w.tally);
+    assert_child_succeeds(forker.pid);
+    flight_end(&f);
+}
+
+/* ------------------------------------------------ forks in the thick of it */
+
+struct traffic {
+    sflight_group *g;
+    atomic_bool stop;
+};
+
+static int no_work(sflight_call *call, void *arg)
+{
+    (void)call;
+    (void)arg;
+    return 0;
+}
+
+static void *keep_calling(void *arg)
+{
+    struct traffic *t = arg;
+    for (unsigned i = 0; !t->stop; i++) {
+        unsigned key = i % 3;
+        sflight_result r;
+        assert_int_equal(sflight_do(t->g, &key, sizeof key, no_work, NULL, &r), 0);
+        sflight_result_release(&r);
+        if (i % 5 == 0)
+            sflight_forget(t->g, &key, sizeof key);
+    }
+    return NULL;
+}
+
+/*
+ * Wherever the other threads are inside the library, the child is not stuck.
+ * What they held at that moment is lost in the child, so that it cannot expect
+ * to destroy the group.
+ */
+static void forks_amid_traffic(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return; /* the sanitizers' own locks are not made for fork */
+    struct traffic t = {.g = group_new(NULL)};
+    pthread_t threads[3];
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        threads[i] = thread_start(keep_calling, &t);
+    for (int round = 0; round < 300; round++) {
+        pid_t pid = fork_child();
+        if (pid == 0) {
+            for (unsigned key = 0; key < 3; key++) {
+                struct work w = {.open = true};
+                sflight_result r;
+                assert_int_equal(sflight_do(t.g, &key, sizeof key, work_fn, &w, &r), 0);
+                assert_true(r.leader);
+                sflight_result_release(&r);
+                assert_all_destroyed(&w.tally);
+            }
+            assert_int_equal(stats_of(t.g).in_flight, 0);
+            assert_int_equal(stats_of(t.g).waiting, 0);
+            _exit(0);
+        }
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&t.stop, true);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+    group_end(t.g);
+}
+
+static void *create_and_destroy(void *arg)
+{
+    struct traffic *t = arg;
+    while (!t->stop) {
+        sflight_group *g = group_new(NULL);
+        assert_key_usable(g, "key");
+        group_end(g);
+    }
+    return NULL;
+}
+
+static void forks_amid_births_and_deaths_of_groups(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return;
+    struct traffic t = {.g = group_new(NULL)};
+    pthread_t threads[2];
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        threads[i] = thread_start(create_and_destroy, &t);
+    for (int round = 0; round < 300; round++) {
+        pid_t pid = fork_child();
+        if (pid == 0) {
+            child_uses_group(t.g);
+            _exit(0);
+        }
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&t.stop, true);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+    group_end(t.g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(child_uses_the_group_at_once),
+        cmocka_unit_test(every_way_of_waiting),
+        cmocka_unit_test(grandchildren),
+        cmocka_unit_test(a_held_result_is_held_in_both),
+        cmocka_unit_test(a_result_of_another_thread),
+        cmocka_unit_test(a_leader_forks_inside_fn),
+        cmocka_unit_test(forks_amid_traffic),
+        cmocka_unit_test(forks_amid_births_and_deaths_of_groups),
+    };
+    return RUN_TESTS(tests);
+}

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Groups from options to destruction: create, close, drain, destroy; the limits
+ * that options set; stats; the strings.
+ */
+#include "../lib/counting_alloc.h"
+
+/* -------------------------------------------------------------- options */
+
+static void option_defaults(void **state)
+{
+    (void)state;
+    sflight_options o;
+    memset(&o, 0xA5, sizeof o);
+    sflight_options_init(&o);
+    assert_int_equal(o.struct_size, sizeof o);
+    assert_int_equal(o.max_waiters, 0);
+    assert_int_equal(o.max_age_ns, 0);
+    assert_int_equal(o.on_abandon, SFLIGHT_ABANDON_SHARE);
+    assert_int_equal(o.on_panic, SFLIGHT_PANIC_SHARE);
+    assert_false(o.cancel_unwanted);
+    assert_int_equal(o.spin_ns, SFLIGHT_SPIN_ADAPTIVE);
+    assert_true(o.allocator.alloc == NULL && o.allocator.free == NULL);
+    for (int explicitly = 0; explicitly <= 1; explicitly++) {
+        sflight_group *g = group_new(explicitly ? &o : NULL);
+        assert_key_usable(g, "key");
+        group_end(g);
+    }
+}
+
+static void assert_refused(const sflight_options *o)
+{
+    sflight_group *g = (sflight_group *)(uintptr_t)-1;
+    assert_int_equal(sflight_group_create(&g, o), -EINVAL);
+    assert_null(g);
+}
+
+static void absurd_options_are_refused(void **state)
+{
+    (void)state;
+    sflight_options o;
+    assert_int_equal(sflight_group_create(NULL, NULL), -EINVAL);
+
+    memset(&o, 0, sizeof o); /* never initialised */
+    assert_refused(&o);
+    o = default_options();
+    o.expected_inflight = ((size_t)1 << 26) + 1;
+    assert_refused(&o);
+    o.expected_inflight = SIZE_MAX;
+    assert_refused(&o);
+    o = default_options();
+    o.shards = 65537;
+    assert_refused(&o);
+    o.shards = UINT32_MAX;
+    assert_refused(&o);
+    const int bad_choices[] = {-1, 2, INT_MAX, INT_MIN};
+    for (size_t i = 0; i < LENGTH(bad_choices); i++) {
+        o = default_options();
+        o.on_abandon = bad_choices[i];
+        assert_refused(&o);
+        o = default_options();
+        o.on_panic = bad_choices[i];
+        assert_refused(&o);
+    }
+    struct counting counting = {0};
+    o = counting_options(&counting);
+    o.allocator.free = NULL;
+    assert_refused(&o);
+    o = counting_options(&counting);
+    o.allocator.alloc = NULL;
+    assert_refused(&o);
+    assert_nothing_allocated(&counting);
+}
+
+static void odd_options_work(void **state)
+{
+    (void)state;
+    const uint32_t shards[] = {1, 3, 1000, 65536};
+    const size_t inflight[] = {1, 3, 100000};
+    for (size_t i = 0; i < LENGTH(shards); i++) {
+        for (size_t j = 0; j < LENGTH(inflight); j++) {
+            struct counting counting = {0};
+            sflight_options o = counting_options(&counting);
+            o.shards = shards[i];
+            o.expected_inflight = inflight[j];
+            sflight_group *g = group_new(&o);
+            memset(&o, 0xA5, sizeof o); /* the options are not kept */
+            assert_int_equal(stats_of(g).bytes, counting.bytes);
+            assert_true(stats_of(g).buckets > 0);
+            assert_key_usable(g, "key");
+            group_end(g);
+            assert_nothing_allocated(&counting);
+        }
+    }
+}
+
+/* Legal, but more than the allocator has: an error, not a crash. */
+static void the_largest_table_there_may_be(void **state)
+{
+    (void)state;
+    struct counting counting = {.max_size = 1 << 20};
+    sflight_options o = counting_options(&counting);
+    o.expected_inflight = (size_t)1 << 26;
+    sflight_group *g;
+    assert_int_equal(sflight_group_create(&g, &o), -ENOMEM);
+    assert_null(g);
+    assert_nothing_allocated(&counting);
+}
+
+/* --------------------------------------------- close, drain, destroy */
+
+static void destroying_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(sflight_group_destroy(NULL), 0);
+    assert_int_equal(sflight_group_destroy(group_new(NULL)), 0);
+}
+
+static void busy_while_a_call_is_in_flight(void **state)
+{
+    (void)state;
+    for (int closed = 0; closed <= 1; closed++) {
+        sflight_group *g = group_new(NULL);
+        struct work w = {.status = 3};
+        struct caller c[2];
+        caller_start(&c[0], g, "key", work_fn, &w);
+        WAIT_UNTIL(w.runs == 1);
+        assert_int_equal(sflight_group_destroy(g), -EBUSY);
+        caller_start(&c[1], g, "key", must_not_run, NULL);
+        await_waiting(g, 1);
+        assert_int_equal(sflight_group_destroy(g), -EBUSY);
+        if (closed)
+            assert_int_equal(sflight_group_close(g), 0);
+        assert_int_equal(sflight_group_destroy(g), -EBUSY);
+        atomic_store(&w.open, true);
+        callers_join(c, 2);
+        assert_int_equal(c[1].r.status, 3); /* nothing has happened to it */
+        callers_release(c, 2);
+        assert_all_destroyed(&w.tally);
+        group_end(g);
+    }
+}
+
+static void busy_while_a_forgotten_call_is_in_flight(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {0};
+    struct caller c;
+    caller_start(&c, g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    assert_int_equal(stats_of(g).in_flight, 1);
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    atomic_store(&w.open, true);
+    caller_join(&c);
+    callers_release(&c, 1);
+    group_end(g);
+}
+
+static void busy_while_a_result_is_held(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.open = true};
+    sflight_result r, copy;
+    assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
+    assert_int_equal(sflight_result_retain(&r, &copy), 0);
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    assert_key_usable(g, "key"); /* and still in working order */
+    assert_int_equal(sflight_group_close(g), 0);
+    assert_int_equal(sflight_group_drain(g, NULL), 0); /* a hold is no call */
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    assert_int_equal(number_of(&copy), 1);
+    sflight_result_release(&copy);
+    assert_int_equal(w.tally.destroyed, 1);
+    group_end(g);
+}
+
+static int destroy_own_group(sflight_call *call, void *arg)
+{
+    (void)call;
+    return sflight_group_destroy(arg);
+}
+
+static void busy_inside_fn(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_result r;
+    assert_int_equal(do_str(g, "key", destroy_own_group, g, &r), 0);
+    assert_int_equal(r.status, -EBUSY);
+    sflight_result_release(&r);
+    group_end(g);
+}
+
+static void close_turns_newcomers_away(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.status = 3};
+    struct caller c[2];
+    caller_start(&c[0], g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    caller_start(&c[1], g, "key", must_not_run, NULL);
+    await_waiting(g, 1);
+    assert_int_equal(sflight_group_close(g), 0);
+    assert_int_equal(sflight_group_close(g), 0);
+    const char *keys[] = {"key", "another"};
+    for (int i = 0; i < 2; i++) {
+        sflight_result r;
+        assert_int_equal(do_str(g, keys[i], must_not_run, NULL, &r), -ESHUTDOWN);
+        assert_zeroed(&r);
+        assert_int_equal(sflight_do_until(g, keys[i], 3, must_not_run, NULL, &in_the_past, &r),
+                         -ESHUTDOWN);
+        assert_zeroed(&r);
+    }
+    atomic_store(&w.open, true);
+    callers_join(c, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(c[i].rc, 0);
+        assert_int_equal(c[i].r.status, 3);
+        assert_int_equal(c[i].r.followers, 1);
+    }
+    callers_release(c, 2);
+    assert_int_equal(sflight_group_close(NULL), -EINVAL);
+    group_end(g);
+}
+
+static int close_and_ask(sflight_call *call, void *arg)
+{
+    (void)call;
+    sflight_result r;
+    assert_int_equal(sflight_group_close(arg), 0);
+    return sflight_do(arg, "another", 7, must_not_run, NULL, &r);
+}
+
+static void close_inside_fn(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_result r;
+    assert_int_equal(do_str(g, "key", close_and_ask, g, &r), 0);
+    assert_int_equal(r.status, -ESHUTDOWN);
+    sflight_result_release(&r);
+    group_end(g);
+}
+
+struct drainer {
+    sflight_group *g;
+    struct work *w;
+    atomic_bool entered;
+    pthread_t thread;
+};
+
+static void *drain(void *arg)
+{
+    struct drainer *d = arg;
+    atomic_store(&d->entered, true);
+    assert_int_equal(sflight_group_drain(d->g, NULL), 0);
+    assert_true(d->w->open); /* not before its leader could have ended */
+    assert_int_equal(stats_of(d->g).in_flight, 0);
+    return NULL;
+}
+
+static void drain_waits_for_calls_in_flight(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        sflight_group *g = group_new(NULL);
+        struct work w = {0};
+        struct caller c[3];
+        caller_start(&c[0], g, "key", work_fn, &w);
+        caller_start(&c[1], g, "another", work_fn, &w);
+        WAIT_UNTIL(w.runs == 2);
+        caller_start(&c[2], g, "forgotten", work_fn, &w);
+        WAIT_UNTIL(w.runs == 3);
+        assert_int_equal(sflight_forget(g, "forgotten", 9), 1);
+        assert_int_equal(sflight_group_close(g), 0);
+        assert_int_equal(sflight_group_drain(g, &in_the_past), -ETIMEDOUT);
+        struct timespec soon = deadline_in_ns(100000);
+        assert_int_equal(sflight_group_drain(g, &soon), -ETIMEDOUT);
+        assert_true(has_passed(&soon));
+        struct drainer drainers[2];
+        for (int i = 0; i < 2; i++) {
+            drainers[i] = (struct drainer){g, &w, false, 0};
+            drainers[i].thread = thread_start(drain, &drainers[i]);
+            WAIT_UNTIL(drainers[i].entered);
+        }
+        atomic_store(&w.open, true);
+        assert_int_equal(sflight_group_drain(g, NULL), 0);
+        for (int i = 0; i < 2; i++)
+            thread_join(drainers[i].thread);
+        callers_join(c, 3);
+        callers_release(c, 3);
+        assert_all_destroyed(&w.tally);
+        group_end(g);
+    }
+}
+
+/* The sequence that the header recommends, while the drained call's followers return. */
+static void close_drain_join_destroy(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 200; round++) {
+        sflight_group *g = group_new(NULL);
+        struct work w = {0};
+        struct caller c[4];
+        callers_start(c, LENGTH(c), g, "key", work_fn, &w);
+        await_waiting(g, 3);
+        assert_int_equal(sflight_group_close(g), 0);
+        atomic_store(&w.open, true);
+        assert_int_equal(sflight_group_drain(g, NULL), 0);
+        callers_join(c, LENGTH(c));
+        callers_release(c, LENGTH(c));
+        assert_all_destroyed(&w.tally);
+        assert_int_equal(sflight_group_destroy(g), 0);
+    }
+}
+
+/* Callers that keep coming until they are turned away. */
+struct siege {
+    sflight_group *g;
+    atomic_bool drained;
+    atomic_int served;
+};
+
+static int assert_not_drained(sflight_call *call, void *arg)
+{
+    (void)call;
+    struct siege *s = arg;
+    assert_false(s->drained);
+    sched_yield();
+    assert_false(s->drained);
+    return 0;
+}
+
+static void *ask_until_shut(void *arg)
+{
+    struct siege *s = arg;
+    int rc = 0;
+    for (unsigned i = 0; rc == 0; i++) {
+        unsigned key = i % 3;
+        sflight_result r;
+        rc = sflight_do(s->g, &key, sizeof key, assert_not_drained, s, &r);
+        assert_true(rc == 0 || rc == -ESHUTDOWN);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void nothing_begins_after_close_and_drain(void **state)
+{
+    (void)state;
+    for (int round = 0; round < (SANITIZED ? 50 : 300); round++) {
+        struct siege s = {.g = group_new(NULL)};
+        pthread_t threads[3];
+        for (size_t i = 0; i < LENGTH(threads); i++)
+            threads[i] = thread_start(ask_until_shut, &s);
+        WAIT_UNTIL(stats_of(s.g).led > 10);
+        assert_int_equal(sflight_group_close(s.g), 0);
+        assert_int_equal(sflight_group_drain(s.g, NULL), 0);
+        atomic_store(&s.drained, true);
+        assert_int_equal(stats_of(s.g).in_flight, 0);
+        for (size_t i = 0; i < LENGTH(threads); i++)
+            thread_join(threads[i]);
+        group_end(s.g);
+    }
+}
+
+/* The group may go as soon as the last hold has: nobody is joined before. */
+static void *take_and_release(void *arg)
+{
+    struct siege *s = arg;
+    struct work w = {.open = true};
+    sflight_result r;
+    assert_int_equal(do_str(s->g, "key", work_fn, &w, &r), 0);
+    atomic_fetch_add(&s->served, 1);
+    sflight_result_release(&r);
+    return NULL;
+}
+
+static void destroy_right_after_the_last_release(void **state)
+{
+    (void)state;
+    for (int round = 0; round < (SANITIZED ? 200 : 2000); round++) {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        struct siege s = {.g = group_new(&o)};
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++)
+            threads[i] = thread_start(take_and_release, &s);
+        WAIT_UNTIL(s.served == 2);
+        int rc;
+        WAIT_UNTIL((rc = sflight_group_destroy(s.g)) != -EBUSY);
+        assert_int_equal(rc, 0);
+        assert_nothing_allocated(&counting);
+        for (int i = 0; i < 2; i++)
+            thread_join(threads[i]);
+    }
+}
+
+static void drain_with_nothing_in_flight(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    assert_int_equal(sflight_group_drain(g, &in_the_past), 0);
+    assert_key_usable(g, "key"); /* drained is not closed */
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    assert_int_equal(sflight_group_drain(NULL, NULL), -EINVAL);
+    group_end(g);
+}
+
+struct drain_inside {
+    sflight_group *g;
+    sflight_group *other;
+};
+
+static int drain_here(sflight_call *call, void *arg)
+{
+    (void)call;
+    struct drain_inside *d = arg;
+    assert_int_equal(sflight_group_drain(d->g, NULL), -EDEADLK);
+    assert_int_equal(sflight_group_drain(d->g, &in_the_past), -EDEADLK);
+    return 0;
+}
+
+static int drain_from_elsewhere(sflight_call *call, void *arg)
+{
+    (void)call;
+    struct drain_inside *d = arg;
+    assert_int_equal(sflight_group_drain(d->other, NULL), 0); /* nothing there yet */
+    sflight_result r;
+    assert_int_equal(do_str(d->other, "inner", drain_here, d, &r), 0); /* g: through an outer fn */
+    sflight_result_release(&r);
+    return drain_here(call, arg);
+}
+
+static void drain_inside_fn(void **state)
+{
+    (void)state;
+    struct drain_inside d = {group_new(NULL), group_new(NULL)};
+    sflight_result r;
+    assert_int_equal(do_str(d.g, "key", drain_from_elsewhere, &d, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_group_drain(d.g, NULL), 0);
+    group_end(d.g);
+    group_end(d.other);
+}
+
+/* ---------------------------------------------------------------- limits */
+
+static void max_waiters_turns_callers_away(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.max_waiters = 2;
+    sflight_group *g = group_new(&o);
+    struct work w = {0}, other = {.open = true};
+    struct caller c[4];
+    sflight_result r;
+    caller_start(&c[0], g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    caller_start(&c[1], g, "key", must_not_run, NULL);
+    const struct timespec soon = deadline_in_ns(20000000);
+    caller_start_until(&c[2], g, "key", must_not_run, NULL, &soon);
+    WAIT_UNTIL(stats_of(g).joined == 2);
+    int rc = do_str(g, "key", must_not_run, NULL, &r);
+    bool full = stats_of(g).timed_out == 0; /* unless the second has left already */
+    if (full) {
+        assert_int_equal(rc, -EAGAIN);
+        assert_zeroed(&r);
+    }
+    assert_int_equal(do_str(g, "another", work_fn, &other, &r), 0); /* the limit is per call */
+    sflight_result_release(&r);
+    caller_join(&c[2]);
+    assert_int_equal(c[2].rc, -ETIMEDOUT);
+    caller_start(&c[3], g, "key", must_not_run, NULL); /* "at a time": a place is free */
+    await_waiting(g, 2);
+    assert_int_equal(do_str(g, "key", must_not_run, NULL, &r), -EAGAIN);
+    assert_int_equal(stats_of(g).rejected, 1 + full);
+    atomic_store(&w.open, true);
+    caller_join(&c[0]);
+    caller_join(&c[1]);
+    caller_join(&c[3]);
+    assert_int_equal(c[1].rc, 0);
+    assert_int_equal(c[3].rc, 0);
+    assert_int_equal(c[0].r.followers, 2);
+    callers_release(c, 4);
+    assert_key_usable(g, "key");
+    group_end(g);
+}
+
+static void an_old_call_is_forgotten(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.max_age_ns = 20000000;
+    sflight_group *g = group_new(&o);
+    struct work old = {.status = 1}, fresh = {.open = true, .status = 2};
+    struct caller c[2];
+    caller_start(&c[0], g, "key", work_fn, &old);
+    WAIT_UNTIL(old.runs == 1);
+    struct timespec too_old = deadline_in_ns(2 * (int64_t)o.max_age_ns);
+    caller_start(&c[1], g, "key", work_fn, &fresh); /* joins, unless it comes late */
+    WAIT_UNTIL(stats_of(g).waiting + (uint64_t)fresh.runs == 1);
+    WAIT_UNTIL(has_passed(&too_old));
+    sflight_result r;
+    assert_int_equal(do_str(g, "key", work_fn, &fresh, &r), 0);
+    assert_true(r.leader);
+    assert_int_equal(r.status, 2);
+    sflight_result_release(&r);
+    atomic_store(&old.open, true);
+    callers_join(c, 2);
+    assert_int_equal(c[0].r.status, 1);
+    assert_int_equal(c[1].rc, 0);
+    assert_int_equal(c[1].r.status, c[1].r.leader ? 2 : 1);
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.expired, 1);
+    assert_int_equal(s.forgotten, 0);
+    callers_release(c, 2);
+    assert_all_destroyed(&old.tally);
+    assert_all_destroyed(&fresh.tally);
+    group_end(g);
+}
+
+static void a_young_call_is_not_forgotten(void **state)
+{
+    (void)state;
+    const uint64_t ages[] = {(uint64_t)3600 * 1000000000, UINT64_MAX};
+    for (size_t i = 0; i < LENGTH(ages); i++) {
+        sflight_options o = default_options();
+        o.max_age_ns = ages[i];
+        sflight_group *g = group_new(&o);
+        struct work w = {0};
+        struct caller c[2];
+        caller_start(&c[0], g, "key", work_fn, &w);
+        WAIT_UNTIL(w.runs == 1);
+        caller_start(&c[1], g, "key", must_not_run, NULL);
+        await_waiting(g, 1);
+        atomic_store(&w.open, true);
+        callers_join(c, 2);
+        assert_int_equal(stats_of(g).expired, 0);
+        callers_release(c, 2);
+        group_end(g);
+    }
+}
+
+/* ----------------------------------------------------------------- stats */
+
+static void stats_are_exact_when_nothing_moves(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    sflight_stats zero = {0}, s = stats_of(g);
+    zero.buckets = s.buckets;
+    zero.bytes = s.bytes;
+    assert_memory_equal(&s, &zero, sizeof s);
+    assert_int_equal(s.bytes, counting.bytes);
+
+    struct work w = {0};
+    struct caller c[3];
+    caller_start(&c[0], g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    callers_start(c + 1, 2, g, "key", must_not_run, NULL);
+    await_waiting(g, 2);
+    s = stats_of(g);
+    assert_int_equal(s.led, 1);
+    assert_int_equal(s.joined, 2);
+    assert_int_equal(s.in_flight, 1);
+    assert_int_equal(s.held, 0);
+    atomic_store(&w.open, true);
+    callers_join(c, 3);
+    s = stats_of(g);
+    assert_int_equal(s.in_flight, 0);
+    assert_int_equal(s.waiting, 0);
+    assert_int_equal(s.held, 3);
+    assert_int_equal(s.parked + s.spun, 2); /* every wait ended in one of two ways */
+    callers_release(c, 3);
+
+    for (int i = 0; i < 100; i++)
+        assert_key_usable(g, "key");
+    s = stats_of(g);
+    assert_int_equal(s.led, 101);
+    assert_int_equal(s.joined, 2);
+    assert_int_equal(s.held, 0);
+    assert_int_equal(s.bytes, counting.bytes);
+    assert_int_equal(s.forgotten + s.timed_out + s.abandoned + s.panicked + s.taken_over +
+                         s.expired + s.rejected + s.deadlocks,
+                     0);
+    assert_int_equal(sflight_group_stats(NULL, &s), -EINVAL);
+    assert_int_equal(sflight_group_stats(g, NULL), -EINVAL);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
+/* --------------------------------------------------------------- strings */
+
+static void every_code_has_its_line(void **state)
+{
+    (void)state;
+    const int codes[] = {0,        -EINVAL,    -ENOMEM, -EAGAIN,     -ETIMEDOUT,
+                         -EDEADLK, -ESHUTDOWN, -EBUSY,  -EOWNERDEAD, -ENOTRECOVERABLE};
+    for (size_t i = 0; i < LENGTH(codes); i++) {
+        const char *line = sflight_strerror(codes[i]);
+        assert_non_null(line);
+        assert_true(strlen(line) > 0);
+        assert_null(strchr(line, '\n'));
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(line, sflight_strerror(codes[j]));
+    }
+    const int others[] = {1, -1, EINVAL, INT_MIN, INT_MAX, -99999};
+    for (size_t i = 0; i < LENGTH(others); i++)
+        assert_non_null(sflight_strerror(others[i]));
+}
+
+static void version_of_library_and_header_agree(void **state)
+{
+    (void)state;
+    char version[64];
+    snprintf(version, sizeof version, "%d.%d.%d", SFLIGHT_VERSION_MAJOR, SFLIGHT_VERSION_MINOR,
+             SFLIGHT_VERSION_PATCH);
+    assert_string_equal(sflight_version(), version);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(option_defaults),
+        cmocka_unit_test(absurd_options_are_refused),
+        cmocka_unit_test(odd_options_work),
+        cmocka_unit_test(the_largest_table_there_may_be),
+        cmocka_unit_test(destroying_nothing),
+        cmocka_unit_test(busy_while_a_call_is_in_flight),
+        cmocka_unit_test(busy_while_a_forgotten_call_is_in_flight),
+        cmocka_unit_test(busy_while_a_result_is_held),
+        cmocka_unit_test(busy_inside_fn),
+        cmocka_unit_test(close_turns_newcomers_away),
+        cmocka_unit_test(close_inside_fn),
+        cmocka_unit_test(drain_waits_for_calls_in_flight),
+        cmocka_unit_test(close_drain_join_destroy),
+        cmocka_unit_test(nothing_begins_after_close_and_drain),
+        cmocka_unit_test(destroy_right_after_the_last_release),
+        cmocka_unit_test(drain_with_nothing_in_flight),
+        cmocka_unit_test(drain_inside_fn),
+        cmocka_unit_test(max_waiters_turns_callers_away),
+        cmocka_unit_test(an_old_call_is_forgotten),
+        cmocka_unit_test(a_young_call_is_not_forgotten),
+        cmocka_unit_test(stats_are_exact_when_nothing_moves),
+        cmocka_unit_test(every_code_has_its_line),
+        cmocka_unit_test(version_of_library_and_header_agree),
+    };
+    return RUN_TESTS(tests);
+}

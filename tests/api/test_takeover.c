@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * SFLIGHT_ABANDON_TAKEOVER: when a leader leaves fn without returning, exactly
+ * one blocking follower runs its own fn as the new leader of the same call, and
+ * the rest go on waiting.
+ */
+#include "../lib/api_test.h"
+
+enum { FOLLOWERS = 4 };
+
+static sflight_group *takeover_group(void)
+{
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    return group_new(&o);
+}
+
+static int exit_fn(sflight_call *call, void *arg)
+{
+    work_fn(call, arg);
+    pthread_exit(NULL);
+}
+
+static int panic_fn(sflight_call *call, void *arg)
+{
+    work_fn(call, arg);
+    sflight_panic(call, "the second leader panics");
+}
+
+static void end_group(sflight_group *g)
+{
+    assert_key_usable(g, "key");
+    group_end(g);
+}
+
+static void one_follower_takes_over_and_the_rest_wait_on(void **state)
+{
+    (void)state;
+    const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE, 1000000000};
+    for (size_t i = 0; i < LENGTH(spins); i++) {
+        sflight_options o = default_options();
+        o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+        o.spin_ns = spins[i];
+        sflight_group *g = group_new(&o);
+        struct work first = {0}, second = {.status = 2};
+        struct caller leader, c[FOLLOWERS + 1];
+        caller_start(&leader, g, "key", exit_fn, &first);
+        WAIT_UNTIL(first.runs == 1);
+        callers_start(c, FOLLOWERS, g, "key", work_fn, &second);
+        await_waiting(g, FOLLOWERS);
+        atomic_store(&first.open, true);
+        caller_join(&leader);
+        WAIT_UNTIL(second.runs == 1);
+        await_waiting(g, FOLLOWERS - 1);
+        assert_int_equal(stats_of(g).in_flight, 1);
+
+        /* It is the same call: a newcomer joins it. */
+        caller_start(&c[FOLLOWERS], g, "key", must_not_run, NULL);
+        await_waiting(g, FOLLOWERS);
+        atomic_store(&second.open, true);
+        callers_join(c, LENGTH(c));
+
+        int leaders = 0;
+        for (size_t j = 0; j < LENGTH(c); j++) {
+            assert_int_equal(c[j].rc, 0);
+            assert_int_equal(c[j].r.status, 2);
+            assert_ptr_equal(c[j].r.value, c[0].r.value);
+            assert_true(c[j].r.shared);
+            assert_int_equal(c[j].r.followers, FOLLOWERS);
+            leaders += c[j].r.leader;
+        }
+        assert_int_equal(number_of(&c[0].r), 1);
+        assert_int_equal(leaders, 1);
+        assert_int_equal(second.runs, 1);
+        sflight_stats s = stats_of(g);
+        assert_int_equal(s.led, 1);
+        assert_int_equal(s.joined, FOLLOWERS + 1);
+        assert_int_equal(s.abandoned, 1);
+        assert_int_equal(s.taken_over, 1);
+        callers_release(c, LENGTH(c));
+        assert_all_destroyed(&first.tally);
+        assert_all_destroyed(&second.tally);
+        end_group(g);
+    }
+}
+
+static int wait_for_cancel(sflight_call *call, void *arg)
+{
+    struct work *w = arg;
+    (void)call;
+    atomic_fetch_add(&w->runs, 1);
+    WAIT_UNTIL((pthread_testcancel(), atomic_load(&w->open)));
+    return 0;
+}
+
+static void a_cancelled_leader_is_taken_over(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work first = {0}, second = {.open = true};
+    struct caller leader, c;
+    caller_start(&leader, g, "key", wait_for_cancel, &first);
+    WAIT_UNTIL(first.runs == 1);
+    caller_start(&c, g, "key", work_fn, &second);
+    await_waiting(g, 1);
+    assert_int_equal(pthread_cancel(leader.thread), 0);
+    assert_ptr_equal(caller_join(&leader), PTHREAD_CANCELED);
+    caller_join(&c);
+    assert_int_equal(c.rc, 0);
+    assert_true(c.r.leader);
+    assert_false(c.r.shared);
+    assert_int_equal(c.r.followers, 0);
+    callers_release(&c, 1);
+    assert_all_destroyed(&second.tally);
+    end_group(g);
+}
+
+static void without_followers_the_call_ends(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work w = {.open = true};
+    struct caller leader;
+    caller_start(&leader, g, "key", exit_fn, &w);
+    caller_join(&leader);
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.abandoned, 1);
+    assert_int_equal(s.taken_over, 0);
+    assert_int_equal(s.in_flight, 0);
+    assert_all_destroyed(&w.tally);
+    end_group(g);
+}
+
+/* Leaders that die one after another; the last returns if survivor says so. */
+struct chain {
+    atomic_int runs;
+    atomic_bool open;
+    bool survivor;
+    struct tally tally;
+};
+
+static int chain_fn(sflight_call *call, void *arg)
+{
+    struct chain *c = arg;
+    int run = atomic_fetch_add(&c->runs, 1) + 1;
+    WAIT_UNTIL(atomic_load(&c->open));
+    value_set(call, &c->tally, run);
+    if (c->survivor && run == FOLLOWERS + 1)
+        return run;
+    pthread_exit(NULL);
+}
+
+static void chains_of_dying_leaders(void **state)
+{
+    (void)state;
+    for (int survivor = 0; survivor <= 1; survivor++) {
+        sflight_group *g = takeover_group();
+        struct chain chain = {.survivor = survivor};
+        struct caller c[FOLLOWERS + 1];
+        callers_start(c, LENGTH(c), g, "key", chain_fn, &chain);
+        await_waiting(g, FOLLOWERS);
+        atomic_store(&chain.open, true);
+        callers_join(c, LENGTH(c));
+        int returned = 0;
+        for (size_t i = 0; i < LENGTH(c); i++) {
+            if (c[i].rc == NEVER_RETURNED)
+                continue;
+            returned++;
+            assert_int_equal(c[i].rc, 0);
+            assert_int_equal(c[i].r.status, FOLLOWERS + 1);
+            sflight_result_release(&c[i].r);
+        }
+        sflight_stats s = stats_of(g);
+        assert_int_equal(returned, survivor);
+        assert_int_equal(chain.runs, FOLLOWERS + 1);
+        assert_int_equal(s.abandoned, FOLLOWERS + !survivor);
+        assert_int_equal(s.taken_over, FOLLOWERS);
+        assert_int_equal(s.led, 1);
+        assert_all_destroyed(&chain.tally);
+        end_group(g);
+    }
+}
+
+static void the_second_leader_panics(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work first = {0}, second = {.open = true};
+    struct caller leader, c[FOLLOWERS];
+    caller_start(&leader, g, "key", exit_fn, &first);
+    WAIT_UNTIL(first.runs == 1);
+    callers_start(c, FOLLOWERS, g, "key", panic_fn, &second);
+    await_waiting(g, FOLLOWERS);
+    atomic_store(&first.open, true);
+    caller_join(&leader);
+    callers_join(c, FOLLOWERS);
+    assert_int_equal(second.runs, 1);
+    for (int i = 0; i < FOLLOWERS; i++) {
+        assert_int_equal(c[i].rc, -ENOTRECOVERABLE);
+        assert_non_null(strstr(c[i].r.value, "the second leader panics"));
+    }
+    callers_release(c, FOLLOWERS);
+    assert_all_destroyed(&second.tally);
+    end_group(g);
+}
+
+static void a_panic_is_not_taken_over(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work w = {0};
+    struct caller leader, c;
+    caller_start(&leader, g, "key", panic_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    caller_start(&c, g, "key", must_not_run, NULL);
+    await_waiting(g, 1);
+    atomic_store(&w.open, true);
+    caller_join(&leader);
+    caller_join(&c);
+    assert_int_equal(leader.rc, -ENOTRECOVERABLE);
+    assert_int_equal(c.rc, -ENOTRECOVERABLE);
+    assert_int_equal(stats_of(g).taken_over, 0);
+    callers_release(&leader, 1);
+    callers_release(&c, 1);
+    end_group(g);
+}
+
+static void a_follower_that_timed_out_takes_nothing_over(void **state)
+{
+    (void)state;
+    for (int with_another = 0; with_another <= 1; with_another++) {
+        sflight_group *g = takeover_group();
+        struct work first = {0}, second = {.open = true, .status = 2};
+        struct caller leader, late, c;
+        caller_start(&leader, g, "key", exit_fn, &first);
+        WAIT_UNTIL(first.runs == 1);
+        struct timespec soon = deadline_in_ns(1000000);
+        caller_start_until(&late, g, "key", must_not_run, NULL, &soon);
+        if (with_another)
+            caller_start(&c, g, "key", work_fn, &second);
+        caller_join(&late);
+        assert_int_equal(late.rc, -ETIMEDOUT);
+        await_waiting(g, (uint64_t)with_another);
+        atomic_store(&first.open, true);
+        caller_join(&leader);
+        if (with_another) {
+            caller_join(&c);
+            assert_int_equal(c.rc, 0);
+            assert_true(c.r.leader);
+            assert_int_equal(c.r.status, 2);
+            callers_release(&c, 1);
+        }
+        assert_int_equal(stats_of(g).taken_over, with_another);
+        assert_int_equal(stats_of(g).in_flight, 0);
+        end_group(g);
+    }
+}
+
+/* The leader dies at about the moment when its followers' deadlines pass. */
+static void deadlines_against_takeover(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work second = {.open = true};
+    uint64_t timed_out = 0, served = 0, dead = 0;
+    const int rounds = SANITIZED ? 200 : 1000;
+    for (int round = 0; round < rounds; round++) {
+        struct work first = {0};
+        struct caller leader, c[3];
+        caller_start(&leader, g, "key", exit_fn, &first);
+        WAIT_UNTIL(first.runs == 1);
+        struct timespec soon = deadline_in_ns(20000 + round % 50 * 4000);
+        for (size_t i = 0; i < LENGTH(c); i++)
+            caller_start_until(&c[i], g, "key", work_fn, &second, &soon);
+        WAIT_UNTIL(has_passed(&soon));
+        atomic_store(&first.open, true);
+        caller_join(&leader);
+        callers_join(c, LENGTH(c));
+        for (size_t i = 0; i < LENGTH(c); i++) {
+            if (c[i].rc == 0)
+                served++;
+            else if (c[i].rc == -ETIMEDOUT)
+                timed_out++;
+            else if (c[i].rc == -EOWNERDEAD)
+                dead++;
+            else
+                fail_msg("unexpected %d", c[i].rc);
+            sflight_result_release(&c[i].r);
+        }
+        assert_int_equal(stats_of(g).in_flight, 0);
+        assert_all_destroyed(&first.tally);
+        assert_all_destroyed(&second.tally);
+    }
+    assert_int_equal(stats_of(g).timed_out, timed_out);
+    assert_int_equal(served + timed_out + dead, 3 * rounds);
+    assert_int_equal(dead, 0); /* whoever still waited has taken over, or was served */
+    end_group(g);
+}
+
+static void a_forgotten_call_is_taken_over(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work first = {0}, second = {0}, fresh = {.status = 3};
+    struct caller leader, c[2], newcomer;
+    caller_start(&leader, g, "key", exit_fn, &first);
+    WAIT_UNTIL(first.runs == 1);
+    callers_start(c, 2, g, "key", work_fn, &second);
+    await_waiting(g, 2);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    atomic_store(&first.open, true);
+    caller_join(&leader);
+    WAIT_UNTIL(second.runs == 1);
+
+    caller_start(&newcomer, g, "key", work_fn, &fresh); /* leads its own */
+    WAIT_UNTIL(fresh.runs == 1);
+    atomic_store(&second.open, true);
+    callers_join(c, 2);
+    atomic_store(&fresh.open, true);
+    caller_join(&newcomer);
+
+    assert_int_equal(second.runs, 1);
+    assert_int_equal(c[0].r.leader + c[1].r.leader, 1);
+    assert_ptr_equal(c[0].r.value, c[1].r.value);
+    assert_int_equal(newcomer.r.status, 3);
+    assert_false(newcomer.r.shared);
+    callers_release(c, 2);
+    callers_release(&newcomer, 1);
+    assert_all_destroyed(&first.tally);
+    assert_all_destroyed(&second.tally);
+    end_group(g);
+}
+
+static int ask_own_key(sflight_call *call, void *arg)
+{
+    size_t len;
+    const void *key = sflight_call_key(call, &len);
+    sflight_result r;
+    return sflight_do(arg, key, len, must_not_run, NULL, &r);
+}
+
+static void the_new_leader_is_known_as_leader(void **state)
+{
+    (void)state;
+    sflight_group *g = takeover_group();
+    struct work first = {0};
+    struct caller leader, c;
+    caller_start(&leader, g, "key", exit_fn, &first);
+    WAIT_UNTIL(first.runs == 1);
+    caller_start(&c, g, "key", ask_own_key, g);
+    await_waiting(g, 1);
+    atomic_store(&first.open, true);
+    caller_join(&leader);
+    caller_join(&c);
+    assert_int_equal(c.rc, 0);
+    assert_int_equal(c.r.status, -EDEADLK);
+    callers_release(&c, 1);
+    end_group(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_follower_takes_over_and_the_rest_wait_on),
+        cmocka_unit_test(a_cancelled_leader_is_taken_over),
+        cmocka_unit_test(without_followers_the_call_ends),
+        cmocka_unit_test(chains_of_dying_leaders),
+        cmocka_unit_test(the_second_leader_panics),
+        cmocka_unit_test(a_panic_is_not_taken_over),
+        cmocka_unit_test(a_follower_that_timed_out_takes_nothing_over),
+        cmocka_unit_test(deadlines_against_takeover),
+        cmocka_unit_test(a_forgotten_call_is_taken_over),
+        cmocka_unit_test(the_new_leader_is_known_as_leader),
+    };
+    return RUN_TESTS(tests);
+}

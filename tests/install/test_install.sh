@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Installs into empty directories, uses what is there as a stranger would, and
+# uninstalls.  Prints TAP.  Run it from anywhere; BUILD says where make builds.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# What was set on the command line of a make above, without its job server.
+case ${MAKEFLAGS:-} in
+*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
+*) unset MAKEFLAGS ;;
+esac
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sources=$PWD/tests/install
+warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror'
+n=0
+failures=0
+
+# check WHAT COMMAND...: one line of TAP; the command's output only if it fails.
+check() {
+    local what=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok $n - $what"
+    else
+        echo "not ok $n - $what"
+        sed 's/^/# /' "$work/log"
+        failures=$((failures + 1))
+    fi
+}
+
+quiet_make() {
+    make --no-print-directory -s ${BUILD:+BUILD="$BUILD"} "$@"
+}
+
+# use NAME COMPILER SOURCE FLAGS...: compiles, links and runs a consumer.
+use() {
+    local program=$work/$1 compiler=$2 source=$3 version
+    shift 3
+    # shellcheck disable=SC2086
+    $compiler $warnings -o "$program" "$sources/$source" "$@"
+    version=$("$program")
+    [ "$version" = "$(pkg-config --modversion singleflight)" ]
+}
+
+links_to() {
+    local program=$work/$1 pattern=$2
+    ldd "$program" | grep "$pattern"
+}
+
+empty() {
+    local left
+    left=$(find "$1" ! -type d)
+    echo "$left"
+    [ -z "$left" ]
+}
+
+# ------------------------------------------------------------- a prefix, shared
+prefix=$work/prefix
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+check 'make install PREFIX=...' quiet_make install PREFIX="$prefix"
+check 'pkg-config finds it' pkg-config --exists --print-errors singleflight
+for file in include/singleflight.h include/singleflight.hpp lib/libsingleflight.a \
+    lib/libsingleflight.so share/man/man7/singleflight.7 share/man/man3/sflight_do.3; do
+    check "installed: $file" test -s "$prefix/$file"
+done
+check 'no macros in the flags for users' bash -c '! pkg-config --cflags singleflight | grep -e -D'
+
+read -ra flags <<<"$(pkg-config --cflags --libs singleflight) -Wl,-rpath,$prefix/lib"
+for cc in gcc clang; do
+    check "C program, $cc, shared" use "c-$cc" "$cc -std=c11" consumer.c "${flags[@]}"
+    check "... needs libsingleflight.so.N" links_to "c-$cc" "libsingleflight.so.[0-9]* => $prefix/lib"
+done
+for cxx in g++ clang++; do
+    check "C++ program, $cxx, shared" use "cxx-$cxx" "$cxx -std=c++17" consumer.cpp "${flags[@]}"
+done
+
+# ---------------------------------------------------------- each header alone
+for cc in gcc clang; do
+    check "singleflight.h alone, $cc, C11" \
+        $cc -std=c11 $warnings -x c -fsyntax-only "$prefix/include/singleflight.h"
+done
+for cxx in g++ clang++; do
+    for header in singleflight.h singleflight.hpp; do
+        echo "#include <$header>" >"$work/alone.cpp"
+        check "$header alone, $cxx, C++17" \
+            $cxx -std=c++17 $warnings -I"$prefix/include" -fsyntax-only "$work/alone.cpp"
+    done
+done
+check 'make uninstall' quiet_make uninstall PREFIX="$prefix"
+check '... leaves nothing' empty "$prefix"
+
+# ----------------------------------------------------------- staged, and static
+stage=$work/stage
+dirs=(DESTDIR="$stage" PREFIX=/opt/singleflight LIBDIR=/opt/singleflight/lib/multiarch)
+export PKG_CONFIG_PATH=$stage/opt/singleflight/lib/multiarch/pkgconfig PKG_CONFIG_SYSROOT_DIR=$stage
+check 'make install DESTDIR=... LIBDIR=...' quiet_make install "${dirs[@]}"
+check 'no installed text names DESTDIR' bash -c '! grep -rI "$0" "$0"' "$stage"
+rm -f "$stage"/opt/singleflight/lib/multiarch/*.so* # leaves the linker the archive
+read -ra flags <<<"$(pkg-config --static --cflags --libs singleflight)"
+for cc in gcc clang; do
+    check "C program, $cc, static" use "static-c-$cc" "$cc -std=c11" consumer.c "${flags[@]}"
+done
+for cxx in g++ clang++; do
+    check "C++ program, $cxx, static" use "static-$cxx" "$cxx -std=c++17" consumer.cpp "${flags[@]}"
+done
+check 'make uninstall DESTDIR=...' quiet_make uninstall "${dirs[@]}"
+check '... leaves nothing' empty "$stage"
+
+echo "1..$n"
+exit $((failures > 0))

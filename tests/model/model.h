@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a harness needs to put the library's own source through GenMC: the
+ * ground floor (futex, clock, cpu, hash, threads, reclamation) in versions that
+ * the checker can follow.  Include this first, then the .c files to be checked.
+ *
+ * The guards of the replaced headers are defined here, so that the sources skip
+ * them; atomic.h is the library's own.
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#define SFLIGHT_CLOCK_H
+#define SFLIGHT_CPU_H
+#define SFLIGHT_FUTEX_H
+#define SFLIGHT_HASH_H
+#define SFLIGHT_RECLAIM_H
+#define SFLIGHT_THREAD_H
+
+#include <assert.h>
+#include <errno.h>
+#include <genmc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The checker's errno.h has only some. */
+#ifndef EOWNERDEAD
+#define EOWNERDEAD 130
+#define ENOTRECOVERABLE 131
+#endif
+
+#include "atomic.h"
+
+/* Threads that do the same with the same argument: which is which is explored once only. */
+static inline void model_start(pthread_t *threads, int n, void *(*fn)(void *))
+{
+    pthread_create(&threads[0], NULL, fn, NULL);
+    for (int i = 1; i < n; i++)
+        threads[i] = __VERIFIER_spawn_symmetric(fn, NULL, threads[i - 1]);
+}
+
+/* The C11 meaning, not the shortcut that x86 allows. */
+#undef atomic_fence_after_rmw
+#define atomic_fence_after_rmw() atomic_fence_seq_cst()
+
+/* ------------------------------------------------------------ interest */
+
+/*
+ * Built with -DREACHED, a harness must fail at its REACHED(): that shows that
+ * the checker gets to the point that the harness is about.
+ */
+#ifdef REACHED
+#undef REACHED
+#define REACHED(condition) assert(!(condition) && "reached")
+#else
+#define REACHED(condition) ((void)sizeof(condition))
+#endif
+
+/* -------------------------------------------------------------- memory */
+
+/* Word by word, where the size is not known to the compiler; all such memory is words. */
+static inline void model_zero(void *p, size_t n)
+{
+    for (size_t i = 0; i < n / sizeof(uint64_t); i++)
+        ((uint64_t *)p)[i] = 0;
+}
+#undef memset
+#define memset(p, v, n)                                                                            \
+    __builtin_choose_expr(__builtin_constant_p(n), __builtin_memset((p), (v), (n)),                \
+                          model_zero((p), (n)))
+
+/* Only keys are copied by name. */
+static inline void model_copy(unsigned char *to, const unsigned char *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = from[i];
+}
+#undef memcpy
+#define memcpy(to, from, n) model_copy((void *)(to), (const void *)(from), (n))
+
+static inline int model_memcmp(const unsigned char *a, const unsigned char *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return 1;
+    return 0;
+}
+#undef memcmp
+#define memcmp(a, b, n) model_memcmp((const void *)(a), (const void *)(b), (n))
+
+/* --------------------------------------------------------------- clock */
+
+static inline uint64_t clock_now_ns(void)
+{
+    return 0;
+}
+
+/* A deadline is one that may pass at any moment after the wait began. */
+static inline uint64_t clock_left_ns(const struct timespec *deadline)
+{
+    (void)deadline;
+    return UINT64_MAX;
+}
+
+static inline void cpu_relax(void) {}
+
+/* One CPU: nobody spins.  What a spinner sees, a parker sees at its first look. */
+static inline unsigned cpu_count(void)
+{
+    return 1;
+}
+
+/* ---------------------------------------------------------------- hash */
+
+static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
+{
+    (void)key, (void)len;
+    return seed; /* every key in the same bucket */
+}
+
+#endif

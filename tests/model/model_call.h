@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Threads, sections and memory for harnesses that include call.c and table.c.
+ *
+ * A section is what ck's is in principle: a flag of the thread, and a full
+ * fence behind it.  Whoever retires a record waits until it has seen nobody in
+ * a section and then really frees it, so that the checker complains of every
+ * later access, and of each earlier one that nothing orders before it.
+ */
+#ifndef MODEL_CALL_H
+#define MODEL_CALL_H
+
+#include "model_futex.h"
+
+#ifndef MODEL_THREADS
+#define MODEL_THREADS 3
+#endif
+
+struct sflight_call;
+struct sflight_group;
+struct slot;
+
+struct thread {
+    struct sflight_call *leading, *waiting_for;
+    struct slot *slots;
+    unsigned hint; /* index in the arrays below */
+};
+
+static _Thread_local struct thread *model_self;
+#define thread_self (*model_self)
+
+struct lane;
+struct reclaim_entry {
+    void *private[2];
+};
+typedef void reclaim_fn(struct reclaim_entry *entry);
+
+static _Atomic(int) model_in_section[MODEL_THREADS];
+
+static struct lane *reclaim_enter(unsigned hint)
+{
+    atomic_store_relaxed(&model_in_section[hint], 1);
+    atomic_fence_seq_cst();
+    return NULL;
+}
+
+static void reclaim_leave(struct lane *lane)
+{
+    (void)lane;
+    atomic_store_release(&model_in_section[thread_self.hint], 0);
+}
+
+static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
+
+#include "group.h"
+
+static struct thread model_thread[MODEL_THREADS];
+static struct slot model_slot[MODEL_THREADS];
+static struct sflight_group group;
+
+static struct slot *thread_slot(struct sflight_group *g)
+{
+    (void)g;
+    return &model_slot[thread_self.hint];
+}
+
+static struct slot *thread_slot_known(struct sflight_group *g)
+{
+    return thread_slot(g);
+}
+
+static bool thread_may_wait(struct sflight_call *call)
+{
+    (void)call;
+    return true;
+}
+
+static void thread_waited(void) {}
+
+void *alloc_get(struct alloc *a, size_t size, size_t align)
+{
+    (void)a, (void)align;
+    return malloc(size);
+}
+
+void alloc_put(struct alloc *a, void *ptr, size_t size)
+{
+    (void)a, (void)size;
+    free(ptr);
+}
+
+#ifndef MODEL_DRAIN
+void group_wake_drainers(struct sflight_group *g)
+{
+    (void)g;
+}
+#endif
+
+#include "call.c"
+#include "park.c"
+#include "table.c"
+
+static _Atomic(int) model_n_freed;
+
+static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
+{
+    (void)hint, (void)fn;
+    atomic_fence_seq_cst();
+    for (int i = 0; i < MODEL_THREADS; i++)
+        __VERIFIER_assume(atomic_load_acquire(&model_in_section[i]) == 0);
+    free(container_of(entry, struct sflight_call, retired));
+    atomic_add_relaxed(&model_n_freed, 1);
+}
+
+/* ----------------------------------------------------------- set up */
+
+static struct shard model_shard;
+
+static struct bucket_array *model_array(size_t n, struct bucket_array *older)
+{
+    struct bucket_array *a = malloc(array_bytes(n));
+    a->mask = n - 1;
+    a->previous = older;
+    atomic_store_relaxed(&a->older, older);
+    atomic_store_relaxed(&a->n_drained, 0);
+    atomic_store_relaxed(&a->sweep, 0);
+    for (size_t i = 0; i < n; i++)
+        atomic_store_relaxed(&a->buckets[i], 0);
+    return a;
+}
+
+/* By main(), before anything else: a group with one bucket, and main as thread 0. */
+static void model_init(void)
+{
+    group.table.shards = &model_shard;
+    atomic_store_relaxed(&model_shard.newest, model_array(1, NULL));
+    for (unsigned i = 0; i < MODEL_THREADS; i++) {
+        model_thread[i].hint = i;
+        model_slot[i].group = &group;
+        model_slot[i].max_spare = CALL_SPARES;
+    }
+    model_self = &model_thread[0];
+}
+
+/* By every other thread. */
+static struct slot *model_enter(unsigned i)
+{
+    model_self = &model_thread[i];
+    return &model_slot[i];
+}
+
+static uint64_t model_count(enum counter which)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < MODEL_THREADS; i++)
+        n += atomic_load_relaxed(&model_slot[i].counters.n[which]);
+    return n;
+}
+
+/* At the end: everything that was counted up has been counted down. */
+static void model_check_counters(void)
+{
+    assert(model_count(COUNT_LED) == model_count(COUNT_ENDED));
+    assert(model_count(COUNT_ENTERED) == model_count(COUNT_LEFT));
+    assert(model_count(COUNT_JOINED) == model_count(COUNT_RETURNED));
+    assert(model_count(COUNT_ENDED) + model_count(COUNT_HELD) == model_count(COUNT_RELEASED));
+}
+
+#endif

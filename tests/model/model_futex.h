@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One futex, as the kernel has it: under one lock, a waiter compares and
+ * queues, and a waker takes waiters off the queue, first come first served.  A
+ * waiter that nobody wakes spins for ever: --check-liveness reports it.
+ *
+ * A wait with a deadline gives up at a moment of the scheduler's choice, unless
+ * it has been woken before.
+ */
+#ifndef MODEL_FUTEX_H
+#define MODEL_FUTEX_H
+
+#include "model.h"
+
+#ifndef FUTEX_WAITS
+#define FUTEX_WAITS 6 /* waits, all together */
+#endif
+
+/* What the futex is part of; its low half is the futex. */
+#ifndef FUTEX_WORD
+#define FUTEX_WORD uint64_t
+#endif
+typedef _Atomic(FUTEX_WORD) model_futex_word;
+
+static pthread_mutex_t futex_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(int) futex_n_queued;           /* written under the lock, as the next */
+static int futex_queued[FUTEX_WAITS];         /* 1: asleep */
+static _Atomic(int) futex_woken[FUTEX_WAITS]; /* what sleepers look at */
+
+static int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
+{
+    pthread_mutex_lock(&futex_lock);
+    if ((uint32_t)atomic_load_relaxed((model_futex_word *)(void *)word) != expected) {
+        pthread_mutex_unlock(&futex_lock);
+        return 0;
+    }
+    int me = atomic_add_relaxed(&futex_n_queued, 1);
+    assert(me < FUTEX_WAITS);
+    futex_queued[me] = 1;
+    pthread_mutex_unlock(&futex_lock);
+
+    if (deadline != NULL) {
+        pthread_mutex_lock(&futex_lock);
+        int asleep = futex_queued[me];
+        futex_queued[me] = 0;
+        pthread_mutex_unlock(&futex_lock);
+        return asleep ? -ETIMEDOUT : 0;
+    }
+    /* A spin loop, as the checker wants it written: it blocks here until the load may say more. */
+    __VERIFIER_loop_begin();
+    for (;;) {
+        __VERIFIER_spin_start();
+        if (atomic_load_relaxed(&futex_woken[me]))
+            return 0;
+        __VERIFIER_spin_end(0);
+    }
+}
+
+static void futex_wake(uint32_t *word, uint32_t n)
+{
+    (void)word;
+    pthread_mutex_lock(&futex_lock);
+    int n_queued = atomic_load_relaxed(&futex_n_queued);
+    for (int i = 0; i < n_queued && n != 0; i++) {
+        if (futex_queued[i]) {
+            futex_queued[i] = 0;
+            atomic_store_relaxed(&futex_woken[i], 1);
+            n--;
+        }
+    }
+    pthread_mutex_unlock(&futex_lock);
+}
+
+#endif

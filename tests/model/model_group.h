@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* For harnesses that include group.c: what it calls besides call.c and table.c. */
+#ifndef MODEL_GROUP_H
+#define MODEL_GROUP_H
+
+#define MODEL_DRAIN
+#include "model_call.h"
+
+typedef int pthread_once_t;
+#define PTHREAD_ONCE_INIT 0
+#define GRND_NONBLOCK 1
+
+static int pthread_once(pthread_once_t *once, void (*fn)(void))
+{
+    (void)once, (void)fn;
+    return 0;
+}
+static int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    (void)prepare, (void)parent, (void)child;
+    return 0;
+}
+static ssize_t getrandom(void *buffer, size_t size, unsigned flags)
+{
+    (void)buffer, (void)flags;
+    return (ssize_t)size;
+}
+static void reclaim_init(void) {}
+static void reclaim_flush(void) {}
+static void reclaim_after_fork(void) {}
+static int thread_init(void)
+{
+    return 0;
+}
+static void thread_before_fork(void) {}
+static void thread_after_fork(bool child)
+{
+    (void)child;
+}
+void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
+                void (*release)(void *, void *, size_t))
+{
+    (void)a, (void)ctx, (void)alloc, (void)release;
+}
+
+/* group_destroy() gets here once it is certain that nobody uses the group. */
+static void thread_forget_group(struct sflight_group *g);
+
+#define _SYS_RANDOM_H 1
+#include "group.c"
+
+/* After model_init(): the group and the slots of n threads are in the registry. */
+static void model_register(int n)
+{
+    groups = &group;
+    group.prev = &groups;
+    for (int i = 0; i < n; i++) {
+        model_slot[i].next_of_group = group.slots;
+        group.slots = &model_slot[i];
+    }
+}
+
+#endif

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The tests of the library; tests/README.md says what each of them shows.
+#
+# A variant is a compiler with flags: it compiles src/ and every test program into $(BUILD)/VARIANT.
+# The plain variant is the library as users get it: its API tests see only what `make install` puts
+# into an empty directory.
+
+# name, compiler, flags
+TEST_VARIANTS := clang asan tsan
+clang_CC := clang
+asan_CC := gcc
+asan_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+tsan_CC := clang
+tsan_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
+
+API_TESTS := $(sort $(patsubst tests/api/%.c,%,$(wildcard tests/api/*.c)))
+UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
+
+# Programs of a variant; the longest first, so that no one is left for the end.
+api_programs = $(addprefix $(BUILD)/$(1)/api/,\
+	$(filter test_stress test_threads,$(2)) $(filter-out test_stress test_threads,$(2)))
+unit_programs = $(addprefix $(BUILD)/$(1)/unit/,$(UNIT_TESTS))
+
+# ------------------------------------------------------------------------------- plain programs
+STAGE := $(abspath $(BUILD))/stage
+STAGED := $(STAGE)/opt/singleflight
+STAGED_PKG := PKG_CONFIG_PATH=$(STAGED)/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(STAGE) \
+	pkg-config --cflags --libs singleflight
+
+$(BUILD)/stage.done: $(LIB_A) $(LIB_SO) $(wildcard include/*) src/singleflight.pc.in $(MAN)
+	@rm -rf $(STAGE)
+	@$(MAKE) --no-print-directory -s install DESTDIR=$(STAGE) PREFIX=/opt/singleflight
+	@touch $@
+
+API_CC = $(CC) $(filter-out -Iinclude,$(CFLAGS_ALL)) -MMD -MP -MF $@.d -o $@ $<
+
+$(BUILD)/plain/api/%: tests/api/%.c $(BUILD)/stage.done $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib -lcmocka
+
+# Loads the shared library by itself: nothing to link, nothing for the variants.
+UNLINKED := test_unload
+$(BUILD)/plain/api/$(UNLINKED): tests/api/$(UNLINKED).c $(BUILD)/stage.done $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' -lcmocka
+
+$(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(OBJ) -lcmocka $(LIB_DEPS)
+
+# ------------------------------------------------------------------------------------- variants
+define test_variant
+$(1)_OBJ := $(SRC:%.c=$(BUILD)/$(1)/%.o)
+.SECONDARY: $$($(1)_OBJ)
+
+$(BUILD)/$(1)/src/%.o: src/%.c $(BUILD)/flags tests/tests.mk
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/$(1)/api/%: tests/api/%.c $$($(1)_OBJ)
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -MMD -MP -MF $$@.d -o $$@ $$< \
+		$$($(1)_OBJ) -lcmocka $$(LIB_DEPS)
+
+$(BUILD)/$(1)/unit/%: tests/unit/%.c $$($(1)_OBJ)
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -Isrc -MMD -MP -MF $$@.d -o $$@ $$< \
+		$$($(1)_OBJ) -lcmocka $$(LIB_DEPS)
+
+$(1)_PROGRAMS := $(call unit_programs,$(1)) \
+	$(call api_programs,$(1),$(filter-out $(UNLINKED),$(API_TESTS)))
+endef
+$(foreach v,$(TEST_VARIANTS),$(eval $(call test_variant,$(v))))
+
+plain_API := $(call api_programs,plain,$(API_TESTS))
+plain_UNIT := $(call unit_programs,plain)
+ALL_PROGRAMS := $(tsan_PROGRAMS) $(asan_PROGRAMS) $(plain_API) $(plain_UNIT) $(clang_PROGRAMS)
+
+-include $(wildcard $(addsuffix .d,$(ALL_PROGRAMS)) \
+	$(foreach v,$(TEST_VARIANTS),$($(v)_OBJ:.o=.d)))
+
+# ------------------------------------------------------------------------------------------ run
+# A program that hangs is wedged: that, too, is a failure.
+TEST_JOBS ?= 2
+TEST_LIMIT_S ?= 600
+PROVE = CMOCKA_MESSAGE_OUTPUT=TAP BUILD=$(BUILD) UBSAN_OPTIONS=print_stacktrace=1 \
+	prove -j$(TEST_JOBS) --timer --exec 'timeout -k 10 $(TEST_LIMIT_S)'
+
+.PHONY: test-api
+test-api: $(plain_API) ## Run the API tests against the installed library
+	$(PROVE) $(plain_API)
+
+.PHONY: test-unit
+test-unit: $(plain_UNIT) ## Run the tests of the floors inside src/
+	$(PROVE) $(plain_UNIT)
+
+.PHONY: $(TEST_VARIANTS:%=test-%)
+test-clang: $(clang_PROGRAMS) ## Run the API and unit tests compiled by clang
+test-asan: $(asan_PROGRAMS) ## Run them under AddressSanitizer and UBSan
+test-tsan: $(tsan_PROGRAMS) ## Run them under ThreadSanitizer
+$(TEST_VARIANTS:%=test-%): test-%:
+	$(PROVE) $($*_PROGRAMS)
+
+.PHONY: test-install
+test-install: lib ## Install, use what was installed, uninstall
+	$(PROVE) tests/install/test_install.sh
+
+.PHONY: test-checks
+test-checks: check ## The same as check
+
+.PHONY: test-programs
+test-programs: $(ALL_PROGRAMS)
+
+# The programs are compiled in parallel even if make was not told so.
+.PHONY: test-all
+test-all: lib
+	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(TEST_JOBS)) \
+		test-programs
+	@$(PROVE) tests/install/test_install.sh $(ALL_PROGRAMS)

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* call_test.h - one caller of the engine as an actor, whose steps a test takes one by one. */
+#ifndef CALL_TEST_H
+#define CALL_TEST_H
+
+#include "unit_test.h"
+
+#include "call_path.h"
+
+struct party {
+    struct actor actor;
+    struct sflight_group *g;
+    const char *key;
+    const struct timespec *deadline;
+    struct sflight_call *call;
+    struct thread *self;
+    struct slot *slot;
+    unsigned rank;
+    int rc; /* of the last step */
+    sflight_result r;
+};
+
+static inline void step_claim(void *arg)
+{
+    struct party *p = arg;
+    p->self = &thread_self;
+    p->slot = thread_slot(p->g);
+    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), NULL, &p->call, &p->rank);
+}
+
+static inline void step_enter(void *arg)
+{
+    struct party *p = arg;
+    call_enter(p->call, NULL);
+}
+
+/* fn has returned. */
+static inline void step_finish(void *arg)
+{
+    struct party *p = arg;
+    if (thread_self.leading == p->call)
+        call_exit(p->call);
+    call_finish(p->slot, p->call, 0);
+    p->rc = call_deliver(p->slot, p->call, true, &p->r);
+}
+
+static inline void step_abandon(void *arg)
+{
+    struct party *p = arg;
+    call_abandon(p->call);
+}
+
+static inline void step_wait(void *arg)
+{
+    struct party *p = arg;
+    p->rc = call_wait(p->slot, p->call, p->rank, p->deadline);
+    if (p->rc == CALL_FOLLOWS)
+        p->rc = call_deliver(p->slot, p->call, false, &p->r);
+    else if (p->rc == CALL_LEADS)
+        p->rc = 1;
+}
+
+enum { TAKEN_OVER = 1 }; /* rc of step_wait */
+
+static inline void step_release(void *arg)
+{
+    struct party *p = arg;
+    sflight_result_release(&p->r);
+}
+
+static inline void party_start(struct party *p, struct sflight_group *g, const char *key)
+{
+    memset((void *)p, 0, sizeof(*p));
+    p->g = g;
+    p->key = key;
+    actor_start(&p->actor);
+}
+
+static inline int party_do(struct party *p, void (*step)(void *))
+{
+    actor_do(&p->actor, step, p);
+    return p->rc;
+}
+
+static inline void party_leads(struct party *p)
+{
+    assert_int_equal(party_do(p, step_claim), CALL_LEADS);
+    party_do(p, step_enter);
+}
+
+static inline void party_joins(struct party *p, const struct party *leader)
+{
+    assert_int_equal(party_do(p, step_claim), CALL_FOLLOWS);
+    assert_ptr_equal(p->call, leader->call);
+}
+
+static inline void party_end(struct party *p)
+{
+    actor_end(&p->actor);
+}
+
+/* One shard of 16 buckets. */
+static inline sflight_options small_options(void)
+{
+    sflight_options o;
+    sflight_options_init(&o);
+    o.shards = 1;
+    o.expected_inflight = 1;
+    return o;
+}
+
+static inline struct sflight_group *group_up(const sflight_options *o)
+{
+    struct sflight_group *g = NULL;
+    assert_int_equal(sflight_group_create(&g, o), 0);
+    return g;
+}
+
+static inline struct sflight_group *group_small(int on_abandon)
+{
+    sflight_options o = small_options();
+    o.on_abandon = on_abandon;
+    return group_up(&o);
+}
+
+static inline sflight_stats stats_of(struct sflight_group *g)
+{
+    sflight_stats s;
+    assert_int_equal(sflight_group_stats(g, &s), 0);
+    return s;
+}
+
+static inline void group_down(struct sflight_group *g)
+{
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.in_flight, 0);
+    assert_int_equal(s.waiting, 0);
+    assert_int_equal(s.held, 0);
+    assert_int_equal(sflight_group_destroy(g), 0);
+}
+
+static inline uint32_t joiners(const struct sflight_call *c)
+{
+    return state_joiners(atomic_load(&c->state));
+}
+
+#endif

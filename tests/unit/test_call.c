@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Moments in the life of a call that threads of the public API meet once in a million. */
+#include "call_test.h"
+
+/* -------------------------------------------------------- close, then publish */
+
+/* The leader's first step of ending a call that somebody has joined. */
+static void close_only(struct sflight_call *c)
+{
+    (void)atomic_or_acq_rel(&c->state, CALL_CLOSED);
+}
+
+/* A deadline passes after the close: the hold is given back before it is credited. */
+static void test_leave_between_close_and_publish(void **state)
+{
+    (void)state;
+    for (size_t n = 1; n <= 3; n++) { /* followers, of whom the first leaves */
+        struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+        struct party leader, f[3];
+        party_start(&leader, g, "key");
+        party_leads(&leader);
+        for (size_t i = 0; i < n; i++) {
+            party_start(&f[i], g, "key");
+            party_joins(&f[i], &leader);
+            assert_int_equal(f[i].rank, i);
+        }
+        close_only(leader.call);
+        f[0].deadline = &in_the_past;
+        assert_int_equal(party_do(&f[0], step_wait), -ETIMEDOUT);
+        assert_int_equal(gate_holds(leader.call->gate), (uint32_t)-1);
+        assert_int_equal(party_do(&leader, step_finish), 0);
+        assert_int_equal(gate_holds(leader.call->gate), n);
+        assert_int_equal(leader.r.followers, n);
+        for (size_t i = 1; i < n; i++)
+            assert_int_equal(party_do(&f[i], step_wait), 0);
+        assert_int_equal(stats_of(g).held, n);
+        party_do(&leader, step_release);
+        for (size_t i = 0; i < n; i++) {
+            party_do(&f[i], step_release);
+            party_end(&f[i]);
+        }
+        assert_int_equal(stats_of(g).timed_out, 1);
+        party_end(&leader);
+        group_down(g);
+    }
+}
+
+/* A deadline in the past, and a result that is there. */
+static void test_result_is_there_at_the_deadline(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader, f;
+
+    party_start(&leader, g, "key");
+    party_start(&f, g, "key");
+    party_leads(&leader);
+    party_joins(&f, &leader);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    f.deadline = &in_the_past;
+    assert_int_equal(party_do(&f, step_wait), 0);
+    assert_int_equal(f.r.followers, 1);
+    party_do(&leader, step_release);
+    assert_int_equal(stats_of(g).held, 1);
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    party_do(&f, step_release);
+    party_end(&leader);
+    party_end(&f);
+    group_down(g);
+}
+
+/* Closed, but still in the table: who comes leads a new call, and what it added does not count. */
+static void test_late_joiner(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader, follower, late;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_start(&late, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader);
+    close_only(leader.call);
+    assert_int_equal(party_do(&late, step_claim), CALL_LEADS);
+    assert_ptr_not_equal(late.call, leader.call);
+    assert_int_equal(sflight_forget(g, "key", 3), 1); /* the new one */
+    assert_int_equal(sflight_forget(g, "key", 3), 0);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    assert_int_equal(leader.r.followers, 1);
+    assert_int_equal(party_do(&follower, step_wait), 0);
+    assert_int_equal(party_do(&late, step_finish), 0);
+    assert_int_equal(late.r.followers, 0);
+    assert_false(late.r.shared);
+    party_do(&leader, step_release);
+    party_do(&follower, step_release);
+    party_do(&late, step_release);
+    party_end(&leader);
+    party_end(&follower);
+    party_end(&late);
+    group_down(g);
+}
+
+/* ------------------------------------------------------------------- sealed */
+
+/* forget_unshared() came between a joiner's look and its addition. */
+static void test_sealed(void **state)
+{
+    (void)state;
+    for (int takeover = 0; takeover < 2; takeover++) {
+        struct sflight_group *g =
+            group_small(takeover ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE);
+        struct party leader;
+        party_start(&leader, g, "key");
+        party_leads(&leader);
+        assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
+        uint64_t found = atomic_add_acq_rel(&leader.call->state, CALL_BLOCKING);
+        assert_true(found & CALL_SEALED); /* so it goes on, and has not joined */
+        assert_int_equal(joiners(leader.call), 0);
+        if (takeover) {
+            party_do(&leader, step_abandon); /* there is nobody to take it over */
+            assert_int_equal(stats_of(g).taken_over, 0);
+        } else {
+            assert_int_equal(party_do(&leader, step_finish), 0);
+            assert_int_equal(leader.r.followers, 0);
+            assert_false(leader.r.shared);
+            assert_int_equal(gate_holds(leader.call->gate), 1);
+            party_do(&leader, step_release);
+        }
+        party_end(&leader);
+        group_down(g);
+    }
+}
+
+static void test_unshared_after_everybody_left(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader, follower, next;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_start(&next, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader);
+    assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
+    follower.deadline = &in_the_past;
+    assert_int_equal(party_do(&follower, step_wait), -ETIMEDOUT);
+    assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
+    party_leads(&next);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    assert_false(leader.r.shared);
+    assert_int_equal(party_do(&next, step_finish), 0);
+    party_do(&leader, step_release);
+    party_do(&next, step_release);
+    party_end(&leader);
+    party_end(&follower);
+    party_end(&next);
+    group_down(g);
+}
+
+/* ----------------------------------------------------------------- takeover */
+
+/* The last one that could take over leaves just then: the call ends as abandoned. */
+static void test_last_follower_leaves_an_orphan(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
+    struct party leader, follower, next;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_start(&next, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader);
+    party_do(&leader, step_abandon);
+    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    assert_int_equal(stats_of(g).in_flight, 1);
+    follower.deadline = &in_the_past;
+    assert_int_equal(party_do(&follower, step_wait), -ETIMEDOUT);
+    assert_int_equal(stats_of(g).in_flight, 0);
+    assert_int_equal(stats_of(g).taken_over, 0);
+    party_leads(&next); /* the key is free */
+    assert_int_equal(party_do(&next, step_finish), 0);
+    party_do(&next, step_release);
+    party_end(&leader);
+    party_end(&follower);
+    party_end(&next);
+    group_down(g);
+}
+
+/* One that was nudged leaves instead of answering: the nudge is passed on. */
+static void test_leaver_passes_the_nudge_on(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
+    struct party leader, hasty, patient;
+
+    party_start(&leader, g, "key");
+    party_start(&hasty, g, "key");
+    party_start(&patient, g, "key");
+    assert_int_equal(party_do(&leader, step_claim), CALL_LEADS);
+    party_joins(&hasty, &leader);
+    party_joins(&patient, &leader);
+    actor_tell(&patient.actor, step_wait, &patient);
+    WAIT_UNTIL(stats_of(g).parked == 1);
+    /* As if the leader had just made it an orphan, and hasty had eaten the nudge. */
+    atomic_store(&leader.call->owner, NULL);
+    (void)atomic_or_acq_rel(&leader.call->state, CALL_ORPHAN);
+    hasty.deadline = &in_the_past;
+    assert_int_equal(party_do(&hasty, step_wait), -ETIMEDOUT);
+    actor_await(&patient.actor);
+    assert_int_equal(patient.rc, TAKEN_OVER);
+    assert_ptr_equal(atomic_load(&patient.call->owner), patient.self);
+    party_do(&patient, step_enter);
+    assert_int_equal(party_do(&patient, step_finish), 0);
+    assert_int_equal(patient.r.followers, 0);
+    party_do(&patient, step_release);
+    assert_int_equal(stats_of(g).taken_over, 1);
+    party_end(&leader);
+    party_end(&hasty);
+    party_end(&patient);
+    group_down(g);
+}
+
+/* A newcomer joins the orphan and takes it over, although another was nudged. */
+static void test_newcomer_takes_over(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
+    struct party leader, follower, newcomer;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_start(&newcomer, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader); /* and does not wait yet */
+    party_do(&leader, step_abandon);
+    party_joins(&newcomer, &leader);
+    assert_int_equal(party_do(&newcomer, step_wait), TAKEN_OVER);
+    party_do(&newcomer, step_enter);
+    party_do(&newcomer, step_abandon); /* and dies as well */
+    assert_int_equal(party_do(&follower, step_wait), TAKEN_OVER);
+    party_do(&follower, step_enter);
+    party_joins(&leader, &follower); /* back again, as a follower */
+    actor_tell(&leader.actor, step_wait, &leader);
+    assert_int_equal(party_do(&follower, step_finish), 0);
+    actor_await(&leader.actor);
+    assert_int_equal(leader.rc, 0);
+    assert_int_equal(follower.r.followers, 1);
+    party_do(&leader, step_release);
+    party_do(&follower, step_release);
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.abandoned, 2);
+    assert_int_equal(s.taken_over, 2);
+    assert_int_equal(s.led, 1);
+    party_end(&leader);
+    party_end(&follower);
+    party_end(&newcomer);
+    group_down(g);
+}
+
+/* --------------------------------------------------------- records, sections */
+
+static bool find(struct table_node *node, void *ctx)
+{
+    (void)node;
+    (void)ctx;
+    return true;
+}
+
+static void step_flush(void *arg)
+{
+    (void)arg;
+    reclaim_flush();
+}
+
+/* The call ends, is released and retired while a forgetter is about to unlink it. */
+static void test_retired_under_a_forgetter(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader;
+    struct actor other;
+    struct table_search s = {
+        .key = {hash_key("key", 3, g->seed), "key", 3}, .match = find, .ctx = NULL};
+
+    actor_start(&other);
+    party_start(&leader, g, "key");
+    party_leads(&leader);
+    struct lane *lane = reclaim_enter(5);
+    assert_int_equal(table_search_in_section(&g->table, &s), TABLE_MATCHED);
+    (void)atomic_or_acq_rel(&leader.call->state, CALL_FORGOTTEN);
+    (void)atomic_or_acq_rel(&leader.call->node.next, LINK_MARK);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    party_do(&leader, step_release);
+    assert_int_equal(stats_of(g).retired_pending, 1);
+    actor_tell(&other, step_flush, NULL); /* must wait for the section */
+    for (int i = 0; i < 100; i++)
+        sched_yield();
+    assert_int_equal(stats_of(g).retired_pending, 1);
+    table_unlink_in_section(&g->table, &leader.call->node);
+    reclaim_leave(lane);
+    actor_await(&other);
+    assert_int_equal(stats_of(g).retired_pending, 0);
+    actor_end(&other);
+    party_end(&leader);
+    group_down(g);
+}
+
+static void test_record_reuse(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader, follower;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_leads(&leader);
+    struct sflight_call *record = leader.call;
+    for (int i = 0; i < 3; i++) { /* nobody has looked at it: the same one again, at once */
+        assert_int_equal(party_do(&leader, step_finish), 0);
+        party_do(&leader, step_release);
+        party_leads(&leader);
+        assert_ptr_equal(leader.call, record);
+    }
+    party_joins(&follower, &leader);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    assert_int_equal(party_do(&follower, step_wait), 0);
+    party_do(&follower, step_release);
+    party_do(&leader, step_release);
+    party_leads(&leader); /* the old one awaits its grace period */
+    assert_ptr_not_equal(leader.call, record);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    party_do(&leader, step_release);
+    party_end(&leader);
+    party_end(&follower);
+    group_down(g);
+}
+
+/* Many records with long keys: spare ones keep some memory, and nothing is lost. */
+static void test_many_in_flight(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    static struct sflight_call *calls[N];
+    static char keys[N][3000];
+    struct flaky flaky = {0};
+    sflight_options o = small_options();
+    o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
+    struct sflight_group *g = group_up(&o);
+    struct slot *slot = thread_slot(g);
+    unsigned rank;
+
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < N; i++) {
+            memset(keys[i], 'k', sizeof(keys[i]));
+            snprintf(keys[i], sizeof(keys[i]), "%zu", i);
+            size_t len = i % 4 == 0 ? sizeof(keys[i]) : i % 4 == 1 ? 100 : 24;
+            assert_int_equal(call_claim_or_join(g, slot, keys[i], len, NULL, &calls[i], &rank),
+                             CALL_LEADS);
+            struct sflight_call *again = NULL;
+            assert_int_equal(call_claim_or_join(g, slot, keys[i], len, NULL, &again, &rank),
+                             -EDEADLK);
+            assert_int_equal(calls[i]->node.key_len, len);
+            assert_memory_equal(calls[i]->node.key, keys[i], len);
+        }
+        assert_int_equal(stats_of(g).in_flight, N);
+        for (size_t i = 0; i < N; i++) {
+            size_t j = (i * 7 + 3) % N;
+            call_finish(slot, calls[j], 0);
+            call_release(slot, calls[j]);
+        }
+    }
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.led, 3 * N);
+    assert_int_equal(s.deadlocks, 3 * N);
+    group_down(g);
+    assert_int_equal(flaky.blocks, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_leave_between_close_and_publish),
+        cmocka_unit_test(test_result_is_there_at_the_deadline),
+        cmocka_unit_test(test_late_joiner),
+        cmocka_unit_test(test_sealed),
+        cmocka_unit_test(test_unshared_after_everybody_left),
+        cmocka_unit_test(test_last_follower_leaves_an_orphan),
+        cmocka_unit_test(test_leaver_passes_the_nudge_on),
+        cmocka_unit_test(test_newcomer_takes_over),
+        cmocka_unit_test(test_retired_under_a_forgetter),
+        cmocka_unit_test(test_record_reuse),
+        cmocka_unit_test(test_many_in_flight),
+    };
+    return RUN_TESTS(tests);
+}

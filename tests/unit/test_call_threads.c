@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a call has to do with threads: circles of waits, slots, the end of a thread. */
+#include "call_test.h"
+
+/* ----------------------------------------------- edges of the graph of waits */
+
+/*
+ * `inner` leads "a" and waits for "b", which `outer` leads; `looker` asks if it
+ * may wait for "a".  The mutex of the waits is held until looker stands at it,
+ * and behind it inner, about to take its edge back: so looker sees the edge as
+ * it is at that moment.
+ */
+struct edge {
+    struct sflight_group *g;
+    struct party inner, outer, looker;
+    struct party waits; /* inner, as a caller of "b" */
+    _Atomic(pid_t) looker_tid;
+};
+
+static void step_look(void *arg)
+{
+    struct edge *e = arg;
+    atomic_store(&e->looker_tid, thread_id());
+    assert_true(thread_may_wait(e->inner.call)); /* there is no circle */
+    thread_waited();
+}
+
+static void edge_up(struct edge *e, struct sflight_group *g)
+{
+    memset((void *)e, 0, sizeof(*e));
+    e->g = g;
+    party_start(&e->inner, g, "a");
+    party_start(&e->outer, g, "b");
+    party_start(&e->looker, g, "c");
+    party_leads(&e->inner);
+    party_leads(&e->outer);
+    e->waits = (struct party){.g = g, .key = "b"};
+    actor_do(&e->inner.actor, step_claim, &e->waits);
+    assert_int_equal(e->waits.rc, CALL_FOLLOWS);
+}
+
+/* looker stands at the mutex; inner waits for "b", or has just given up. */
+static void edge_stop(struct edge *e, struct party *looker)
+{
+    actor_tell(&e->inner.actor, step_wait, &e->waits);
+    WAIT_UNTIL(stats_of(e->g).parked == 1 || clock_left_ns(e->waits.deadline) == 0);
+    thread_before_fork();
+    actor_tell(&looker->actor, step_look, e);
+    WAIT_UNTIL(atomic_load(&e->looker_tid) != 0 && thread_sleeps(atomic_load(&e->looker_tid)));
+}
+
+static void edge_go_on(struct edge *e, struct party *looker)
+{
+    for (int n = 0; n < 100; n++) /* let inner come to the mutex */
+        sched_yield();
+    thread_after_fork(false);
+    actor_await(&looker->actor);
+    actor_await(&e->inner.actor);
+}
+
+static void edge_down(struct edge *e)
+{
+    party_do(&e->inner, step_finish);
+    party_do(&e->inner, step_release);
+    party_end(&e->inner);
+    party_end(&e->outer);
+    party_end(&e->looker);
+    group_down(e->g);
+}
+
+/*
+ * inner takes "b" over.  It must not seem to wait for itself: who follows the
+ * edges would go round for ever, with the mutex taken that inner needs.
+ */
+static void test_edge_of_who_takes_over(void **state)
+{
+    (void)state;
+    struct edge e;
+    edge_up(&e, group_small(SFLIGHT_ABANDON_TAKEOVER));
+    edge_stop(&e, &e.looker);
+    party_do(&e.outer, step_abandon);
+    edge_go_on(&e, &e.looker);
+    assert_int_equal(e.waits.rc, TAKEN_OVER);
+    actor_do(&e.inner.actor, step_enter, &e.waits);
+    actor_do(&e.inner.actor, step_finish, &e.waits);
+    actor_do(&e.inner.actor, step_release, &e.waits);
+    edge_down(&e);
+}
+
+/*
+ * inner's deadline passes and it leaves "b", which ends, is released and given
+ * back.  Nobody may come to that record by the edge that inner still has.
+ */
+static void test_edge_of_who_has_left(void **state)
+{
+    (void)state;
+    struct flaky flaky = {0};
+    sflight_options o = small_options();
+    o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
+    struct edge e;
+    edge_up(&e, group_up(&o));
+    struct timespec soon = deadline_in_ns(20000000);
+    e.waits.deadline = &soon;
+    edge_stop(&e, &e.looker);
+    WAIT_UNTIL(clock_left_ns(&soon) == 0);
+    for (int n = 0; n < 100; n++) /* let it leave, if it does so first */
+        sched_yield();
+    party_do(&e.outer, step_finish);
+    party_do(&e.outer, step_release);
+    reclaim_flush(); /* on a thread without a slot here: a record given back is freed */
+    edge_go_on(&e, &e.looker);
+    if (e.waits.rc == 0)
+        actor_do(&e.inner.actor, step_release, &e.waits);
+    else
+        assert_int_equal(e.waits.rc, -ETIMEDOUT);
+    edge_down(&e);
+    assert_int_equal(flaky.blocks, 0);
+}
+
+/*
+ * outer has ended "b" and now looks itself: that inner, which has not woken up
+ * yet, still seems to wait for a call that outer led makes no circle.
+ */
+static void test_edge_of_who_is_waking_up(void **state)
+{
+    (void)state;
+    struct edge e;
+    edge_up(&e, group_small(SFLIGHT_ABANDON_SHARE));
+    edge_stop(&e, &e.outer);
+    /* On behalf of outer, which stands at the mutex. */
+    call_finish(thread_slot(e.g), e.outer.call, 0);
+    edge_go_on(&e, &e.outer);
+    assert_int_equal(e.waits.rc, 0);
+    actor_do(&e.inner.actor, step_release, &e.waits);
+    e.outer.self->leading = NULL;
+    call_release(thread_slot(e.g), e.outer.call);
+    edge_down(&e);
+}
+
+/* ------------------------------------------------------------------- slots */
+
+static int answer(sflight_call *call, void *arg)
+{
+    (void)arg;
+    int *value = sflight_call_alloc(call, sizeof(*value));
+    assert_non_null(value);
+    *value = 42;
+    return 7;
+}
+
+static void one_call(struct sflight_group *g, const char *key)
+{
+    sflight_result r;
+    assert_int_equal(sflight_do(g, key, strlen(key), answer, NULL, &r), 0);
+    assert_int_equal(r.status, 7);
+    assert_int_equal(*(int *)r.value, 42);
+    sflight_result_release(&r);
+}
+
+static struct flaky flaky;
+
+/* There is no memory for a slot, but for the rest there is. */
+static void *without_a_slot(void *group)
+{
+    struct sflight_group *g = group;
+    for (int i = 0; i < 3; i++) {
+        assert_ptr_equal(thread_slot(g), &g->common);
+        one_call(g, "without a slot");
+    }
+    /* To follow, with the group's common slot. */
+    struct party leader, self = {.g = g, .key = "key"};
+    party_start(&leader, g, "key");
+    atomic_store(&flaky.refused, 0);
+    party_leads(&leader);
+    atomic_store(&flaky.refused, sizeof(struct slot));
+    step_claim(&self);
+    assert_int_equal(self.rc, CALL_FOLLOWS);
+    assert_ptr_equal(self.slot, &g->common);
+    actor_tell(&leader.actor, step_finish, &leader);
+    step_wait(&self);
+    assert_int_equal(self.rc, 0);
+    actor_await(&leader.actor);
+    step_release(&self);
+    party_do(&leader, step_release);
+    party_end(&leader);
+    assert_int_equal(stats_of(g).held, 0);
+    atomic_store(&flaky.refused, 0);
+    /* As soon as there is memory, the thread has its own. */
+    one_call(g, "with a slot");
+    assert_ptr_not_equal(thread_slot(g), &g->common);
+    return NULL;
+}
+
+static void test_no_memory_for_a_slot(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
+    struct sflight_group *g = group_up(&o);
+    atomic_store(&flaky.refused, sizeof(struct slot));
+    thread_join(thread_start(without_a_slot, g));
+    assert_int_equal(stats_of(g).led, 5);
+    reclaim_flush();
+    group_down(g);
+    assert_int_equal(flaky.blocks, 0);
+}
+
+/* The slot of a thread that has ended is the next one's, records and all. */
+static void *use_slot(void *arg)
+{
+    struct party *p = arg;
+    step_claim(p);
+    step_finish(p);
+    step_release(p);
+    return NULL;
+}
+
+static void test_slots_are_handed_on(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party first = {.g = g, .key = "k"}, next = first;
+    thread_join(thread_start(use_slot, &first));
+    uint64_t bytes = stats_of(g).bytes;
+    for (int i = 0; i < 100; i++) {
+        thread_join(thread_start(use_slot, &next));
+        assert_ptr_equal(next.slot, first.slot);
+        assert_ptr_equal(next.call, first.call);
+    }
+    assert_int_equal(stats_of(g).bytes, bytes);
+    group_down(g);
+}
+
+/* A thread in more groups than its cache has places, some of which go away meanwhile. */
+static void test_many_groups(void **state)
+{
+    (void)state;
+    enum { N = 3 * SLOT_CACHE };
+    struct sflight_group *g[N];
+    for (size_t i = 0; i < N; i++)
+        g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+    for (int round = 0; round < 5; round++) {
+        for (size_t i = 0; i < N; i++)
+            one_call(g[i], "key");
+        size_t k = (size_t)round * 7 % N;
+        assert_int_equal(stats_of(g[k]).led, round + 1);
+        group_down(g[k]);
+        g[k] = group_small(SFLIGHT_ABANDON_SHARE);
+    }
+    for (size_t i = 0; i < N; i++)
+        group_down(g[i]);
+}
+
+/* ----------------------------------------------------------- a thread's end */
+
+static pthread_key_t late_key;
+static atomic_int n_late;
+
+/* Runs after the library's own destructor: keys are destroyed in the order of their making. */
+static void late_destructor(void *group)
+{
+    struct sflight_group *g = group;
+    assert_true(thread_self.ending);
+    assert_ptr_equal(thread_slot(g), &g->common);
+    one_call(g, "a key");
+    one_call(g, "a key that is longer than twenty-four bytes");
+    assert_int_equal(sflight_forget(g, "a key", 5), 0);
+    atomic_fetch_add(&n_late, 1);
+}
+
+static void *end_late(void *group)
+{
+    one_call(group, "in time");
+    assert_int_equal(pthread_setspecific(late_key, group), 0);
+    return NULL;
+}
+
+static void test_calls_from_a_late_destructor(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    assert_int_equal(pthread_key_create(&late_key, late_destructor), 0);
+    for (int i = 1; i <= 10; i++) {
+        thread_join(thread_start(end_late, g));
+        assert_int_equal(n_late, i);
+        assert_int_equal(stats_of(g).led, 3 * i);
+    }
+    pthread_key_delete(late_key);
+    group_down(g);
+}
+
+/* It ends while it leads calls whose fn it left by longjmp(): they are abandoned. */
+static void *end_while_leading(void *arg)
+{
+    struct party *p = arg;
+    step_claim(p);
+    step_enter(p);
+    p[1].g = p->g;
+    step_claim(&p[1]);
+    step_enter(&p[1]);
+    return NULL;
+}
+
+static void test_end_while_leading(void **state)
+{
+    (void)state;
+    for (int takeover = 0; takeover < 2; takeover++) {
+        struct sflight_group *g =
+            group_small(takeover ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE);
+        struct party p[2] = {{.g = g, .key = "1"}, {.key = "2"}};
+        thread_join(thread_start(end_while_leading, p));
+        sflight_stats s = stats_of(g);
+        assert_int_equal(s.abandoned, 2);
+        assert_int_equal(s.taken_over, 0);
+        one_call(g, "1");
+        one_call(g, "2");
+        group_down(g);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_memory_for_a_slot),
+        cmocka_unit_test(test_slots_are_handed_on),
+        cmocka_unit_test(test_many_groups),
+        cmocka_unit_test(test_calls_from_a_late_destructor),
+        cmocka_unit_test(test_end_while_leading),
+        cmocka_unit_test(test_edge_of_who_has_left),
+        cmocka_unit_test(test_edge_of_who_takes_over),
+        cmocka_unit_test(test_edge_of_who_is_waking_up),
+    };
+    return RUN_TESTS(tests);
+}

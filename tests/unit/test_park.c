@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The gate: nobody sleeps through its opening, however many wait and whatever disturbs them. */
+#include "unit_test.h"
+
+#include "cpu.h"
+#include "park.h"
+
+#include <limits.h>
+#include <signal.h>
+
+#define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
+
+struct waiter {
+    gate *gate;
+    const struct timespec *deadline;
+    pthread_t thread;
+    _Atomic(pid_t) tid;
+    enum gate_outcome outcome;
+    atomic_bool returned;
+};
+
+/* As a call's follower does: one look that may spin, then sleep. */
+static enum gate_outcome wait_at(gate *g, unsigned rank, struct spinner *s,
+                                 const struct timespec *deadline)
+{
+    enum gate_outcome o = gate_spin(g, rank, s, deadline);
+    return o == GATE_IS_CLOSED ? gate_park(g, deadline) : o;
+}
+
+static void *waiter_main(void *arg)
+{
+    struct waiter *w = arg;
+    struct spinner s;
+    spinner_init(&s, 0);
+    atomic_store(&w->tid, thread_id());
+    w->outcome = wait_at(w->gate, NO_SPIN, &s, w->deadline);
+    atomic_store(&w->returned, true);
+    return NULL;
+}
+
+static void waiters_start(struct waiter *w, size_t n, gate *g, const struct timespec *deadline)
+{
+    for (size_t i = 0; i < n; i++) {
+        w[i] = (struct waiter){.gate = g, .deadline = deadline};
+        w[i].thread = thread_start(waiter_main, &w[i]);
+    }
+}
+
+static void waiters_asleep(struct waiter *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        WAIT_UNTIL(atomic_load(&w[i].tid) != 0 && thread_sleeps(atomic_load(&w[i].tid)) &&
+                   (atomic_load(w[i].gate) & GATE_PARKED));
+}
+
+static size_t waiters_returned(struct waiter *w, size_t n)
+{
+    size_t returned = 0;
+    for (size_t i = 0; i < n; i++)
+        returned += atomic_load(&w[i].returned);
+    return returned;
+}
+
+static void waiters_join(struct waiter *w, size_t n, enum gate_outcome outcome)
+{
+    for (size_t i = 0; i < n; i++) {
+        thread_join(w[i].thread);
+        assert_int_equal(w[i].outcome, outcome);
+    }
+}
+
+/* ------------------------------------------------------------ opening */
+
+static void wake_chain(size_t n)
+{
+    static struct waiter w[512];
+    gate g = 0;
+    waiters_start(w, n, &g, NULL);
+    waiters_asleep(w, n);
+    assert_int_equal(waiters_returned(w, n), 0);
+    gate_open(&g, 0, 1);
+    waiters_join(w, n, GATE_IS_OPEN);
+}
+
+static void test_wake_chain(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 2, 3, 4, 5, 7, 31, 100, 512};
+    for (size_t i = 0; i < LENGTH(sizes); i++)
+        wake_chain(sizes[i]);
+}
+
+static void test_open_gate_never_waits(void **state)
+{
+    (void)state;
+    struct spinner s;
+    gate g = 0;
+    spinner_init(&s, SPIN_ADAPTIVE);
+    gate_open(&g, 0, 1);
+    assert_int_equal(gate_spin(&g, 0, &s, NULL), GATE_IS_OPEN);
+    assert_int_equal(gate_spin(&g, 0, &s, &in_the_past), GATE_IS_OPEN);
+    assert_int_equal(gate_park(&g, NULL), GATE_IS_OPEN);
+    assert_int_equal(gate_park(&g, &in_the_past), GATE_IS_OPEN);
+    gate_nudge(&g); /* too late, and harmless */
+    assert_int_equal(gate_spin(&g, 0, &s, NULL), GATE_IS_OPEN);
+    assert_int_equal(gate_park(&g, NULL), GATE_IS_OPEN);
+}
+
+static void test_holds(void **state)
+{
+    (void)state;
+    gate g = 0;
+    struct waiter w[3];
+
+    waiters_start(w, 3, &g, NULL);
+    waiters_asleep(w, 3);
+    /* Two holds are given back before they are credited, under the sleepers. */
+    atomic_sub_acq_rel(&g, GATE_HOLD);
+    atomic_sub_acq_rel(&g, GATE_HOLD);
+    assert_int_equal((uint32_t)g, GATE_PARKED);
+    assert_int_equal(gate_holds(g), (uint32_t)-2);
+    waiters_asleep(w, 3);
+    gate_open(&g, UINT64_C(5) << GATE_USER_SHIFT, 6);
+    waiters_join(w, 3, GATE_IS_OPEN);
+    assert_int_equal(gate_holds(g), 4);
+    assert_int_equal((uint32_t)g, GATE_PARKED | GATE_OPEN | UINT64_C(5) << GATE_USER_SHIFT);
+    for (uint32_t i = 4; i != 0; i--)
+        assert_int_equal(gate_holds(atomic_sub_acq_rel(&g, GATE_HOLD)), i);
+    assert_int_equal(gate_holds(g), 0);
+}
+
+enum { PING_PONGS = 100000 };
+static gate gates[PING_PONGS];
+
+static void *open_all(void *arg)
+{
+    uint32_t seed = 12345;
+    (void)arg;
+    for (size_t i = 0; i < PING_PONGS; i++) {
+        for (uint32_t n = random_next(&seed) % 64; n != 0; n--)
+            cpu_relax();
+        if (random_next(&seed) % 64 == 0)
+            sched_yield();
+        gate_open(&gates[i], 0, 1);
+    }
+    return NULL;
+}
+
+static void *pass_all(void *arg)
+{
+    struct spinner s;
+    spinner_init(&s, arg != NULL ? SPIN_ADAPTIVE : 0);
+    for (size_t i = 0; i < PING_PONGS; i++)
+        assert_int_equal(wait_at(&gates[i], 0, &s, NULL), GATE_IS_OPEN);
+    return NULL;
+}
+
+static void test_no_wake_is_lost(void **state)
+{
+    (void)state;
+    int spins;
+    memset(gates, 0, sizeof(gates));
+    pthread_t threads[] = {thread_start(pass_all, NULL), thread_start(pass_all, &spins),
+                           thread_start(pass_all, NULL), thread_start(open_all, NULL)};
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+}
+
+/* ----------------------------------------------------------- deadlines */
+
+static void test_deadline(void **state)
+{
+    (void)state;
+    const struct timespec negative = {.tv_sec = -5, .tv_nsec = 999999999};
+    struct spinner s;
+    gate g = 0;
+
+    spinner_init(&s, SPIN_ADAPTIVE);
+    assert_int_equal(gate_spin(&g, 0, &s, &in_the_past), GATE_TIMED_OUT);
+    assert_int_equal(gate_spin(&g, 0, &s, &negative), GATE_TIMED_OUT);
+    assert_int_equal(gate_park(&g, &in_the_past), GATE_TIMED_OUT);
+    assert_int_equal(gate_park(&g, &negative), GATE_TIMED_OUT);
+    struct timespec soon = deadline_in_ns(3000000);
+    assert_int_equal(wait_at(&g, NO_SPIN, &s, &soon), GATE_TIMED_OUT);
+    assert_int_equal(gate_spin(&g, 0, &s, &soon), GATE_TIMED_OUT); /* not before its time */
+    gate_nudge(&g);
+    assert_int_equal(gate_spin(&g, 0, &s, &soon), GATE_TIMED_OUT);
+
+    /* Far beyond what nanoseconds in 64 bits can say. */
+    const struct timespec far = {.tv_sec = INT64_MAX, .tv_nsec = 999999999};
+    struct waiter w;
+    gate other = 0;
+    waiters_start(&w, 1, &other, &far);
+    waiters_asleep(&w, 1);
+    gate_open(&other, 0, 1);
+    waiters_join(&w, 1, GATE_IS_OPEN);
+}
+
+/* Those that time out just when the gate opens do not break the chain for the others. */
+static void test_deadlines_while_opening(void **state)
+{
+    (void)state;
+    enum { PATIENT = 12, HASTY = 12 };
+    static struct waiter patient[PATIENT], hasty[HASTY];
+    uint32_t seed = 99;
+
+    for (int round = 0; round < 100; round++) {
+        gate g = 0;
+        struct timespec soon = deadline_in_ns(1000000 + random_next(&seed) % 1000000);
+        waiters_start(hasty, HASTY, &g, &soon);
+        waiters_start(patient, PATIENT, &g, NULL);
+        waiters_asleep(patient, PATIENT);
+        gate_open(&g, 0, 1);
+        waiters_join(patient, PATIENT, GATE_IS_OPEN);
+        for (size_t i = 0; i < HASTY; i++) {
+            thread_join(hasty[i].thread);
+            assert_true(hasty[i].outcome == GATE_IS_OPEN || hasty[i].outcome == GATE_TIMED_OUT);
+        }
+    }
+}
+
+/* --------------------------------------------------------------- nudges */
+
+static void test_nudge_wakes_one(void **state)
+{
+    (void)state;
+    struct waiter w[5];
+    gate g = 0;
+
+    waiters_start(w, 5, &g, NULL);
+    waiters_asleep(w, 5);
+    for (size_t n = 1; n <= 3; n++) {
+        gate_nudge(&g);
+        WAIT_UNTIL(waiters_returned(w, 5) == n);
+        assert_true(atomic_load(&g) & GATE_NUDGED);
+        gate_answer(&g); /* on behalf of the one that has returned */
+        assert_false(atomic_load(&g) & GATE_NUDGED);
+    }
+    assert_int_equal(waiters_returned(w, 5), 3);
+    gate_open(&g, 0, 1);
+    size_t n_nudged = 0;
+    for (size_t i = 0; i < 5; i++) {
+        thread_join(w[i].thread);
+        n_nudged += w[i].outcome == GATE_IS_NUDGED;
+    }
+    assert_int_equal(n_nudged, 3);
+}
+
+static void test_nudge_before_anybody_waits(void **state)
+{
+    (void)state;
+    struct spinner s;
+    gate g = 0;
+
+    spinner_init(&s, 0);
+    gate_nudge(&g);
+    assert_int_equal(wait_at(&g, 0, &s, NULL), GATE_IS_NUDGED);
+    gate_answer(&g);
+    assert_int_equal(wait_at(&g, 0, &s, &in_the_past), GATE_TIMED_OUT);
+    gate_nudge(&g);
+    gate_open(&g, 0, 1);
+    assert_int_equal(wait_at(&g, 0, &s, NULL), GATE_IS_OPEN);
+}
+
+static struct {
+    gate gate;
+    atomic_uint work; /* what a nudge is about */
+    atomic_uint done;
+} errand;
+
+static void *run_errands(void *arg)
+{
+    struct spinner s;
+    (void)arg;
+    spinner_init(&s, SPIN_ADAPTIVE);
+    for (unsigned rank = 0;; rank = !rank) {
+        enum gate_outcome o = wait_at(&errand.gate, rank, &s, NULL);
+        if (o == GATE_IS_OPEN)
+            return NULL;
+        assert_int_equal(o, GATE_IS_NUDGED);
+        gate_answer(&errand.gate);
+        unsigned work = atomic_exchange(&errand.work, 0);
+        atomic_fetch_add(&errand.done, work);
+    }
+}
+
+/* Answer first, then look: no errand is left lying while everybody sleeps. */
+static void test_no_nudge_is_lost(void **state)
+{
+    (void)state;
+    enum { ERRANDS = 20000 };
+    pthread_t threads[3];
+
+    memset((void *)&errand, 0, sizeof(errand));
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        threads[i] = thread_start(run_errands, NULL);
+    for (unsigned i = 1; i <= ERRANDS; i++) {
+        atomic_fetch_add(&errand.work, 1);
+        gate_nudge(&errand.gate);
+        if (i % 4 == 0)
+            WAIT_UNTIL(atomic_load(&errand.done) == i);
+    }
+    gate_open(&errand.gate, 0, 1);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+    assert_int_equal(errand.done, ERRANDS);
+}
+
+/* -------------------------------------------------------------- signals */
+
+static void on_signal(int sig)
+{
+    (void)sig;
+}
+
+static void test_signal_storm(void **state)
+{
+    (void)state;
+    enum { N = 4, SIGNALS = 3000 };
+    const struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART */
+    const struct timespec far = deadline_in_ns(INT64_C(3600) * 1000000000);
+    struct waiter w[N];
+    gate g = 0;
+
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    waiters_start(w, N / 2, &g, NULL);
+    waiters_start(w + N / 2, N / 2, &g, &far);
+    waiters_asleep(w, N);
+    for (int i = 0; i < SIGNALS; i++)
+        assert_int_equal(pthread_kill(w[i % N].thread, SIGUSR1), 0);
+    assert_int_equal(waiters_returned(w, N), 0);
+    gate_open(&g, 0, 1);
+    for (int i = 0; i < SIGNALS; i++)
+        if (!atomic_load(&w[i % N].returned))
+            (void)pthread_kill(w[i % N].thread, SIGUSR1);
+    waiters_join(w, N, GATE_IS_OPEN);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+static void test_errno_is_kept(void **state)
+{
+    (void)state;
+    gate g = GATE_PARKED;
+    errno = 4711;
+    assert_int_equal(gate_park(&g, &in_the_past), GATE_TIMED_OUT);
+    gate_nudge(&g);
+    assert_int_equal(gate_park(&g, NULL), GATE_IS_NUDGED);
+    gate_open(&g, 0, 1);
+    assert_int_equal(errno, 4711);
+}
+
+/* ------------------------------------------------------------- spinning */
+
+/* True if this look spun: a spinner that fails loses score. */
+static bool spun(gate *g, unsigned rank, struct spinner *s)
+{
+    s->score = SPIN_SCORE_MAX / 2;
+    assert_int_equal(gate_spin(g, rank, s, NULL), GATE_IS_CLOSED);
+    return s->score != SPIN_SCORE_MAX / 2;
+}
+
+static void test_rank_and_limit(void **state)
+{
+    (void)state;
+    struct spinner s;
+    gate g = 0;
+
+    spinner_init(&s, SPIN_ADAPTIVE);
+    assert_int_equal(spun(&g, 0, &s), cpu_count() > 1);
+    assert_false(spun(&g, cpu_count() - 1, &s));
+    assert_false(spun(&g, cpu_count(), &s));
+    assert_false(spun(&g, UINT_MAX - 1, &s));
+    assert_false(spun(&g, UINT_MAX, &s));
+    spinner_init(&s, 0);
+    assert_false(spun(&g, 0, &s));
+    spinner_init(&s, 1000);
+    assert_int_equal(spun(&g, 0, &s), cpu_count() > 1);
+}
+
+/* One that never succeeds gives up, except for one wait in 32, until that pays. */
+static void test_spinner_learns(void **state)
+{
+    (void)state;
+    if (cpu_count() < 2)
+        skip();
+    struct spinner s;
+    gate closed = 0, nudged = GATE_NUDGED;
+
+    spinner_init(&s, SPIN_ADAPTIVE);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(gate_spin(&closed, 0, &s, NULL), GATE_IS_CLOSED);
+    int n_spun = 0;
+    for (int i = 0; i < 320; i++) {
+        uint32_t skipped = s.n_skipped;
+        assert_int_equal(gate_spin(&closed, 0, &s, NULL), GATE_IS_CLOSED);
+        n_spun += s.n_skipped <= skipped;
+    }
+    assert_int_equal(n_spun, 10);
+    while (s.score < SPIN_SCORE_MAX * 3 / 4) {
+        uint32_t before = s.score;
+        if (gate_spin(&nudged, 0, &s, NULL) == GATE_IS_NUDGED)
+            assert_true(s.score > before);
+    }
+    for (int i = 0; i < 1000; i++)
+        (void)gate_spin(&nudged, 0, &s, NULL);
+    assert_true(s.score <= SPIN_SCORE_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_wake_chain),
+        cmocka_unit_test(test_open_gate_never_waits),
+        cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_no_wake_is_lost),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_deadlines_while_opening),
+        cmocka_unit_test(test_nudge_wakes_one),
+        cmocka_unit_test(test_nudge_before_anybody_waits),
+        cmocka_unit_test(test_no_nudge_is_lost),
+        cmocka_unit_test(test_signal_storm),
+        cmocka_unit_test(test_errno_is_kept),
+        cmocka_unit_test(test_rank_and_limit),
+        cmocka_unit_test(test_spinner_learns),
+    };
+    return RUN_TESTS(tests);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Few keys, several threads, a table of one bucket that grows from scratch in
+ * each round, with an allocator that often refuses: at no time are there two
+ * live nodes of one key, no node is touched after its grace period (it is
+ * freed: the sanitizers see it), and none is lost.
+ */
+#include "table_test.h"
+
+enum {
+    THREADS = 4,
+    KEYS = 24,
+    KEPT = 5, /* items a thread has in the table at a time */
+    ROUNDS = 60,
+    STEPS = 3000,
+};
+
+enum life { NEW, LIVE, ENDING, DEAD }; /* a node is passed over when it is DEAD */
+
+struct piece {
+    _Alignas(CACHE_LINE) struct table_node node;
+    atomic_int life;
+    struct reclaim_entry retired;
+    unsigned key;
+};
+
+static struct fixture world;
+static uint64_t hashes[KEYS];
+static atomic_bool taken[KEYS]; /* there is a live node */
+static atomic_long n_pieces, n_claims, n_matches, n_forgotten;
+
+/* Ends a node's life; true for the one who did it. */
+static bool piece_end(struct piece *p)
+{
+    int live = LIVE;
+    if (!atomic_compare_exchange_strong(&p->life, &live, ENDING))
+        return false;
+    assert_true(atomic_exchange(&taken[p->key], false));
+    return true;
+}
+
+static bool match_live(struct table_node *node, void *ctx)
+{
+    (void)ctx;
+    return atomic_load(&container_of(node, struct piece, node)->life) != DEAD;
+}
+
+static bool match_forget(struct table_node *node, void *ctx)
+{
+    struct piece *p = container_of(node, struct piece, node), **found = ctx;
+    if (!piece_end(p))
+        return false;
+    atomic_store(&p->life, DEAD);
+    *found = p;
+    return true;
+}
+
+static struct piece *piece_new(unsigned key)
+{
+    struct piece *p = aligned_alloc(CACHE_LINE, sizeof(*p));
+    assert_non_null(p);
+    memset((void *)p, 0, sizeof(*p));
+    p->key = key;
+    p->node.hash = hashes[key];
+    p->node.key = p->node.key_inline;
+    p->node.key_len = sizeof(key);
+    memcpy(p->node.key_inline, &key, sizeof(key));
+    atomic_fetch_add(&n_pieces, 1);
+    return p;
+}
+
+static void piece_free(struct piece *p)
+{
+    memset((void *)p, 0xDD, sizeof(*p));
+    free(p);
+    atomic_fetch_sub(&n_pieces, 1);
+}
+
+static void piece_back(struct reclaim_entry *entry)
+{
+    piece_free(container_of(entry, struct piece, retired));
+}
+
+static bool piece_claim(struct piece *p, unsigned hint)
+{
+    struct table *t = &world.table;
+    link_word *bucket = table_empty_bucket(t, p->node.hash);
+    if (bucket == NULL || !table_claim_empty(bucket, &p->node)) {
+        struct table_search s = {.key = {p->node.hash, p->node.key, p->node.key_len},
+                                 .match = match_live,
+                                 .claim = &p->node};
+        struct lane *lane = reclaim_enter(hint);
+        enum table_found found = table_search_in_section(t, &s);
+        reclaim_leave(lane);
+        if (found == TABLE_MATCHED) {
+            atomic_fetch_add(&n_matches, 1);
+            return false;
+        }
+        assert_int_equal(found, TABLE_CLAIMED);
+        if (s.crowded)
+            table_relieve(t, p->node.hash);
+    }
+    assert_false(atomic_exchange(&taken[p->key], true));
+    atomic_store(&p->life, LIVE); /* from here on it may be forgotten */
+    atomic_fetch_add(&n_claims, 1);
+    return true;
+}
+
+/* Returns true if the piece may be used again at once. */
+static bool piece_remove(struct piece *p, unsigned hint, uint32_t how)
+{
+    struct table *t = &world.table;
+    bool mine = piece_end(p);
+    if (table_unseen(&p->node) && table_remove_unseen(&p->node)) {
+        assert_true(mine);
+        return true;
+    }
+    if (mine)
+        atomic_store(&p->life, DEAD);
+    if (how % 4 == 0 || !table_unlink_alone(t, &p->node)) {
+        struct lane *lane = reclaim_enter(hint);
+        table_unlink_in_section(t, &p->node);
+        reclaim_leave(lane);
+    }
+    WAIT_UNTIL(atomic_load(&p->life) == DEAD); /* a forgetter's last word */
+    reclaim_retire(hint, &p->retired, piece_back);
+    return false;
+}
+
+static void forget_key(unsigned key, unsigned hint)
+{
+    struct piece *found = NULL;
+    struct table_search s = {
+        .key = {hashes[key], &key, sizeof(key)}, .match = match_forget, .ctx = &found};
+    struct lane *lane = reclaim_enter(hint);
+    (void)table_search_in_section(&world.table, &s);
+    if (found != NULL)
+        table_unlink_in_section(&world.table, &found->node);
+    reclaim_leave(lane);
+    if (found != NULL)
+        atomic_fetch_add(&n_forgotten, 1);
+}
+
+struct worker {
+    pthread_t thread;
+    unsigned number;
+    uint32_t seed;
+};
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    struct piece *kept[KEPT] = {0}, *spare = NULL;
+
+    for (unsigned step = 0; step < STEPS; step++) {
+        uint32_t r = random_next(&w->seed);
+        struct piece **place = &kept[step % KEPT];
+        if (*place != NULL) {
+            if (piece_remove(*place, w->number, r >> 8)) {
+                if (spare != NULL)
+                    piece_free(spare);
+                spare = *place;
+            }
+            *place = NULL;
+        }
+        if (r % 8 == 0) {
+            forget_key((r >> 16) % KEYS, w->number);
+            continue;
+        }
+        struct piece *p = piece_new((r >> 16) % KEYS);
+        if (spare != NULL && r % 2) { /* the same memory, at once */
+            unsigned key = p->key;
+            piece_free(p);
+            p = spare;
+            spare = NULL;
+            p->key = key;
+            p->node.hash = hashes[key];
+            memcpy(p->node.key_inline, &key, sizeof(key));
+        }
+        atomic_store(&p->life, NEW);
+        if (piece_claim(p, w->number))
+            *place = p;
+        else
+            piece_free(p);
+        if (r % 64 == 0)
+            sched_yield();
+    }
+    for (unsigned i = 0; i < KEPT; i++)
+        if (kept[i] != NULL && piece_remove(kept[i], w->number, i))
+            piece_free(kept[i]);
+    if (spare != NULL)
+        piece_free(spare);
+    return NULL;
+}
+
+static void assert_empty(struct table *t)
+{
+    for (struct bucket_array *a = atomic_load(&t->shards[0].newest); a != NULL; a = a->previous)
+        for (size_t i = 0; i <= a->mask; i++)
+            assert_null(link_node(atomic_load(&a->buckets[i])));
+}
+
+static void test_unique(void **state)
+{
+    (void)state;
+    uint32_t seed = 2463534242u;
+    size_t most_buckets = 0;
+
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct worker workers[THREADS];
+        struct table *t = table_up(&world, 1, round % 2 ? 1 : 8);
+        atomic_store(&world.flaky.fail_one_in, round % 3 == 0 ? 0 : 2);
+        for (unsigned i = 0; i < KEYS; i++)
+            hashes[i] = round % 5 == 4 ? i / 8 : random_next(&seed);
+        for (unsigned i = 0; i < THREADS; i++) {
+            workers[i] = (struct worker){.number = i, .seed = random_next(&seed)};
+            workers[i].thread = thread_start(worker_main, &workers[i]);
+        }
+        for (unsigned i = 0; i < THREADS; i++)
+            thread_join(workers[i].thread);
+        for (unsigned i = 0; i < KEYS; i++)
+            assert_false(taken[i]);
+        assert_empty(t);
+        if (t->n_buckets > most_buckets)
+            most_buckets = t->n_buckets;
+        reclaim_flush();
+        assert_int_equal(n_pieces, 0);
+        table_down(&world);
+    }
+    /* It was about something. */
+    assert_true(n_claims > 0 && n_matches > 0 && n_forgotten > 0);
+    assert_true(most_buckets > 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_unique)};
+    reclaim_init();
+    return RUN_TESTS(tests);
+}
