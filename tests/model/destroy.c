@@ -31,7 +31,7 @@ static void *other(void *unused)
 
     (void)unused;
 #ifdef JOINS
-    int role = call_claim_or_join(&group, slot, "a", 1, NULL, &c, &rank);
+    int role = call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING, NULL, &c, &rank);
     atomic_store_relaxed(&joined, role == CALL_FOLLOWS);
     atomic_store_release(&entered, 1);
     if (role == CALL_FOLLOWS) {
@@ -44,7 +44,8 @@ static void *other(void *unused)
         call_release(slot, c);
     }
 #else
-    assert(call_claim_or_join(&group, slot, "b", 1, NULL, &c, &rank) == CALL_LEADS);
+    assert(call_claim_or_join(&group, slot, "b", 1, CALL_START_BLOCKING, NULL, &c, &rank) ==
+           CALL_LEADS);
     call_finish(slot, c, 0);
     call_release(slot, c);
     atomic_store_release(&entered, 1);
@@ -70,7 +71,8 @@ int main(void)
 
     model_init();
     model_register(2);
-    assert(call_claim_or_join(&group, slot, "a", 1, NULL, &c, &rank) == CALL_LEADS);
+    assert(call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING, NULL, &c, &rank) ==
+           CALL_LEADS);
     pthread_create(&threads[0], NULL, other, NULL);
     pthread_create(&threads[1], NULL, destroyer, NULL);
     call_finish(slot, c, 0);

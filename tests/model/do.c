@@ -35,7 +35,7 @@ static int do_one(struct slot *slot, int number)
 {
     struct sflight_call *c;
     unsigned rank;
-    int role = call_claim_or_join(&group, slot, "k", 1, NULL, &c, &rank);
+    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING, NULL, &c, &rank);
 
     if (role == CALL_LEADS) {
         values[number] = 1;

@@ -94,14 +94,15 @@ int main(void)
 #ifdef DIES
     group.takeover = true;
 #endif
-    assert(call_claim_or_join(&group, &model_slot[0], "k", 1, NULL, &call, &rank) == CALL_LEADS);
+    assert(call_claim_or_join(&group, &model_slot[0], "k", 1, CALL_START_BLOCKING, NULL, &call,
+                              &rank) == CALL_LEADS);
     model_enter(1);
-    assert(call_claim_or_join(&group, &model_slot[1], "k", 1, NULL, &joined, &rank) ==
-           CALL_FOLLOWS);
+    assert(call_claim_or_join(&group, &model_slot[1], "k", 1, CALL_START_BLOCKING, NULL, &joined,
+                              &rank) == CALL_FOLLOWS);
 #ifdef OTHER
     model_enter(2);
-    assert(call_claim_or_join(&group, &model_slot[2], "k", 1, NULL, &joined, &rank) ==
-           CALL_FOLLOWS);
+    assert(call_claim_or_join(&group, &model_slot[2], "k", 1, CALL_START_BLOCKING, NULL, &joined,
+                              &rank) == CALL_FOLLOWS);
 #endif
     model_enter(0);
 

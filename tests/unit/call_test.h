@@ -25,7 +25,8 @@ static inline void step_claim(void *arg)
     struct party *p = arg;
     p->self = &thread_self;
     p->slot = thread_slot(p->g);
-    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), NULL, &p->call, &p->rank);
+    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), CALL_START_BLOCKING, NULL,
+                               &p->call, &p->rank);
 }
 
 static inline void step_enter(void *arg)

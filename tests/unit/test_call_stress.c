@@ -105,7 +105,8 @@ static void one_caller(struct slot *slot, unsigned key, uint32_t r)
     struct timespec soon = deadline_in_ns((r >> 20) % 40000);
     const struct timespec *deadline = !world.impatient || r % 2 ? NULL : &soon;
 
-    int rc = call_claim_or_join(world.g, slot, keys[key], strlen(keys[key]), NULL, &call, &rank);
+    int rc = call_claim_or_join(world.g, slot, keys[key], strlen(keys[key]), CALL_START_BLOCKING,
+                                NULL, &call, &rank);
     if (rc == CALL_FOLLOWS) {
         rc = call_wait(slot, call, rank, r % 64 == 0 ? &in_the_past : deadline);
         if (rc == CALL_FOLLOWS) {
