@@ -360,6 +360,43 @@ static void forget_unshared_inside_fn(void **state)
     group_end(g);
 }
 
+/*
+ * Each leader forgets its own call unless it is shared, while others join: what
+ * it has forgotten reaches nobody else, what it has not is shared.
+ */
+static int forget_own_key_unshared_amid_joiners(sflight_call *call, void *arg)
+{
+    int forgotten = forget_own_key_unshared(call, arg);
+    sched_yield();
+    return forgotten;
+}
+
+static void *ask_amid_forgetting(void *g)
+{
+    for (int i = 0; i < (SANITIZED ? 5000 : 50000); i++) {
+        sflight_result r;
+        assert_int_equal(do_str(g, "key", forget_own_key_unshared_amid_joiners, g, &r), 0);
+        assert_int_equal(r.shared, r.status == 0);
+        assert_int_equal(r.followers > 0, r.status == 0);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void forget_unshared_against_joiners(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    pthread_t threads[4];
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        threads[i] = thread_start(ask_amid_forgetting, g);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+    sflight_stats s = stats_of(g);
+    assert_int_equal(s.led + s.joined, LENGTH(threads) * (SANITIZED ? 5000 : 50000));
+    group_end(g);
+}
+
 /* What a thread gets must be newer than anything that it has got before. */
 struct repeat {
     sflight_group *g;
@@ -532,6 +569,7 @@ int main(void)
         cmocka_unit_test(forget_with_no_call_in_flight),
         cmocka_unit_test(forget_inside_fn_then_the_same_key_again),
         cmocka_unit_test(forget_unshared_inside_fn),
+        cmocka_unit_test(forget_unshared_against_joiners),
         cmocka_unit_test(nobody_joins_after_a_return),
         cmocka_unit_test(a_thousand_keys_in_flight_in_the_smallest_table),
         cmocka_unit_test(groups_are_namespaces),

@@ -324,6 +324,7 @@ static void close_drain_join_destroy(void **state)
 struct siege {
     sflight_group *g;
     atomic_bool drained;
+    struct work w;
     atomic_int served;
 };
 
@@ -374,9 +375,8 @@ static void nothing_begins_after_close_and_drain(void **state)
 static void *take_and_release(void *arg)
 {
     struct siege *s = arg;
-    struct work w = {.open = true};
     sflight_result r;
-    assert_int_equal(do_str(s->g, "key", work_fn, &w, &r), 0);
+    assert_int_equal(do_str(s->g, "key", work_fn, &s->w, &r), 0);
     atomic_fetch_add(&s->served, 1);
     sflight_result_release(&r);
     return NULL;
@@ -388,7 +388,7 @@ static void destroy_right_after_the_last_release(void **state)
     for (int round = 0; round < (SANITIZED ? 200 : 2000); round++) {
         struct counting counting = {0};
         sflight_options o = counting_options(&counting);
-        struct siege s = {.g = group_new(&o)};
+        struct siege s = {.g = group_new(&o), .w = {.open = true}};
         pthread_t threads[2];
         for (int i = 0; i < 2; i++)
             threads[i] = thread_start(take_and_release, &s);

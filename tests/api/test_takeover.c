@@ -256,45 +256,125 @@ static void a_follower_that_timed_out_takes_nothing_over(void **state)
     }
 }
 
-/* The leader dies at about the moment when its followers' deadlines pass. */
-static void deadlines_against_takeover(void **state)
+static int set_nothing(sflight_call *call, void *arg)
+{
+    (void)call;
+    (void)arg;
+    return 4;
+}
+
+static int set_all_then_exit(sflight_call *call, void *arg)
+{
+    sflight_call_set_status(call, 3);
+    return exit_fn(call, arg);
+}
+
+static void nothing_of_the_dead_leader_is_delivered(void **state)
 {
     (void)state;
     sflight_group *g = takeover_group();
-    struct work second = {.open = true};
-    uint64_t timed_out = 0, served = 0, dead = 0;
-    const int rounds = SANITIZED ? 200 : 1000;
-    for (int round = 0; round < rounds; round++) {
-        struct work first = {0};
-        struct caller leader, c[3];
-        caller_start(&leader, g, "key", exit_fn, &first);
-        WAIT_UNTIL(first.runs == 1);
-        struct timespec soon = deadline_in_ns(20000 + round % 50 * 4000);
-        for (size_t i = 0; i < LENGTH(c); i++)
-            caller_start_until(&c[i], g, "key", work_fn, &second, &soon);
-        WAIT_UNTIL(has_passed(&soon));
-        atomic_store(&first.open, true);
-        caller_join(&leader);
-        callers_join(c, LENGTH(c));
-        for (size_t i = 0; i < LENGTH(c); i++) {
-            if (c[i].rc == 0)
-                served++;
-            else if (c[i].rc == -ETIMEDOUT)
-                timed_out++;
-            else if (c[i].rc == -EOWNERDEAD)
-                dead++;
-            else
-                fail_msg("unexpected %d", c[i].rc);
-            sflight_result_release(&c[i].r);
-        }
-        assert_int_equal(stats_of(g).in_flight, 0);
-        assert_all_destroyed(&first.tally);
-        assert_all_destroyed(&second.tally);
+    struct work first = {0};
+    struct caller leader, c[2];
+    caller_start(&leader, g, "key", set_all_then_exit, &first);
+    WAIT_UNTIL(first.runs == 1);
+    callers_start(c, 2, g, "key", set_nothing, NULL);
+    await_waiting(g, 2);
+    atomic_store(&first.open, true);
+    caller_join(&leader);
+    callers_join(c, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(c[i].rc, 0);
+        assert_int_equal(c[i].r.status, 4);
+        assert_null(c[i].r.value);
+        assert_int_equal(c[i].r.size, 0);
     }
-    assert_int_equal(stats_of(g).timed_out, timed_out);
-    assert_int_equal(served + timed_out + dead, 3 * rounds);
-    assert_int_equal(dead, 0); /* whoever still waited has taken over, or was served */
+    assert_int_equal(first.tally.destroyed, 1);
+    callers_release(c, 2);
     end_group(g);
+}
+
+/*
+ * Leaders die at about the moment when the deadlines of some of their followers
+ * pass; one follower has no deadline, and must get its result.
+ */
+struct raid {
+    sflight_group *g;
+    atomic_bool over;
+    atomic_uint timed_out;
+    struct tally tally;
+};
+
+static int quick(sflight_call *call, void *arg)
+{
+    struct raid *raid = arg;
+    value_set(call, &raid->tally, 1);
+    return 0;
+}
+
+static int die_soon(sflight_call *call, void *arg)
+{
+    struct raid *raid = arg;
+    struct timespec soon = deadline_in_ns(raid->tally.made % 40 * 1000);
+    (void)call;
+    WAIT_UNTIL(has_passed(&soon));
+    pthread_exit(NULL);
+}
+
+static void *ask_with_deadlines(void *arg)
+{
+    struct raid *raid = arg;
+    for (int i = 0; !raid->over; i++) {
+        sflight_result r;
+        struct timespec soon = deadline_in_ns(i % 40 * 1000);
+        int rc = sflight_do_until(raid->g, "key", 3, quick, raid, &soon, &r);
+        assert_true(rc == 0 || rc == -ETIMEDOUT);
+        if (rc == -ETIMEDOUT)
+            atomic_fetch_add(&raid->timed_out, 1);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void *ask_patiently(void *arg)
+{
+    struct raid *raid = arg;
+    while (!raid->over) {
+        sflight_result r;
+        assert_int_equal(do_str(raid->g, "key", quick, raid, &r), 0);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void deadlines_against_takeover(void **state)
+{
+    (void)state;
+    const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE};
+    for (size_t i = 0; i < LENGTH(spins); i++) {
+        for (int patient = 0; patient <= 1; patient++) {
+            sflight_options o = default_options();
+            o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+            o.spin_ns = spins[i];
+            struct raid raid = {.g = group_new(&o)};
+            pthread_t askers[3];
+            for (size_t t = 0; t < LENGTH(askers); t++)
+                askers[t] =
+                    thread_start(patient && t == 0 ? ask_patiently : ask_with_deadlines, &raid);
+            while (stats_of(raid.g).abandoned < (SANITIZED ? 200 : 1000)) {
+                struct caller leader;
+                caller_start(&leader, raid.g, "key", die_soon, &raid);
+                caller_join(&leader);
+                if (leader.rc == 0)
+                    sflight_result_release(&leader.r); /* it has followed */
+            }
+            atomic_store(&raid.over, true);
+            for (size_t t = 0; t < LENGTH(askers); t++)
+                thread_join(askers[t]);
+            assert_int_equal(stats_of(raid.g).timed_out, raid.timed_out);
+            assert_all_destroyed(&raid.tally);
+            end_group(raid.g);
+        }
+    }
 }
 
 static void a_forgotten_call_is_taken_over(void **state)
@@ -368,6 +448,7 @@ int main(void)
         cmocka_unit_test(the_second_leader_panics),
         cmocka_unit_test(a_panic_is_not_taken_over),
         cmocka_unit_test(a_follower_that_timed_out_takes_nothing_over),
+        cmocka_unit_test(nothing_of_the_dead_leader_is_delivered),
         cmocka_unit_test(deadlines_against_takeover),
         cmocka_unit_test(a_forgotten_call_is_taken_over),
         cmocka_unit_test(the_new_leader_is_known_as_leader),
