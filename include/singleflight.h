@@ -25,7 +25,8 @@
  *   FOLLOWER.  A call is JOINABLE from the moment its leader has claimed the
  *   key until it closes, which is when fn has returned, or the key has been
  *   forgotten.  Nothing is cached: a caller that starts after any caller of a
- *   call has returned never gets that call's result.
+ *   call has returned with its result never gets that result.  (A follower
+ *   that left at its deadline has not ended the call: others may still join.)
  *
  * Errors
  *   Failures of the library come back as negative errno values; 0, or a
@@ -60,18 +61,24 @@
  *   before it.  Nothing orders a follower's earlier writes before fn.
  *
  * User code
- *   fn, destroy and the allocator never run inside an epoch section or while
- *   the library holds a lock, so they may call back into the library.  Two
- *   exceptions, because no answer could be right: an allocator must not call
- *   the library, and nothing may destroy the group that it is running in.
+ *   fn, destroy and callbacks never run inside an epoch section or while the
+ *   library holds a lock, so they may call back into the library; only, nothing
+ *   may destroy the group that it is running in.  The allocator may be called
+ *   while the library holds a lock of its own, so it must not call the library.
+ *
+ *   fn may be left by return, sflight_panic(), pthread_exit(), cancellation or
+ *   a C++ exception, but not by longjmp().  destroy should return; if it does
+ *   not (cancellation, an exception), the hold is given up all the same.
  *
  * Threads that end, fork, unloading
  *   Threads need not be registered and may come and go.  Calls made from the
  *   destructors of thread-specific data work.  After fork() the child can use
  *   every group at once: the calls that other threads of the parent led do not
  *   exist there, and futures on them, unless given to a callback or a queue, find
- *   them abandoned; permits are the child's if the forking thread got them.  A
- *   future's or queue's descriptor is shared with the parent: make new ones.
+ *   them abandoned; permits are the child's if the forking thread got them.
+ *   Results that the forking thread does not hold are not counted as held in
+ *   the child.  A future's or queue's descriptor is shared with the parent: make
+ *   new ones.  Handlers of pthread_atfork() must not call the library.
  *   The shared library cannot be unloaded by dlclose().
  */
 #ifndef SFLIGHT_H
@@ -191,7 +198,10 @@ typedef struct sflight_options {
     uint32_t max_waiters;     /* followers one call may have at a time; further
                                  callers get -EAGAIN (0: no limit) */
     uint64_t max_age_ns;      /* the next caller forgets a call older than this
-                                 and leads a new one (0: never) */
+                                 and leads a new one (0: never).  A thread that
+                                 asks for a key it leads itself gets -EDEADLK,
+                                 whatever the age; a call that is taken over
+                                 keeps its age */
     int on_abandon;           /* SFLIGHT_ABANDON_... */
     int on_panic;             /* SFLIGHT_PANIC_... */
     bool cancel_unwanted;     /* a call whose last waiter has left is forgotten:
@@ -289,17 +299,18 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  * call, takes no lock and, after warm-up, allocates nothing.
  *
  * Returns 0 and fills *r, to be released once; or a failure, and *r is zeroed
- * (releasing it is harmless).  One failure delivers something:
+ * (releasing it is harmless).  Only -ENOTRECOVERABLE delivers something: *r is
+ * filled, and to be released, as if it were 0.  The failures:
  *   -ENOTRECOVERABLE  the leader panicked: r->value is the message with a
- *                     backtrace, a string of r->size bytes and a NUL; to be
- *                     released like any value
+ *                     backtrace, a string of r->size bytes and a NUL, and
+ *                     r->status is 0
  *   -EOWNERDEAD       the leader left fn by pthread_exit(), by cancellation
  *                     or by a C++ exception (the leader itself goes on as it
  *                     asked, past this function)
  *   -EDEADLK          the calling thread leads this key's call already, or
  *                     that call's leader waits, through any chain of leaders,
  *                     for a call that the calling thread leads
- *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM
+ *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM: see "Errors" above
  *
  * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
  * an enclosing call of it does, the call's followers get -EOWNERDEAD.
@@ -308,10 +319,12 @@ SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len,
                               void *arg, sflight_result *r);
 
 /*
- * The same with a deadline for followers: one whose deadline passes leaves
- * with -ETIMEDOUT and the call goes on.  A leader runs fn to its end, whatever
- * the deadline.  A deadline in the past still leads, or takes a result that is
- * there, but never waits.
+ * The same with a deadline for followers: one whose deadline passes leaves and
+ * the call goes on.  A leader runs fn to its end, whatever the deadline.  A
+ * deadline in the past still leads, or takes a result that is there, but never
+ * waits.  Returns what sflight_do() does, and besides
+ *   -ETIMEDOUT        the deadline passed before the call ended
+ *   -EINVAL           the deadline is malformed
  */
 SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t key_len,
                                     sflight_fn *fn, void *arg, const struct timespec *deadline,
@@ -324,7 +337,8 @@ SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t ke
  * r[i] are what sflight_do_until() would have returned for keys[i].  A key
  * named twice gets one call, and each place a hold of its own.  A panic or an
  * abandonment in fn ends every call of the batch.  A follower that takes over
- * an abandoned call runs fn again, with that one call.
+ * an abandoned call runs fn again, with that one call; if that fn does not
+ * return, the results that the batch has got for earlier keys are given up.
  *
  * Returns 0, also if some or all keys failed, one that is malformed included; or
  * -EINVAL, -ENOMEM or -ESHUTDOWN, and then nothing was claimed and rc and r are
@@ -359,7 +373,7 @@ SFLIGHT_PUBLIC int sflight_forget(sflight_group *g, const void *key, size_t key_
  * Forgets the key's call unless it has followers.  Returns 1 if it was
  * forgotten, and then its result reaches its leader only, or if none was in
  * flight; 0 if it is shared and therefore kept; or -EINVAL.  Never 0 after a
- * caller of that call has returned.
+ * caller of that call has returned with its result.
  */
 SFLIGHT_PUBLIC int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len);
 
@@ -486,7 +500,8 @@ SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out
  * Sets the result.  The value belongs to the call from here on: destroy (may
  * be NULL) runs exactly once, on whichever thread gives up the last hold, even
  * if nobody took the result.  Called again, the earlier value is destroyed at
- * once.  size is the caller's to define; followers read it as result.size.
+ * once, also if it is the same pointer: do not set a value of your own twice.
+ * size is the caller's to define; followers read it as result.size.
  */
 SFLIGHT_PUBLIC void sflight_call_set(sflight_call *call, void *value, size_t size,
                                      sflight_destroy_fn *destroy, void *ctx);
@@ -518,8 +533,11 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * (cleanup handlers of frames built with -fexceptions run; C++ code should
  * throw instead), which returns -ENOTRECOVERABLE, as does every other caller.
  * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
- * result.value.
- * With SFLIGHT_PANIC_ABORT they are printed to stderr and the process aborts.
+ * result.value; result.status is 0.  The backtrace has the names of functions
+ * only in programs linked with -rdynamic.
+ * A C++ catch (...) that swallows the unwinding does not undo the panic.
+ * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, the message is
+ * printed to stderr and the process aborts.
  */
 SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const char *fmt, ...)
     SFLIGHT_PRINTF(2, 3);

@@ -5,6 +5,7 @@
 #include "call_lead.h"
 #include "call_path.h"
 
+#include <errno.h>
 #include <execinfo.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -67,10 +68,12 @@ static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
 _Noreturn void sflight_panic(sflight_call *call, const char *fmt, ...)
 {
     char text[PANIC_TRACE];
+    int saved = errno;
     va_list ap;
 
     va_start(ap, fmt);
     panic_text(text, sizeof(text) - 1, fmt, ap);
     va_end(ap);
+    errno = saved;
     call_panic(call, text);
 }

@@ -84,15 +84,15 @@ int sflight_result_retain(const sflight_result *r, sflight_result *copy)
 {
     if (copy == NULL)
         return -EINVAL;
+    if (r == copy)
+        return -EINVAL;
     if (r == NULL || r->hold == NULL) {
-        if (r != copy)
-            memset(copy, 0, sizeof(*copy));
+        memset(copy, 0, sizeof(*copy));
         return -EINVAL;
     }
     struct sflight_call *call = r->hold;
     call_retain(thread_slot(call->group), call);
-    if (copy != r)
-        *copy = *r;
+    *copy = *r;
     return 0;
 }
 

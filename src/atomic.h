@@ -52,6 +52,9 @@
 #define atomic_fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)
 #endif
 
+/* For who stops this thread where it stands: fork(), as the child sees it. */
+#define atomic_fence_compiler() atomic_signal_fence(memory_order_seq_cst)
+
 /*
  * Orders a read-modify-write, and the stores before it, before later loads.
  * On x86 every read-modify-write is a full barrier already, so that only the

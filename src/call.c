@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See call.h for the states, and call_path.h for what every call passes. */
+#include "call_batch.h"
 #include "call_path.h"
 
 #include "future.h"
@@ -111,12 +112,21 @@ void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
     void *old = r->value, *old_ctx = r->ctx;
     size_t old_size = r->size;
 
+    /*
+     * In a child that another thread forks meanwhile nothing is destroyed that
+     * does not go with its destroy.
+     */
+    r->destroy = NULL;
+    atomic_fence_compiler();
     r->size = size;
-    if (UNLIKELY(old_destroy == value_free && value == old))
-        return; /* it has turned out shorter than it was allocated */
+    if (UNLIKELY(old_destroy == value_free && value == old)) {
+        r->destroy = old_destroy; /* it has turned out shorter than it was allocated */
+        return;
+    }
     r->value = value;
-    r->destroy = destroy;
     r->ctx = ctx;
+    atomic_fence_compiler();
+    r->destroy = destroy;
     if (UNLIKELY(old_destroy != NULL))
         old_destroy(old, old_size, old_ctx);
 }
@@ -136,6 +146,38 @@ void *call_alloc_value(struct sflight_call *c, size_t size)
 
 /* ------------------------------------------------------------------- holds */
 
+/* destroy did not return: a C++ exception, or its thread ends. */
+struct destroy_guard {
+    struct slot *slot;
+    struct sflight_call *call; /* NULL: it has */
+};
+
+static void destroy_guard_check(struct destroy_guard *guard)
+{
+    if (UNLIKELY(guard->call != NULL)) {
+        call_give_back(guard->slot, guard->call);
+        slot_count(guard->slot, COUNT_RELEASED);
+    }
+}
+
+void call_destroy_value(struct slot *slot, struct sflight_call *c)
+{
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {slot, c};
+    c->result.destroy(c->result.value, c->result.size, c->result.ctx);
+    guard.call = NULL;
+}
+
+/* A hold from before the fork is counted once, whoever of the parent's threads had it. */
+void call_released_inherited(struct slot *slot)
+{
+    uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
+    while (n != 0)
+        if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
+            slot_count(slot, COUNT_RELEASED);
+            return;
+        }
+}
+
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
     slot_count(slot, COUNT_RETIRED);
@@ -153,6 +195,8 @@ void call_hold_drop(struct slot *slot, struct sflight_call *c)
 void call_retain(struct slot *slot, struct sflight_call *c)
 {
     slot_count(slot, COUNT_HELD);
+    if (UNLIKELY(c->result.generation != slot->group->generation))
+        atomic_add_relaxed(&slot->group->n_inherited, 1);
     atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
 }
 
@@ -530,6 +574,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
     if (g->takeover) {
         call_set_value(c, NULL, 0, NULL, NULL);
         c->result.status_set = false;
+        c->result.panicked = false;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         slot_count(slot, COUNT_HELD);
@@ -633,8 +678,16 @@ static void call_alone(struct sflight_call *c, struct call_remains *remains)
     uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
     atomic_store_relaxed(&c->state, state & kept);
     atomic_store_relaxed(&c->gate, 0);
+    c->result.generation = c->group->generation;
     remains->n_in_flight++;
     remains->n_waiting += state & CALL_SEALED ? 0 : state_async(state);
+}
+
+void call_ended_by_fork(struct sflight_call *c)
+{
+    /* So many holds that it is not freed by whoever gives one up. */
+    if (!(atomic_load_relaxed(&c->gate) & GATE_OPEN)) /* alone in the child */
+        atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
 }
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
@@ -648,7 +701,7 @@ static void call_orphaned(struct sflight_call *c, struct call_remains *remains)
     if (list != WAITERS_TOLD)
         remains->n_held -= future_list_alone(list, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
-    atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
+    call_ended_by_fork(c);
     c->outer = c->group->orphans;
     c->group->orphans = c;
 }
@@ -675,7 +728,15 @@ struct call_remains call_after_fork(struct sflight_group *g)
     for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
         if (c->group == g)
             call_alone(c, &remains); /* also one that has been forgotten */
+    call_batch_after_fork(g, &remains);
     return remains;
+}
+
+void call_recount_spares(struct slot *slot)
+{
+    slot->n_spare = 0;
+    for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
+        slot->n_spare++;
 }
 
 void call_free_spares(struct slot *slot)

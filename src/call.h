@@ -103,6 +103,8 @@ struct sflight_call {
             int status;
             uint32_t n_followers; /* at the close */
             uint32_t extra_holds; /* places of a batch that name the same key; the starter */
+            uint16_t generation;  /* the group's, when the record was taken */
+            bool panicked;
             bool status_set;
             _Atomic(unsigned char) kind; /* enum call_kind */
             bool started; /* by sflight_start(): one of the extra holds is for the starter */
@@ -185,13 +187,20 @@ struct call_remains {
     uint64_t n_in_flight; /* the forking thread's */
     uint64_t n_waiting;   /* futures on those */
     uint64_t n_held;      /* futures on the others, which are found abandoned */
+    uint64_t n_batches;   /* this thread's */
 };
+
+/* In a forked child: nobody will end this call, which the forking thread has joined. */
+void call_ended_by_fork(struct sflight_call *call);
 
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);
 
 /* At the end of a group: frees its spare records and what a fork left. */
 void call_free_spares(struct slot *slot);
+
+/* In a forked child: the slot's thread may have been stopped between record and count. */
+void call_recount_spares(struct slot *slot);
 void call_free_orphans(struct sflight_group *g);
 
 #endif

@@ -20,57 +20,91 @@
 
 struct place {
     uint64_t hash;
-    struct sflight_call *call; /* spare before the claim; led or joined after it */
-    size_t first;              /* of an alias: where its key stands first; else its own index */
-    int role;                  /* enum call_role, or why there is none */
+    struct sflight_call *call;  /* spare before the claim; led or joined after it */
+    struct sflight_call *taken; /* whose hold is in the caller's results */
+    size_t first;               /* of an alias: where its key stands first; else its own index */
+    int role;                   /* enum call_role, or why there is none */
     unsigned rank;
 };
 
+/* One block of memory, for fn may jump away from the frame that began it. */
 struct batch {
-    struct place *places;       /* by index */
+    struct batch *outer; /* begun by the same thread before this one */
+    struct slot *slot;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
     size_t *order;              /* indexes, by hash */
     size_t n;
-};
-
-/* fn may unwind the stack past us. */
-struct batch_guard {
-    struct slot *slot;
-    struct batch *batch;
-    sflight_result *r; /* delivered so far; NULL: the caller has got them */
+    struct place places[]; /* by index */
 };
 
 static size_t batch_bytes(size_t n)
 {
-    return n * (sizeof(struct place) + sizeof(struct sflight_call *) + sizeof(size_t));
+    return sizeof(struct batch) +
+           n * (sizeof(struct place) + sizeof(struct sflight_call *) + sizeof(size_t));
 }
 
-static void batch_end(struct batch_guard *guard)
+static bool joined(const struct batch *b, size_t i)
 {
-    struct batch *b = guard->batch;
-    struct slot *slot = guard->slot;
+    const struct place *p = &b->places[i];
+    return p->role == CALL_FOLLOWS && p->first == i && p->call != NULL;
+}
 
-    for (size_t i = 0; guard->r != NULL && i < b->n; i++) {
-        if (guard->r[i].hold != NULL)
-            call_release(slot, guard->r[i].hold);
-        memset(&guard->r[i], 0, sizeof(guard->r[i]));
-    }
+/* Gives up what has been joined and delivered, if fn was left without returning. */
+static void batch_undo(struct batch *b)
+{
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
-        if (p->role != CALL_FOLLOWS || p->first != i || p->call == NULL)
+        if (p->taken != NULL)
+            call_release(b->slot, p->taken);
+        if (!joined(b, i))
             continue;
-        /* Joined, but fn was left before this call could be waited for. */
         struct timespec past = {0};
-        int rc = call_wait(slot, p->call, UINT32_MAX, &past);
+        int rc = call_wait(b->slot, p->call, UINT32_MAX, &past);
         if (rc == CALL_FOLLOWS) {
-            call_release(slot, p->call);
+            call_release(b->slot, p->call);
         } else if (rc == CALL_LEADS) {
             call_enter(p->call, NULL);
             call_abandon(p->call);
         }
     }
-    alloc_put(&slot->group->alloc, b->places, batch_bytes(b->n));
-    slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+}
+
+static void batch_end(struct batch *b)
+{
+    struct slot *slot = b->slot;
+
+    thread_self.batches = b->outer;
+    alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
+    slot_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
+}
+
+void call_batch_abandon(struct batch *b)
+{
+    batch_undo(b);
+    batch_end(b);
+}
+
+/* Stands in call_batch()'s frame; sees the stack being unwound through it. */
+static void guard_check(struct batch **guard)
+{
+    if (*guard != NULL)
+        call_batch_abandon(*guard);
+}
+
+void call_batch_after_fork(struct sflight_group *g, struct call_remains *remains)
+{
+    for (struct batch *b = thread_self.batches; b != NULL; b = b->outer) {
+        if (b->slot->group != g)
+            continue;
+        remains->n_batches++;
+        for (size_t i = 0; i < b->n; i++) {
+            if (!joined(b, i))
+                continue;
+            remains->n_waiting++;
+            call_ended_by_fork(b->places[i].call);
+            b->places[i].call->result.generation = g->generation;
+        }
+    }
 }
 
 static int by_hash(const void *a, const void *b, void *ctx)
@@ -100,27 +134,28 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
     for (size_t k = 1; k < b->n; k++) {
         size_t i = b->order[k];
         for (size_t l = k; l-- != 0 && b->places[b->order[l]].hash == b->places[i].hash;) {
-            size_t j = b->order[l];
-            if (b->places[j].first == j && same_key(&keys[j], &keys[i])) {
-                b->places[i].first = j;
+            size_t first = b->places[b->order[l]].first;
+            if (same_key(&keys[first], &keys[i])) {
+                b->places[i].first = first;
                 break;
             }
         }
     }
 }
 
-/* Everything that can fail as a whole, before anything is claimed. */
-static int prepare(struct slot *slot, struct batch *b, const sflight_key *keys, size_t n)
+/* Everything that can fail as a whole, before anything is claimed; NULL: no memory. */
+static struct batch *batch_begin(struct slot *slot, const sflight_key *keys, size_t n)
 {
     struct alloc *alloc = &slot->group->alloc;
 
-    if (n > SIZE_MAX / batch_bytes(1))
-        return -ENOMEM;
+    if (n > SIZE_MAX / 2 / batch_bytes(1))
+        return NULL;
+    struct batch *b = alloc_get(alloc, batch_bytes(n), _Alignof(max_align_t));
+    if (b == NULL)
+        return NULL;
+    memset(b, 0, batch_bytes(n));
+    b->slot = slot;
     b->n = n;
-    b->places = alloc_get(alloc, batch_bytes(n), _Alignof(max_align_t));
-    if (b->places == NULL)
-        return -ENOMEM;
-    memset(b->places, 0, batch_bytes(n));
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
     for (size_t i = 0; i < n; i++) {
@@ -139,11 +174,14 @@ static int prepare(struct slot *slot, struct batch *b, const sflight_key *keys, 
             while (i-- != 0)
                 if (b->places[i].call != NULL)
                     call_discard(slot, b->places[i].call);
-            alloc_put(alloc, b->places, batch_bytes(n));
-            return -ENOMEM;
+            alloc_put(alloc, b, batch_bytes(n));
+            return NULL;
         }
     }
-    return 0;
+    slot_count(slot, COUNT_BATCHES);
+    b->outer = thread_self.batches;
+    thread_self.batches = b;
+    return b;
 }
 
 /* Returns how many calls this caller leads. */
@@ -175,66 +213,62 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
     return n_lead;
 }
 
-/* One result for a call that is led: an alias's hold was credited at its end. */
-static void deliver_led(struct slot *slot, struct batch *b, size_t i, sflight_result *r, int *rc)
+static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool leader,
+                   sflight_result *r)
 {
-    struct place *p = &b->places[i];
-    if (p->first != i)
-        slot_count(slot, COUNT_HELD);
-    *rc = call_deliver(slot, b->places[p->first].call, true, r);
+    int rc = call_deliver(b->slot, call, leader, r);
+    b->places[i].taken = r->hold;
+    return rc;
 }
 
-static void wait_one(struct slot *slot, struct place *p, sflight_many_fn *fn, void *arg,
-                     const struct timespec *deadline, sflight_result *r, int *rc)
+static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
+                    const struct timespec *deadline, sflight_result *r)
 {
+    struct place *p = &b->places[i];
     struct sflight_call *call = p->call;
 
     p->call = NULL; /* from here on the join is call_wait()'s */
-    *rc = call_wait(slot, call, p->rank, deadline);
-    if (*rc < 0) {
-        memset(r, 0, sizeof(*r));
-        return;
-    }
-    bool leads = *rc == CALL_LEADS;
+    int rc = call_wait(b->slot, call, p->rank, deadline);
+    if (rc < 0)
+        return rc;
+    bool leads = rc == CALL_LEADS;
     if (leads)
-        call_lead_many(slot, &call, 1, fn, arg);
-    *rc = call_deliver(slot, call, leads, r);
+        call_lead_many(b->slot, &call, 1, fn, arg);
+    return deliver(b, i, call, leads, r);
 }
 
 int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
                const struct timespec *deadline, sflight_result *r, int *rc)
 {
-    struct batch batch;
-
     if (n == 0)
         return 0;
-    int failed = prepare(slot, &batch, keys, n);
-    if (failed != 0)
-        return failed;
-    slot_count(slot, COUNT_HELD); /* a batch keeps its group until batch_end() */
-    struct batch_guard guard __attribute__((cleanup(batch_end), unused)) = {slot, &batch, r};
+    int saved = errno; /* qsort_r() may change it */
+    struct batch *b = batch_begin(slot, keys, n);
+    errno = saved;
+    if (b == NULL)
+        return -ENOMEM;
+    struct batch *guard __attribute__((cleanup(guard_check))) = b;
 
     memset(r, 0, n * sizeof(*r));
-    size_t n_lead = claim_all(slot, &batch, keys);
-    if (n_lead != 0) {
-        call_lead_many(slot, batch.lead, n_lead, fn, arg);
-        for (size_t i = 0; i < n; i++)
-            if (batch.places[i].role == CALL_LEADS)
-                deliver_led(slot, &batch, i, &r[i], &rc[i]);
-    }
+    size_t n_lead = claim_all(slot, b, keys);
+    if (n_lead != 0)
+        call_lead_many(slot, b->lead, n_lead, fn, arg);
     for (size_t i = 0; i < n; i++) {
-        struct place *p = &batch.places[i];
-        if (p->role == CALL_LEADS)
+        struct place *p = &b->places[i];
+        if (p->role != CALL_LEADS)
             continue;
-        rc[i] = p->role;
-        if (p->role == CALL_FOLLOWS && p->first == i)
-            wait_one(slot, p, fn, arg, deadline, &r[i], &rc[i]);
-        else if (p->role == CALL_FOLLOWS)
-            rc[i] = 0; /* filled below */
-        p->call = NULL;
+        if (p->first != i) /* its hold was credited at the end of the call */
+            slot_count(slot, COUNT_HELD);
+        rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }
     for (size_t i = 0; i < n; i++) {
-        struct place *p = &batch.places[i];
+        if (joined(b, i))
+            rc[i] = wait_one(b, i, fn, arg, deadline, &r[i]);
+        else if (b->places[i].role < 0)
+            rc[i] = b->places[i].role;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct place *p = &b->places[i];
         if (p->role != CALL_FOLLOWS || p->first == i)
             continue;
         rc[i] = rc[p->first];
@@ -242,6 +276,7 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
         if (r[i].hold != NULL)
             call_retain(slot, r[i].hold);
     }
-    guard.r = NULL;
+    guard = NULL;
+    batch_end(b);
     return 0;
 }

@@ -55,6 +55,7 @@ _Noreturn void call_panic(struct sflight_call *call, const char *text)
     size_t size = strlen(text);
     for (size_t i = 0; i < to->n; i++) {
         struct sflight_call *c = to->calls[i];
+        c->result.panicked = true;
         char *copy = call_alloc_value(c, size + 1);
         if (copy != NULL) {
             memcpy(copy, text, size + 1);

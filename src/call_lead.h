@@ -44,7 +44,8 @@ static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
     c->invocation = NULL;
     if (LIKELY(!c->result.status_set))
         c->result.status = (int)outcome.status;
-    if (UNLIKELY(outcome.panicked != 0)) {
+    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) stopped it on its way */
+        c->result.status = 0;
         slot_count(slot, COUNT_PANICKED);
         ended = ENDED_PANICKED;
     }

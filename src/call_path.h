@@ -28,6 +28,8 @@ void call_finish_slow(struct slot *slot, struct sflight_call *call, uint64_t end
 int call_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
 void call_hold_drop(struct slot *slot, struct sflight_call *call);
+void call_destroy_value(struct slot *slot, struct sflight_call *call);
+void call_released_inherited(struct slot *slot);
 void call_retire(struct slot *slot, struct sflight_call *call);
 
 /* --------------------------------------------------------------- records */
@@ -92,6 +94,7 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
     if (UNLIKELY(g->max_age_ns != 0))
         c->started_ns = clock_now_ns();
     memset((void *)&c->result, 0, sizeof(c->result));
+    c->result.generation = g->generation;
     atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
     return c;
 }
@@ -186,26 +189,36 @@ static ALWAYS_INLINE void call_finish(struct slot *slot, struct sflight_call *c,
 
 /* ------------------------------------------------------------------- holds */
 
-/* Nobody can reach the result any more. */
-static ALWAYS_INLINE void call_last(struct slot *slot, struct sflight_call *c)
+/* Nobody can reach the result any more: the record is no longer needed. */
+static ALWAYS_INLINE void call_give_back(struct slot *slot, struct sflight_call *c)
 {
-    if (c->result.destroy != NULL)
-        c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     if (UNLIKELY(c->result.seen))
         call_retire(slot, c);
     else
         call_discard(slot, c);
 }
 
+static ALWAYS_INLINE void call_last(struct slot *slot, struct sflight_call *c)
+{
+    if (c->result.destroy != NULL)
+        call_destroy_value(slot, c);
+    call_give_back(slot, c);
+}
+
 /* Gives up one hold of a call whose gate is open. */
 static ALWAYS_INLINE void call_release(struct slot *slot, struct sflight_call *c)
 {
+    bool inherited = c->result.generation != slot->group->generation;
+
     /* The only holder need not say so; the others' last words are acquired. */
     if (LIKELY(gate_holds(atomic_load_acquire(&c->gate)) == 1)) /* [HOLD] */
         call_last(slot, c);
     else
         call_hold_drop(slot, c);
-    slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+    if (UNLIKELY(inherited))
+        call_released_inherited(slot);
+    else
+        slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
 }
 
 /*

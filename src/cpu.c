@@ -3,6 +3,9 @@
 
 #include "atomic.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 unsigned cpu_count(void)
 {
     enum { TOO_MANY_TO_COUNT = 1024 }; /* for one cpu_set_t */
@@ -11,8 +14,11 @@ unsigned cpu_count(void)
 
     if (UNLIKELY(n == 0)) {
         cpu_set_t cpus;
-        n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus)
-                                                           : TOO_MANY_TO_COUNT;
+        int saved = errno;
+        /* Of the first thread: this one may be pinned. */
+        n = sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus)
+                                                                  : TOO_MANY_TO_COUNT;
+        errno = saved;
         atomic_store_relaxed(&cached, n);
     }
     return n;

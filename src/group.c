@@ -13,6 +13,8 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     DEFAULT_INFLIGHT = 1024,
@@ -70,9 +72,11 @@ static void set_counter(struct slot *slot, enum counter which, uint64_t n)
 
 static void slot_after_fork(struct slot *slot, struct call_remains remains)
 {
+    call_recount_spares(slot);
     set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - remains.n_in_flight);
     set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) - remains.n_waiting);
     set_counter(slot, COUNT_LEFT, counter(slot, COUNT_ENTERED));
+    set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES) - remains.n_batches);
     set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
     set_counter(slot, COUNT_RELEASED,
                 counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
@@ -82,7 +86,10 @@ static void slot_after_fork(struct slot *slot, struct call_remains remains)
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
-    struct call_remains remains = call_after_fork(g), none = {0};
+    struct call_remains remains, none = {0};
+
+    g->generation++;
+    remains = call_after_fork(g);
 
     while (mine != NULL && mine->group != g)
         mine = mine->next_of_thread;
@@ -104,6 +111,7 @@ static void group_after_fork(struct sflight_group *g)
         remains.n_held += n_held;
         slot_after_fork(mine, remains);
     }
+    atomic_store_relaxed(&g->n_inherited, remains.n_held);
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & GROUP_CLOSED);
 }
@@ -117,6 +125,12 @@ static void fork_child(void)
     registry_unlock();
 }
 
+/*
+ * As early as can be: the handlers of everybody else then run outside of ours,
+ * and find the locks free.
+ */
+__attribute__((constructor)) static void init_early(void);
+
 static void init_once(void)
 {
     reclaim_init();
@@ -125,53 +139,69 @@ static void init_once(void)
         once_rc = -ENOMEM;
 }
 
+static void init_early(void)
+{
+    (void)pthread_once(&once, init_once);
+}
+
 /* ----------------------------------------------------------------- gauges */
 
-static uint64_t sum_locked(struct sflight_group *g, enum counter which)
+/* The second halves of gauges. */
+static const uint32_t down_counters = 1u << COUNT_ENDED | 1u << COUNT_RELEASED |
+                                      1u << COUNT_RETURNED | 1u << COUNT_LEFT |
+                                      1u << COUNT_BATCHES_ENDED | 1u << COUNT_RECLAIMED;
+
+static void add_slot(uint64_t sum[N_COUNTERS], struct slot *slot, uint32_t which)
 {
-    uint64_t sum = atomic_load_acquire(&g->common.counters.n[which]); /* [GAUGE] */
+    for (unsigned i = 0; i < N_COUNTERS; i++)
+        if (which & 1u << i)
+            sum[i] += atomic_load_acquire(&slot->counters.n[i]); /* [GAUGE] */
+}
+
+static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_t which)
+{
+    add_slot(sum, &g->common, which);
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
-        sum += atomic_load_acquire(&slot->counters.n[which]); /* [GAUGE] */
-    return sum;
+        add_slot(sum, slot, which);
 }
 
 /*
- * The down counter is read first.  It only grows, so the up counter as read
- * later covers whatever the down counter did: the result is never below the
- * truth of the moment in between.
+ * Adds up over all threads: all down counters before all others.  They only
+ * grow, and whatever passes from one place to another is counted up in the new
+ * before it is counted down in the old; so a difference is never below the truth
+ * of the moment in between.
  */
-static uint64_t gauge_locked(struct sflight_group *g, enum counter up, enum counter down)
+static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
 {
-    uint64_t n_down = sum_locked(g, down);
-    return difference(sum_locked(g, up), n_down);
-}
-
-static uint64_t held_locked(struct sflight_group *g)
-{
-    uint64_t n_down = sum_locked(g, COUNT_RELEASED);
-    return difference(sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_HELD), n_down);
+    memset(sum, 0, N_COUNTERS * sizeof(sum[0]));
+    registry_lock();
+    add_slots(sum, g, down_counters);
+    add_slots(sum, g, ~down_counters);
+    registry_unlock();
 }
 
 /* Calls in flight, and searches that may become calls: what a drainer waits for. */
-static uint64_t flying_locked(struct sflight_group *g)
+static bool group_flying(struct sflight_group *g)
 {
-    uint64_t n_down = sum_locked(g, COUNT_ENDED) + sum_locked(g, COUNT_LEFT);
-    return difference(sum_locked(g, COUNT_ENTERED) + sum_locked(g, COUNT_LED), n_down);
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
+    return difference(sum[COUNT_LED] + sum[COUNT_ENTERED], sum[COUNT_ENDED] + sum[COUNT_LEFT]) != 0;
 }
 
 /*
- * Everything that keeps the group: searches, waiting followers, holds, and calls,
- * each of which becomes its leader's hold when it ends.  All down counters are
- * read before all up counters, and whatever passes from one to another is counted
- * up in the new place before it is counted down in the old.
+ * Everything that keeps the group: searches, batches, waiting followers, holds,
+ * and calls, each of which becomes its leader's hold when it ends.
  */
-static bool in_use_locked(struct sflight_group *g)
+static bool group_in_use(struct sflight_group *g)
 {
-    uint64_t n_down =
-        sum_locked(g, COUNT_LEFT) + sum_locked(g, COUNT_RETURNED) + sum_locked(g, COUNT_RELEASED);
-    uint64_t n_up = sum_locked(g, COUNT_ENTERED) + sum_locked(g, COUNT_JOINED) +
-                    sum_locked(g, COUNT_LED) + sum_locked(g, COUNT_HELD);
-    return difference(n_up, n_down) != 0;
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
+    return difference(sum[COUNT_ENTERED] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_LED] +
+                          sum[COUNT_HELD],
+                      sum[COUNT_LEFT] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
+                          sum[COUNT_RELEASED]) != 0;
 }
 
 /* ------------------------------------------------------------ life cycle */
@@ -180,7 +210,8 @@ static uint64_t random_seed(const void *salt)
 {
     uint64_t seed;
     int saved = errno;
-    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+    /* Not getrandom(3), which is a cancellation point. */
+    if (syscall(SYS_getrandom, &seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
         seed = clock_now_ns() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)salt; /* early at boot */
     errno = saved;
     return seed;
@@ -248,11 +279,10 @@ int group_create(struct sflight_group **out, const sflight_options *o)
 
 int group_destroy(struct sflight_group *g)
 {
-    registry_lock();
-    if (in_use_locked(g)) {
-        registry_unlock();
+    if (group_in_use(g))
         return -EBUSY;
-    }
+
+    registry_lock();
     *g->prev = g->next;
     if (g->next != NULL)
         g->next->prev = g->prev;
@@ -291,10 +321,7 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_fence_seq_cst(); /* [DRAIN] */
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word);
-        registry_lock();
-        bool flying = flying_locked(g) != 0;
-        registry_unlock();
-        if (!flying) {
+        if (!group_flying(g)) {
             rc = 0;
             break;
         }
@@ -310,26 +337,27 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
 
 void group_stats(struct sflight_group *g, sflight_stats *out)
 {
-    registry_lock();
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
     *out = (sflight_stats){
-        .in_flight = gauge_locked(g, COUNT_LED, COUNT_ENDED),
-        .waiting = gauge_locked(g, COUNT_JOINED, COUNT_RETURNED),
-        .held = held_locked(g),
-        .retired_pending = gauge_locked(g, COUNT_RETIRED, COUNT_RECLAIMED),
-        .led = sum_locked(g, COUNT_LED),
-        .joined = sum_locked(g, COUNT_JOINED),
-        .forgotten = sum_locked(g, COUNT_FORGOTTEN),
-        .timed_out = sum_locked(g, COUNT_TIMED_OUT),
-        .abandoned = sum_locked(g, COUNT_ABANDONED),
-        .panicked = sum_locked(g, COUNT_PANICKED),
-        .taken_over = sum_locked(g, COUNT_TAKEN_OVER),
-        .expired = sum_locked(g, COUNT_EXPIRED),
-        .rejected = sum_locked(g, COUNT_REJECTED),
-        .deadlocks = sum_locked(g, COUNT_DEADLOCKS),
-        .parked = sum_locked(g, COUNT_PARKED),
-        .spun = sum_locked(g, COUNT_SPUN),
+        .led = sum[COUNT_LED],
+        .joined = sum[COUNT_JOINED],
+        .forgotten = sum[COUNT_FORGOTTEN],
+        .timed_out = sum[COUNT_TIMED_OUT],
+        .abandoned = sum[COUNT_ABANDONED],
+        .panicked = sum[COUNT_PANICKED],
+        .taken_over = sum[COUNT_TAKEN_OVER],
+        .expired = sum[COUNT_EXPIRED],
+        .rejected = sum[COUNT_REJECTED],
+        .deadlocks = sum[COUNT_DEADLOCKS],
+        .parked = sum[COUNT_PARKED],
+        .spun = sum[COUNT_SPUN],
+        .in_flight = difference(sum[COUNT_LED], sum[COUNT_ENDED]),
+        .waiting = difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
+        .held = difference(sum[COUNT_ENDED] + sum[COUNT_HELD], sum[COUNT_RELEASED]),
+        .retired_pending = difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };
-    registry_unlock();
 }

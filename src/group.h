@@ -50,12 +50,14 @@ struct sflight_group {
     bool takeover;
     bool abort_on_panic;
     bool cancel_unwanted;
+    uint16_t generation; /* one more in every forked child */
     uint64_t spin_ns;
 
     /* written now and then */
     _Alignas(CACHE_LINE) struct alloc alloc;
-    _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
-    struct sflight_call *orphans; /* in a forked child: calls of threads that do not exist */
+    _Atomic(uint32_t) drain_word;  /* futex: changes when a call ends while somebody drains */
+    _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
+    struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */
     struct sflight_future *orphan_futures; /* on those, with no owner */
     struct slot common;                    /* for threads that cannot have a slot of their own */
     /* under the registry lock, as are the links of slots */

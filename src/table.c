@@ -64,7 +64,8 @@ void table_destroy(struct table *t)
 
 static bool array_drained(struct bucket_array *a)
 {
-    return atomic_load_relaxed(&a->n_drained) == a->mask + 1; /* once true, true for ever */
+    /* Once true, true for ever; and what emptied the buckets comes before who sees it. */
+    return atomic_load_acquire(&a->n_drained) == a->mask + 1; /* [DRAINED] */
 }
 
 /* The next array to be searched; takes drained ones out of the list on the way. */
@@ -90,7 +91,7 @@ static struct bucket_array *bucket_owner(struct table *t, struct table_node *nod
 /* To be called by whoever makes a bucket frozen and empty: that happens once. */
 static void bucket_drained(struct bucket_array *a)
 {
-    atomic_add_relaxed(&a->n_drained, 1); /* counts facts that cannot be undone */
+    (void)atomic_add_acq_rel(&a->n_drained, 1); /* [DRAINED] */
 }
 
 /* Returns the word, which has FROZEN and, unless it is empty, SEEN. */

@@ -20,6 +20,7 @@
  */
 #include "thread.h"
 
+#include "call_batch.h"
 #include "call_path.h"
 #include "future.h"
 
@@ -40,6 +41,8 @@ static void thread_end(void *self)
     /* Calls whose fn was left by longjmp(). */
     while (t->leading != NULL)
         call_abandon(t->leading);
+    while (t->batches != NULL)
+        call_batch_abandon(t->batches);
 
     pthread_mutex_lock(&waits); /* nobody looks at this thread any more [WAITS] */
     pthread_mutex_unlock(&waits);

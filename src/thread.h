@@ -13,6 +13,7 @@ struct thread {
         struct slot *slot;
     } cache[SLOT_CACHE];
     struct sflight_call *leading;     /* innermost; the others by call->outer */
+    struct batch *batches;            /* innermost; the others by batch->outer */
     struct sflight_call *waiting_for; /* under the mutex in thread.c */
     struct slot *slots;               /* under the registry lock */
     struct sflight_future *callbacks; /* to be run by the outermost future_tell() */

@@ -298,6 +298,26 @@ static int fail(const char *what, const char *why)
     return EXIT_FAILURE;
 }
 
+/* A socket that listens on options.port of 127.0.0.1; or -1, and errno. */
+static int open_socket(void)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons(options.port),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
+        listen(fd, SOMAXCONN) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
 /* Serves until SIGTERM or SIGINT. */
 static int serve(void)
 {
@@ -309,22 +329,22 @@ static int serve(void)
     pthread_sigmask(SIG_BLOCK, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
 
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(options.port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = open_socket();
+    if (fd == -1) {
+        char what[64];
+        snprintf(what, sizeof(what), "cannot listen on 127.0.0.1:%u", options.port);
+        return fail(what, strerror(errno));
+    }
     struct MHD_Daemon *daemon = MHD_start_daemon(
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
             MHD_USE_ERROR_LOG,
-        options.port, NULL, NULL, answer, NULL, MHD_OPTION_SOCK_ADDR, &address, MHD_OPTION_END);
-    if (daemon == NULL) {
-        fprintf(stderr, "singleflight-server: cannot listen on 127.0.0.1:%u\n", options.port);
-        return EXIT_FAILURE;
-    }
-    printf(
-        "singleflight-server: http://127.0.0.1:%u/product/1 (coalescing: %s; page cache: %" PRIu64
-        " ms)\n",
-        MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port, options.flight->name,
-        options.cache_ttl_ms);
+        options.port, NULL, NULL, answer, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_END);
+    if (daemon == NULL)
+        return EXIT_FAILURE; /* libmicrohttpd has said why */
+    printf("singleflight-server: http://127.0.0.1:%u/product/1 and /metrics "
+           "(coalescing: %s; page cache: %" PRIu64 " ms)\n",
+           MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port, options.flight->name,
+           options.cache_ttl_ms);
     fflush(stdout);
 
     int signal_number;
@@ -426,6 +446,7 @@ int main(int argc, char **argv)
         {0}};
     const char *new_file = NULL;
     unsigned long n;
+    argv[0] = program_invocation_short_name; /* for the messages of getopt_long() */
     options.db_parallel = 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     int option;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -443,7 +464,7 @@ int main(int argc, char **argv)
             break;
         case COALESCE:
             if (!parse_mode(optarg))
-                return bad_usage("not a way to coalesce", optarg);
+                return bad_usage("--coalesce is none, mutex or singleflight, not", optarg);
             break;
         case DB_PARALLEL:
             if (!parse_number(optarg, 10000, &n))
