@@ -536,6 +536,7 @@ int main(int argc, char **argv)
                                                  {"budget-s", required_argument, NULL, BUDGET_S},
                                                  {"help", no_argument, NULL, HELP},
                                                  {0}};
+    argv[0] = program_invocation_short_name; /* for the messages of getopt_long() */
     int option;
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (option) {
