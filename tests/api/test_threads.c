@@ -120,7 +120,8 @@ static void calls_from_late_destructors(void **state)
         if (i == 100)
             bytes_before = stats_of(g).bytes;
     }
-    assert_true(stats_of(g).bytes <= bytes_before + 4096);
+    /* Records may be waiting for their grace period; 400 slots or records lost would be more. */
+    assert_true(stats_of(g).bytes <= bytes_before + 65536);
     group_end(g);
     assert_nothing_allocated(&counting);
 }

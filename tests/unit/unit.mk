@@ -4,9 +4,10 @@
 
 COLLIDE_FLAGS := -DSFLIGHT_TEST_HASH=42 $(asan_FLAGS)
 COLLIDE_OBJ := $(SRC:%.c=$(BUILD)/collide/%.o)
-# test_threads measures memory, which here waits for its grace period.
+# test_threads measures memory, which here waits for its grace period; test_future has 100,000 calls
+# in flight, which here are one chain.
 COLLIDE_PROGRAMS := $(addprefix $(BUILD)/collide/unit/,$(filter test_call%,$(UNIT_TESTS))) \
-	$(addprefix $(BUILD)/collide/api/,$(filter-out $(UNLINKED) test_threads,$(API_TESTS)))
+	$(addprefix $(BUILD)/collide/api/,$(filter-out $(UNLINKED) test_threads test_future,$(API_TESTS)))
 .SECONDARY: $(COLLIDE_OBJ)
 
 $(BUILD)/collide/src/%.o: src/%.c $(BUILD)/flags tests/unit/unit.mk
