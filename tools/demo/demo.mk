@@ -11,8 +11,8 @@ define demo_cc
 	$(call say,CC)$(CC) $(CFLAGS_ALL) -Ibench/baseline $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(1)
 endef
 
-$(DEMO)/singleflight-server: $(addprefix tools/demo/,server.c gate.c page_cache.c shop.c \
-		shop_create.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
+$(DEMO)/singleflight-server: $(addprefix tools/demo/,server.c gate.c metrics.c page.c page_cache.c \
+		shop.c shop_create.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
 	$(call demo_cc,$(LIB_DEPS) -lmicrohttpd -lsqlite3 -ljemalloc)
 
 $(DEMO)/driver: tools/demo/driver.c $(DEMO_H) $(BUILD)/flags
