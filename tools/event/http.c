@@ -143,8 +143,8 @@ void http_answer(struct http_exchange *x, unsigned status, unsigned retry_after_
                         uv_buf_init((char *)body->data, (unsigned)body->size)};
     x->state = WRITING;
     x->write.data = x;
-    if (uv_write(&x->write, (uv_stream_t *)&x->socket, parts,
-                 x->parser.method == HTTP_HEAD ? 1 : 2, on_sent) != 0)
+    if (uv_write(&x->write, (uv_stream_t *)&x->socket, parts, x->parser.method == HTTP_HEAD ? 1 : 2,
+                 on_sent) != 0)
         close_client(x);
 }
 

@@ -140,7 +140,7 @@ static void lose(struct connection *c, enum pg_outcome outcome, const char *why)
     const bool was_usable = is_usable(c);
     /* Said once for each connection, not for each attempt. */
     if (c->n_failures == 0)
-        fprintf(stderr, "event-server: lost a connection to the database: %s%s", why,
+        fprintf(stderr, "event-server: no connection to the database: %s%s", why,
                 why[0] != '\0' && why[strlen(why) - 1] == '\n' ? "" : "\n");
     pool->stats.broken++;
     pool->stats.usable -= was_usable;
@@ -225,8 +225,8 @@ static enum pg_outcome outcome_of(const PGresult *result)
     return strncmp(code, "53", 2) == 0 ? PG_BUSY : PG_ERROR; /* 53: out of something */
 }
 
-/* What was sent has its result.  False if the connection was lost by it. */
-static bool finish(struct connection *c)
+/* What was sent has its result.  Afterwards the connection is idle, busy again or lost. */
+static void finish(struct connection *c)
 {
     struct pg_pool *pool = c->pool;
     struct pg_query *query = c->query;
@@ -235,7 +235,7 @@ static bool finish(struct connection *c)
     if (outcome == PG_AWAY || PQstatus(c->pq) == CONNECTION_BAD ||
         (c->state == PREPARING && outcome != PG_ROWS)) {
         lose(c, PG_AWAY, PQerrorMessage(c->pq));
-        return false;
+        return;
     }
     uv_timer_stop(&c->timer);
     c->result = NULL;
@@ -258,7 +258,6 @@ static bool finish(struct connection *c)
     }
     PQclear(result);
     dispatch(pool);
-    return true;
 }
 
 /* Sends what is to be sent, and takes what has come. */
@@ -274,7 +273,8 @@ static void pump(struct connection *c)
     while (c->state != IDLE && !PQisBusy(c->pq)) {
         PGresult *result = PQgetResult(c->pq);
         if (result == NULL) {
-            if (!finish(c))
+            finish(c);
+            if (c->state != IDLE)
                 return;
         } else if (c->result == NULL) {
             c->result = result;
@@ -358,7 +358,10 @@ void pg_close(struct pg_pool *pool)
         unwatch(c);
         PQclear(c->result);
         PQfinish(c->pq);
-        *c = (struct connection){.pool = pool, .timer = c->timer};
+        c->result = NULL;
+        c->pq = NULL;
+        c->query = NULL;
+        c->state = DOWN;
         uv_close((uv_handle_t *)&c->timer, NULL);
         if (query != NULL)
             query->done(query, PG_CLOSED, NULL);

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The event demo: the shop on one thread, libuv and PostgreSQL; and the example for epoll.
+
+EVENT := $(BUILD)/event
+EVENT_SRC := $(wildcard tools/event/*.c) $(addprefix tools/demo/,metrics.c page.c page_cache.c)
+EVENT_H := $(wildcard tools/event/*.h tools/demo/*.h) include/singleflight.h
+EVENT_LIBS := -luv -lpq -lhttp_parser
+EVENT_CFLAGS = -isystem $(shell pg_config --includedir)
+
+$(EVENT)/event-server: $(EVENT_SRC) $(LIB_A) $(EVENT_H)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(EVENT_CFLAGS) $(LDFLAGS) -o $@ $(EVENT_SRC) $(LIB_A) \
+		$(LIB_DEPS) $(EVENT_LIBS) -ljemalloc
+
+# The same, and the library, under AddressSanitizer and UBSan.
+$(EVENT)/asan/event-server: $(EVENT_SRC) $(asan_OBJ) $(EVENT_H)
+	@mkdir -p $(@D)
+	$(call say,CC)$(asan_CC) $(CFLAGS_ALL) $(EVENT_CFLAGS) $(asan_FLAGS) $(LDFLAGS) -o $@ \
+		$(EVENT_SRC) $(asan_OBJ) $(LIB_DEPS) $(EVENT_LIBS)
