@@ -17,3 +17,11 @@ $(EVENT)/asan/event-server: $(EVENT_SRC) $(asan_OBJ) $(EVENT_H)
 	@mkdir -p $(@D)
 	$(call say,CC)$(asan_CC) $(CFLAGS_ALL) $(EVENT_CFLAGS) $(asan_FLAGS) $(LDFLAGS) -o $@ \
 		$(EVENT_SRC) $(asan_OBJ) $(LIB_DEPS) $(EVENT_LIBS)
+
+.PHONY: demo-event-run
+demo-event-run: $(EVENT)/event-server $(DEMO)/web12.trace
+	@tools/event/postgres run tools/event/run $(EVENT)/event-server $(DEMO)/web12.trace $(EVENT)
+	@gnuplot -c tools/demo/chart.gp $(EVENT)/event.tsv $(EVENT)/event \
+		'64 connections to event-server, with and without coalescing' \
+		'none singleflight' 'statements for 100 requests'
+	@echo; echo 'chart: $(EVENT)/event.svg and $(EVENT)/event.png'
