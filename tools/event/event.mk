@@ -25,3 +25,10 @@ demo-event-run: $(EVENT)/event-server $(DEMO)/web12.trace
 		'64 connections to event-server, with and without coalescing' \
 		'none singleflight' 'statements for 100 requests'
 	@echo; echo 'chart: $(EVENT)/event.svg and $(EVENT)/event.png'
+
+EVENT_CHECK = timeout -k 10 300 tools/event/postgres run tools/event/check
+.PHONY: event-check
+event-check: $(EVENT)/event-server $(EVENT)/asan/event-server $(DEMO)/web12.trace ## Test the event demo's server
+	@$(EVENT_CHECK) $(EVENT)/event-server $(DEMO)/web12.trace
+	@echo 'under AddressSanitizer and UBSan:'
+	@$(EVENT_CHECK) $(EVENT)/asan/event-server $(DEMO)/web12.trace

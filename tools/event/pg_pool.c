@@ -130,6 +130,11 @@ static bool is_usable(const struct connection *c)
     return c->state == IDLE || c->state == BUSY;
 }
 
+static uint64_t backoff_ms(const struct connection *c)
+{
+    return c->n_failures == 0 ? 0 : (uint64_t)BACKOFF_MIN_MS << (c->n_failures - 1);
+}
+
 static void start_connecting(uv_timer_t *timer);
 
 /* Gives the connection up, and its query, if it has one, for the reason given. */
@@ -154,8 +159,7 @@ static void lose(struct connection *c, enum pg_outcome outcome, const char *why)
     c->state = DOWN;
     const unsigned n = was_usable ? 0 : c->n_failures + 1;
     c->n_failures = n > BACKOFF_DOUBLINGS + 1 ? BACKOFF_DOUBLINGS + 1 : n;
-    uv_timer_start(&c->timer, start_connecting,
-                   c->n_failures == 0 ? 0 : BACKOFF_MIN_MS << (c->n_failures - 1), 0);
+    uv_timer_start(&c->timer, start_connecting, backoff_ms(c), 0);
     if (query != NULL)
         query->done(query, outcome, NULL);
     if (!was_usable && pool->stats.usable == 0) {

@@ -70,6 +70,7 @@ static sflight_group *group;
 static sflight_queue *queue;
 static uv_poll_t queue_poll;
 static uv_signal_t on_term, on_int;
+static bool is_stopping;
 static uint64_t n_requests, n_hits, n_failures;
 
 /* ------------------------------------------------------------------ answering */
@@ -341,8 +342,9 @@ static void on_stopped(void)
 static void on_signal(uv_signal_t *signal, int number)
 {
     (void)signal, (void)number;
-    uv_close((uv_handle_t *)&on_term, NULL);
-    uv_close((uv_handle_t *)&on_int, NULL);
+    if (is_stopping)
+        return;
+    is_stopping = true;
     sflight_group_close(group);
     http_stop(http, options.db.timeout_ms, on_stopped);
 }
@@ -351,6 +353,7 @@ static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, int number)
 {
     uv_signal_init(loop, handle);
     uv_signal_start(handle, on_signal, number);
+    uv_unref((uv_handle_t *)handle); /* by itself it does not keep the loop going */
 }
 
 /* Serves until SIGTERM or SIGINT. */
@@ -388,6 +391,16 @@ static int run_server(void)
     fflush(stdout);
 
     uv_run(loop, UV_RUN_DEFAULT);
+    /* Another signal must not cut short what is left. */
+    sigset_t stop;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop, NULL);
+    uv_close((uv_handle_t *)&on_term, NULL);
+    uv_close((uv_handle_t *)&on_int, NULL);
+    uv_run(loop, UV_RUN_DEFAULT);
+
     http_free(http);
     pg_free(db);
     page_cache_destroy(cache);
