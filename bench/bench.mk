@@ -43,9 +43,58 @@ $(BENCH_BIN): $(BENCH)/%: $(BENCH)/obj/bench/%.o $(BENCH_LIB_OBJ) $(BENCH_BASE_O
 $(BENCH)/check: $(BENCH)/obj/bench/baseline/check.o $(BENCH_BASE_OBJ) $(LIB_A)
 	$(call say,LD)$(CC) $(CFLAGS) $(BENCH_LINK) -pthread -o $@ $^ $(BENCH_LIBS)
 
+.SECONDARY: $(BENCH_LIB_OBJ) $(BENCH_BASE_OBJ)
+
 -include $(wildcard $(BENCH)/obj/bench/*.d $(BENCH)/obj/bench/*/*.d)
 
 .PHONY: bench-smoke
 bench-smoke: $(BENCH_BIN) $(BENCH)/check ## Run the benchmarks for a moment, for their answers' sake
 	@$(BENCH)/check
 	@for q in $(BENCH_QUESTIONS); do $(BENCH)/$$q --smoke >$(BENCH)/smoke.txt || exit; done
+
+# ------------------------------------------------------------------------------------------ run
+# BENCH_FLAGS goes to every program: BENCH_FLAGS='--rounds 3', '--max 64', '--subjects A,B'.
+BENCH_RESULTS := $(BENCH)/results
+
+# Go itself, where it is installed.
+GO := $(shell command -v go)
+BENCH_GO := $(if $(GO),$(BENCH)/flight-go)
+BENCH_GO_QUESTIONS := $(filter-out limits,$(BENCH_QUESTIONS))
+
+$(BENCH)/flight-go: bench/go/flight.go
+	@mkdir -p $(@D)
+	$(call say,GO)GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$(abspath $(BENCH))/go-cache \
+		$(GO) build -o $@ $<
+
+.PHONY: bench
+bench: bench-run ## Compare with everything one would use instead: a table, charts (some minutes)
+
+.PHONY: bench-run
+bench-run: $(BENCH_BIN) $(BENCH_GO) $(BENCH)/web12.trace
+	@rm -rf $(BENCH_RESULTS) && mkdir -p $(BENCH_RESULTS)
+	@for q in $(BENCH_QUESTIONS); do \
+		$(BENCH)/$$q --out $(BENCH_RESULTS) $(BENCH_FLAGS) || exit; \
+		case ' $(if $(GO),$(BENCH_GO_QUESTIONS)) ' in *" $$q "*) \
+			$(BENCH)/flight-go --out $(BENCH_RESULTS) --trace $(BENCH)/web12.trace $$q || exit; \
+			echo;; \
+		esac; \
+	done
+	@bench/report $(BENCH_RESULTS)
+	@echo; echo 'everything, with charts (*.svg, *.png): $(BENCH_RESULTS)'
+
+.PHONY: bench-commands
+bench-commands: $(BENCH)/trace $(BENCH_GO) $(BENCH)/web12.trace ## Compare whole commands, by hyperfine
+	@mkdir -p $(BENCH_RESULTS)
+	@hyperfine --warmup 1 --runs 7 --style basic \
+		--export-json $(BENCH_RESULTS)/commands.json --export-markdown $(BENCH_RESULTS)/commands.md \
+		$(foreach s,singleflight mutex64 mutex1 $(if $(STATIC),,tbb) urcu none,--command-name $(s) \
+			'$(BENCH)/trace --rounds 1 --subjects $(s)') \
+		$(if $(GO),--command-name go '$(BENCH)/flight-go --rounds 1 --trace $(BENCH)/web12.trace trace')
+
+# --------------------------------------------------------------------------------- instructions
+.PHONY: bench-instructions
+bench-instructions: $(BENCH)/instructions ## Count the instructions of a call: not 3 % more than noted
+	@bench/count_instructions $(BENCH)/instructions bench/instructions.txt
+
+$(BENCH)/instructions: $(BENCH)/obj/bench/instructions.o $(BENCH_BASE_OBJ) $(LIB_A)
+	$(call say,LD)$(CC) $(CFLAGS) $(BENCH_LINK) -pthread -o $@ $^ $(BENCH_LIBS)

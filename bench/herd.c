@@ -131,7 +131,7 @@ int main(int argc, char **argv)
         bench_run(
             &(struct bench_case){.label = "waiters",
                                  .x = sizes[i],
-                                 .fewer = sizes[i] > 1024 ? 3 : 1,
+                                 .fewer = sizes[i] > 1024 ? 5 : 1,
                                  .metrics = {{"last", "us"}, {"hold", "us"}, {"waiter", "ns"}},
                                  .round = round_of},
             s, n);

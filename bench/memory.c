@@ -63,6 +63,14 @@ static void group_round(struct bench_subject *s, struct bench_round *r)
     destroy(s);
 }
 
+/* What the allocator keeps for the thread is not the group's. */
+static void allocate_body(struct bench_thread *t, void *arg)
+{
+    (void)t, (void)arg;
+    free(malloc(200));
+    mallctl("thread.tcache.flush", NULL, NULL, NULL, 0);
+}
+
 static void once_body(struct bench_thread *t, void *arg)
 {
     run(arg, t->number);
@@ -72,6 +80,7 @@ static void once_body(struct bench_thread *t, void *arg)
 static void thread_round(struct bench_subject *s, struct bench_round *r)
 {
     team = bench_team_create(N_THREADS);
+    bench_team_run(team, allocate_body, NULL, 0);
     create(s);
     run(s, N_THREADS);
     double before = allocated();

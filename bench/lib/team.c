@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -33,8 +34,26 @@ static void *thread_main(void *arg)
     }
 }
 
+/*
+ * The CPUs this process may use.  A team that has one for each thread gets one
+ * for each thread: the scheduler takes longer than a round to spread them.
+ */
+static unsigned find_cpus(size_t cpus[CPU_SETSIZE])
+{
+    cpu_set_t set;
+    unsigned n = 0;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 0;
+    for (size_t i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &set))
+            cpus[n++] = i;
+    return n;
+}
+
 struct bench_team *bench_team_create(unsigned n)
 {
+    size_t cpus[CPU_SETSIZE];
+    unsigned n_cpus = find_cpus(cpus);
     struct bench_team *t = aligned_alloc(64, sizeof(*t));
     pthread_attr_t attr;
     BENCH_CHECK(t != NULL && n > 0);
@@ -51,6 +70,12 @@ struct bench_team *bench_team_create(unsigned n)
     for (unsigned i = 0; i < n; i++) {
         t->threads[i].number = i;
         t->threads[i].team = t;
+        if (n > 1 && n <= n_cpus) {
+            cpu_set_t own;
+            CPU_ZERO(&own);
+            CPU_SET(cpus[i], &own);
+            pthread_attr_setaffinity_np(&attr, sizeof(own), &own);
+        }
         BENCH_CHECK(pthread_create(&t->ids[i], &attr, thread_main, &t->threads[i]) == 0);
     }
     pthread_attr_destroy(&attr);
