@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     struct bench_subject s[BENCH_SUBJECTS];
     unsigned most = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 
-    bench.rounds = 25;
+    bench.rounds = 60;
     bench_begin(argc, argv, "disjoint",
                 "Do threads that want different things disturb each other?");
     if (bench.max != 0)

@@ -34,10 +34,12 @@ int main(int argc, char **argv)
             snprintf(label, sizeof(label), "fn %u us", fn_us[i]);
             load.fn_ns = fn_us[i] * 1000;
             bench_groups_create(s, n, 0);
-            bench_run(
-                &(struct bench_case){
-                    .label = label, .x = threads, .metrics = BENCH_LOAD_METRICS, .round = round_of},
-                s, n);
+            bench_run(&(struct bench_case){.label = label,
+                                           .x = threads,
+                                           .longer = 1 + threads / 64.0,
+                                           .metrics = BENCH_LOAD_METRICS,
+                                           .round = round_of},
+                      s, n);
             bench_groups_destroy(s, n);
         }
         bench_team_destroy(load.team);

@@ -116,7 +116,7 @@ int main(int argc, char **argv)
         if (n_calls >= 1000)
             bench_run(&(struct bench_case){.label = "grow",
                                            .x = (double)n_calls,
-                                           .fewer = n_calls > 100000 ? 2 : 1,
+                                           .fewer = n_calls > 100000 ? 5 : 1,
                                            .metrics = {{"call", "ns"}, {"pause", "us"}},
                                            .round = grow},
                       s, n);

@@ -67,7 +67,7 @@ static void asleep(struct bench_subject *s, struct bench_round *r)
     sflight_call *call = lead(s);
     uint64_t before = bench_cpu_ns();
     subject = s;
-    bench_team_run(team, waiter, NULL, 2 * r->ns);
+    bench_team_run(team, waiter, NULL, r->ns);
     uint64_t used = bench_cpu_ns() - before;
     s->ops->finish(call, 0);
     r->n_done = bench_team_sum(team, r).n_calls;
@@ -89,10 +89,12 @@ int main(int argc, char **argv)
     for (unsigned threads = 1; bench_wants(threads, 4) && (bench.max != 0 || threads <= 256);
          threads *= 4) {
         team = bench_team_create(threads);
-        bench_run(
-            &(struct bench_case){
-                .label = "asleep", .x = threads, .metrics = {{"cpu", "ns"}}, .round = asleep},
-            s, n);
+        bench_run(&(struct bench_case){.label = "asleep",
+                                       .x = threads,
+                                       .longer = 5,
+                                       .metrics = {{"cpu", "ns"}},
+                                       .round = asleep},
+                  s, n);
         bench_team_destroy(team);
     }
     bench_groups_destroy(s, n);

@@ -83,8 +83,8 @@ int main(int argc, char **argv)
     static const size_t lengths[] = {13, 100};
     struct bench_subject s[BENCH_SUBJECTS];
 
-    bench.rounds = 40;
-    bench.round_ms = 5;
+    bench.rounds = 80;
+    bench.round_ms = 2;
     bench_begin(argc, argv, "uncontended", "What does one call cost that nobody joins?");
     size_t n = bench_subjects(s);
     n = bench_subject_add(s, n, "limit", NULL, NULL);

@@ -47,10 +47,12 @@ int main(int argc, char **argv)
          threads *= 4) {
         bench_groups_create(s, n, 0);
         load.team = bench_team_create(threads);
-        bench_run(
-            &(struct bench_case){
-                .label = "threads", .x = threads, .metrics = BENCH_LOAD_METRICS, .round = round_of},
-            s, n);
+        bench_run(&(struct bench_case){.label = "threads",
+                                       .x = threads,
+                                       .longer = 1 + threads / 64.0,
+                                       .metrics = BENCH_LOAD_METRICS,
+                                       .round = round_of},
+                  s, n);
         bench_team_destroy(load.team);
         bench_groups_destroy(s, n);
     }

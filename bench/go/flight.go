@@ -29,8 +29,8 @@ import (
 
 var (
 	outDir    = flag.String("out", "", "a directory for go-QUESTION.csv and .json")
-	rounds    = flag.Int("rounds", 11, "rounds that count")
-	roundMs   = flag.Float64("round-ms", 12, "how long a round should last")
+	rounds    = flag.Int("rounds", 15, "rounds that count")
+	roundMs   = flag.Float64("round-ms", 4, "how long a round should last")
 	max       = flag.Float64("max", 0, "the largest case")
 	smoke     = flag.Bool("smoke", false, "one short round of small cases")
 	traceFile = flag.String("trace", "", "the trace, unpacked")
@@ -106,8 +106,8 @@ func quantile(sorted []float64, q float64) float64 {
 }
 
 // One case: a warm-up, then the rounds.
-func run(label string, x float64, sized bool, fewer int, metrics []metric, one func(*round)) {
-	length := time.Duration(*roundMs * 1e6)
+func run(label string, x float64, sized bool, fewer int, longer float64, metrics []metric, one func(*round)) {
+	length := time.Duration(*roundMs * 1e6 * longer)
 	n, count := 64, *rounds/fewer+1
 	if fewer == 1 {
 		count = *rounds
@@ -259,7 +259,7 @@ func uncontended() {
 		for i := range keys {
 			keys[i] = fmt.Sprintf("product:%05d%0*d", i*1543%100000, length-13, i)[:length]
 		}
-		run("key bytes", float64(length), true, 1, []metric{{"call", "ns"}}, func(r *round) {
+		run("key bytes", float64(length), true, 1, 1, []metric{{"call", "ns"}}, func(r *round) {
 			runs := 0
 			var own []int64
 			begin := time.Now()
@@ -294,7 +294,7 @@ func disjoint() {
 		for i := range keys {
 			keys[i] = key(i)
 		}
-		run("threads", float64(n), false, 1, loadMetrics, func(r *round) {
+		run("threads", float64(n), false, 1, 1+float64(n)/64, loadMetrics, func(r *round) {
 			load(r, n, 0, false, func(k, i int) (string, bool) { return keys[k*16+i%16], true })
 			check(r.value[1] == 100, "everybody led")
 		})
@@ -309,7 +309,7 @@ func disjoint() {
 func hotkey() {
 	for n := 2; wants(float64(n), 8) && (*max != 0 || n <= 256); n *= 2 {
 		for _, us := range []int{0, 1, 10, 100} {
-			run(fmt.Sprintf("fn %d us", us), float64(n), false, 1, loadMetrics, func(r *round) {
+			run(fmt.Sprintf("fn %d us", us), float64(n), false, 1, 1+float64(n)/64, loadMetrics, func(r *round) {
 				load(r, n, time.Duration(us)*time.Microsecond, false,
 					func(k, i int) (string, bool) { return "prod:00000042", true })
 			})
@@ -331,7 +331,7 @@ func zipf() {
 		order[i] = keys[sort.SearchFloat64s(sums, random.Float64()*sum)]
 	}
 	for n := 1; wants(float64(n), 8) && (*max != 0 || n <= 256); n *= 4 {
-		run("threads", float64(n), false, 1, loadMetrics, func(r *round) {
+		run("threads", float64(n), false, 1, 1+float64(n)/64, loadMetrics, func(r *round) {
 			load(r, n, time.Microsecond, false, func(k, i int) (string, bool) {
 				return order[(k*(nOrder/n)+i)%nOrder], true
 			})
@@ -349,7 +349,7 @@ func trace() {
 	if *smoke {
 		keys = keys[:2000]
 	}
-	run("threads", 64, false, 2, []metric{{"all", "ms"}, {"runs", ""}}, func(r *round) {
+	run("threads", 64, false, 2, 1, []metric{{"all", "ms"}, {"runs", ""}}, func(r *round) {
 		var next int64
 		r.length = 0
 		load(r, 64, 200*time.Microsecond, true, func(k, i int) (string, bool) {
@@ -371,7 +371,7 @@ func herd() {
 			break
 		}
 		n := n
-		run("waiters", float64(n), false, 1, []metric{{"last", "us"}, {"hold", "us"}, {"waiter", "ns"}}, func(r *round) {
+		run("waiters", float64(n), false, 1, 1, []metric{{"last", "us"}, {"hold", "us"}, {"waiter", "ns"}}, func(r *round) {
 			var (
 				g       singleflight.Group
 				arrived int64
@@ -423,7 +423,7 @@ func cpuTime() time.Duration {
 
 func timeouts() {
 	for n := 1; wants(float64(n), 4) && (*max != 0 || n <= 256); n *= 4 {
-		run("asleep", float64(n), false, 1, []metric{{"cpu", "ns"}}, func(r *round) {
+		run("asleep", float64(n), false, 1, 5, []metric{{"cpu", "ns"}}, func(r *round) {
 			var (
 				g       singleflight.Group
 				stopped int32
@@ -452,7 +452,7 @@ func timeouts() {
 					r.latency.add(own)
 				}()
 			}
-			time.Sleep(2 * r.length)
+			time.Sleep(r.length)
 			atomic.StoreInt32(&stopped, 1)
 			finish.Wait()
 			r.value[0] = float64(cpuTime()-before) / float64(total)
@@ -501,7 +501,7 @@ func inflight() {
 			flights[i] = begin(&g, keys[i])
 		}
 		at := 0
-		run("steady", float64(n), true, 1, []metric{{"call", "ns"}}, func(r *round) {
+		run("steady", float64(n), true, 1, 1, []metric{{"call", "ns"}}, func(r *round) {
 			from := time.Now()
 			for i := 0; i < r.n; i++ {
 				flights[at%n].finish(keys[at%(2*n)])
@@ -521,7 +521,7 @@ func inflight() {
 func churn() {
 	for n := 1; wants(float64(n), 10) && n <= 100; n *= 10 {
 		var g singleflight.Group
-		run("calls", float64(n), true, 1, []metric{{"thread", "us"}}, func(r *round) {
+		run("calls", float64(n), true, 1, 1, []metric{{"thread", "us"}}, func(r *round) {
 			from, done, runs := time.Now(), make(chan bool), 0
 			for i := 0; i < r.n; i++ {
 				go func() {
@@ -560,7 +560,7 @@ func memory() {
 			keys[i] = key(i * 7919 % 100000000)
 		}
 		flights := make([]flight, n)
-		run("call", float64(n), false, 4, []metric{{"bytes", "B"}}, func(r *round) {
+		run("call", float64(n), false, 4, 1, []metric{{"bytes", "B"}}, func(r *round) {
 			var g singleflight.Group
 			before := allocated()
 			for i := range flights {
@@ -577,7 +577,7 @@ func memory() {
 
 func waiters() {
 	for n := 1; wants(float64(n), 1000) && n <= 100000; n *= 10 {
-		run("1 thread", float64(n), false, 1, []metric{{"waiter", "ns"}}, func(r *round) {
+		run("1 thread", float64(n), false, 1, 1, []metric{{"waiter", "ns"}}, func(r *round) {
 			calls := 1
 			if n < 1000 {
 				calls = 1000 / n

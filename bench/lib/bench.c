@@ -11,19 +11,21 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-struct bench_options bench = {.rounds = 11, .round_ms = 12};
+struct bench_options bench = {.rounds = 15, .round_ms = 4};
 
 static const char *program;
 static struct json_object *rows;
 
 /* ------------------------------------------------------------------ options */
 
-enum { KEY_SMOKE = 256 };
+enum { KEY_SMOKE = 256, KEY_REST };
 
 static const struct argp_option options[] = {
     {"out", 'o', "DIR", 0, "Write DIR/NAME.csv and DIR/NAME.json", 0},
     {"rounds", 'r', "N", 0, "Rounds that count, for each subject of each case", 0},
     {"round-ms", 't', "MS", 0, "How long a round should last", 0},
+    {"rest-ms", KEY_REST, "MS", 0,
+     "Sleep before each round: on a busy machine the scheduler then lets it run for a while", 0},
     {"subjects", 's', "A,B", 0, "Only these subjects", 0},
     {"max", 'm', "N", 0, "The largest case: threads, waiters or calls, as the program counts", 0},
     {"smoke", KEY_SMOKE, NULL, 0, "One short round of small cases: are the answers right?", 0},
@@ -52,6 +54,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 't':
         bench.round_ms = positive(arg, state);
+        return 0;
+    case KEY_REST:
+        bench.rest_ms = positive(arg, state);
         return 0;
     case 'm':
         bench.max = positive(arg, state);
@@ -226,7 +231,8 @@ void bench_round_samples(struct bench_round *r, struct bench_samples *s)
 enum { MAX_ROUNDS = 1000 };
 
 struct tally {
-    uint64_t n; /* operations in a round */
+    double ns;  /* a round's length */
+    uint64_t n; /* operations in it */
     uint64_t n_done;
     struct histogram latency;
     double value[BENCH_METRICS][MAX_ROUNDS];
@@ -235,9 +241,10 @@ struct tally {
 static uint64_t one_round(const struct bench_case *c, struct bench_subject *s, struct tally *t,
                           struct bench_round *r, bool counts)
 {
-    *r = (struct bench_round){.n = t->n,
-                              .ns = (uint64_t)(bench.round_ms * 1e6),
-                              .histogram = counts ? &t->latency : NULL};
+    *r = (struct bench_round){
+        .n = t->n, .ns = (uint64_t)t->ns, .histogram = counts ? &t->latency : NULL};
+    if (bench.rest_ms > 0)
+        bench_sleep_ns((uint64_t)(bench.rest_ms * 1e6));
     uint64_t begin = bench_now_ns();
     c->round(s, r);
     return bench_now_ns() - begin;
@@ -254,7 +261,7 @@ static void size_round(const struct bench_case *c, struct bench_subject *s, stru
     }
     for (;;) {
         uint64_t ns = one_round(c, s, t, &r, false);
-        double part = (double)ns / (bench.round_ms * 1e6);
+        double part = (double)ns / t->ns;
         if (t->n >= most || part > 0.7)
             return;
         t->n = part < 0.05 ? t->n * 8 : (uint64_t)((double)t->n / part) + 1;
@@ -329,6 +336,7 @@ void bench_run(const struct bench_case *c, struct bench_subject *s, size_t n)
     BENCH_CHECK(tallies != NULL);
     for (size_t i = 0; i < n; i++) {
         tallies[i].n = 64;
+        tallies[i].ns = bench.round_ms * 1e6 * (c->longer > 0 && !bench.smoke ? c->longer : 1);
         histogram_init(&tallies[i].latency);
         if (!bench.smoke)
             size_round(c, &s[i], &tallies[i]);

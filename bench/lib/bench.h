@@ -47,6 +47,7 @@ struct bench_options {
     const char *subjects; /* names with commas, or NULL for all */
     unsigned rounds;      /* that count */
     double round_ms;      /* how long one should last */
+    double rest_ms;       /* before each round */
     double max;           /* the largest x, 0: the program's own */
     bool smoke;           /* one short round, for the answers' sake */
 };
@@ -117,13 +118,14 @@ struct bench_case {
     const char *label;
     double x;      /* what grows, for the charts */
     bool sized;    /* rounds are given a number of operations, not a time */
-    double fewer;  /* rounds: the usual number divided by this, if not 0 */
+    double longer; /* rounds: the usual length times this, if not 0 */
+    double fewer;  /* the usual number of them divided by this, if not 0 */
     uint64_t most; /* operations at most in a sized round, if not 0 */
     struct bench_metric metrics[BENCH_METRICS];
     void (*round)(struct bench_subject *s, struct bench_round *r);
 };
 
-/* Runs and prints one case; the minimum of the first metric by subject is kept in the rows. */
+/* Runs and prints one case. */
 void bench_run(const struct bench_case *c, struct bench_subject *s, size_t n);
 
 /* --------------------------------------------------------------------- time */

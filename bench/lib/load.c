@@ -56,10 +56,12 @@ static void body(struct bench_thread *t, void *arg)
 void bench_load_round(struct bench_load *l, struct bench_subject *s, struct bench_round *r)
 {
     l->s = s;
+    uint64_t cpu_ns = bench_cpu_ns();
     uint64_t ns = bench_team_run(l->team, body, l, r->ns);
     struct bench_counts sum = bench_team_sum(l->team, r);
     bench_check_counts(&sum);
     r->value[0] = (double)ns / (double)sum.n_calls;
     r->value[1] = 100 * (double)sum.n_runs / (double)sum.n_calls;
+    r->value[2] = (double)(bench_cpu_ns() - cpu_ns) / (double)sum.n_calls;
     r->n_done = sum.n_calls;
 }

@@ -23,7 +23,8 @@ struct bench_load {
 /* One call for keys[key]. */
 void bench_load_call(const struct bench_load *l, uint32_t key, struct bench_thread *t);
 
-/* One round: value[0] is nanoseconds for a call, value[1] runs of fn in 100 calls. */
+/* One round: value[0] is nanoseconds for a call, value[1] runs of fn in 100 calls, value[2] CPU
+   time for a call. */
 void bench_load_round(struct bench_load *l, struct bench_subject *s, struct bench_round *r);
 #define BENCH_LOAD_METRICS                                                                         \
     {                                                                                              \
