@@ -50,7 +50,12 @@ $(BENCH)/check: $(BENCH)/obj/bench/baseline/check.o $(BENCH_BASE_OBJ) $(LIB_A)
 .PHONY: bench-smoke
 bench-smoke: $(BENCH_BIN) $(BENCH)/check ## Run the benchmarks for a moment, for their answers' sake
 	@$(BENCH)/check
-	@for q in $(BENCH_QUESTIONS); do $(BENCH)/$$q --smoke >$(BENCH)/smoke.txt || exit; done
+	@for q in $(BENCH_QUESTIONS); do \
+		$(BENCH)/$$q --smoke >$(BENCH)/smoke.txt || exit; echo "bench-smoke: $$q"; \
+	done
+
+.PHONY: bench-programs
+bench-programs: $(BENCH_BIN) ## Build the benchmarks; STATIC=1: to be carried to another machine
 
 # ------------------------------------------------------------------------------------------ run
 # BENCH_FLAGS goes to every program: BENCH_FLAGS='--rounds 3', '--max 64', '--subjects A,B'.
