@@ -22,9 +22,9 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
-# `make test` and the demos install what they need before anything else is looked at; the demo's
-# programs are tested as well.
-BOOTSTRAP := $(patsubst test,all,$(filter test demo demo-event,$(MAKECMDGOALS)))
+# `make test`, `make bench` and the demos install what they need before anything else is looked at;
+# the demo's programs are tested as well.
+BOOTSTRAP := $(patsubst test,all,$(filter test demo demo-event bench,$(MAKECMDGOALS)))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
