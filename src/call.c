@@ -7,7 +7,6 @@
 #include "future.h"
 
 enum {
-    BUFFER_KEPT = 1024,  /* key memory up to this stays with a spare record */
     BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
 };
 
@@ -49,7 +48,7 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
         record_free(c);
         return;
     }
-    if (c->buffer != NULL && c->buffer->capacity > BUFFER_KEPT)
+    if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
         buffer_drop(c);
     c->outer = slot->spare;
     slot->spare = c;
@@ -62,7 +61,6 @@ struct sflight_call *call_make_ready(struct slot *slot)
         return NULL; /* the general way makes one */
     struct sflight_call *c = call_take(slot);
     call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
-    c->node.key = c->node.key_inline;
     slot->ready = c;
     return c;
 }
