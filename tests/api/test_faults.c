@@ -147,6 +147,7 @@ static void no_thread_at_any_point(void **state)
 
 /* -------------------------------------------------------------- the clocks */
 
+#if !SANITIZED
 struct traffic {
     sflight_group *g;
     atomic_bool stop;
@@ -196,6 +197,7 @@ static void traffic_end(struct traffic *t, pthread_t *threads, size_t n)
     assert_key_usable(t->g, "key");
     group_end(t->g);
 }
+#endif
 
 /*
  * The wall clock is not looked at, so that it may be set to anything at any
