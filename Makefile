@@ -138,7 +138,8 @@ test: test-all ## Install what the tests need, then run all of them
 demo: demo-run ## Install what the demo needs, then run it
 
 .PHONY: model
-model: ## Model-check the kernels with GenMC, if it is on the PATH
+model: ## Model-check: small models with spin, the kernels with GenMC if it is on the PATH
+	tests/spin/run
 	tools/model
 
 # Its own results come last, where they are looked for.

@@ -10,13 +10,14 @@
  *     everybody comes back;
  *   - no caller gets the result of a call that somebody had returned from, or that was
  *     forgotten, before it began;
+ *   - forget_unshared, if it says that it forgot, leaves the result to the leader;
  *   - a call that has ended takes itself out of the table, and no other.
  *
  * -DFAULT=1  the result is published before the call is closed
  *        =2  the end of a call takes the key out of the table, whatever stands there
  *        =3  forget_unshared sets no SEALED
  *        =4  a joiner does not look for CLOSED in what it added to
- *        =5  forget finds the call, and marks it later, without looking again
+ *        =5  forget_unshared finds nobody who has joined, and sets SEALED later
  */
 #define CALLS 4
 #define CLOSED 1
@@ -25,14 +26,16 @@
 #define JOINER 8
 
 #define BIT(c) (1 << (c))
+#define RUNS_UNFORGOTTEN(c) ((running & BIT(c)) != 0 && (state[c] & FORGOTTEN) == 0)
 
 byte state[CALLS]; /* by call; 0 is nobody's */
 bool open[CALLS];  /* gates */
 byte credits[CALLS];
 byte found;        /* what a search finds: the call that was claimed last, unless unlinked */
 byte n_calls;      /* claimed so far */
-byte n_running;    /* of calls not forgotten */
+byte running;      /* set of calls whose fn runs */
 byte gone;         /* set of calls: somebody has returned with the result, or forgot it */
+byte alone;        /* set of calls that forget_unshared said are their leaders' only */
 bool bad;
 byte n_done;
 
@@ -60,21 +63,11 @@ inline unlink(c)
 
 inline lead(c)
 {
-    /* fn */
-    atomic {
-        check(n_running == 0 || (state[c] & FORGOTTEN));
-        n_running++
+    atomic { /* fn begins */
+        running = running | BIT(c);
+        check(RUNS_UNFORGOTTEN(1) + RUNS_UNFORGOTTEN(2) + RUNS_UNFORGOTTEN(3) <= 1)
     }
-    atomic { /* it may have been forgotten, and another may run */
-        if
-        :: state[c] & FORGOTTEN
-        :: else -> check(n_running == 1)
-        fi;
-        if
-        :: n_running > 0 -> n_running--
-        :: else
-        fi
-    }
+    running = running & ~BIT(c);
 #if FAULT == 1
     credits[c] = state[c] / JOINER;
     open[c] = true;
@@ -112,7 +105,7 @@ search:
     :: c != 0 -> /* a follower */
         open[c];
         atomic {
-            check(credits[c] > 0);
+            check(credits[c] > 0 && !(alone & BIT(c)));
             if
             :: credits[c] > 0 -> credits[c]--
             :: else
@@ -171,14 +164,14 @@ active proctype forgetter()
     :: c != 0 ->
 #if FAULT == 5
         if
-        :: !(state[c] & (CLOSED | FORGOTTEN)) -> set = true
+        :: unshared && state[c] == 0 -> set = true
         :: else
         fi;
 #endif
         atomic { /* the CAS, with what it was compared with */
             if
 #if FAULT == 5
-            :: set -> state[c] = state[c] | FORGOTTEN
+            :: set -> state[c] = state[c] | FORGOTTEN | SEALED
 #elif FAULT == 3
             :: unshared && state[c] == 0 -> state[c] = FORGOTTEN; set = true
 #else
@@ -187,16 +180,18 @@ active proctype forgetter()
             :: !unshared && !(state[c] & (CLOSED | FORGOTTEN)) ->
                 state[c] = state[c] | FORGOTTEN; set = true
             :: else
-            fi;
-            if
-            :: set && n_running > 0 -> n_running-- /* it does not count any more */
-            :: else
             fi
         }
         if
         :: set ->
             unlink(c);
-            gone = gone | BIT(c)
+            atomic {
+                gone = gone | BIT(c);
+                if
+                :: unshared -> alone = alone | BIT(c)
+                :: else
+                fi
+            }
         :: else
         fi
     :: else
