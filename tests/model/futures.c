@@ -24,6 +24,10 @@
 #include "queue.h"
 
 #define SFLIGHT_EVENT_FD_H
+
+/* A whole struct behind a pointer: word by word. */
+#undef memset
+#define memset(p, v, n) model_zero((p), (n))
 #ifndef CASE
 #define CASE 1
 #endif
