@@ -8,7 +8,7 @@
  *        =2  whose deadline has passed wakes nobody, though the gate was open
  */
 #define N 4
-#include "futex.h"
+#include "futex.inc"
 
 byte n_through;
 

@@ -11,7 +11,7 @@
  *        =3  the result is written after the gate is open
  */
 #define N 2
-#include "futex.h"
+#include "futex.inc"
 
 bool result;    /* written */
 bool early;     /* somebody came through before that */

@@ -17,7 +17,7 @@
  */
 #define N 3
 #define DEATHS 2
-#include "futex.h"
+#include "futex.inc"
 
 /* The word `state`. */
 #define CLOSED 1
