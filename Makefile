@@ -141,7 +141,8 @@ demo: demo-run ## Install what the demo needs, then run it
 demo-event: demo-event-run ## Install what the event demo needs, then run it
 
 .PHONY: model
-model: ## Model-check the kernels with GenMC, if it is on the PATH
+model: ## Model-check: small models with spin, the kernels with GenMC if it is on the PATH
+	tests/spin/run
 	tools/model
 
 # Its own results come last, where they are looked for.
@@ -165,8 +166,9 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
-	tools/event/event.mk tools/examples/examples.mk
+-include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk tests/history/history.mk \
+	tests/soak/soak.mk bench/bench.mk tools/demo/demo.mk tools/event/event.mk \
+	tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built
