@@ -3,6 +3,7 @@
 #include "call_alone.h"
 #include "call_batch.h"
 #include "call_path.h"
+#include "cpu.h"
 
 #include "future.h"
 
@@ -507,12 +508,13 @@ int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, 
 int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
                       unsigned rank, const struct timespec *deadline)
 {
+    struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
     bool noted = false;
     int rc = CALL_FOLLOWS;
 
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
-        spinner_init(&own, slot->group->spin_ns);
+        spinner_init(&own, g->spin_ns);
         spinner = &own;
     }
     for (;;) {
@@ -753,6 +755,21 @@ static void call_orphaned(struct sflight_call *c, struct call_remains *remains)
     c->group->orphans = c;
 }
 
+void call_inherited(struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+    struct call_remains remains = {0};
+
+    registry_lock(); /* other threads of the child may have futures on it, too */
+    bool survives = call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by;
+    if (!survives && !(atomic_load_acquire(&c->gate) & GATE_OPEN)) { /* [PUB-RESULT] */
+        call_orphaned(c, &remains);
+        atomic_add_relaxed(&g->n_inherited, remains.n_held);
+        slot_count_n(&g->common, COUNT_HELD, remains.n_held);
+    }
+    registry_unlock();
+}
+
 struct survivors {
     const struct caller *thread, *fiber; /* the one that forked; fiber may be NULL */
     struct call_remains remains;
@@ -788,6 +805,7 @@ struct call_remains call_after_fork(struct sflight_group *g)
 {
     struct survivors s = {.thread = &thread_self.caller, .fiber = caller_forking(g)};
 
+    g->forked_by = &thread_self;
     table_filter_alone(&g->table, keep_own, &s);
     keep_led(s.thread, g, &s.remains);
     if (s.fiber != NULL)

@@ -203,6 +203,13 @@ struct call_remains {
 /* In a forked child: nobody will end this call, which the forking thread has joined. */
 void call_ended_by_fork(struct sflight_call *call);
 
+/*
+ * In a forked child: a future's call is from before the fork and has not ended.  If
+ * its leader is not in the child and it was not in the table any more, where the fork
+ * would have found it, it ends here.
+ */
+void call_inherited(struct sflight_call *call);
+
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);
 

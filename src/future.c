@@ -147,7 +147,11 @@ static void future_end(struct slot *slot, struct sflight_future *f)
 
 static bool future_ready(struct sflight_future *f)
 {
-    return atomic_load_acquire(&f->call->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    struct sflight_call *c = f->call;
+
+    if (UNLIKELY(c->result.generation != c->group->generation))
+        call_inherited(c);
+    return atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
 }
 
 int future_poll(struct sflight_future *f, sflight_result *r)
