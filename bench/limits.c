@@ -117,9 +117,10 @@ int main(int argc, char **argv)
         const char *label;
         void (*limit)(uint64_t n);
     } all[] = {
-        {"own line, RMW", rmw},     {"store, fence", fence},     {"hash, 13 bytes", hash},
-        {"malloc, free", allocate}, {"clock", look_at_clock},    {"futex, nobody", wake_nobody},
-        {"ping-pong, line", line},  {"ping-pong, futex", futex},
+        {"own line RMW", rmw},    {"store and fence", fence},
+        {"hash 13 bytes", hash},  {"malloc and free", allocate},
+        {"clock", look_at_clock}, {"futex wakes none", wake_nobody},
+        {"ping-pong line", line}, {"ping-pong futex", futex},
     };
     struct bench_subject s[BENCH_SUBJECTS];
 
