@@ -22,9 +22,10 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
-# `make test` and `make demo` install what they need before anything else is looked at; the demo's
-# programs are tested as well.
-BOOTSTRAP := $(patsubst test,all,$(filter test demo,$(MAKECMDGOALS)))
+# These targets install what they need before anything else is looked at; for `make test` that is
+# also what the demo's programs need, which are tested as well.
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo test-arm64 coverage,\
+	$(MAKECMDGOALS))))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -162,7 +163,8 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
+-include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
+	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -42,6 +42,11 @@
 #define SANITIZED 0
 #endif
 
+/* Set for programs that an emulator runs in user mode: see tests/arm64/arm64.mk. */
+#ifndef EMULATED
+#define EMULATED 0
+#endif
+
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Polls until the condition holds. */
