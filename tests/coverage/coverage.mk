@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Which lines and branches of src/ the API and unit tests reach.  Included after tests/tests.mk.
+# Which lines and branches of src/ the tests reach: API and unit tests, and the C API used from C++.
+# Included after tests/tests.mk.
 
 COVERAGE_LINES := 98
 COVERAGE_BRANCHES := 95
@@ -8,15 +9,14 @@ COVERAGE_BRANCHES := 95
 COVERAGE_FLAGS := -O0 --coverage -fprofile-update=atomic -Dalways_inline=unused
 COVERAGE_OBJ := $(SRC:%.c=$(BUILD)/coverage/%.o)
 COVERAGE_PROGRAMS := $(call api_programs,coverage,$(filter-out $(UNLINKED),$(API_TESTS))) \
-	$(call unit_programs,coverage)
-# Counts are written at exit(); this writes them before _exit() and abort() as well.
+	$(call unit_programs,coverage) $(BUILD)/coverage/hpp/c_api
+# For what ends in other ways than by exit().
 COVERAGE_DUMP := $(BUILD)/coverage/dump.o
-COVERAGE_LINK := $(COVERAGE_OBJ) $(COVERAGE_DUMP) -lgcov -Wl,--wrap=_exit,--wrap=abort
+COVERAGE_LINK := $(COVERAGE_DUMP) -lgcov -Wl,--wrap=_exit,--wrap=abort
 .SECONDARY: $(COVERAGE_OBJ) $(COVERAGE_DUMP)
 
 $(BUILD)/coverage/src/%.o: src/%.c $(BUILD)/flags tests/coverage/coverage.mk
 	@mkdir -p $(@D)
-	@rm -f $(@:.o=.gcda)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(COVERAGE_FLAGS) -MMD -MP -c -o $@ $<
 
 $(COVERAGE_DUMP): tests/coverage/dump.c $(BUILD)/flags
@@ -25,7 +25,12 @@ $(COVERAGE_DUMP): tests/coverage/dump.c $(BUILD)/flags
 
 $(BUILD)/coverage/%: tests/%.c $(COVERAGE_OBJ) $(COVERAGE_DUMP)
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_LINK) -lcmocka \
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) \
+		$(COVERAGE_LINK) -lcmocka $(LIB_DEPS)
+
+$(BUILD)/coverage/hpp/%: tests/hpp/%.cpp $(COVERAGE_OBJ) $(COVERAGE_DUMP)
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) $(COVERAGE_LINK) \
 		$(LIB_DEPS)
 
 -include $(wildcard $(COVERAGE_OBJ:.o=.d) $(addsuffix .d,$(COVERAGE_PROGRAMS)))
