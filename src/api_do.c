@@ -3,6 +3,7 @@
 #include "../include/singleflight.h"
 
 #include "call_batch.h"
+#include "call_fiber.h"
 #include "call_lead.h"
 #include "call_path.h"
 #include "clock.h"
@@ -14,13 +15,18 @@
 static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                 void *arg, const struct timespec *deadline, sflight_result *r)
 {
+    if (UNLIKELY(group_has_fibers(g)))
+        return call_do_by_fiber(g, key, key_len, fn, arg, deadline, r);
+
     struct slot *slot = thread_slot(g);
+    struct caller *caller = &thread_self.caller;
     struct sflight_call *call = NULL;
     unsigned rank = 0;
 
-    int rc = call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING, NULL, &call, &rank);
+    int rc =
+        call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING(caller), NULL, &call, &rank);
     if (rc == CALL_FOLLOWS)
-        rc = call_wait(slot, call, rank, deadline);
+        rc = call_wait_at_gate(slot, caller, call, rank, deadline);
     if (UNLIKELY(rc < 0)) {
         memset(r, 0, sizeof(*r));
         return rc;
@@ -67,7 +73,7 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
         return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    return call_batch(thread_slot(g), keys, n, fn, arg, deadline, r, rc);
+    return call_batch(g, keys, n, fn, arg, deadline, r, rc);
 }
 
 void sflight_result_release(sflight_result *r)

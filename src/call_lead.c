@@ -5,43 +5,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-void call_guard_fire(const struct invocation *invocation)
+NOINLINE void call_guard_fire(const struct invocation *invocation)
 {
     for (size_t i = invocation->n; i-- != 0;)
         call_abandon(invocation->calls[i]);
 }
 
-void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
+void call_lead_many(struct caller *caller, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg)
 {
+    struct sflight_group *g = calls[0]->group;
     struct invocation here;
     here.calls = calls;
     here.n = n;
 
+    caller_leads(caller);
     for (size_t i = 0; i < n; i++)
-        call_enter(calls[i], &here);
+        call_enter(caller, calls[i], &here);
     struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
     struct invoke_outcome outcome = invoke_many(many, arg, &here);
     guard.invocation = NULL;
+    struct slot *slot = thread_slot_again(g);
     while (n-- != 0)
-        call_led(slot, calls[n], outcome, false);
+        call_led(slot, caller, calls[n], outcome, false);
 }
 
-void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg)
+static ALWAYS_INLINE void lead(struct caller *caller, struct sflight_call *call, sflight_fn *fn,
+                               void *arg, bool known)
 {
     struct sflight_call *const calls[1] = {call};
-    struct slot *slot = thread_slot(call->group);
     struct invocation here;
     here.calls = calls;
     here.n = 1;
 
-    atomic_store_release(&call->owner, &thread_self); /* [OWNER] */
-    call_enter(call, &here);
+    caller_leads(caller);
+    call_enter(caller, call, &here);
     struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
     struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
     guard.invocation = NULL;
-    call_led(slot, call, outcome, true);
-    call_release(slot, call);
+    call_led(thread_slot_again(call->group), caller, call, outcome, known);
+}
+
+void call_lead_as(struct caller *caller, struct sflight_call *call, sflight_fn *fn, void *arg)
+{
+    lead(caller, call, fn, arg, false);
+}
+
+void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg)
+{
+    CALLER_FRAME(own);
+    struct caller *caller = caller_enter(&own, call->group);
+
+    atomic_store_release(&call->owner, caller); /* [OWNER] */
+    lead(caller, call, fn, arg, true);
+    call_release(thread_slot_again(call->group), call);
 }
 
 _Noreturn void call_panic(struct sflight_call *call, const char *text)

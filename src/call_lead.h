@@ -6,14 +6,17 @@
 #include "call_path.h"
 
 /*
- * Runs fn for a call, or many for n calls, that this thread leads, and ends
- * them; the caller then has one hold on each.  If fn is left by an unwinding of
+ * Runs fn for a call, or many for n calls, that this thread or caller leads, and
+ * ends them; the caller then has one hold on each.  If fn is left by an unwinding of
  * the stack, the calls are abandoned on its way.
  */
 static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
                                     void *arg);
-void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
+void call_lead_many(struct caller *caller, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg);
+
+/* The same for any caller, a fiber included, which may end on another thread. */
+void call_lead_as(struct caller *caller, struct sflight_call *call, sflight_fn *fn, void *arg);
 
 /* Runs fn for a started call, on whatever thread this is, and ends the call. */
 void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg);
@@ -35,12 +38,12 @@ static ALWAYS_INLINE void call_guard_check(struct call_guard *guard)
 }
 
 /* fn has returned, or panicked.  known: others know the record, though nobody has looked for it. */
-static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
+static ALWAYS_INLINE void call_led(struct slot *slot, struct caller *caller, struct sflight_call *c,
                                    struct invoke_outcome outcome, bool known)
 {
     uint64_t ended = 0;
 
-    call_exit(c);
+    call_exit(caller, c);
     c->invocation = NULL;
     if (LIKELY(!c->result.status_set))
         c->result.status = (int)outcome.status;
@@ -63,11 +66,11 @@ static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call
     here.calls = calls;
     here.n = 1;
 
-    call_enter(call, &here);
+    call_enter(&thread_self.caller, call, &here);
     struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
     struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
     guard.invocation = NULL;
-    call_led(slot, call, outcome, false);
+    call_led(slot, &thread_self.caller, call, outcome, false);
 }
 
 #endif

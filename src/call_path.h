@@ -23,12 +23,12 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank);
 int call_shut(struct slot *slot, struct sflight_call *call);
-void call_exit_slow(struct sflight_call *call);
+void call_exit_slow(struct caller *caller, struct sflight_call *call);
 void call_finish_slow(struct slot *slot, struct sflight_call *call, uint64_t ended, bool counted);
 int call_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
-void call_hold_drop(struct slot *slot, struct sflight_call *call);
-void call_destroy_value(struct slot *slot, struct sflight_call *call);
+struct slot *call_hold_drop(struct slot *slot, struct sflight_call *call);
+struct slot *call_destroy_value(struct slot *slot, struct sflight_call *call);
 void call_released_inherited(struct slot *slot);
 void call_retire(struct slot *slot, struct sflight_call *call);
 
@@ -102,7 +102,7 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
 /* ----------------------------------------------------------- claim or join */
 
 /* A caller that blocks, and runs fn itself if it leads. */
-#define CALL_START_BLOCKING ((struct call_start){&thread_self, CALL_OF_LEADER, CALL_BLOCKING})
+#define CALL_START_BLOCKING(caller) ((struct call_start){caller, CALL_OF_LEADER, CALL_BLOCKING})
 
 /*
  * Claims the key or joins its call.  Returns an enum call_role with *out set,
@@ -152,19 +152,20 @@ leads:
 
 /* -------------------------------------------------------------------- lead */
 
-/* The leader's fn begins and has ended, for the list of what the thread leads. */
-static ALWAYS_INLINE void call_enter(struct sflight_call *c, struct invocation *invocation)
+/* The leader's fn begins and has ended, for the list of what the caller leads. */
+static ALWAYS_INLINE void call_enter(struct caller *caller, struct sflight_call *c,
+                                     struct invocation *invocation)
 {
     c->invocation = invocation;
-    c->outer = thread_self.leading;
-    thread_self.leading = c;
+    c->outer = caller->leading;
+    caller->leading = c;
 }
 
-static ALWAYS_INLINE void call_exit(struct sflight_call *c)
+static ALWAYS_INLINE void call_exit(struct caller *caller, struct sflight_call *c)
 {
-    if (UNLIKELY(thread_self.leading != c))
-        call_exit_slow(c);
-    thread_self.leading = c->outer;
+    if (UNLIKELY(caller->leading != c))
+        call_exit_slow(caller, c);
+    caller->leading = c->outer;
 }
 
 /* Ends a call that this thread leads; `ended`: 0 or ENDED_...; it keeps one hold. */
@@ -198,11 +199,13 @@ static ALWAYS_INLINE void call_give_back(struct slot *slot, struct sflight_call 
         call_discard(slot, c);
 }
 
-static ALWAYS_INLINE void call_last(struct slot *slot, struct sflight_call *c)
+/* Returns the slot to use from here on: destroy may have come to another thread. */
+static ALWAYS_INLINE struct slot *call_last(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL)
-        call_destroy_value(slot, c);
+        slot = call_destroy_value(slot, c);
     call_give_back(slot, c);
+    return slot;
 }
 
 /* Gives up one hold of a call whose gate is open. */
@@ -212,9 +215,9 @@ static ALWAYS_INLINE void call_release(struct slot *slot, struct sflight_call *c
 
     /* The only holder need not say so; the others' last words are acquired. */
     if (LIKELY(gate_holds(atomic_load_acquire(&c->gate)) == 1)) /* [HOLD] */
-        call_last(slot, c);
+        slot = call_last(slot, c);
     else
-        call_hold_drop(slot, c);
+        slot = call_hold_drop(slot, c);
     if (UNLIKELY(inherited))
         call_released_inherited(slot);
     else
