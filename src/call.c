@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See call.h for the states, and call_path.h for what every call passes. */
+#include "call_alone.h"
 #include "call_batch.h"
 #include "call_path.h"
 
@@ -53,6 +54,26 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     c->outer = slot->spare;
     slot->spare = c;
     slot->n_spare++;
+}
+
+struct sflight_call *call_make_ready(struct slot *slot)
+{
+    if (slot->spare == NULL)
+        return NULL; /* the general way makes one */
+    struct sflight_call *c = call_take(slot);
+    call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
+    c->node.key = c->node.key_inline;
+    slot->ready = c;
+    return c;
+}
+
+void call_keep_none_ready(struct slot *slot)
+{
+    struct sflight_call *c = slot->ready;
+
+    slot->ready = NULL;
+    if (c != NULL)
+        call_discard(slot, c);
 }
 
 bool call_key_long(struct sflight_call *c, const void *key, size_t len)
@@ -116,7 +137,8 @@ void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
      * In a child that another thread forks meanwhile nothing is destroyed that
      * does not go with its destroy.
      */
-    r->destroy = NULL;
+    if (UNLIKELY(old_destroy != NULL))
+        r->destroy = NULL;
     atomic_fence_compiler();
     r->size = size;
     if (UNLIKELY(old_destroy == value_free && value == old)) {
@@ -196,6 +218,7 @@ struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
 
 void call_retain(struct slot *slot, struct sflight_call *c)
 {
+    call_alone_no_more(c);
     slot_count(slot, COUNT_HELD);
     if (UNLIKELY(c->result.generation != slot->group->generation))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
@@ -773,6 +796,7 @@ struct call_remains call_after_fork(struct sflight_group *g)
 
 void call_recount_spares(struct slot *slot)
 {
+    call_keep_none_ready(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;
@@ -780,6 +804,8 @@ void call_recount_spares(struct slot *slot)
 
 void call_free_spares(struct slot *slot)
 {
+    if (slot->ready != NULL)
+        record_free(slot->ready);
     while (slot->spare != NULL) {
         struct sflight_call *c = slot->spare;
         slot->spare = c->outer;

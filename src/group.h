@@ -21,7 +21,8 @@
 struct sflight_call;
 
 struct slot {
-    _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
+    _Alignas(CACHE_LINE) struct sflight_call *ready; /* a record, see call_alone.h; or NULL */
+    struct sflight_call *spare;                      /* more records, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
@@ -69,6 +70,12 @@ struct sflight_group {
     struct sflight_group *next;  /* all groups */
     struct sflight_group **prev; /* what points here */
 };
+
+/* Any of these flags.  GROUP_CLOSED may come at any time. */
+static inline bool group_has(struct sflight_group *g, uint32_t flags)
+{
+    return atomic_load_relaxed(&g->flags) & flags;
+}
 
 static inline bool group_has_fibers(struct sflight_group *g)
 {

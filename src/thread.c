@@ -35,6 +35,7 @@ static void thread_end(void *self)
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
+        call_keep_none_ready(slot);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
