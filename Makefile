@@ -23,9 +23,9 @@ INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
 # These targets install what they need before anything else is looked at; for `make test` that is
-# also what the demo's programs need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo test-arm64 coverage,\
-	$(MAKECMDGOALS))))
+# also what the programs of the demos need, which are tested as well.
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event test-arm64 \
+	coverage,$(MAKECMDGOALS))))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -138,12 +138,15 @@ test: test-all ## Install what the tests need, then run all of them
 .PHONY: demo
 demo: demo-run ## Install what the demo needs, then run it
 
+.PHONY: demo-event
+demo-event: demo-event-run ## Install what the event demo needs, then run it
+
 .PHONY: model
 model: ## Model-check the kernels with GenMC, if it is on the PATH
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp bench-smoke demo-check
+test-all: | check test-hpp bench-smoke demo-check event-check example-check
 
 # check_selftest seeds a fault for each of the others.
 CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
@@ -164,7 +167,8 @@ format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
 -include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
-	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk
+	tools/event/event.mk tools/examples/examples.mk tests/arm64/arm64.mk \
+	tests/coverage/coverage.mk tests/mutants/mutants.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

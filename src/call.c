@@ -313,10 +313,10 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/* The search is over; what it came to has been counted. */
-static void search_left(struct slot *slot)
+/* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
+NOINLINE void call_not_led(struct slot *slot)
 {
-    slot_count(slot, COUNT_LEFT);
+    slot_uncount(slot, COUNT_LED);
     atomic_fence_seq_cst(); /* [DRAIN] */
     group_call_ended(slot->group);
 }
@@ -326,7 +326,7 @@ static int search_failed(struct slot *slot, int rc)
     slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (rc != -ENOMEM)
         slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     slot_count(slot, COUNT_RELEASED);
     return rc;
 }
@@ -345,20 +345,25 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         search.claim = mine != NULL ? &mine->node : NULL;
         struct lane *lane = reclaim_enter(thread_self.hint);
         found = table_search_in_section(&g->table, &search);
+        if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
+            /* Nothing is allocated for this, so it need not be outside of the section. */
+            mine = call_new(slot, key->data, key->len, key->hash, start);
+            search.claim = &mine->node;
+            found = table_search_in_section(&g->table, &search);
+        }
         if (UNLIKELY(join.expired != NULL))
             table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
         join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
-        /* A key too long to be copied before it is known that it must be. */
         mine = call_new(slot, key->data, key->len, key->hash, start);
         if (mine == NULL)
             return search_failed(slot, -ENOMEM);
     }
     if (found == TABLE_CLAIMED) {
         slot_count(slot, COUNT_LED);
-        search_left(slot);
+        slot_count(slot, COUNT_LEFT);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
         *out = mine;
@@ -369,7 +374,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     if (join.rc != 0)
         return search_failed(slot, join.rc);
     slot_count(slot, COUNT_JOINED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     *out = join.found;
     *rank = join.rank;
     return CALL_FOLLOWS;

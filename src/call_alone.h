@@ -51,7 +51,7 @@ static ALWAYS_INLINE struct sflight_call *call_claim_alone(struct sflight_group 
     count_own(slot, COUNT_LED);
     if (LIKELY(table_claim_empty(bucket, &c->node)))
         return c;
-    slot_uncount(slot, COUNT_LED);
+    call_not_led(slot);
     slot->ready = c;
     return NULL;
 }

@@ -19,6 +19,7 @@ enum { CALL_SPARES = 32 }; /* records a slot keeps */
 struct sflight_call *call_record_new(struct sflight_group *g);
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
+void call_not_led(struct slot *slot);
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank);
@@ -133,19 +134,16 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
     if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
         return -ESHUTDOWN;
     uint64_t hash = mine != NULL ? mine->node.hash : hash_key(key, len, g->seed);
-    if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
-        mine = call_new(slot, key, len, hash, start);
-        if (UNLIKELY(mine == NULL))
+    link_word *bucket = table_empty_bucket(&g->table, hash);
+    if (bucket != NULL) {
+        if (mine == NULL && (mine = call_new(slot, key, len, hash, start)) == NULL)
             return -ENOMEM;
-    }
-    link_word *bucket = mine != NULL ? table_empty_bucket(&g->table, hash) : NULL;
-    if (LIKELY(bucket != NULL)) {
         slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
         if (LIKELY(table_claim_empty(bucket, &mine->node))) {
             *out = mine;
             goto leads;
         }
-        slot_uncount(slot, COUNT_LED);
+        call_not_led(slot);
     }
     struct table_key wanted = {hash, key, len};
     struct sflight_call *found = NULL;

@@ -27,8 +27,7 @@ struct slot {
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
     unsigned n_spare_futures;
-    unsigned max_spare_futures; /* 0 for the common slot */
-    bool shared;                /* the group's common slot: used by several threads at once */
+    bool shared; /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
