@@ -22,9 +22,10 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
-# `make test`, `make bench` and the demos install what they need before anything else is looked at;
-# the demo's programs are tested as well.
-BOOTSTRAP := $(patsubst test,all,$(filter test demo demo-event bench,$(MAKECMDGOALS)))
+# These targets install what they need before anything else is looked at; for `make test` that is
+# also what the programs of the demos need, which are tested as well.
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
+	coverage,$(MAKECMDGOALS))))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -167,8 +168,8 @@ format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
 -include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk tests/history/history.mk \
-	tests/soak/soak.mk bench/bench.mk tools/demo/demo.mk tools/event/event.mk \
-	tools/examples/examples.mk
+	tests/soak/soak.mk tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk \
+	bench/bench.mk tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

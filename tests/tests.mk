@@ -22,6 +22,7 @@ api_programs = $(addprefix $(BUILD)/$(1)/api/,\
 unit_programs = $(addprefix $(BUILD)/$(1)/unit/,$(UNIT_TESTS))
 
 # ------------------------------------------------------------------------------- plain programs
+comma := ,
 STAGE := $(abspath $(BUILD))/stage
 STAGED := $(STAGE)/opt/singleflight
 STAGED_PKG := PKG_CONFIG_PATH=$(STAGED)/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(STAGE) \
@@ -32,17 +33,21 @@ $(BUILD)/stage.done: $(LIB_A) $(LIB_SO) $(wildcard include/*) src/singleflight.p
 	@$(MAKE) --no-print-directory -s install DESTDIR=$(STAGE) PREFIX=/opt/singleflight
 	@touch $@
 
+# The libraries of a cross build are not where the linker looks.
+LIB_DIRS := $(filter -L%,$(LIB_DEPS))
+CMOCKA := $(LIB_DIRS) $(patsubst -L%,-Wl$(comma)-rpath-link=%,$(LIB_DIRS)) -lcmocka
+
 API_CC = $(CC) $(filter-out -Iinclude,$(CFLAGS_ALL)) -MMD -MP -MF $@.d -o $@ $<
 
 $(BUILD)/plain/api/%: tests/api/%.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib -lcmocka
+	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib $(CMOCKA)
 
 # Loads the shared library by itself: nothing to link, nothing for the variants.
 UNLINKED := test_unload
 $(BUILD)/plain/api/$(UNLINKED): tests/api/$(UNLINKED).c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' -lcmocka
+	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' $(CMOCKA)
 
 $(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)

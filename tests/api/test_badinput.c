@@ -4,6 +4,33 @@
 
 /* ------------------------------------------------------------- arguments */
 
+static int no_value(sflight_call *call, void *arg)
+{
+    (void)call;
+    (void)arg;
+    return 0;
+}
+
+/* The empty key needs no address. */
+static void the_empty_key_without_an_address(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_result r;
+    sflight_call *call;
+    sflight_future *f;
+    assert_int_equal(sflight_do(g, NULL, 0, no_value, NULL, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_do_until(g, NULL, 0, no_value, NULL, NULL, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_begin(g, NULL, 0, &call, &f), 0);
+    assert_int_equal(sflight_forget(g, "", 0), 1);
+    sflight_complete(call, 0);
+    assert_int_equal(sflight_forget(g, NULL, 0), 0);
+    assert_int_equal(sflight_forget_unshared(g, NULL, 0), 1);
+    group_end(g);
+}
+
 static void null_arguments(void **state)
 {
     (void)state;
@@ -34,6 +61,12 @@ static void null_arguments(void **state)
     assert_int_equal(sflight_forget_unshared(NULL, "k", 1), -EINVAL);
     assert_int_equal(sflight_forget_unshared(g, NULL, 1), -EINVAL);
     assert_int_equal(stats_of(g).led, 0);
+    sflight_options_init(NULL);
+    assert_int_equal(do_str(g, "k", no_value, NULL, &r), 0);
+    sflight_result *same = &r;
+    assert_int_equal(sflight_result_retain(&r, same), -EINVAL);
+    assert_non_null(r.hold);
+    sflight_result_release(&r);
     group_end(g);
 }
 
@@ -218,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(null_arguments),
+        cmocka_unit_test(the_empty_key_without_an_address),
         cmocka_unit_test(odd_keys_are_all_different),
         cmocka_unit_test(big_keys_are_joined),
         cmocka_unit_test(releasing_what_is_not_held),

@@ -311,6 +311,58 @@ static void a_batch_that_ends_later_gives_up_what_it_has(void **state)
     group_end(g);
 }
 
+/* Places that share a key share its failure. */
+static void a_key_named_twice_fails_twice(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {0};
+    struct caller leader;
+    struct batch b = {g, 3, {KEY("a"), KEY("own"), KEY("a")}, .fn = batch_fn, .open = true};
+    caller_start(&leader, g, "a", exit_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    b.thread = thread_start(batch_run, &b);
+    WAIT_UNTIL(b.runs == 1);
+    await_waiting(g, 1);
+    atomic_store(&w.open, true);
+    caller_join(&leader);
+    thread_join(b.thread);
+    assert_int_equal(b.ret, 0);
+    assert_int_equal(b.rc[0], -EOWNERDEAD);
+    assert_int_equal(b.rc[1], 0);
+    assert_int_equal(b.rc[2], -EOWNERDEAD);
+    assert_zeroed(&b.r[0]);
+    assert_zeroed(&b.r[2]);
+    batch_release(&b);
+    assert_all_destroyed(&w.tally);
+    assert_all_destroyed(&b.tally);
+    group_end(g);
+}
+
+/* The empty key by every name that it has. */
+static void the_empty_key_is_one_key(void **state)
+{
+    (void)state;
+    struct batch b = {group_new(NULL),
+                      6,
+                      {{NULL, 0}, {"", 0}, {NULL, 0}, {"a", 0}, {NULL, 2}, {NULL, 2}},
+                      .fn = batch_fn,
+                      .open = true};
+    batch_run(&b);
+    assert_int_equal(b.ret, 0);
+    assert_int_equal(b.led, 1);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(b.rc[i], i < 4 ? 0 : -EINVAL);
+        if (i < 4)
+            assert_int_equal(number_of(&b.r[i]), 0);
+        else
+            assert_zeroed(&b.r[i]);
+    }
+    batch_release(&b);
+    assert_all_destroyed(&b.tally);
+    group_end(b.g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +375,8 @@ int main(void)
         cmocka_unit_test(an_abandoning_batch_gives_up_the_keys_it_follows),
         cmocka_unit_test(every_call_of_an_abandoned_batch_is_taken_over),
         cmocka_unit_test(a_batch_that_ends_later_gives_up_what_it_has),
+        cmocka_unit_test(a_key_named_twice_fails_twice),
+        cmocka_unit_test(the_empty_key_is_one_key),
     };
     return RUN_TESTS(tests);
 }

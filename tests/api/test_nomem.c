@@ -383,6 +383,64 @@ static void following_without_memory(void **state)
     assert_nothing_allocated(&counting);
 }
 
+/* The k-th allocation of a batch that has bad places and places that share a key. */
+static void no_memory_in_a_batch_of_odd_keys(void **state)
+{
+    (void)state;
+    sflight_key keys[] = {{NULL, 4}, {"a", 1}, {"a", 1}, {"b", 1}, {"c", 1}};
+    sflight_result r[LENGTH(keys)];
+    int rc[LENGTH(keys)], ret;
+    bool failed;
+    long k = 0;
+    do {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        sflight_group *g = group_new(&o);
+        counting_fail(&counting, ++k, false);
+        ret = sflight_do_many(g, keys, LENGTH(keys), alloc_values, NULL, NULL, r, rc);
+        failed = counting_relent(&counting);
+        for (size_t i = 0; ret == 0 && i < LENGTH(keys); i++)
+            sflight_result_release(&r[i]);
+        assert_true(ret == 0 || (ret == -ENOMEM && failed));
+        assert_int_equal(sflight_do_many(g, keys, SIZE_MAX / 4, alloc_values, NULL, NULL, r, rc),
+                         -ENOMEM); /* before it looks at them */
+        group_end(g);
+        assert_nothing_allocated(&counting);
+    } while (failed);
+    assert_true(k > 5); /* slot, batch, three records */
+}
+
+/* A call whose starter has left ends on a thread that cannot have a slot. */
+static void no_memory_for_a_started_thread(void **state)
+{
+    (void)state;
+    for (long k = 1; k < 8; k++) {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        sflight_group *g = group_new(&o);
+        struct work w = {0};
+        sflight_future *f;
+        assert_key_usable(g, "key");
+        counting_fail(&counting, k, true);
+        int rc = sflight_start(g, "key", 3, work_fn, &w, &f);
+        if (rc == 0) {
+            WAIT_UNTIL(w.runs == 1);
+            sflight_future_drop(f);
+            atomic_store(&w.open, true);
+            assert_int_equal(sflight_group_drain(g, NULL), 0);
+        } else {
+            assert_int_equal(rc, -ENOMEM);
+            assert_null(f);
+        }
+        counting_relent(&counting);
+        assert_key_usable(g, "key");
+        WAIT_UNTIL(stats_of(g).held == 0);
+        WAIT_UNTIL(sflight_group_destroy(g) == 0);
+        assert_all_destroyed(&w.tally);
+        assert_nothing_allocated(&counting);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +454,8 @@ int main(void)
         cmocka_unit_test(call_alloc_of_absurd_sizes),
         cmocka_unit_test(failing_without_memory),
         cmocka_unit_test(following_without_memory),
+        cmocka_unit_test(no_memory_in_a_batch_of_odd_keys),
+        cmocka_unit_test(no_memory_for_a_started_thread),
     };
     return RUN_TESTS(tests);
 }

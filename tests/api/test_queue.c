@@ -91,6 +91,34 @@ static void one_queue_for_many_groups(void **state)
     assert_int_equal(sflight_queue_destroy(q), 0);
 }
 
+/* Waiters on one call, each in another queue than the one before. */
+static void one_group_for_many_queues(void **state)
+{
+    (void)state;
+    enum { N = 12 };
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q[3] = {queue_new(), queue_new(), queue_new()};
+    bool seen[N] = {0};
+    sflight_call *call = lead(g, "key");
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q[i % LENGTH(q)], i), 0);
+    sflight_complete(call, 4);
+    for (unsigned i = 0; i < LENGTH(q); i++) {
+        sflight_completion done[N];
+        assert_true(readable(sflight_queue_fd(q[i])));
+        assert_int_equal(sflight_queue_drain(q[i], done, N), N / LENGTH(q));
+        for (unsigned k = 0; k < N / LENGTH(q); k++) {
+            assert_int_equal(done[k].tag % LENGTH(q), i);
+            assert_false(seen[done[k].tag]);
+            seen[done[k].tag] = true;
+            assert_int_equal(done[k].result.status, 4);
+            sflight_result_release(&done[k].result);
+        }
+        assert_int_equal(sflight_queue_destroy(q[i]), 0);
+    }
+    group_end(g);
+}
+
 /* -------------------------------------------------------- once, and no more */
 
 enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = SANITIZED ? 10000 : 60000 };
@@ -343,6 +371,7 @@ int main(void)
         cmocka_unit_test(arguments),
         cmocka_unit_test(small_drains),
         cmocka_unit_test(one_queue_for_many_groups),
+        cmocka_unit_test(one_group_for_many_queues),
         cmocka_unit_test(every_completion_once),
         cmocka_unit_test(destroyed_behind_the_producer),
         cmocka_unit_test(out_of_memory),

@@ -42,6 +42,11 @@
 #define SANITIZED 0
 #endif
 
+/* Set for programs that an emulator runs in user mode: see tests/arm64/arm64.mk. */
+#ifndef EMULATED
+#define EMULATED 0
+#endif
+
 /* Every group is on lib/thread_runtime.c, whose tasks are the threads. */
 #ifdef SFLIGHT_TEST_RUNTIME
 #define HOOKED 1

@@ -189,6 +189,34 @@ static void test_last_follower_leaves_an_orphan(void **state)
     group_down(g);
 }
 
+/* A joiner that could not take it over leaves it alone. */
+static void test_future_on_an_orphan_is_dropped(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
+    struct party leader, follower;
+    sflight_future *f;
+    struct sflight_call *none;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+    party_do(&leader, step_abandon);
+    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    sflight_future_drop(f);
+    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    assert_int_equal(party_do(&follower, step_wait), TAKEN_OVER);
+    party_do(&follower, step_enter);
+    assert_int_equal(party_do(&follower, step_finish), 0);
+    assert_int_equal(follower.r.followers, 0);
+    party_do(&follower, step_release);
+    party_end(&leader);
+    party_end(&follower);
+    group_down(g);
+}
+
 /* One that was nudged leaves instead of answering: the nudge is passed on. */
 static void test_leaver_passes_the_nudge_on(void **state)
 {
@@ -392,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_unshared_after_everybody_left),
         cmocka_unit_test(test_last_follower_leaves_an_orphan),
+        cmocka_unit_test(test_future_on_an_orphan_is_dropped),
         cmocka_unit_test(test_leaver_passes_the_nudge_on),
         cmocka_unit_test(test_newcomer_takes_over),
         cmocka_unit_test(test_retired_under_a_forgetter),

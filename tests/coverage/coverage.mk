@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Which lines and branches of src/ the tests reach: API and unit tests, and the C API used from C++.
+# Included after tests/tests.mk.
+
+COVERAGE_LINES := 98
+COVERAGE_BRANCHES := 95
+
+# A function that is inlined wherever it is used would be counted once for each place.
+COVERAGE_FLAGS := -O0 --coverage -fprofile-update=atomic -Dalways_inline=unused
+COVERAGE_OBJ := $(SRC:%.c=$(BUILD)/coverage/%.o)
+COVERAGE_PROGRAMS := $(call api_programs,coverage,$(filter-out $(UNLINKED),$(API_TESTS))) \
+	$(call unit_programs,coverage) $(BUILD)/coverage/hpp/c_api
+# For what ends in other ways than by exit().
+COVERAGE_DUMP := $(BUILD)/coverage/dump.o
+COVERAGE_LINK := $(COVERAGE_DUMP) -lgcov -Wl,--wrap=_exit,--wrap=abort
+.SECONDARY: $(COVERAGE_OBJ) $(COVERAGE_DUMP)
+
+$(BUILD)/coverage/src/%.o: src/%.c $(BUILD)/flags tests/coverage/coverage.mk
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(COVERAGE_FLAGS) -MMD -MP -c -o $@ $<
+
+$(COVERAGE_DUMP): tests/coverage/dump.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(BUILD)/coverage/%: tests/%.c $(COVERAGE_OBJ) $(COVERAGE_DUMP)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) \
+		$(COVERAGE_LINK) -lcmocka $(LIB_DEPS)
+
+$(BUILD)/coverage/hpp/%: tests/hpp/%.cpp $(COVERAGE_OBJ) $(COVERAGE_DUMP)
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) $(COVERAGE_LINK) \
+		$(LIB_DEPS)
+
+-include $(wildcard $(COVERAGE_OBJ:.o=.d) $(addsuffix .d,$(COVERAGE_PROGRAMS)))
+
+.PHONY: coverage
+coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ they reach, insist on most of it
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	$(PROVE) $(COVERAGE_PROGRAMS)
+	@BUILD=$(BUILD) tests/coverage/report $(COVERAGE_LINES) $(COVERAGE_BRANCHES)

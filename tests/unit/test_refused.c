@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the system may refuse, at the library's birth and later: functions of
+ * the C library are replaced here by ones that fail when told to.
+ */
+#include "call_test.h"
+
+#include "cpu.h"
+#include "futex.h"
+#include "reclaim.h"
+
+#include <dlfcn.h>
+#include <execinfo.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+/* ---------------------------------------------------------- what is replaced */
+
+static bool no_key, no_atfork, no_affinity, no_attr, no_random;
+static _Thread_local bool no_specific;
+static char **(*symbols)(void *const *frames, int n);
+static void (*on_yield)(void);
+
+/* The function that was replaced. */
+#define REAL(name)                                                                                 \
+    ((union {                                                                                      \
+         void *symbol;                                                                             \
+         __typeof__(&name) function;                                                               \
+     }){dlsym(RTLD_NEXT, #name)}                                                                   \
+         .function)
+
+/* ThreadSanitizer calls these before it is ready. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BARE __attribute__((disable_sanitizer_instrumentation))
+#endif
+#endif
+#ifndef BARE
+#define BARE
+#endif
+
+BARE int pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
+{
+    return no_key ? EAGAIN : REAL(pthread_key_create)(key, destroy);
+}
+
+BARE int pthread_setspecific(pthread_key_t key, const void *value)
+{
+    return no_specific ? ENOMEM : REAL(pthread_setspecific)(key, value);
+}
+
+BARE int pthread_attr_init(pthread_attr_t *attr)
+{
+    return no_attr ? ENOMEM : REAL(pthread_attr_init)(attr);
+}
+
+/* Not in the C library that is shared: every program has its own. */
+int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
+BARE int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return no_atfork ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
+}
+
+BARE int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+    if (!no_affinity)
+        return REAL(sched_getaffinity)(pid, size, set);
+    errno = EINVAL;
+    return -1;
+}
+
+char **backtrace_symbols(void *const *frames, int n)
+{
+    return symbols != NULL ? symbols(frames, n) : REAL(backtrace_symbols)(frames, n);
+}
+
+BARE int sched_yield(void)
+{
+    void (*hook)(void) = on_yield;
+    if (hook != NULL)
+        hook();
+    return REAL(sched_yield)();
+}
+
+BARE long syscall(long number, ...)
+{
+    long a[6];
+    va_list ap;
+    va_start(ap, number);
+    for (size_t i = 0; i < LENGTH(a); i++)
+        a[i] = va_arg(ap, long);
+    va_end(ap);
+    if (number == SYS_getrandom && no_random) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+/* ------------------------------------------------------------ at birth */
+
+enum birth { NO_KEY, NO_ATFORK, NO_AFFINITY, N_BIRTHS };
+static int birth_status[N_BIRTHS];
+static int born_without = -1;
+
+/*
+ * Before the library's own constructor: a child for each refusal, which goes on
+ * to main() as this process does.
+ */
+BARE __attribute__((constructor(101))) static void give_births(void)
+{
+    for (int i = 0; i < N_BIRTHS; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            born_without = i;
+            no_key = i == NO_KEY;
+            no_atfork = i == NO_ATFORK;
+            no_affinity = i == NO_AFFINITY;
+            return;
+        }
+        if (pid < 0 || waitpid(pid, &birth_status[i], 0) != pid)
+            birth_status[i] = -1;
+    }
+}
+
+static int nothing(struct sflight_call *call, void *arg)
+{
+    (void)call, (void)arg;
+    return 7;
+}
+
+static bool usable(struct sflight_group *g)
+{
+    sflight_result r;
+    int rc = sflight_do(g, "key", 3, nothing, NULL, &r);
+    bool right = rc == 0 && r.status == 7 && r.leader;
+    sflight_result_release(&r);
+    return right;
+}
+
+/* In such a child; the exit status. */
+static int born(void)
+{
+    struct sflight_group *g = (void *)&g;
+    int rc = sflight_group_create(&g, NULL);
+    if (born_without != NO_AFFINITY) /* for good: it is tried once */
+        return rc == -ENOMEM && g == NULL && sflight_group_create(&g, NULL) == -ENOMEM ? 0 : 1;
+    /* Who cannot count the CPUs expects many. */
+    return rc == 0 && cpu_count() == 1024 && g->table.shard_mask + 1 == 1024 && usable(g) &&
+                   sflight_group_destroy(g) == 0
+               ? 0
+               : 1;
+}
+
+static void test_births(void **state)
+{
+    (void)state;
+    for (int i = 0; i < N_BIRTHS; i++)
+        assert_int_equal(birth_status[i], 0);
+}
+
+/* --------------------------------------------------------------- later */
+
+static void *use_without_specific(void *g)
+{
+    no_specific = true;
+    assert_true(usable(g));
+    assert_ptr_equal(thread_slot(g), &((struct sflight_group *)g)->common);
+    no_specific = false;
+    assert_true(usable(g));
+    assert_ptr_not_equal(thread_slot(g), &((struct sflight_group *)g)->common);
+    return NULL;
+}
+
+static void test_no_thread_specific_data(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_up(NULL);
+    thread_join(thread_start(use_without_specific, g));
+    group_down(g);
+}
+
+static void test_no_attributes_for_a_thread(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_up(NULL);
+    sflight_future *f;
+    no_attr = true;
+    assert_int_equal(sflight_start(g, "key", 3, nothing, NULL, &f), -ENOMEM);
+    no_attr = false;
+    assert_null(f);
+    assert_true(usable(g));
+    group_down(g);
+}
+
+static void test_no_random_numbers(void **state)
+{
+    (void)state;
+    no_random = true;
+    struct sflight_group *g = group_up(NULL);
+    no_random = false;
+    assert_true(usable(g));
+    group_down(g);
+}
+
+static void *no_memory(void *ctx, size_t size, size_t align)
+{
+    (void)ctx, (void)size, (void)align;
+    return NULL;
+}
+
+static void test_no_memory_for_a_queue(void **state)
+{
+    (void)state;
+    sflight_queue *q = (void *)&q;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    assert_int_equal(sflight_queue_create(&q), -ENOMEM);
+    alloc_process.alloc = before;
+    assert_null(q);
+}
+
+/* Sizes that no sum must wrap around. */
+static void test_sizes_that_wrap_around(void **state)
+{
+    (void)state;
+    assert_null(alloc_get(&alloc_process, SIZE_MAX, CACHE_LINE));
+    assert_null(alloc_get(&alloc_process, SIZE_MAX - CACHE_LINE + 1, CACHE_LINE));
+    struct sflight_group *g = group_up(NULL);
+    struct sflight_call *c = call_record_new(g);
+    assert_non_null(c);
+    assert_false(call_key_long(c, "key", SIZE_MAX));
+    assert_false(call_key_long(c, "key", SIZE_MAX - sizeof(size_t)));
+    call_discard_slow(thread_slot(g), c);
+    group_down(g);
+}
+
+static void test_as_many_wakes_as_can_be(void **state)
+{
+    (void)state;
+    uint32_t word = 0;
+    errno = 77;
+    futex_wake(&word, UINT32_MAX);
+    assert_int_equal(errno, 77);
+}
+
+/* --------------------------------------------------------- all lanes borrowed */
+
+static struct lane *lanes[1024];
+static size_t n_lanes;
+static atomic_bool watched;
+
+static void leave_one(void)
+{
+    if (n_lanes != 0)
+        reclaim_leave(lanes[--n_lanes]);
+}
+
+/* Sections without end, until somebody has to wait for a lane. */
+static void test_every_lane_is_borrowed(void **state)
+{
+    (void)state;
+    atomic_uint yielded = 0;
+    on_yield = leave_one; /* called by this thread, inside reclaim_enter() */
+    for (n_lanes = 0; n_lanes < LENGTH(lanes); n_lanes++) {
+        size_t before = n_lanes;
+        lanes[before] = reclaim_enter(3);
+        if (n_lanes != before) { /* one has been left meanwhile: there were no more */
+            yielded = 1;
+            reclaim_leave(lanes[before]);
+            break;
+        }
+    }
+    on_yield = NULL;
+    assert_int_equal(yielded, 1);
+    for (size_t i = 0; i < n_lanes; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_ptr_not_equal(lanes[i], lanes[j]);
+    while (n_lanes != 0)
+        leave_one();
+}
+
+static void given_back(struct reclaim_entry *entry)
+{
+    (void)entry;
+    atomic_store(&watched, true);
+}
+
+/* Flushing waits for a section; the section ends inside that wait. */
+static void test_flush_finds_a_section(void **state)
+{
+    (void)state;
+    static struct reclaim_entry entry;
+    reclaim_flush();
+    lanes[0] = reclaim_enter(5);
+    n_lanes = 1;
+    reclaim_retire(2, &entry, given_back); /* of a lane that comes first */
+    assert_false(watched);
+    on_yield = leave_one;
+    reclaim_flush();
+    on_yield = NULL;
+    assert_int_equal(n_lanes, 0);
+    assert_true(watched);
+}
+
+/* ------------------------------------------------------------------ panics */
+
+static char **no_names(void *const *frames, int n)
+{
+    (void)frames, (void)n;
+    return NULL;
+}
+
+/* Each name fills half of the text. */
+static char **long_names(void *const *frames, int n)
+{
+    enum { LONG = 4096 };
+    (void)frames;
+    char **names = malloc((size_t)n * sizeof(char *) + LONG);
+    assert_non_null(names);
+    char *name = (char *)(names + n);
+    memset(name, 'x', LONG - 1);
+    name[LONG - 1] = 0;
+    for (int i = 0; i < n; i++)
+        names[i] = name;
+    return names;
+}
+
+static char message[3000];
+
+static int panic_at_length(struct sflight_call *call, void *arg)
+{
+    (void)arg;
+    sflight_panic(call, "%s", message);
+}
+
+/* L"\x110000" is no character in any locale. */
+static int panic_unspeakably(struct sflight_call *call, void *arg)
+{
+    static const wchar_t no_character[] = {0x110000, 0};
+    (void)arg;
+    sflight_panic(call, "%ls", no_character);
+}
+
+static void test_panics_with_odd_texts(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_up(NULL);
+    sflight_result r;
+    memset(message, 'm', sizeof(message) - 1);
+    for (int names = 0; names < 3; names++) {
+        symbols = names == 0 ? NULL : names == 1 ? no_names : long_names;
+        for (int text = 0; text < 2; text++) {
+            sflight_fn *fn = text == 0 ? panic_at_length : panic_unspeakably;
+            assert_int_equal(sflight_do(g, "key", 3, fn, NULL, &r), -ENOTRECOVERABLE);
+            assert_int_equal(strlen(r.value), r.size);
+            assert_int_equal(strspn(r.value, "m"), text == 0 ? 1023 : 0);
+            assert_non_null(strstr(r.value, "\n  at "));
+            assert_int_equal(((char *)r.value)[r.size - 1], '\n');
+            sflight_result_release(&r);
+        }
+    }
+    symbols = NULL;
+    group_down(g);
+}
+
+/* What a child that aborts has written to stderr; it must not be empty. */
+static void assert_aborts(void (*run)(void), const char *says)
+{
+    char text[20000];
+    size_t n = 0;
+    ssize_t got;
+    int fds[2], status;
+    assert_int_equal(pipe(fds), 0);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct rlimit no_core = {0, 0};
+        setrlimit(RLIMIT_CORE, &no_core);
+        signal(SIGABRT, SIG_DFL);
+        dup2(fds[1], STDERR_FILENO);
+        run();
+        _exit(0);
+    }
+    close(fds[1]);
+    while (n < sizeof(text) - 1 && (got = read(fds[0], text + n, sizeof(text) - 1 - n)) > 0)
+        n += (size_t)got;
+    close(fds[0]);
+    text[n] = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+    assert_non_null(strstr(text, says));
+}
+
+/* A permit has no fn to leave. */
+static void panic_outside_of_fn(void)
+{
+    struct sflight_call *call;
+    sflight_future *f;
+    sflight_begin(group_up(NULL), "key", 3, &call, &f);
+    sflight_panic(call, "panic outside of fn");
+}
+
+/*
+ * without_tables(call) calls panics(call) from a frame of which the unwinder
+ * knows nothing.
+ */
+int without_tables(struct sflight_call *call, void *arg);
+__attribute__((used)) void panics(struct sflight_call *call);
+void panics(struct sflight_call *call)
+{
+    invoke_unwind(call->invocation);
+}
+#if defined(__x86_64__)
+__asm__(".text\n"
+        "without_tables:\n"
+        "sub $8, %rsp\n"
+        "call panics\n"
+        "hlt\n");
+#elif defined(__aarch64__)
+__asm__(".text\n"
+        "without_tables:\n"
+        "stp x29, x30, [sp, #-16]!\n"
+        "bl panics\n"
+        "brk #0\n");
+#endif
+
+static void panic_without_unwind_tables(void)
+{
+    sflight_result r;
+    sflight_do(group_up(NULL), "key", 3, without_tables, NULL, &r);
+}
+
+static void test_panics_that_abort(void **state)
+{
+    (void)state;
+    assert_aborts(panic_outside_of_fn, "panic outside of fn");
+#ifndef SANITIZE_THREAD /* whose frames all have cleanups, for which libgcc aborts without a word  \
+                         */
+    assert_aborts(panic_without_unwind_tables, "cannot unwind");
+#else
+    (void)panic_without_unwind_tables;
+#endif
+}
+
+int main(void)
+{
+    if (born_without >= 0)
+        _exit(born());
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_births),
+        cmocka_unit_test(test_no_thread_specific_data),
+        cmocka_unit_test(test_no_attributes_for_a_thread),
+        cmocka_unit_test(test_no_random_numbers),
+        cmocka_unit_test(test_no_memory_for_a_queue),
+        cmocka_unit_test(test_sizes_that_wrap_around),
+        cmocka_unit_test(test_as_many_wakes_as_can_be),
+        cmocka_unit_test(test_every_lane_is_borrowed),
+        cmocka_unit_test(test_flush_finds_a_section),
+        cmocka_unit_test(test_panics_with_odd_texts),
+        cmocka_unit_test(test_panics_that_abort),
+    };
+    return RUN_TESTS(tests);
+}
