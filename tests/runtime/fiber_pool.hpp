@@ -10,47 +10,102 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
+#include <deque>
 #include <functional>
 #include <thread>
 #include <vector>
 
-/* Boost's shared queue of fibers; but a thread that sleeps is woken when there is work. */
-class shared_queue : public boost::fibers::algo::shared_work
+/*
+ * One queue of fibers for all threads.  Unlike Boost's shared_work, it wakes a thread
+ * that sleeps when there is work, and what belongs to a thread (its dispatcher, which
+ * sees to deadlines and wakes from elsewhere) is not kept waiting by fibers that yield.
+ */
+class shared_queue : public boost::fibers::algo::algorithm
 {
-    using base = boost::fibers::algo::shared_work;
-    static inline std::mutex mutex_;
+    using context = boost::fibers::context;
+    enum { LOCAL_EVERY = 16 };
+
+    static inline std::mutex mutex_; /* guards all that follows, but local_ and n_picked_ */
+    static inline std::deque<context *> shared_;
     static inline std::vector<shared_queue *> asleep_;
-    static inline std::atomic<std::size_t> n_asleep_{0};
+    std::condition_variable wake_;
+    bool woken_ = false;
+
+    boost::fibers::scheduler::ready_queue_type local_;
+    unsigned n_picked_ = 0;
+
+    context *pick_local()
+    {
+        context *fiber = &local_.front();
+        local_.pop_front();
+        return fiber;
+    }
 
   public:
-    shared_queue() : base(true) {}
-
-    void awakened(boost::fibers::context *fiber) noexcept override
+    void awakened(context *fiber) noexcept override
     {
-        const bool pinned = fiber->is_context(boost::fibers::type::pinned_context);
-        base::awakened(fiber);
-        if (pinned || n_asleep_.load(std::memory_order_relaxed) == 0)
+        if (fiber->is_context(boost::fibers::type::pinned_context)) {
+            fiber->ready_link(local_);
             return;
+        }
+        fiber->detach();
         std::lock_guard<std::mutex> guard(mutex_);
+        shared_.push_back(fiber);
         if (!asleep_.empty())
-            asleep_.back()->notify();
+            asleep_.back()->wake();
+    }
+
+    context *pick_next() noexcept override
+    {
+        if (!local_.empty() && ++n_picked_ % LOCAL_EVERY == 0)
+            return pick_local();
+        std::unique_lock<std::mutex> guard(mutex_);
+        if (shared_.empty()) {
+            guard.unlock();
+            return local_.empty() ? nullptr : pick_local();
+        }
+        context *fiber = shared_.front();
+        shared_.pop_front();
+        guard.unlock();
+        context::active()->attach(fiber);
+        return fiber;
+    }
+
+    bool has_ready_fibers() const noexcept override
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        return !shared_.empty() || !local_.empty();
     }
 
     void suspend_until(const std::chrono::steady_clock::time_point &until) noexcept override
     {
-        {
-            std::lock_guard<std::mutex> guard(mutex_);
-            asleep_.push_back(this);
-            n_asleep_++;
-        }
-        base::suspend_until(until);
-        std::lock_guard<std::mutex> guard(mutex_);
+        const auto has_work = [this] { return woken_ || !shared_.empty(); };
+        std::unique_lock<std::mutex> guard(mutex_);
+        asleep_.push_back(this);
+        if (until == std::chrono::steady_clock::time_point::max())
+            wake_.wait(guard, has_work);
+        else
+            wake_.wait_until(guard, until, has_work);
+        woken_ = false;
         asleep_.erase(std::find(asleep_.begin(), asleep_.end(), this));
-        n_asleep_--;
+    }
+
+    void notify() noexcept override
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        wake();
+    }
+
+  private:
+    void wake()
+    {
+        woken_ = true;
+        wake_.notify_one();
     }
 };
 
-/* One pool in a program at a time: the queue is Boost's own, and global. */
+/* One pool in a program at a time: the queue is global. */
 class fiber_pool
 {
     using work = std::function<void()>;
