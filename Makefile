@@ -142,7 +142,7 @@ model: ## Model-check the kernels with GenMC, if it is on the PATH
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp bench-smoke demo-check
+test-all: | check test-hpp test-runtime bench-smoke demo-check
 
 # check_selftest seeds a fault for each of the others.
 CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
@@ -162,7 +162,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
+-include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built
