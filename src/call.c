@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See call.h for the states, and call_path.h for what every call passes. */
+#include "call_alone.h"
 #include "call_batch.h"
 #include "call_path.h"
 
@@ -53,6 +54,26 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     c->outer = slot->spare;
     slot->spare = c;
     slot->n_spare++;
+}
+
+struct sflight_call *call_make_ready(struct slot *slot)
+{
+    if (slot->spare == NULL)
+        return NULL; /* the general way makes one */
+    struct sflight_call *c = call_take(slot);
+    call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
+    c->node.key = c->node.key_inline;
+    slot->ready = c;
+    return c;
+}
+
+void call_keep_none_ready(struct slot *slot)
+{
+    struct sflight_call *c = slot->ready;
+
+    slot->ready = NULL;
+    if (c != NULL)
+        call_discard(slot, c);
 }
 
 bool call_key_long(struct sflight_call *c, const void *key, size_t len)
@@ -116,7 +137,8 @@ void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
      * In a child that another thread forks meanwhile nothing is destroyed that
      * does not go with its destroy.
      */
-    r->destroy = NULL;
+    if (UNLIKELY(old_destroy != NULL))
+        r->destroy = NULL;
     atomic_fence_compiler();
     r->size = size;
     if (UNLIKELY(old_destroy == value_free && value == old)) {
@@ -196,6 +218,7 @@ struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
 
 void call_retain(struct slot *slot, struct sflight_call *c)
 {
+    call_alone_no_more(c);
     slot_count(slot, COUNT_HELD);
     if (UNLIKELY(c->result.generation != slot->group->generation))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
@@ -290,10 +313,10 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/* The search is over; what it came to has been counted. */
-static void search_left(struct slot *slot)
+/* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
+NOINLINE void call_not_led(struct slot *slot)
 {
-    slot_count(slot, COUNT_LEFT);
+    slot_uncount(slot, COUNT_LED);
     atomic_fence_seq_cst(); /* [DRAIN] */
     group_call_ended(slot->group);
 }
@@ -303,7 +326,7 @@ static int search_failed(struct slot *slot, int rc)
     slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (rc != -ENOMEM)
         slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     slot_count(slot, COUNT_RELEASED);
     return rc;
 }
@@ -322,20 +345,25 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         search.claim = mine != NULL ? &mine->node : NULL;
         struct lane *lane = reclaim_enter(thread_self.hint);
         found = table_search_in_section(&g->table, &search);
+        if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
+            /* Nothing is allocated for this, so it need not be outside of the section. */
+            mine = call_new(slot, key->data, key->len, key->hash, start);
+            search.claim = &mine->node;
+            found = table_search_in_section(&g->table, &search);
+        }
         if (UNLIKELY(join.expired != NULL))
             table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
         join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
-        /* A key too long to be copied before it is known that it must be. */
         mine = call_new(slot, key->data, key->len, key->hash, start);
         if (mine == NULL)
             return search_failed(slot, -ENOMEM);
     }
     if (found == TABLE_CLAIMED) {
         slot_count(slot, COUNT_LED);
-        search_left(slot);
+        slot_count(slot, COUNT_LEFT);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
         *out = mine;
@@ -346,7 +374,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     if (join.rc != 0)
         return search_failed(slot, join.rc);
     slot_count(slot, COUNT_JOINED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     *out = join.found;
     *rank = join.rank;
     return CALL_FOLLOWS;
@@ -773,6 +801,7 @@ struct call_remains call_after_fork(struct sflight_group *g)
 
 void call_recount_spares(struct slot *slot)
 {
+    call_keep_none_ready(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;
@@ -780,6 +809,8 @@ void call_recount_spares(struct slot *slot)
 
 void call_free_spares(struct slot *slot)
 {
+    if (slot->ready != NULL)
+        record_free(slot->ready);
     while (slot->spare != NULL) {
         struct sflight_call *c = slot->spare;
         slot->spare = c->outer;

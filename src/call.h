@@ -206,6 +206,9 @@ void call_ended_by_fork(struct sflight_call *call);
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);
 
+/* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
+void call_keep_none_ready(struct slot *slot);
+
 /* At the end of a group: frees its spare records and what a fork left. */
 void call_free_spares(struct slot *slot);
 

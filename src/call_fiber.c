@@ -105,6 +105,6 @@ int call_do_by_fiber(struct sflight_group *g, const void *key, size_t len, sflig
     }
     bool leader = rc == CALL_LEADS;
     if (leader)
-        call_lead_as(caller, call, fn, arg);
+        call_lead(caller, call, fn, arg);
     return call_deliver(thread_slot_again(g), call, leader, r);
 }

@@ -19,6 +19,7 @@ enum { CALL_SPARES = 32 }; /* records a slot keeps */
 struct sflight_call *call_record_new(struct sflight_group *g);
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
+void call_not_led(struct slot *slot);
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank);
@@ -65,19 +66,37 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
     slot->n_spare++;
 }
 
+/* Nobody sees this before [CLAIM] publishes it. */
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, struct call_start start)
+{
+    atomic_store_relaxed(&c->state, 0);
+    atomic_store_relaxed(&c->owner, start.owner);
+    atomic_store_relaxed(&c->gate, 0);
+    memset((void *)&c->result, 0, sizeof(c->result));
+    c->result.generation = c->group->generation;
+    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
+}
+
+/* A spare record, or a new one; or NULL. */
+static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
+{
+    struct sflight_call *c = slot->spare;
+
+    if (UNLIKELY(c == NULL))
+        return call_record_new(slot->group);
+    slot->spare = c->outer;
+    slot->n_spare--;
+    return c;
+}
+
 /* A record for the key, or NULL. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
                                                    uint64_t hash, struct call_start start)
 {
-    struct sflight_group *g = slot->group;
-    struct sflight_call *c = slot->spare;
+    struct sflight_call *c = call_take(slot);
 
-    if (LIKELY(c != NULL)) {
-        slot->spare = c->outer;
-        slot->n_spare--;
-    } else if ((c = call_record_new(g)) == NULL) {
+    if (UNLIKELY(c == NULL))
         return NULL;
-    }
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
         key_copy_short(c->node.key_inline, key, len);
@@ -87,15 +106,9 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
     }
     c->node.hash = hash;
     c->node.key_len = len;
-    /* Nobody sees these before [CLAIM] publishes them. */
-    atomic_store_relaxed(&c->state, 0);
-    atomic_store_relaxed(&c->owner, start.owner);
-    atomic_store_relaxed(&c->gate, 0);
-    if (UNLIKELY(g->max_age_ns != 0))
+    call_reset(c, start);
+    if (UNLIKELY(slot->group->max_age_ns != 0))
         c->started_ns = clock_now_ns();
-    memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.generation = g->generation;
-    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
     return c;
 }
 
@@ -121,19 +134,16 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
     if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
         return -ESHUTDOWN;
     uint64_t hash = mine != NULL ? mine->node.hash : hash_key(key, len, g->seed);
-    if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
-        mine = call_new(slot, key, len, hash, start);
-        if (UNLIKELY(mine == NULL))
+    link_word *bucket = table_empty_bucket(&g->table, hash);
+    if (bucket != NULL) {
+        if (mine == NULL && (mine = call_new(slot, key, len, hash, start)) == NULL)
             return -ENOMEM;
-    }
-    link_word *bucket = mine != NULL ? table_empty_bucket(&g->table, hash) : NULL;
-    if (LIKELY(bucket != NULL)) {
         slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
         if (LIKELY(table_claim_empty(bucket, &mine->node))) {
             *out = mine;
             goto leads;
         }
-        slot_uncount(slot, COUNT_LED);
+        call_not_led(slot);
     }
     struct table_key wanted = {hash, key, len};
     struct sflight_call *found = NULL;

@@ -25,6 +25,60 @@ enum {
 
 /* ------------------------------------------------------------------ memory */
 
+/*
+ * Futures come in blocks, so that memory is asked for and given back, which are
+ * locked operations if nothing else, once for many.  A block goes when all that is
+ * in it has been given back.
+ */
+struct future_block {
+    _Atomic(uint32_t) n_out; /* of its futures, spare ones included */
+    struct sflight_future futures[];
+};
+
+enum {
+    BLOCK_BYTES = 1024, /* and so aligned: a future finds its block */
+    PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
+};
+
+static struct future_block *block_of(struct sflight_future *f)
+{
+    return (struct future_block *)((uintptr_t)f & ~(uintptr_t)(BLOCK_BYTES - 1));
+}
+
+/* Gives n futures of a block back. */
+static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
+{
+    if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
+        alloc_put(alloc, block, BLOCK_BYTES);      /* nobody uses any of it [BLOCK] */
+}
+
+void future_free_list(struct alloc *alloc, struct sflight_future *list)
+{
+    while (list != NULL) {
+        struct future_block *block = block_of(list);
+        uint32_t n = 0;
+        for (; list != NULL && block_of(list) == block; n++)
+            list = list->next; /* those of one block mostly stand together */
+        block_put(alloc, block, n);
+    }
+}
+
+/* A new block: returns one of its futures, the others are spare; or NULL. */
+static NOINLINE struct sflight_future *block_new(struct slot *slot)
+{
+    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
+    if (block == NULL)
+        return NULL;
+    uint32_t n = slot->shared ? 1 : PER_BLOCK; /* several threads cannot share a list */
+    atomic_store_relaxed(&block->n_out, n);    /* nobody else yet */
+    for (uint32_t i = n; --i != 0;) {
+        block->futures[i].next = slot->spare_futures;
+        slot->spare_futures = &block->futures[i];
+        slot->n_spare_futures++;
+    }
+    return &block->futures[0];
+}
+
 struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter)
 {
     struct sflight_future *f = slot->spare_futures;
@@ -32,10 +86,8 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     if (LIKELY(f != NULL)) {
         slot->spare_futures = f->next;
         slot->n_spare_futures--;
-    } else {
-        f = alloc_get(&slot->group->alloc, sizeof(*f), _Alignof(max_align_t));
-        if (f == NULL)
-            return NULL;
+    } else if ((f = block_new(slot)) == NULL) {
+        return NULL;
     }
     f->call = call;
     atomic_store_relaxed(&f->state, IDLE); /* published by [HANG] */
@@ -44,24 +96,35 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
+/* Too many are spare: gives half of them back. */
+static NOINLINE void give_back_half(struct slot *slot)
+{
+    struct sflight_future *list = slot->spare_futures, **end = &list;
+
+    /* In a forked child the count may be off by what its thread was about to do. */
+    for (unsigned n = 0; n < FUTURE_SPARES / 2 && *end != NULL; n++)
+        end = &(*end)->next;
+    slot->spare_futures = *end;
+    slot->n_spare_futures -= FUTURE_SPARES / 2;
+    *end = NULL;
+    future_free_list(&slot->group->alloc, list);
+}
+
 void future_free(struct slot *slot, struct sflight_future *f)
 {
-    if (UNLIKELY(slot->n_spare_futures >= slot->max_spare_futures)) {
-        alloc_put(&slot->group->alloc, f, sizeof(*f));
+    if (UNLIKELY(slot->shared)) {
+        block_put(&slot->group->alloc, block_of(f), 1);
         return;
     }
     f->next = slot->spare_futures;
     slot->spare_futures = f;
-    slot->n_spare_futures++;
+    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
+        give_back_half(slot);
 }
 
-void future_free_list(struct alloc *alloc, struct sflight_future *list)
+void future_free_spares(struct slot *slot)
 {
-    while (list != NULL) {
-        struct sflight_future *f = list;
-        list = f->next;
-        alloc_put(alloc, f, sizeof(*f));
-    }
+    future_free_list(&slot->group->alloc, slot->spare_futures);
 }
 
 /* Its owner has no more use for it, or it has been told. */

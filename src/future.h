@@ -33,7 +33,7 @@ struct alloc;
 struct sflight_group;
 struct slot;
 
-enum { FUTURE_SPARES = 256 }; /* futures a slot keeps */
+enum { FUTURE_SPARES = 512 }; /* futures a slot keeps; the common one keeps none */
 
 enum future_kind {
     FUTURE_PLAIN, /* not hung */
@@ -120,5 +120,8 @@ uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **
 
 /* At the end of a group. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);
+
+/* The same for those that slots have spare. */
+void future_free_spares(struct slot *slot);
 
 #endif

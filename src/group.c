@@ -181,13 +181,21 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     registry_unlock();
 }
 
-/* Calls in flight, and searches that may become calls: what a drainer waits for. */
-static bool group_flying(struct sflight_group *g)
+/* What a drainer waits for. */
+enum flying {
+    NOTHING_FLIES,
+    SEARCHES_FLY, /* that may become calls: over in a moment, and nobody says so */
+    CALLS_FLY,
+};
+
+static enum flying group_flying(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    return difference(sum[COUNT_LED] + sum[COUNT_ENTERED], sum[COUNT_ENDED] + sum[COUNT_LEFT]) != 0;
+    if (difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+        return CALLS_FLY;
+    return difference(sum[COUNT_ENTERED], sum[COUNT_LEFT]) != 0 ? SEARCHES_FLY : NOTHING_FLIES;
 }
 
 /*
@@ -305,7 +313,7 @@ int group_destroy(struct sflight_group *g)
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;
         call_free_spares(slot);
-        future_free_list(&g->alloc, slot->spare_futures);
+        future_free_spares(slot);
         alloc_put(&g->alloc, slot, sizeof(*slot));
     }
     table_destroy(&g->table);
@@ -331,11 +339,15 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
     int rc = 0;
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word);
-        if (!group_flying(g))
+        enum flying flying = group_flying(g);
+        if (flying == NOTHING_FLIES)
             return 0;
         if (rc != 0)
             return rc;
-        rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
+        if (flying == SEARCHES_FLY)
+            cpu_yield();
+        else
+            rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
     }
 }
 
@@ -348,12 +360,15 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
     for (;;) {
         struct sflight_future *waiter = waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
-            return group_flying(g) ? -ENOMEM : 0;
+            return group_flying(g) != NOTHING_FLIES ? -ENOMEM : 0;
         (void)waiter_hang(&g->drain_waiters, waiter);
-        bool expired = group_flying(g) && waiter_park(g, waiter, deadline) == WAITER_TIMED_OUT;
+        enum flying flying = group_flying(g);
+        bool expired = flying == CALLS_FLY && waiter_park(g, waiter, deadline) == WAITER_TIMED_OUT;
         if (!expired)
             waiter_end(g, waiter);
-        if (!group_flying(g))
+        if (flying == SEARCHES_FLY)
+            cpu_yield();
+        if (group_flying(g) == NOTHING_FLIES)
             return 0;
         if (expired)
             return -ETIMEDOUT;

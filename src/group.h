@@ -21,13 +21,13 @@
 struct sflight_call;
 
 struct slot {
-    _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
+    _Alignas(CACHE_LINE) struct sflight_call *ready; /* a record, see call_alone.h; or NULL */
+    struct sflight_call *spare;                      /* more records, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
     unsigned n_spare_futures;
-    unsigned max_spare_futures; /* 0 for the common slot */
-    bool shared;                /* the group's common slot: used by several threads at once */
+    bool shared; /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
@@ -69,6 +69,12 @@ struct sflight_group {
     struct sflight_group *next;  /* all groups */
     struct sflight_group **prev; /* what points here */
 };
+
+/* Any of these flags.  GROUP_CLOSED may come at any time. */
+static inline bool group_has(struct sflight_group *g, uint32_t flags)
+{
+    return atomic_load_relaxed(&g->flags) & flags;
+}
 
 static inline bool group_has_fibers(struct sflight_group *g)
 {

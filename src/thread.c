@@ -35,6 +35,7 @@ static void thread_end(void *self)
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
+        call_keep_none_ready(slot);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
@@ -65,7 +66,6 @@ static struct slot *slot_new(struct sflight_group *g)
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
     slot->max_spare = CALL_SPARES;
-    slot->max_spare_futures = FUTURE_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;
