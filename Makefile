@@ -147,7 +147,7 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp bench-smoke demo-check event-check example-check
+test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
 
 # check_selftest seeds a fault for each of the others.
 CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
@@ -167,9 +167,10 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk tests/history/history.mk \
-	tests/soak/soak.mk tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk \
-	bench/bench.mk tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
+-include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/unit/unit.mk \
+	tests/history/history.mk tests/soak/soak.mk tests/arm64/arm64.mk tests/coverage/coverage.mk \
+	tests/mutants/mutants.mk bench/bench.mk tools/demo/demo.mk tools/event/event.mk \
+	tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built
