@@ -162,7 +162,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
+-include tests/hpp/hpp.mk tests/tests.mk tests/explore/explore.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built
