@@ -57,6 +57,7 @@ static struct {
     struct clock left; /* of all sections */
     struct {
         bool open, readable;
+        struct clock clock; /* the kernel has a lock for each */
     } fds[MAX_FDS];
     unsigned n_fds;
 } d;
@@ -417,6 +418,7 @@ void event_fd_set(int fd)
     sched_point(SITE);
     unsigned i = fd_index(fd);
     d.fds[i].readable = true;
+    memory_give(&d.fds[i].clock);
     sched_note(SITE, "fd set", NULL, i);
     sched_wake(&d.fds[i], UINT_MAX);
 }
@@ -425,6 +427,8 @@ void event_fd_clear(int fd)
 {
     sched_point(SITE);
     d.fds[fd_index(fd)].readable = false;
+    memory_take(&d.fds[fd_index(fd)].clock);
+    memory_give(&d.fds[fd_index(fd)].clock);
     sched_note(SITE, "fd clear", NULL, (uint64_t)(fd - FIRST_FD));
 }
 
@@ -437,6 +441,7 @@ void door_wait_readable(int fd)
 {
     while (!d.fds[fd_index(fd)].readable)
         (void)sched_sleep(&d.fds[fd_index(fd)], NEVER, false, SITE);
+    memory_take(&d.fds[fd_index(fd)].clock);
 }
 
 /* ------------------------------------------------------------------- reclaim */

@@ -14,7 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SEEDS = 20000, MAX_CHILDREN = 16 };
+enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 128 };
+
+static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async, scenarios_life};
+static const struct scenario *scenarios[MAX_SCENARIOS];
+static unsigned n_scenarios;
 
 static struct {
     uint64_t first, n_seeds;
@@ -85,7 +89,7 @@ static void run_scenario(const struct scenario *scenario, unsigned number)
 {
     current = scenario;
     if (options.random) {
-        uint64_t n = options.only_one ? 1 : options.n_seeds * scenario->weight;
+        uint64_t n = options.only_one ? 1 : options.n_seeds * scenario->percent / 100;
         uint64_t steps = 0;
         for (uint64_t seed = options.first; seed - options.first < n; seed++) {
             struct sched_plan plan = plan_of_seed(seed);
@@ -125,7 +129,7 @@ static int run_all(void)
     unsigned number = 1, failures = 0, total = 0;
 
     for (unsigned i = 0; i < n_scenarios; i++)
-        total += n_lines(&scenarios[i]);
+        total += n_lines(scenarios[i]);
     printf("1..%u\n", total);
     fflush(stdout);
     for (unsigned i = 0, first = 0; first < n_scenarios;) {
@@ -139,13 +143,13 @@ static int run_all(void)
             if (pid == 0) {
                 (void)dup2(fileno(out), STDOUT_FILENO);
                 catch_signals();
-                run_scenario(&scenarios[i], number);
+                run_scenario(scenarios[i], number);
                 fflush(stdout);
                 _exit(0);
             }
             children[i % options.at_once].pid = pid;
             children[i % options.at_once].out = out;
-            number += n_lines(&scenarios[i]);
+            number += n_lines(scenarios[i]);
             i++;
             continue;
         }
@@ -157,7 +161,7 @@ static int run_all(void)
             putchar(c);
         fclose(out);
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-            printf("not ok - %s\n", scenarios[first].name);
+            printf("not ok - %s\n", scenarios[first]->name);
             failures++;
         }
         fflush(stdout);
@@ -169,8 +173,8 @@ static int run_all(void)
 static const struct scenario *find(const char *name)
 {
     for (unsigned i = 0; i < n_scenarios; i++)
-        if (strcmp(scenarios[i].name, name) == 0)
-            return &scenarios[i];
+        if (strcmp(scenarios[i]->name, name) == 0)
+            return scenarios[i];
     fprintf(stderr, "explore: no scenario %s (--list lists them)\n", name);
     exit(2);
 }
@@ -188,13 +192,17 @@ int main(int argc, char **argv)
     const struct scenario *only = NULL;
     const char *choices = NULL;
 
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        for (const struct scenario *l = lists[i]; l->name != NULL && n_scenarios < MAX_SCENARIOS;
+             l++)
+            scenarios[n_scenarios++] = l;
     sched_failed = failed;
     setvbuf(stderr, NULL, _IOFBF, 1 << 16);
     for (int i = 1; i < argc; i++) {
         const char *arg = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(arg, "--list") == 0) {
             for (unsigned k = 0; k < n_scenarios; k++)
-                puts(scenarios[k].name);
+                puts(scenarios[k]->name);
             return 0;
         } else if (strcmp(arg, "--trace") == 0) {
             options.trace = true;

@@ -21,7 +21,7 @@ $(EXPLORE)/src/%.o: src/%.c tests/explore/door.h $(BUILD)/flags tests/explore/ex
 	$(call say,CC)$(CC) $(EXPLORE_CFLAGS) $(EXPLORE_SEEN) -MMD -MP -c -o $@ $<
 
 # Scenarios go through the door as the library does; what is behind it does not.
-$(EXPLORE)/rules.o $(EXPLORE)/scenarios.o: EXPLORE_VIEW := $(EXPLORE_SEEN)
+$(EXPLORE)/rules.o $(filter $(EXPLORE)/scenarios_%,$(EXPLORE_OWN)): EXPLORE_VIEW := $(EXPLORE_SEEN)
 $(EXPLORE)/%.o: tests/explore/%.c $(BUILD)/flags tests/explore/explore.mk
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(EXPLORE_CFLAGS) $(EXPLORE_VIEW) -MMD -MP -c -o $@ $<

@@ -14,6 +14,7 @@ struct value {
 };
 
 struct world world;
+struct ask asks[MAX_ASKS];
 
 static struct {
     struct run runs[MAX_RUNS];
@@ -27,6 +28,7 @@ static struct {
     struct key_state {
         uint64_t n_runs; /* written by each, one after the other */
     } * keys;
+    struct clock reached; /* of all flags */
     int threads[MAX_THREADS];
     unsigned n_threads;
 } w;
@@ -61,10 +63,10 @@ void world_begin(const sflight_options *options)
         door.n_cpus = 4;
         o.spin_ns = 2 * 50; /* a few readings of the clock */
     }
-    w.keys = aligned_alloc(8, MAX_KEYS * sizeof(*w.keys));
-    memset((void *)w.keys, 0, MAX_KEYS * sizeof(*w.keys));
     unsigned failures = door.failures;
     door.failures = 0;
+    w.keys = aligned_alloc(8, MAX_KEYS * sizeof(*w.keys));
+    memset((void *)w.keys, 0, MAX_KEYS * sizeof(*w.keys));
     CHECK(sflight_group_create(&world.group, &o) == 0);
     door.failures = failures;
 }
@@ -86,6 +88,8 @@ void world_end(void)
 
     door.failures = 0;
     if (!world.settled) {
+        if (variant(2) == 0)
+            CHECK(sflight_group_drain(world.group, NULL) == 0);
         CHECK(sflight_group_stats(world.group, &stats) == 0);
         CHECK(stats.in_flight == 0);
         CHECK(stats.waiting == 0);
@@ -116,6 +120,45 @@ void join_all(void)
 void pause_here(void)
 {
     sched_point(SITE);
+}
+
+void until(const bool *flag)
+{
+    while (!*flag)
+        (void)sched_sleep(flag, NEVER, false, SITE);
+    memory_take(&w.reached);
+}
+
+void reached(bool *flag)
+{
+    *flag = true;
+    memory_give(&w.reached);
+    sched_wake(flag, MAX_THREADS);
+}
+
+unsigned variant(unsigned n)
+{
+    return sched.plan.strategy == BY_EXHAUSTION ? 0 : sched_choose(n);
+}
+
+struct ask *fresh(unsigned i, const char *key)
+{
+    CHECK(i < MAX_ASKS);
+    asks[i] = (struct ask){.key = key};
+    return &asks[i];
+}
+
+unsigned n_runs(void)
+{
+    return w.n_runs;
+}
+
+unsigned n_running(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < w.n_runs; i++)
+        n += w.runs[i].ended == 0;
+    return n;
 }
 
 /* ---------------------------------------------------------------------- runs */
@@ -154,6 +197,7 @@ static void destroy_value(void *p, size_t size, void *ctx)
 static struct run *run_begins(struct ask *ask)
 {
     CHECK(!door_in_section());
+    CHECK(!world.shut);
     CHECK(w.n_runs < MAX_RUNS);
     struct run *run = &w.runs[w.n_runs++];
     *run = (struct run){.leader = ask,
@@ -206,6 +250,8 @@ static int work(sflight_call *call, void *arg)
     pause_here();
     if (ask->inside != NULL)
         ask->inside(ask);
+    if (ask->inner != NULL)
+        ask_whole(ask->inner);
     run_ends(run);
     switch (ask->way) {
     case PANICS:
@@ -213,7 +259,6 @@ static int work(sflight_call *call, void *arg)
         sflight_panic(call, "run %d", run_id(run));
     case EXITS:
         run->left = true;
-        ask->over = true;
         sched_exit();
     case RETURNS:
         break;
@@ -240,11 +285,10 @@ static void check_result(struct ask *ask, struct run *run)
         if (strcmp(w.forgets[i].key, ask->key) == 0 && w.forgets[i].done &&
             w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun)
             explore_fail("a result that had been forgotten before this caller began");
-    CHECK(r->leader == (run->leader == ask));
-    if (r->leader)
+    CHECK(r->leader == (run->leader == (ask->first != NULL ? ask->first : ask)));
+    if (ask->first == NULL && r->leader)
         CHECK(run->n_leaders++ == 0);
-    else
-        run->n_followers++;
+    run->n_followers += ask->first == NULL && !r->leader;
     CHECK(run->followers < 0 || run->followers == r->followers);
     run->followers = r->followers;
     CHECK(r->shared == (!r->leader || r->followers != 0));
@@ -374,11 +418,8 @@ static int work_many(sflight_call *const *calls, size_t n, void *arg)
             if (last->way == EXITS)
                 batch->asks[k].run->left = true;
         }
-    if (last->way == EXITS) {
-        for (unsigned k = 0; k < batch->n; k++)
-            batch->asks[k].over = true;
+    if (last->way == EXITS)
         sched_exit();
-    }
     return 0;
 }
 
@@ -393,6 +434,9 @@ void ask_many(struct ask *asks, unsigned n)
     for (unsigned i = 0; i < n; i++) {
         asks[i].begun = step();
         keys[i] = (sflight_key){asks[i].key, strlen(asks[i].key)};
+        for (unsigned k = 0; k < i && asks[i].first == NULL; k++)
+            if (strcmp(asks[k].key, asks[i].key) == 0)
+                asks[i].first = &asks[k];
     }
     struct timespec deadline = deadline_of(&asks[0]);
     int whole = sflight_do_many(world.group, keys, n, work_many, &batch,

@@ -42,7 +42,9 @@ struct ask {
     uint64_t patience_ns; /* 0: no deadline; else one so far from now */
     enum way way;
     void (*inside)(struct ask *ask); /* in fn */
+    struct ask *inner;               /* asked in fn */
     unsigned may;
+    struct ask *first; /* of the same batch, for the same key */
     /* out */
     int rc;
     sflight_result r;
@@ -69,7 +71,8 @@ extern struct world {
     bool leavers; /* followers may have been counted and yet have left */
     bool forgets; /* runs may overlap where the rules cannot see why */
     bool leaks;   /* threads have vanished: so has what they had in hand */
-    bool settled; /* the scenario has looked at its end by itself */
+    bool settled; /* the scenario has destroyed the group by itself */
+    bool shut;    /* no run may begin any more */
 } world;
 
 /* The options of a small group; then change some and begin. */
@@ -104,16 +107,30 @@ unsigned ask_drain(sflight_queue *queue);
 
 int forget(const char *key, bool unshared);
 
+/* How many runs there have been, and how many of them have not ended. */
+unsigned n_runs(void);
+unsigned n_running(void);
+
 /* Another thread may go on. */
 void pause_here(void);
+/* Sleeps until somebody calls reached() with it. */
+void until(const bool *flag);
+void reached(bool *flag);
+
+/* One of n, where schedules are random; otherwise the first. */
+unsigned variant(unsigned n);
+
+/* A clean one of a few that there are. */
+struct ask *fresh(unsigned i, const char *key);
+enum { MAX_ASKS = 24 };
+extern struct ask asks[MAX_ASKS];
 
 struct scenario {
-    const char *name;
+    const char *name; /* NULL ends a list */
     void (*body)(void);
-    unsigned weight;      /* of its share of seeds; 0: none */
+    unsigned percent;     /* of the seeds that others get; 0: none */
     unsigned preemptions; /* bound of the exhaustive search; 0: none */
 };
-extern const struct scenario scenarios[];
-extern const unsigned n_scenarios;
+extern const struct scenario scenarios_blocking[], scenarios_async[], scenarios_life[];
 
 #endif

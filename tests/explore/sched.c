@@ -70,7 +70,6 @@ static struct {
     /* BY_PRIORITY */
     uint64_t change_at[MAX_CHANGES];
     int lowest;
-    uint64_t last_length; /* of a run: where changes may come */
     /* BY_BYTES */
     size_t byte;
     unsigned until_switch;
@@ -561,7 +560,6 @@ _Noreturn void sched_exit(void)
 
 void sched_run(const struct sched_plan *plan, void (*body)(void *arg), void *arg)
 {
-    s.last_length = sched.n_steps;
     memset(&sched, 0, sizeof(sched));
     sched.plan = *plan;
     sched.now_ns = UINT64_C(1000000000);
@@ -576,7 +574,7 @@ void sched_run(const struct sched_plan *plan, void (*body)(void *arg), void *arg
     s.lowest = 0;
     n_traced = 0;
     s.stay_mask = (UINT64_C(1) << (random_next() % 6)) - 1;
-    uint64_t length = s.last_length > 20 ? s.last_length : 400;
+    uint64_t length = UINT64_C(64) << random_next() % 5; /* of the run: a guess */
     uint64_t n_changes = 1 + random_next() % MAX_CHANGES;
     for (unsigned i = 0; i < MAX_CHANGES; i++)
         s.change_at[i] = i < n_changes ? 1 + random_next() % length : 0;
