@@ -97,7 +97,7 @@ void door_reset(void)
     (memset)(&door, 0, sizeof(door));
     door.n_cpus = 1;
     memory_reset();
-    memory_old_values = false;
+    memory_old_values = memory_x86 = false;
     sched_thread_begins = thread_begins;
     sched_thread_ends = thread_ends;
     sched_thread_joined = memory_thread_joined;
@@ -293,6 +293,21 @@ bool door_cas(volatile void *p, unsigned size, void *expected, uint64_t value, i
         return true;
     (memcpy)(expected, &found, size);
     return false;
+}
+
+/* A point only where a fence makes a difference. */
+void door_fence(const char *site)
+{
+    if (memory_old_values)
+        sched_point(site);
+    memory_fence(EX_ACQ_REL, true);
+}
+
+void door_fence_after_rmw(const char *site)
+{
+    if (memory_old_values)
+        sched_point(site);
+    memory_fence_after_rmw();
 }
 
 /* ------------------------------------------------------ futex, clock, memory */

@@ -77,10 +77,12 @@
 #define atomic_cas_release(p, e, v) EX_CAS(p, e, v, EX_RELEASE)
 
 #define atomic_fence_acquire() memory_fence(EX_ACQUIRE, false)
-#define atomic_fence_seq_cst() memory_fence(EX_ACQ_REL, true)
+#define atomic_fence_seq_cst() door_fence(SITE)
 #define atomic_fence_compiler() ((void)0)
-/* The C11 meaning, not the shortcut that x86 allows. */
-#define atomic_fence_after_rmw() atomic_fence_seq_cst()
+#define atomic_fence_after_rmw() door_fence_after_rmw(SITE)
+
+void door_fence(const char *site);
+void door_fence_after_rmw(const char *site);
 
 uint64_t door_load(const volatile void *p, unsigned size, int order, const char *site);
 void door_store(volatile void *p, unsigned size, uint64_t value, int order, const char *site);

@@ -96,7 +96,7 @@ static void run_scenario(const struct scenario *scenario, unsigned number)
             run_once(&plan);
             steps += sched.n_steps;
         }
-        printf("ok %u - %s: %llu random schedules, %llu steps\n", number, scenario->name,
+        printf("ok %u - %s: %llu random schedules, %llu steps\n", number++, scenario->name,
                (unsigned long long)n, (unsigned long long)steps);
     }
     unsigned preemptions = options.preemptions ? options.preemptions : scenario->preemptions;
@@ -108,7 +108,7 @@ static void run_scenario(const struct scenario *scenario, unsigned number)
             run_once(&plan);
             n++;
         } while (sched_next());
-        printf("ok %u - %s: all %llu schedules with at most %u preemptions\n", number + 1,
+        printf("ok %u - %s: all %llu schedules with at most %u preemptions\n", number,
                scenario->name, n, preemptions);
     }
 }

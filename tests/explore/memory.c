@@ -53,7 +53,7 @@ struct location {
 
 enum { NOTHING, LIVE, FREED };
 
-bool memory_old_values;
+bool memory_old_values, memory_x86;
 
 static char *arena;
 static size_t arena_used; /* bytes */
@@ -70,8 +70,9 @@ static struct {
     struct clock now;     /* what happened before */
     struct clock pending; /* what an acquire fence will take in */
     struct clock fenced;  /* what relaxed stores give, since a release fence */
+    struct clock floor;   /* not happened before, but visible: by a seq_cst fence */
 } threads[MAX_THREADS];
-static struct clock fences; /* the order of all seq_cst fences */
+static struct clock fences; /* what came before any seq_cst fence */
 
 static void clock_join(struct clock *to, const struct clock *from)
 {
@@ -290,7 +291,8 @@ static struct location *locate(const volatile void *p, unsigned size, bool write
 /* How many stores, from the newest back, a load may return. */
 static unsigned n_visible(struct location *l)
 {
-    const struct clock *now = &threads[sched.self].now;
+    struct clock view = threads[sched.self].now, *now = &view;
+    clock_join(&view, &threads[sched.self].floor);
     unsigned n = l->n_stores < HISTORY ? l->n_stores : HISTORY;
     for (unsigned i = 0; i < n; i++) {
         const struct store *st = &l->stores[(l->n_stores - 1 - i) % HISTORY];
@@ -314,6 +316,13 @@ static void see(struct store *st, int order)
         clock_join(&threads[self].pending, &st->release);
 }
 
+/* x86: a locked instruction is a full barrier, loads acquire, stores release. */
+static void locked(void)
+{
+    if (memory_x86)
+        memory_fence(EX_ACQ_REL, true);
+}
+
 uint64_t memory_load_newest(const volatile void *p, unsigned size, const char *site)
 {
     struct location *l = locate(p, size, false, site);
@@ -327,6 +336,7 @@ uint64_t memory_load(const volatile void *p, unsigned size, int order, const cha
     struct location *l = locate(p, size, false, site);
     unsigned back = 0;
 
+    order |= memory_x86 ? EX_ACQUIRE : 0;
     if (memory_old_values && l->n_stores > 1) {
         unsigned n = n_visible(l);
         if (n > 1 && sched_mishap(2))
@@ -359,7 +369,7 @@ static void add_store(struct location *l, uint64_t value, int order, const struc
 void memory_store(volatile void *p, unsigned size, uint64_t value, int order, const char *site)
 {
     struct location *l = locate(p, size, true, site);
-    add_store(l, value, order, NULL);
+    add_store(l, value, order | (memory_x86 ? EX_RELEASE : 0), NULL);
     sched_note(site, "store", p, value);
 }
 
@@ -376,6 +386,7 @@ uint64_t memory_rmw(volatile void *p, unsigned size, enum memory_rmw op, uint64_
     struct clock sequence = st->release;
     uint64_t old = st->value, new = value;
 
+    locked();
     switch (op) {
     case RMW_ADD:
         new = old + value;
@@ -394,6 +405,7 @@ uint64_t memory_rmw(volatile void *p, unsigned size, enum memory_rmw op, uint64_
     }
     see(st, order);
     add_store(l, truncated(new, size), order, &sequence);
+    locked();
     sched_note(site, "rmw", p, truncated(new, size));
     return old;
 }
@@ -404,6 +416,7 @@ bool memory_cas(volatile void *p, unsigned size, uint64_t *expected, uint64_t va
     struct location *l = locate(p, size, true, site);
     struct store *st = newest(l);
 
+    locked();
     if (st->value != truncated(*expected, size)) {
         see(st, order & EX_ACQUIRE);
         *expected = st->value;
@@ -413,8 +426,15 @@ bool memory_cas(volatile void *p, unsigned size, uint64_t *expected, uint64_t va
     struct clock sequence = st->release;
     see(st, order);
     add_store(l, truncated(value, size), order, &sequence);
+    locked();
     sched_note(site, "cas", p, truncated(value, size));
     return true;
+}
+
+void memory_fence_after_rmw(void)
+{
+    if (!memory_x86)
+        memory_fence(EX_ACQ_REL, true);
 }
 
 void memory_fence(int order, bool seq_cst)
@@ -424,8 +444,8 @@ void memory_fence(int order, bool seq_cst)
     if (order & EX_ACQUIRE)
         clock_join(&threads[self].now, &threads[self].pending);
     if (seq_cst) {
-        clock_join(&threads[self].now, &fences);
-        fences = threads[self].now;
+        clock_join(&threads[self].floor, &fences);
+        clock_join(&fences, &threads[self].now);
     }
     if (order & EX_RELEASE)
         threads[self].fenced = threads[self].now;

@@ -27,7 +27,11 @@ struct clock {
 
 /* Begins a run with an empty arena. */
 void memory_reset(void);
-extern bool memory_old_values;
+/*
+ * Old values, as C11 allows them; or only as x86 does, where a fence after a
+ * read-modify-write is nothing, because that is a full barrier itself.
+ */
+extern bool memory_old_values, memory_x86;
 
 void *memory_alloc(size_t size, size_t align); /* never fails: that is for the door */
 void memory_free(void *block);
@@ -45,6 +49,7 @@ uint64_t memory_rmw(volatile void *p, unsigned size, enum memory_rmw op, uint64_
 bool memory_cas(volatile void *p, unsigned size, uint64_t *expected, uint64_t value, int order,
                 const char *site);
 void memory_fence(int order, bool seq_cst);
+void memory_fence_after_rmw(void);
 void memory_plain(const volatile void *p, size_t size, bool write);
 
 /* The running thread's clock goes to, or takes in, what something else carries. */

@@ -59,6 +59,7 @@ void world_begin(const sflight_options *options)
     door.common_slots = sched_mishap(8);
     door.lazy_reclaim = sched_mishap(8);
     memory_old_values = sched_mishap(2);
+    memory_x86 = memory_old_values && sched_mishap(4);
     if (sched_mishap(4)) {
         door.n_cpus = 4;
         o.spin_ns = 2 * 50; /* a few readings of the clock */
