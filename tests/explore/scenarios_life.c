@@ -286,33 +286,12 @@ static void fork_in_fn(void)
     world_end();
 }
 
-/* The forking thread has permits and futures, on its own calls and on others'. */
-static void fork_with_futures(void)
+static void end_all(unsigned n)
 {
-    sflight_options o = world_options();
-    o.on_abandon = (int)variant(2);
-    o.cancel_unwanted = variant(2);
-    world_begin(&o);
-    world.may = MAY_BE_DEAD;
-    world.leavers = true;
-    world.forgets = o.cancel_unwanted;
-    ask_begin(fresh(0, "c"));
-    ask_begin(fresh(1, "c"));
-    go_ask(2, "c");
-    go_ask(3, "a");
-    go_ask(4, "a");
-    let_others_go_on();
-    ask_begin(fresh(5, "a"));
-    ask_begin(fresh(6, "a"));
-    let_others_go_on();
-    door_fork();
-    world.leaks = world.forgets = true;
-    if (variant(2)) /* also those whose calls were others' */
-        let_others_go_on();
-    for (unsigned i = 0; i < 7; i++)
+    for (unsigned i = 0; i < n; i++)
         if (asks[i].permit != NULL)
             ask_complete(&asks[i]);
-    for (unsigned i = 0; i < 7; i++) {
+    for (unsigned i = 0; i < n; i++) {
         if (asks[i].future == NULL)
             continue;
         if (variant(2)) {
@@ -322,8 +301,65 @@ static void fork_with_futures(void)
             ask_drop(&asks[i]);
         }
     }
+}
+
+static void futures_begin(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = (int)variant(2);
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.may = MAY_BE_DEAD;
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+}
+
+static void fork_and_end_all(unsigned n)
+{
+    let_others_go_on();
+    door_fork();
+    world.leaks = world.forgets = true;
+    end_all(n);
     child_goes_on();
     world_end();
+}
+
+/* The forking thread has permits, and futures on its own calls; others follow those. */
+static void fork_with_permits(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    ask_begin(fresh(1, "c"));
+    go_ask(2, "c");
+    go_ask(3, "b");
+    let_others_go_on();
+    ask_begin(fresh(4, "c"));
+    fork_and_end_all(5);
+}
+
+/* It has futures on the calls of others, which do not exist in the child. */
+static void fork_with_futures(void)
+{
+    futures_begin();
+    go_ask(0, "a");
+    go_ask(1, "a");
+    let_others_go_on();
+    ask_begin(fresh(2, "a"));
+    ask_begin(fresh(3, "a"));
+    fork_and_end_all(4);
+}
+
+/* Calls that have been forgotten before the fork: a permit, and somebody else's. */
+static void fork_with_forgotten(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    go_ask(1, "c");
+    go_ask(2, "a");
+    let_others_go_on();
+    ask_begin(fresh(3, "a"));
+    (void)forget(variant(2) ? "a" : "c", false);
+    fork_and_end_all(4);
 }
 
 const struct scenario scenarios_life[] = {
@@ -337,6 +373,9 @@ const struct scenario scenarios_life[] = {
     {"exit_against_destroy", exit_against_destroy, 100, 2},
     {"fork_amidst", fork_amidst, 300, 0},
     {"fork_in_fn", fork_in_fn, 200, 0},
-    {"fork_with_futures", fork_with_futures, 200, 0},
+    {"fork_with_permits", fork_with_permits, 200, 0},
+    /* Not yet kept, so only when asked for: README.md, "What it has found". */
+    {"fork_with_futures", fork_with_futures, 0, 0},
+    {"fork_with_forgotten", fork_with_forgotten, 0, 0},
     {0},
 };
