@@ -22,9 +22,9 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
-# `make test` and `make demo` install what they need before anything else is looked at; the demo's
+# `make test` and the demos install what they need before anything else is looked at; the demo's
 # programs are tested as well.
-BOOTSTRAP := $(patsubst test,all,$(filter test demo,$(MAKECMDGOALS)))
+BOOTSTRAP := $(patsubst test,all,$(filter test demo demo-event,$(MAKECMDGOALS)))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -137,12 +137,15 @@ test: test-all ## Install what the tests need, then run all of them
 .PHONY: demo
 demo: demo-run ## Install what the demo needs, then run it
 
+.PHONY: demo-event
+demo-event: demo-event-run ## Install what the event demo needs, then run it
+
 .PHONY: model
 model: ## Model-check the kernels with GenMC, if it is on the PATH
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp bench-smoke demo-check
+test-all: | check test-hpp bench-smoke demo-check event-check example-check
 
 # check_selftest seeds a fault for each of the others.
 CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
@@ -162,7 +165,8 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/explore/explore.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk
+-include tests/hpp/hpp.mk tests/tests.mk tests/explore/explore.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
+	tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -187,6 +187,47 @@ typedef struct sflight_allocator {
     void (*free)(void *ctx, void *ptr, size_t size);
 } sflight_allocator;
 
+/*
+ * Callers that are TASKS of a runtime of one's own (fibers, coroutines with
+ * stacks): a caller that waits for a call, a future or a drain parks its task
+ * instead of its thread.  Fixed when the group is created; copied.
+ *
+ * self    the task that calls, any pointer that is unique among the tasks alive;
+ *         NULL for a plain thread, which then waits as in any other group
+ * park    stops the calling task, which is `task`, until unpark(ctx, task), or
+ *         until the deadline (absolute, CLOCK_MONOTONIC; NULL: never) has
+ *         passed.  May return early at any time.  It may resume the task on
+ *         another thread
+ * unpark  makes a task that is parked, or is about to park, ready to run; does
+ *         not run it itself and does not wait for it.  It is called from any
+ *         thread, once for each end of a wait: an unpark that comes before its
+ *         park makes that park return at once, and so has to be remembered; of
+ *         several, one.  The task still exists when it is called
+ * spawn   runs run(arg) once, now or later, in a task or on a thread, and
+ *         returns 0; or returns a negative errno and does not run it.  It is how
+ *         sflight_start() gets its leaders
+ *
+ * self, park and unpark are given together or not at all (-EINVAL); NULL means
+ * threads, on futexes.  Without spawn each leader of sflight_start() gets a
+ * thread of its own.  Hooks are called outside of epoch sections and without a
+ * lock held (self also in a forked child, with locks held); they must not call the
+ * library, and self, park and unpark must not fail, throw or be left by longjmp().
+ *
+ * In a group with park, fn and destroy run in the caller's task and may park it,
+ * so a call may begin on one thread and end on another; callbacks of
+ * sflight_future_then() must not park.  A task must not be deleted while it is
+ * inside the library, unless its stack is unwound by an exception.  In a forked
+ * child only the task that called fork() goes on.  Circles of waits are found
+ * where all the groups in them have the same runtime.
+ */
+typedef struct sflight_runtime {
+    void *ctx; /* passed through */
+    void *(*self)(void *ctx);
+    void (*park)(void *ctx, void *task, const struct timespec *deadline);
+    void (*unpark)(void *ctx, void *task);
+    int (*spawn)(void *ctx, void (*run)(void *arg), void *arg);
+} sflight_runtime;
+
 typedef struct sflight_options {
     size_t struct_size;       /* set by sflight_options_init() */
     size_t expected_inflight; /* calls in flight to size the tables for; they
@@ -212,6 +253,7 @@ typedef struct sflight_options {
                                  (0: never spin; default SFLIGHT_SPIN_ADAPTIVE:
                                  as long as spinning has lately paid) */
     sflight_allocator allocator;
+    sflight_runtime runtime;
 } sflight_options;
 
 /*
@@ -265,7 +307,8 @@ SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
  * Waits until no call of the group is in flight, that is until every fn has
  * returned; after sflight_group_close() none will begin any more.  Followers may
  * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
- * calling thread is inside an fn of this group, or -EINVAL.
+ * calling thread or task is inside an fn of this group, -ENOMEM (a task only), or
+ * -EINVAL.
  */
 SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *deadline);
 
@@ -409,13 +452,14 @@ SFLIGHT_PUBLIC void sflight_complete(sflight_call *call, int status);
 SFLIGHT_PUBLIC void sflight_abandon(sflight_call *call);
 
 /*
- * Runs fn(call, arg) for the key on a thread of its own, unless a call for this
- * key is in flight; *out is a future on the call in either case.  The thread is
- * detached and has all signals blocked.  In fn, arg and everything else are as
- * in sflight_do().
- * Returns 0, -EAGAIN (also if no thread can be made: then whoever has joined
- * meanwhile gets -EOWNERDEAD, and the key is free), -ENOMEM, -ESHUTDOWN or
- * -EINVAL; on failure *out is NULL.
+ * Runs fn(call, arg) for the key elsewhere, unless a call for this key is in
+ * flight; *out is a future on the call in either case.  Elsewhere is where
+ * options.runtime.spawn says, or a thread of its own, detached and with all
+ * signals blocked.  In fn, arg and everything else are as in sflight_do().
+ * Returns 0, -EAGAIN or -ENOMEM (also if no thread can be made, or spawn says so,
+ * with any other failure of it as -EAGAIN: then whoever has joined meanwhile gets
+ * -EOWNERDEAD, and the key is free), -ESHUTDOWN or -EINVAL; on failure *out is
+ * NULL.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);

@@ -32,7 +32,9 @@ static bool options_valid(const sflight_options *o)
            o->shards <= MAX_SHARDS &&
            (o->on_abandon == SFLIGHT_ABANDON_SHARE || o->on_abandon == SFLIGHT_ABANDON_TAKEOVER) &&
            (o->on_panic == SFLIGHT_PANIC_SHARE || o->on_panic == SFLIGHT_PANIC_ABORT) &&
-           (o->allocator.alloc == NULL) == (o->allocator.free == NULL);
+           (o->allocator.alloc == NULL) == (o->allocator.free == NULL) &&
+           (o->runtime.park == NULL) == (o->runtime.self == NULL) &&
+           (o->runtime.park == NULL) == (o->runtime.unpark == NULL);
 }
 
 int sflight_group_create(sflight_group **out, const sflight_options *o)
@@ -63,7 +65,9 @@ int sflight_group_drain(sflight_group *g, const struct timespec *deadline)
 {
     if (g == NULL || !clock_deadline_valid(deadline))
         return -EINVAL;
-    for (const struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
+    const struct caller *caller = caller_leading(g);
+    for (const struct sflight_call *c = caller != NULL ? caller->leading : NULL; c != NULL;
+         c = c->outer)
         if (c->group == g)
             return -EDEADLK;
     return group_drain(g, deadline);

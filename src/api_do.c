@@ -2,38 +2,69 @@
 /* Entry points: blocking callers, results, forget.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
+#include "call_alone.h"
 #include "call_batch.h"
+#include "call_fiber.h"
 #include "call_lead.h"
-#include "call_path.h"
 #include "clock.h"
 #include "thread.h"
 
 #include <errno.h>
 #include <string.h>
 
-static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
-                                void *arg, const struct timespec *deadline, sflight_result *r)
+static NOINLINE int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                           void *arg, const struct timespec *deadline, sflight_result *r)
 {
+    if (group_has_fibers(g))
+        return call_do_by_fiber(g, key, key_len, fn, arg, deadline, r);
+
     struct slot *slot = thread_slot(g);
+    struct caller *caller = &thread_self.caller;
     struct sflight_call *call = NULL;
     unsigned rank = 0;
 
-    int rc = call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING, NULL, &call, &rank);
+    int rc =
+        call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING(caller), NULL, &call, &rank);
     if (rc == CALL_FOLLOWS)
-        rc = call_wait(slot, call, rank, deadline);
+        rc = call_wait_at_gate(slot, caller, call, rank, deadline);
     if (UNLIKELY(rc < 0)) {
         memset(r, 0, sizeof(*r));
         return rc;
     }
     bool leader = rc == CALL_LEADS;
     if (leader)
-        call_lead(slot, call, fn, arg);
+        call_lead(caller, call, fn, arg);
     return call_deliver(slot, call, leader, r);
+}
+
+static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    struct slot *slot = thread_slot_known(g);
+    struct sflight_call *call = NULL;
+    bool counted;
+
+    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS) && slot != NULL))
+        call = call_claim_alone(g, slot, key, key_len, hash_key(key, key_len, g->seed));
+    if (UNLIKELY(call == NULL))
+        return do_any(g, key, key_len, fn, arg, deadline, r);
+    atomic_fence_after_rmw(); /* [DRAIN] */
+    if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
+        memset(r, 0, sizeof(*r));
+        return call_shut(slot, call);
+    }
+    call_run(&thread_self.caller, call, fn, arg);
+    if (LIKELY(call_finish_alone(slot, call, r, &counted)))
+        return 0;
+    call_end(slot, call, counted);
+    return call_deliver(slot, call, true, r);
 }
 
 static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
 {
-    return g != NULL && (LIKELY(key != NULL) || key_len == 0);
+    if (UNLIKELY(key == NULL) && key_len != 0)
+        return false;
+    return g != NULL;
 }
 
 int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -67,7 +98,13 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
         return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    return call_batch(thread_slot(g), keys, n, fn, arg, deadline, r, rc);
+    return call_batch(g, keys, n, fn, arg, deadline, r, rc);
+}
+
+static NOINLINE void release_any(struct sflight_call *call)
+{
+    call_alone_no_more(call);
+    call_release(thread_slot(call->group), call);
 }
 
 void sflight_result_release(sflight_result *r)
@@ -76,8 +113,11 @@ void sflight_result_release(sflight_result *r)
         return;
     struct sflight_call *call = r->hold;
     memset(r, 0, sizeof(*r));
-    if (call != NULL)
-        call_release(thread_slot(call->group), call);
+    if (call == NULL)
+        return;
+    struct slot *slot = thread_slot_known(call->group);
+    if (UNLIKELY(slot == NULL || !call_release_alone(slot, call)))
+        release_any(call);
 }
 
 int sflight_result_retain(const sflight_result *r, sflight_result *copy)

@@ -12,35 +12,14 @@
 #include <signal.h>
 #include <string.h>
 
-/* Joined, but there is no memory for a future. */
-static int unjoin(struct slot *slot, struct sflight_call *call)
-{
-    switch (call_leave(slot, call, CALL_ASYNC)) {
-    case LEAVE_LEFT:
-        slot_count(slot, COUNT_RETURNED);
-        break;
-    case LEAVE_RETURNED:
-        slot_count(slot, COUNT_RELEASED);
-        break;
-    case LEAVE_TOO_LATE:
-        call_release(slot, call);
-        break;
-    }
-    return -ENOMEM;
-}
-
-/* Returns CALL_LEADS with *call set, CALL_FOLLOWS with *join set, or a failure. */
-static int begin(sflight_group *g, struct slot *slot, const void *key, size_t key_len,
-                 enum call_kind kind, sflight_call **call, sflight_future **join)
+/* Without a caller that blocks.  Returns as call_claim_or_join() does. */
+static int claim_or_join(struct slot *slot, const void *key, size_t key_len, enum call_kind kind,
+                         sflight_call **call)
 {
     struct call_start start = {NULL, kind, CALL_ASYNC};
     unsigned rank;
 
-    int rc = call_claim_or_join(g, slot, key, key_len, start, NULL, call, &rank);
-    if (rc != CALL_FOLLOWS)
-        return rc;
-    *join = future_new(slot, *call, false);
-    return *join != NULL ? CALL_FOLLOWS : unjoin(slot, *call);
+    return call_claim_or_join(slot->group, slot, key, key_len, start, NULL, call, &rank);
 }
 
 static bool key_valid(const sflight_group *g, const void *key, size_t key_len)
@@ -59,12 +38,22 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
         *join = NULL;
     if (lead == NULL || join == NULL || !key_valid(g, key, key_len))
         return -EINVAL;
-    int rc = begin(g, thread_slot(g), key, key_len, CALL_OF_PERMIT, &call, join);
-    if (rc == CALL_LEADS) {
-        call->begun_by = &thread_self;
-        *lead = call;
+    struct slot *slot = thread_slot(g);
+    struct sflight_future *f = future_new(slot, NULL, false); /* before there is anything to undo */
+    if (f == NULL)
+        return -ENOMEM;
+    int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, &call);
+    if (rc == CALL_FOLLOWS) {
+        f->call = call;
+        *join = f;
+        return 0;
     }
-    return rc < 0 ? rc : 0;
+    future_free(slot, f);
+    if (rc != CALL_LEADS)
+        return rc;
+    call->begun_by = &thread_self;
+    *lead = call;
+    return 0;
 }
 
 void sflight_complete(sflight_call *call, int status)
@@ -88,17 +77,22 @@ struct started {
     void *arg;
 };
 
-static void *started_main(void *arg)
+static void started_run(void *arg)
 {
     struct started s = *(struct started *)arg;
 
     alloc_put(&s.call->group->alloc, arg, sizeof(s));
     call_lead_started(s.call, s.fn, s.arg);
+}
+
+static void *started_main(void *arg)
+{
+    started_run(arg);
     return NULL;
 }
 
 /* On a detached thread with all signals blocked. */
-static int spawn(void *(*run)(void *), void *arg)
+static int spawn_thread(struct started *s)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -109,10 +103,18 @@ static int spawn(void *(*run)(void *), void *arg)
     (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &attr, run, arg);
+    int rc = pthread_create(&thread, &attr, started_main, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_attr_destroy(&attr);
     return -rc;
+}
+
+/* 0, -EAGAIN or -ENOMEM. */
+static int spawn(const sflight_runtime *runtime, struct started *s)
+{
+    int rc =
+        runtime->spawn != NULL ? runtime->spawn(runtime->ctx, started_run, s) : spawn_thread(s);
+    return rc == 0 || rc == -ENOMEM ? rc : -EAGAIN;
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -125,29 +127,39 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
     if (out == NULL || fn == NULL || !key_valid(g, key, key_len))
         return -EINVAL;
     struct slot *slot = thread_slot(g);
-    int rc = begin(g, slot, key, key_len, CALL_OF_STARTER, &call, out);
-    if (rc != CALL_LEADS)
-        return rc < 0 ? rc : 0;
-
-    call->result.started = true;
-    call->result.extra_holds = 1;
-    struct sflight_future *f = future_new(slot, call, true);
+    /* Before there is anything to undo. */
+    struct sflight_future *f = future_new(slot, NULL, true);
     struct started *s = alloc_get(&g->alloc, sizeof(*s), _Alignof(max_align_t));
-    rc = -ENOMEM;
-    if (f != NULL && s != NULL) {
+    int rc = -ENOMEM;
+    if (f != NULL && s != NULL)
+        rc = claim_or_join(slot, key, key_len, CALL_OF_STARTER, &call);
+    bool leads = rc == CALL_LEADS;
+    if (leads) {
+        call->result.started = true;
+        call->result.extra_holds = 1;
+        f->call = call;
         *s = (struct started){call, fn, arg};
-        rc = spawn(started_main, s);
+        rc = spawn(&g->runtime, s);
         if (rc == 0) {
             *out = f;
             return 0;
         }
+        slot = thread_slot_after(slot);
+    } else if (rc == CALL_FOLLOWS) {
+        f->call = call;
+        f->starter = false;
+        *out = f;
+        f = NULL;
+        rc = 0;
     }
     alloc_put(&g->alloc, s, sizeof(*s));
     if (f != NULL)
         future_free(slot, f);
-    call_finish_slow(slot, call, ENDED_ABANDONED, false);
-    call_release(slot, call);
-    call_release(slot, call);
+    if (leads) { /* nobody is going to run fn */
+        call_finish_slow(slot, call, ENDED_ABANDONED, false);
+        call_release(slot, call);
+        call_release(slot, call);
+    }
     return rc;
 }
 

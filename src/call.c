@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See call.h for the states, and call_path.h for what every call passes. */
+#include "call_alone.h"
 #include "call_batch.h"
 #include "call_path.h"
 
@@ -53,6 +54,26 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     c->outer = slot->spare;
     slot->spare = c;
     slot->n_spare++;
+}
+
+struct sflight_call *call_make_ready(struct slot *slot)
+{
+    if (slot->spare == NULL)
+        return NULL; /* the general way makes one */
+    struct sflight_call *c = call_take(slot);
+    call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
+    c->node.key = c->node.key_inline;
+    slot->ready = c;
+    return c;
+}
+
+void call_keep_none_ready(struct slot *slot)
+{
+    struct sflight_call *c = slot->ready;
+
+    slot->ready = NULL;
+    if (c != NULL)
+        call_discard(slot, c);
 }
 
 bool call_key_long(struct sflight_call *c, const void *key, size_t len)
@@ -116,7 +137,8 @@ void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
      * In a child that another thread forks meanwhile nothing is destroyed that
      * does not go with its destroy.
      */
-    r->destroy = NULL;
+    if (UNLIKELY(old_destroy != NULL))
+        r->destroy = NULL;
     atomic_fence_compiler();
     r->size = size;
     if (UNLIKELY(old_destroy == value_free && value == old)) {
@@ -148,23 +170,24 @@ void *call_alloc_value(struct sflight_call *c, size_t size)
 
 /* destroy did not return: a C++ exception, or its thread ends. */
 struct destroy_guard {
-    struct slot *slot;
     struct sflight_call *call; /* NULL: it has */
 };
 
 static void destroy_guard_check(struct destroy_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL)) {
-        call_give_back(guard->slot, guard->call);
-        slot_count(guard->slot, COUNT_RELEASED);
+        struct slot *slot = thread_slot_again(guard->call->group);
+        call_give_back(slot, guard->call);
+        slot_count(slot, COUNT_RELEASED);
     }
 }
 
-void call_destroy_value(struct slot *slot, struct sflight_call *c)
+struct slot *call_destroy_value(struct slot *slot, struct sflight_call *c)
 {
-    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {slot, c};
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
     c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     guard.call = NULL;
+    return thread_slot_after(slot);
 }
 
 /* A hold from before the fork is counted once, whoever of the parent's threads had it. */
@@ -184,16 +207,18 @@ void call_retire(struct slot *slot, struct sflight_call *c)
     reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
 }
 
-/* Gives up a hold, perhaps one that has not been credited yet. */
-void call_hold_drop(struct slot *slot, struct sflight_call *c)
+/* Gives up a hold, perhaps one that has not been credited yet.  Returns as call_last() does. */
+struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
 {
     uint64_t word = atomic_sub_acq_rel(&c->gate, GATE_HOLD); /* [HOLD] */
     if ((word & GATE_OPEN) && gate_holds(word) == 1)
-        call_last(slot, c);
+        slot = call_last(slot, c);
+    return slot;
 }
 
 void call_retain(struct slot *slot, struct sflight_call *c)
 {
+    call_alone_no_more(c);
     slot_count(slot, COUNT_HELD);
     if (UNLIKELY(c->result.generation != slot->group->generation))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
@@ -219,6 +244,7 @@ static unsigned call_kind(const struct sflight_call *c)
 /* -------------------------------------------------------------------- join */
 
 struct join {
+    const struct caller *caller; /* NULL if it does not block */
     struct sflight_call *found;
     struct sflight_call *expired; /* forgotten here because of its age */
     struct slot *slot;
@@ -257,8 +283,8 @@ static bool join_match(struct table_node *node, void *ctx)
     uint64_t state = atomic_load_acquire(&c->state);
     if (state & (CALL_CLOSED | CALL_FORGOTTEN))
         return false;
-    /* Only this thread writes its own name here while the call is open. */
-    if (atomic_load_relaxed(&c->owner) == &thread_self && join->unit == CALL_BLOCKING) {
+    /* Only this caller writes its own name here while the call is open. */
+    if (join->caller != NULL && atomic_load_relaxed(&c->owner) == join->caller) {
         join->rc = -EDEADLK;
         return true;
     }
@@ -287,10 +313,10 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/* The search is over; what it came to has been counted. */
-static void search_left(struct slot *slot)
+/* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
+NOINLINE void call_not_led(struct slot *slot)
 {
-    slot_count(slot, COUNT_LEFT);
+    slot_uncount(slot, COUNT_LED);
     atomic_fence_seq_cst(); /* [DRAIN] */
     group_call_ended(slot->group);
 }
@@ -300,7 +326,7 @@ static int search_failed(struct slot *slot, int rc)
     slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (rc != -ENOMEM)
         slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     slot_count(slot, COUNT_RELEASED);
     return rc;
 }
@@ -310,7 +336,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
                             unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.slot = slot, .unit = start.unit};
+    struct join join = {.caller = start.owner, .slot = slot, .unit = start.unit};
     struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
@@ -319,20 +345,25 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         search.claim = mine != NULL ? &mine->node : NULL;
         struct lane *lane = reclaim_enter(thread_self.hint);
         found = table_search_in_section(&g->table, &search);
+        if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
+            /* Nothing is allocated for this, so it need not be outside of the section. */
+            mine = call_new(slot, key->data, key->len, key->hash, start);
+            search.claim = &mine->node;
+            found = table_search_in_section(&g->table, &search);
+        }
         if (UNLIKELY(join.expired != NULL))
             table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
         join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
-        /* A key too long to be copied before it is known that it must be. */
         mine = call_new(slot, key->data, key->len, key->hash, start);
         if (mine == NULL)
             return search_failed(slot, -ENOMEM);
     }
     if (found == TABLE_CLAIMED) {
         slot_count(slot, COUNT_LED);
-        search_left(slot);
+        slot_count(slot, COUNT_LEFT);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
         *out = mine;
@@ -343,7 +374,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     if (join.rc != 0)
         return search_failed(slot, join.rc);
     slot_count(slot, COUNT_JOINED);
-    search_left(slot);
+    slot_count(slot, COUNT_LEFT);
     *out = join.found;
     *rank = join.rank;
     return CALL_FOLLOWS;
@@ -359,14 +390,13 @@ int call_shut(struct slot *slot, struct sflight_call *c)
 
 /* -------------------------------------------------------------------- wait */
 
-/* The leader died: does this follower go on with the call? */
-static bool take_over(struct slot *slot, struct sflight_call *c)
+bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *c)
 {
     uint64_t state = atomic_load_acquire(&c->state);
     while (state & CALL_ORPHAN) {
         if (atomic_cas_acq_rel(&c->state, &state,
                                (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
-            atomic_store_release(&c->owner, &thread_self);                /* [OWNER] */
+            atomic_store_release(&c->owner, caller);                      /* [OWNER] */
             if (call_kind(c) != CALL_OF_LEADER)
                 atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
             slot_count(slot, COUNT_TAKEN_OVER);
@@ -410,6 +440,15 @@ static void forget_unwanted(struct slot *slot, struct sflight_call *c)
     }
 }
 
+/* Has a blocking follower look at the call. */
+static void nudge(struct sflight_call *c)
+{
+    if (group_has_fibers(c->group))
+        waiters_nudge(c->group, &c->waiters);
+    else
+        gate_nudge(&c->gate);
+}
+
 enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
     /* A hold of our own, if we must look at the call again when we have left it. */
@@ -433,7 +472,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
             if (state_blocking(state) == 1)
                 left |= CALL_CLOSED; /* the last that could have taken it over */
             else
-                gate_nudge(&c->gate); /* whoever was nudged may be this one: pass it on */
+                nudge(c); /* whoever was nudged may be this one: pass it on */
         }
         if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
             if (left & CALL_CLOSED) {
@@ -456,12 +495,19 @@ void call_starter_leaves(struct slot *slot, struct sflight_call *c)
         slot_uncount(slot, COUNT_HELD);                     /* counted at the end of the call */
     else if (c->group->cancel_unwanted)
         forget_unwanted(slot, c);
-    call_hold_drop(slot, c);
+    slot = call_hold_drop(slot, c);
     slot_count(slot, COUNT_RELEASED);
 }
 
-int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
+int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, unsigned rank,
               const struct timespec *deadline)
+{
+    return group_has_fibers(c->group) ? call_wait_hung(caller, c, deadline)
+                                      : call_wait_at_gate(slot, caller, c, rank, deadline);
+}
+
+int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
+                      unsigned rank, const struct timespec *deadline)
 {
     struct spinner own, *spinner = &slot->spinner;
     bool noted = false;
@@ -473,8 +519,8 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
     }
     for (;;) {
         /* The wait is noted only while the join stands, which keeps the record. */
-        if (thread_self.leading != NULL && !noted) {
-            noted = thread_may_wait(c);
+        if (caller->leading != NULL && !noted) {
+            noted = caller_may_wait(caller, c);
             if (!noted && call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
                 slot_count(slot, COUNT_DEADLOCKS);
                 rc = -EDEADLK;
@@ -489,13 +535,13 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
             slot_count(slot, COUNT_SPUN);
         }
         if (noted)
-            thread_waited();
+            caller_waited(caller);
         noted = false;
         if (outcome == GATE_IS_OPEN)
             break;
         if (outcome == GATE_IS_NUDGED) {
             gate_answer(&c->gate);
-            if (!take_over(slot, c))
+            if (!call_take_over(slot, caller, c))
                 continue;
             rc = CALL_LEADS;
             break;
@@ -515,10 +561,10 @@ int call_wait(struct slot *slot, struct sflight_call *c, unsigned rank,
 /* -------------------------------------------------------------------- lead */
 
 /* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
-void call_exit_slow(struct sflight_call *c)
+void call_exit_slow(struct caller *caller, struct sflight_call *c)
 {
-    while (thread_self.leading != c)
-        call_abandon(thread_self.leading);
+    while (caller->leading != c)
+        call_abandon(caller->leading);
 }
 
 /* `state` as it was at the close; counted: COUNT_ENDED has been. */
@@ -545,11 +591,12 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
     if (!counted)
         slot_count(slot, COUNT_ENDED);
     /* Who has left before the close may have left a future there. */
-    bool told = n_async != 0 || started || atomic_load_acquire(&c->waiters) != NULL; /* [HANG] */
+    bool told = n_async != 0 || started || group_has_fibers(g) ||
+                atomic_load_acquire(&c->waiters) != NULL; /* [HANG] */
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
     group_call_ended(g);
     if (told)
-        future_tell(atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
+        future_tell(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
 }
 
 void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended, bool counted)
@@ -560,7 +607,7 @@ void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended,
 
 void call_abandon(struct sflight_call *c)
 {
-    call_exit(c);
+    call_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     c->invocation = NULL;
     c->result.extra_holds = c->result.started; /* not for places of the dead leader's batch */
     call_abandon_permit(thread_slot(c->group), c);
@@ -573,6 +620,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
     slot_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         call_set_value(c, NULL, 0, NULL, NULL);
+        slot = thread_slot_after(slot);
         c->result.status_set = false;
         c->result.panicked = false;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
@@ -586,14 +634,14 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
             if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
                 continue;
             if (followed) {
-                gate_nudge(&c->gate);
+                nudge(c);
             } else {
                 finish_closed(slot, c, ENDED_ABANDONED, state, false);
-                call_release(slot, c);
+                call_release(slot, c); /* not the last hold: that is below */
             }
             break;
         }
-        call_hold_drop(slot, c);
+        slot = call_hold_drop(slot, c);
         slot_count(slot, COUNT_RELEASED);
         return;
     }
@@ -678,6 +726,7 @@ static void call_alone(struct sflight_call *c, struct call_remains *remains)
     uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
     atomic_store_relaxed(&c->state, state & kept);
     atomic_store_relaxed(&c->gate, 0);
+    waiters_drop(&c->waiters, &c->group->orphan_futures);
     c->result.generation = c->group->generation;
     remains->n_in_flight++;
     remains->n_waiting += state & CALL_SEALED ? 0 : state_async(state);
@@ -706,34 +755,53 @@ static void call_orphaned(struct sflight_call *c, struct call_remains *remains)
     c->group->orphans = c;
 }
 
+struct survivors {
+    const struct caller *thread, *fiber; /* the one that forked; fiber may be NULL */
+    struct call_remains remains;
+};
+
 static bool keep_own(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
-    bool own = call_kind(c) == CALL_OF_PERMIT ? c->begun_by == &thread_self
-                                              : atomic_load_relaxed(&c->owner) == &thread_self;
+    struct survivors *s = ctx;
+    const struct caller *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
+    bool own = call_kind(c) == CALL_OF_PERMIT
+                   ? c->begun_by == &thread_self
+                   : owner != NULL && (owner == s->thread || owner == s->fiber);
 
     own = own && !(atomic_load_relaxed(&c->state) & CALL_CLOSED);
     if (!own)
-        call_orphaned(c, ctx);
+        call_orphaned(c, &s->remains);
     else if (call_kind(c) == CALL_OF_PERMIT) /* the others are found below */
-        call_alone(c, ctx);
+        call_alone(c, &s->remains);
     return own;
+}
+
+static void keep_led(const struct caller *caller, struct sflight_group *g,
+                     struct call_remains *remains)
+{
+    for (struct sflight_call *c = caller->leading; c != NULL; c = c->outer)
+        if (c->group == g)
+            call_alone(c, remains); /* also one that has been forgotten */
+    call_batch_after_fork(caller, g, remains);
 }
 
 struct call_remains call_after_fork(struct sflight_group *g)
 {
-    struct call_remains remains = {0};
+    struct survivors s = {.thread = &thread_self.caller, .fiber = caller_forking(g)};
 
-    table_filter_alone(&g->table, keep_own, &remains);
-    for (struct sflight_call *c = thread_self.leading; c != NULL; c = c->outer)
-        if (c->group == g)
-            call_alone(c, &remains); /* also one that has been forgotten */
-    call_batch_after_fork(g, &remains);
-    return remains;
+    table_filter_alone(&g->table, keep_own, &s);
+    keep_led(s.thread, g, &s.remains);
+    if (s.fiber != NULL)
+        keep_led(s.fiber, g, &s.remains);
+    /* No other fiber drains in the child. */
+    waiters_drop(&g->drain_waiters, &g->orphan_futures);
+    return s.remains;
 }
 
 void call_recount_spares(struct slot *slot)
 {
+    call_keep_none_ready(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;
@@ -741,6 +809,8 @@ void call_recount_spares(struct slot *slot)
 
 void call_free_spares(struct slot *slot)
 {
+    if (slot->ready != NULL)
+        record_free(slot->ready);
     while (slot->spare != NULL) {
         struct sflight_call *c = slot->spare;
         slot->spare = c->outer;

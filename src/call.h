@@ -81,7 +81,7 @@ struct sflight_call {
 
     /* written by joiners */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
-    _Atomic(struct thread *) owner; /* whose fn runs; NULL if nobody's does */
+    _Atomic(struct caller *) owner; /* whose fn runs; NULL if nobody's does */
     struct sflight_group *group;
     uint64_t started_ns; /* if the group has max_age_ns */
     union {
@@ -128,7 +128,7 @@ enum call_kind {
 
 /* How a caller comes, and how it leads if it does. */
 struct call_start {
-    struct thread *owner; /* of the new record */
+    struct caller *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
     enum call_kind kind;  /* of the new record */
     uint64_t unit;        /* CALL_BLOCKING or CALL_ASYNC: as what it would join */
 };
@@ -141,10 +141,20 @@ enum call_role {
 /*
  * Waits for a call joined.  Returns CALL_FOLLOWS when the result is there and
  * this caller has a hold; CALL_LEADS if it has taken the call over; or, the
- * join undone, -ETIMEDOUT or -EDEADLK.
+ * join undone, -ETIMEDOUT, -EDEADLK or (a group with fibers) -ENOMEM.  A fiber may
+ * have come to another thread, and the slot with it be another one's.
  */
-int call_wait(struct slot *slot, struct sflight_call *call, unsigned rank,
+int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *call, unsigned rank,
               const struct timespec *deadline);
+
+/* The two kinds of it: at the gate; hung into `waiters`. */
+int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *call,
+                      unsigned rank, const struct timespec *deadline);
+int call_wait_hung(struct caller *caller, struct sflight_call *call,
+                   const struct timespec *deadline);
+
+/* The leader died: goes on with the call, or returns false. */
+bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *call);
 
 /* What became of a joiner that wanted to leave. */
 enum call_leave {
@@ -195,6 +205,9 @@ void call_ended_by_fork(struct sflight_call *call);
 
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);
+
+/* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
+void call_keep_none_ready(struct slot *slot);
 
 /* At the end of a group: frees its spare records and what a fork left. */
 void call_free_spares(struct slot *slot);

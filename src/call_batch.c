@@ -29,8 +29,9 @@ struct place {
 
 /* One block of memory, for fn may jump away from the frame that began it. */
 struct batch {
-    struct batch *outer; /* begun by the same thread before this one */
-    struct slot *slot;
+    struct batch *outer; /* begun by the same caller before this one */
+    struct caller *caller;
+    struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
     size_t *order;              /* indexes, by hash */
     size_t n;
@@ -41,6 +42,12 @@ static size_t batch_bytes(size_t n)
 {
     return sizeof(struct batch) +
            n * (sizeof(struct place) + sizeof(struct sflight_call *) + sizeof(size_t));
+}
+
+/* Wherever the caller runs now. */
+static struct slot *batch_slot(const struct batch *b)
+{
+    return thread_slot_again(b->group);
 }
 
 static bool joined(const struct batch *b, size_t i)
@@ -55,15 +62,15 @@ static void batch_undo(struct batch *b)
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
         if (p->taken != NULL)
-            call_release(b->slot, p->taken);
+            call_release(batch_slot(b), p->taken);
         if (!joined(b, i))
             continue;
         struct timespec past = {0};
-        int rc = call_wait(b->slot, p->call, UINT32_MAX, &past);
+        int rc = call_wait(batch_slot(b), b->caller, p->call, UINT32_MAX, &past);
         if (rc == CALL_FOLLOWS) {
-            call_release(b->slot, p->call);
+            call_release(batch_slot(b), p->call);
         } else if (rc == CALL_LEADS) {
-            call_enter(p->call, NULL);
+            call_enter(b->caller, p->call, NULL);
             call_abandon(p->call);
         }
     }
@@ -71,9 +78,9 @@ static void batch_undo(struct batch *b)
 
 static void batch_end(struct batch *b)
 {
-    struct slot *slot = b->slot;
+    struct slot *slot = batch_slot(b);
 
-    thread_self.batches = b->outer;
+    b->caller->batches = b->outer;
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
     slot_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
 }
@@ -91,10 +98,11 @@ static void guard_check(struct batch **guard)
         call_batch_abandon(*guard);
 }
 
-void call_batch_after_fork(struct sflight_group *g, struct call_remains *remains)
+void call_batch_after_fork(const struct caller *caller, struct sflight_group *g,
+                           struct call_remains *remains)
 {
-    for (struct batch *b = thread_self.batches; b != NULL; b = b->outer) {
-        if (b->slot->group != g)
+    for (struct batch *b = caller->batches; b != NULL; b = b->outer) {
+        if (b->group != g)
             continue;
         remains->n_batches++;
         for (size_t i = 0; i < b->n; i++) {
@@ -144,7 +152,8 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
 }
 
 /* Everything that can fail as a whole, before anything is claimed; NULL: no memory. */
-static struct batch *batch_begin(struct slot *slot, const sflight_key *keys, size_t n)
+static struct batch *batch_begin(struct caller *caller, struct slot *slot, const sflight_key *keys,
+                                 size_t n)
 {
     struct alloc *alloc = &slot->group->alloc;
 
@@ -154,7 +163,8 @@ static struct batch *batch_begin(struct slot *slot, const sflight_key *keys, siz
     if (b == NULL)
         return NULL;
     memset(b, 0, batch_bytes(n));
-    b->slot = slot;
+    b->caller = caller;
+    b->group = slot->group;
     b->n = n;
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
@@ -169,7 +179,7 @@ static struct batch *batch_begin(struct slot *slot, const sflight_key *keys, siz
         struct place *p = &b->places[i];
         if (p->first != i || p->role < 0)
             continue;
-        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, CALL_START_BLOCKING);
+        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, CALL_START_BLOCKING(caller));
         if (p->call == NULL) {
             while (i-- != 0)
                 if (b->places[i].call != NULL)
@@ -179,8 +189,8 @@ static struct batch *batch_begin(struct slot *slot, const sflight_key *keys, siz
         }
     }
     slot_count(slot, COUNT_BATCHES);
-    b->outer = thread_self.batches;
-    thread_self.batches = b;
+    b->outer = caller->batches;
+    caller->batches = b;
     return b;
 }
 
@@ -201,7 +211,7 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
         }
         struct sflight_call *spare = p->call, *call = NULL;
         p->role = call_claim_or_join(slot->group, slot, keys[i].data, keys[i].len,
-                                     CALL_START_BLOCKING, spare, &call, &p->rank);
+                                     CALL_START_BLOCKING(b->caller), spare, &call, &p->rank);
         if (p->role == CALL_LEADS) {
             b->lead[n_lead++] = call;
             continue;
@@ -216,7 +226,7 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
 static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool leader,
                    sflight_result *r)
 {
-    int rc = call_deliver(b->slot, call, leader, r);
+    int rc = call_deliver(batch_slot(b), call, leader, r);
     b->places[i].taken = r->hold;
     return rc;
 }
@@ -228,22 +238,25 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
     struct sflight_call *call = p->call;
 
     p->call = NULL; /* from here on the join is call_wait()'s */
-    int rc = call_wait(b->slot, call, p->rank, deadline);
+    int rc = call_wait(batch_slot(b), b->caller, call, p->rank, deadline);
     if (rc < 0)
         return rc;
     bool leads = rc == CALL_LEADS;
     if (leads)
-        call_lead_many(b->slot, &call, 1, fn, arg);
+        call_lead_many(b->caller, &call, 1, fn, arg);
     return deliver(b, i, call, leads, r);
 }
 
-int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_many_fn *fn, void *arg,
-               const struct timespec *deadline, sflight_result *r, int *rc)
+int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+               void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
 {
     if (n == 0)
         return 0;
+    CALLER_FRAME(own);
+    struct caller *caller = caller_enter(&own, g);
+    struct slot *slot = thread_slot_again(g);
     int saved = errno; /* qsort_r() may change it */
-    struct batch *b = batch_begin(slot, keys, n);
+    struct batch *b = batch_begin(caller, slot, keys, n);
     errno = saved;
     if (b == NULL)
         return -ENOMEM;
@@ -252,13 +265,13 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
     memset(r, 0, n * sizeof(*r));
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
-        call_lead_many(slot, b->lead, n_lead, fn, arg);
+        call_lead_many(caller, b->lead, n_lead, fn, arg);
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
         if (p->role != CALL_LEADS)
             continue;
         if (p->first != i) /* its hold was credited at the end of the call */
-            slot_count(slot, COUNT_HELD);
+            slot_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }
     for (size_t i = 0; i < n; i++) {
@@ -274,7 +287,7 @@ int call_batch(struct slot *slot, const sflight_key *keys, size_t n, sflight_man
         rc[i] = rc[p->first];
         r[i] = r[p->first];
         if (r[i].hold != NULL)
-            call_retain(slot, r[i].hold);
+            call_retain(batch_slot(b), r[i].hold);
     }
     guard = NULL;
     batch_end(b);

@@ -6,13 +6,12 @@
 #include "call_path.h"
 
 /*
- * Runs fn for a call, or many for n calls, that this thread leads, and ends
- * them; the caller then has one hold on each.  If fn is left by an unwinding of
- * the stack, the calls are abandoned on its way.
+ * Runs fn for a call, or many for n calls, that this caller leads, and ends them; the
+ * caller, which may be on another thread now, then has one hold on each.  If fn is
+ * left by an unwinding of the stack, the calls are abandoned on its way.
  */
-static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
-                                    void *arg);
-void call_lead_many(struct slot *slot, struct sflight_call *const *calls, size_t n,
+void call_lead(struct caller *caller, struct sflight_call *call, sflight_fn *fn, void *arg);
+void call_lead_many(struct caller *caller, struct sflight_call *const *calls, size_t n,
                     sflight_many_fn *many, void *arg);
 
 /* Runs fn for a started call, on whatever thread this is, and ends the call. */
@@ -23,51 +22,39 @@ _Noreturn void call_panic(struct sflight_call *call, const char *text);
 
 /* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
 struct call_guard {
-    const struct invocation *invocation; /* NULL: fn has returned */
+    struct sflight_call *call; /* NULL: fn has returned */
 };
-
-void call_guard_fire(const struct invocation *invocation);
 
 static ALWAYS_INLINE void call_guard_check(struct call_guard *guard)
 {
-    if (UNLIKELY(guard->invocation != NULL))
-        call_guard_fire(guard->invocation);
+    if (UNLIKELY(guard->call != NULL))
+        call_abandon(guard->call);
 }
 
-/* fn has returned, or panicked.  known: others know the record, though nobody has looked for it. */
-static ALWAYS_INLINE void call_led(struct slot *slot, struct sflight_call *c,
-                                   struct invoke_outcome outcome, bool known)
+/* fn has returned, or panicked: the caller leads the call no more, which is not ended yet. */
+static ALWAYS_INLINE void call_ran(struct caller *caller, struct sflight_call *c, int status)
 {
-    uint64_t ended = 0;
-
-    call_exit(c);
+    call_exit(caller, c);
     c->invocation = NULL;
     if (LIKELY(!c->result.status_set))
-        c->result.status = (int)outcome.status;
-    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) stopped it on its way */
-        c->result.status = 0;
-        slot_count(slot, COUNT_PANICKED);
-        ended = ENDED_PANICKED;
-    }
-    if (known)
-        call_finish_slow(slot, c, ended, false);
-    else
-        call_finish(slot, c, ended);
+        c->result.status = status;
 }
 
-static ALWAYS_INLINE void call_lead(struct slot *slot, struct sflight_call *call, sflight_fn *fn,
-                                    void *arg)
-{
-    struct sflight_call *const calls[1] = {call};
-    struct invocation here;
-    here.calls = calls;
-    here.n = 1;
+/* Ends a call so run; counted: COUNT_ENDED has been. */
+void call_end(struct slot *slot, struct sflight_call *call, bool counted);
 
-    call_enter(call, &here);
-    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {&here};
-    struct invoke_outcome outcome = invoke_one(fn, call, arg, &here);
-    guard.invocation = NULL;
-    call_led(slot, call, outcome, false);
+/* Runs fn for a call that this caller leads, and does not end it. */
+static ALWAYS_INLINE void call_run(struct caller *caller, struct sflight_call *call, sflight_fn *fn,
+                                   void *arg)
+{
+    struct invocation here;
+    here.calls = NULL;
+
+    call_enter(caller, call, &here);
+    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {call};
+    int status = invoke_one(fn, call, arg, &here);
+    guard.call = NULL;
+    call_ran(caller, call, status);
 }
 
 #endif

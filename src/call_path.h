@@ -19,16 +19,17 @@ enum { CALL_SPARES = 32 }; /* records a slot keeps */
 struct sflight_call *call_record_new(struct sflight_group *g);
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
+void call_not_led(struct slot *slot);
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank);
 int call_shut(struct slot *slot, struct sflight_call *call);
-void call_exit_slow(struct sflight_call *call);
+void call_exit_slow(struct caller *caller, struct sflight_call *call);
 void call_finish_slow(struct slot *slot, struct sflight_call *call, uint64_t ended, bool counted);
 int call_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
-void call_hold_drop(struct slot *slot, struct sflight_call *call);
-void call_destroy_value(struct slot *slot, struct sflight_call *call);
+struct slot *call_hold_drop(struct slot *slot, struct sflight_call *call);
+struct slot *call_destroy_value(struct slot *slot, struct sflight_call *call);
 void call_released_inherited(struct slot *slot);
 void call_retire(struct slot *slot, struct sflight_call *call);
 
@@ -65,19 +66,37 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
     slot->n_spare++;
 }
 
+/* Nobody sees this before [CLAIM] publishes it. */
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, struct call_start start)
+{
+    atomic_store_relaxed(&c->state, 0);
+    atomic_store_relaxed(&c->owner, start.owner);
+    atomic_store_relaxed(&c->gate, 0);
+    memset((void *)&c->result, 0, sizeof(c->result));
+    c->result.generation = c->group->generation;
+    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
+}
+
+/* A spare record, or a new one; or NULL. */
+static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
+{
+    struct sflight_call *c = slot->spare;
+
+    if (UNLIKELY(c == NULL))
+        return call_record_new(slot->group);
+    slot->spare = c->outer;
+    slot->n_spare--;
+    return c;
+}
+
 /* A record for the key, or NULL. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
                                                    uint64_t hash, struct call_start start)
 {
-    struct sflight_group *g = slot->group;
-    struct sflight_call *c = slot->spare;
+    struct sflight_call *c = call_take(slot);
 
-    if (LIKELY(c != NULL)) {
-        slot->spare = c->outer;
-        slot->n_spare--;
-    } else if ((c = call_record_new(g)) == NULL) {
+    if (UNLIKELY(c == NULL))
         return NULL;
-    }
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
         key_copy_short(c->node.key_inline, key, len);
@@ -87,22 +106,16 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
     }
     c->node.hash = hash;
     c->node.key_len = len;
-    /* Nobody sees these before [CLAIM] publishes them. */
-    atomic_store_relaxed(&c->state, 0);
-    atomic_store_relaxed(&c->owner, start.owner);
-    atomic_store_relaxed(&c->gate, 0);
-    if (UNLIKELY(g->max_age_ns != 0))
+    call_reset(c, start);
+    if (UNLIKELY(slot->group->max_age_ns != 0))
         c->started_ns = clock_now_ns();
-    memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.generation = g->generation;
-    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
     return c;
 }
 
 /* ----------------------------------------------------------- claim or join */
 
 /* A caller that blocks, and runs fn itself if it leads. */
-#define CALL_START_BLOCKING ((struct call_start){&thread_self, CALL_OF_LEADER, CALL_BLOCKING})
+#define CALL_START_BLOCKING(caller) ((struct call_start){caller, CALL_OF_LEADER, CALL_BLOCKING})
 
 /*
  * Claims the key or joins its call.  Returns an enum call_role with *out set,
@@ -121,19 +134,16 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
     if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
         return -ESHUTDOWN;
     uint64_t hash = mine != NULL ? mine->node.hash : hash_key(key, len, g->seed);
-    if (mine == NULL && LIKELY(len <= TABLE_KEY_INLINE)) {
-        mine = call_new(slot, key, len, hash, start);
-        if (UNLIKELY(mine == NULL))
+    link_word *bucket = table_empty_bucket(&g->table, hash);
+    if (bucket != NULL) {
+        if (mine == NULL && (mine = call_new(slot, key, len, hash, start)) == NULL)
             return -ENOMEM;
-    }
-    link_word *bucket = mine != NULL ? table_empty_bucket(&g->table, hash) : NULL;
-    if (LIKELY(bucket != NULL)) {
         slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
         if (LIKELY(table_claim_empty(bucket, &mine->node))) {
             *out = mine;
             goto leads;
         }
-        slot_uncount(slot, COUNT_LED);
+        call_not_led(slot);
     }
     struct table_key wanted = {hash, key, len};
     struct sflight_call *found = NULL;
@@ -152,19 +162,20 @@ leads:
 
 /* -------------------------------------------------------------------- lead */
 
-/* The leader's fn begins and has ended, for the list of what the thread leads. */
-static ALWAYS_INLINE void call_enter(struct sflight_call *c, struct invocation *invocation)
+/* The leader's fn begins and has ended, for the list of what the caller leads. */
+static ALWAYS_INLINE void call_enter(struct caller *caller, struct sflight_call *c,
+                                     struct invocation *invocation)
 {
     c->invocation = invocation;
-    c->outer = thread_self.leading;
-    thread_self.leading = c;
+    c->outer = caller->leading;
+    caller->leading = c;
 }
 
-static ALWAYS_INLINE void call_exit(struct sflight_call *c)
+static ALWAYS_INLINE void call_exit(struct caller *caller, struct sflight_call *c)
 {
-    if (UNLIKELY(thread_self.leading != c))
-        call_exit_slow(c);
-    thread_self.leading = c->outer;
+    if (UNLIKELY(caller->leading != c))
+        call_exit_slow(caller, c);
+    caller->leading = c->outer;
 }
 
 /* Ends a call that this thread leads; `ended`: 0 or ENDED_...; it keeps one hold. */
@@ -198,11 +209,13 @@ static ALWAYS_INLINE void call_give_back(struct slot *slot, struct sflight_call 
         call_discard(slot, c);
 }
 
-static ALWAYS_INLINE void call_last(struct slot *slot, struct sflight_call *c)
+/* Returns the slot to use from here on: destroy may have come to another thread. */
+static ALWAYS_INLINE struct slot *call_last(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL)
-        call_destroy_value(slot, c);
+        slot = call_destroy_value(slot, c);
     call_give_back(slot, c);
+    return slot;
 }
 
 /* Gives up one hold of a call whose gate is open. */
@@ -212,9 +225,9 @@ static ALWAYS_INLINE void call_release(struct slot *slot, struct sflight_call *c
 
     /* The only holder need not say so; the others' last words are acquired. */
     if (LIKELY(gate_holds(atomic_load_acquire(&c->gate)) == 1)) /* [HOLD] */
-        call_last(slot, c);
+        slot = call_last(slot, c);
     else
-        call_hold_drop(slot, c);
+        slot = call_hold_drop(slot, c);
     if (UNLIKELY(inherited))
         call_released_inherited(slot);
     else

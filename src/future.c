@@ -3,15 +3,81 @@
 #include "future.h"
 
 #include "call_path.h"
+#include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
 #include "queue.h"
 
 #include <pthread.h>
 
-enum { IDLE, HUNG, HUNG_FD, TELLING, TOLD, GONE };
+/* Of a future's state. */
+enum {
+    IDLE,
+    HUNG,
+    TELLING,
+    TOLD,
+    NUDGED,
+    GONE,
+    STATE_MASK = 15,
+    FD = 16, /* with HUNG only */
+    FIBER = 32,
+};
 
 /* ------------------------------------------------------------------ memory */
+
+/*
+ * Futures come in blocks, so that memory is asked for and given back, which are
+ * locked operations if nothing else, once for many.  A block goes when all that is
+ * in it has been given back.
+ */
+struct future_block {
+    _Atomic(uint32_t) n_out; /* of its futures, spare ones included */
+    struct sflight_future futures[];
+};
+
+enum {
+    BLOCK_BYTES = 1024, /* and so aligned: a future finds its block */
+    PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
+};
+
+static struct future_block *block_of(struct sflight_future *f)
+{
+    return (struct future_block *)((uintptr_t)f & ~(uintptr_t)(BLOCK_BYTES - 1));
+}
+
+/* Gives n futures of a block back. */
+static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
+{
+    if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
+        alloc_put(alloc, block, BLOCK_BYTES);      /* nobody uses any of it [BLOCK] */
+}
+
+void future_free_list(struct alloc *alloc, struct sflight_future *list)
+{
+    while (list != NULL) {
+        struct future_block *block = block_of(list);
+        uint32_t n = 0;
+        for (; list != NULL && block_of(list) == block; n++)
+            list = list->next; /* those of one block mostly stand together */
+        block_put(alloc, block, n);
+    }
+}
+
+/* A new block: returns one of its futures, the others are spare; or NULL. */
+static NOINLINE struct sflight_future *block_new(struct slot *slot)
+{
+    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
+    if (block == NULL)
+        return NULL;
+    uint32_t n = slot->shared ? 1 : PER_BLOCK; /* several threads cannot share a list */
+    atomic_store_relaxed(&block->n_out, n);    /* nobody else yet */
+    for (uint32_t i = n; --i != 0;) {
+        block->futures[i].next = slot->spare_futures;
+        slot->spare_futures = &block->futures[i];
+        slot->n_spare_futures++;
+    }
+    return &block->futures[0];
+}
 
 struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter)
 {
@@ -20,10 +86,8 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     if (LIKELY(f != NULL)) {
         slot->spare_futures = f->next;
         slot->n_spare_futures--;
-    } else {
-        f = alloc_get(&slot->group->alloc, sizeof(*f), _Alignof(max_align_t));
-        if (f == NULL)
-            return NULL;
+    } else if ((f = block_new(slot)) == NULL) {
+        return NULL;
     }
     f->call = call;
     atomic_store_relaxed(&f->state, IDLE); /* published by [HANG] */
@@ -32,31 +96,42 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
+/* Too many are spare: gives half of them back. */
+static NOINLINE void give_back_half(struct slot *slot)
+{
+    struct sflight_future *list = slot->spare_futures, **end = &list;
+
+    /* In a forked child the count may be off by what its thread was about to do. */
+    for (unsigned n = 0; n < FUTURE_SPARES / 2 && *end != NULL; n++)
+        end = &(*end)->next;
+    slot->spare_futures = *end;
+    slot->n_spare_futures -= FUTURE_SPARES / 2;
+    *end = NULL;
+    future_free_list(&slot->group->alloc, list);
+}
+
 void future_free(struct slot *slot, struct sflight_future *f)
 {
-    if (UNLIKELY(slot->n_spare_futures >= slot->max_spare_futures)) {
-        alloc_put(&slot->group->alloc, f, sizeof(*f));
+    if (UNLIKELY(slot->shared)) {
+        block_put(&slot->group->alloc, block_of(f), 1);
         return;
     }
     f->next = slot->spare_futures;
     slot->spare_futures = f;
-    slot->n_spare_futures++;
+    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
+        give_back_half(slot);
 }
 
-void future_free_list(struct alloc *alloc, struct sflight_future *list)
+void future_free_spares(struct slot *slot)
 {
-    while (list != NULL) {
-        struct sflight_future *f = list;
-        list = f->next;
-        alloc_put(alloc, f, sizeof(*f));
-    }
+    future_free_list(&slot->group->alloc, slot->spare_futures);
 }
 
 /* Its owner has no more use for it, or it has been told. */
 static void future_end(struct slot *slot, struct sflight_future *f)
 {
     if (f->kind == FUTURE_OWNED) {
-        int fd = f->fd;
+        int fd = f->owned.fd;
         uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
         if (state == TELLING)
             return; /* the teller closes and frees it */
@@ -80,20 +155,25 @@ int future_poll(struct sflight_future *f, sflight_result *r)
     return future_ready(f) ? future_take(f, r) : -EAGAIN;
 }
 
-int future_take(struct sflight_future *f, sflight_result *r)
+static ALWAYS_INLINE int take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 {
     struct sflight_call *c = f->call;
-    struct slot *slot = thread_slot(c->group);
     bool leader = f->starter;
 
     future_end(slot, f);
     return call_deliver(slot, c, leader, r);
 }
 
+int future_take(struct sflight_future *f, sflight_result *r)
+{
+    return take(thread_slot(f->call->group), f, r);
+}
+
 void future_drop(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
-    struct slot *slot = thread_slot(c->group);
+    struct sflight_group *g = c->group;
+    struct slot *slot = thread_slot(g);
     bool starter = f->starter, ready = future_ready(f);
 
     future_end(slot, f);
@@ -105,32 +185,60 @@ void future_drop(struct sflight_future *f)
     if (leave == LEAVE_TOO_LATE)
         call_release(slot, c);
     else
-        slot_count(slot, leave == LEAVE_LEFT ? COUNT_RETURNED : COUNT_RELEASED);
+        slot_count(thread_slot_after(slot), leave == LEAVE_LEFT ? COUNT_RETURNED : COUNT_RELEASED);
 }
 
 /* ------------------------------------------------------------------ telling */
 
-/* Wakes a thread in future_get(), and makes the descriptor readable. */
-static void tell_owner(struct sflight_future *f)
+/* Who waits is a fiber, to be made to run, or a thread, which may have gone on already. */
+static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
 {
-    uint32_t *word = (uint32_t *)(void *)&f->state;
+    if (state & FIBER)
+        g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
+    else
+        futex_wake((uint32_t *)(void *)&f->state, 1);
+}
+
+/* Wakes whoever is in future_get(), and makes the descriptor readable. */
+static void tell_owner(struct sflight_group *g, struct sflight_future *f)
+{
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
 
     while (state != GONE) {
-        bool readable = state == HUNG_FD;
+        uint32_t hung = state;
         if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
             continue;
-        if (readable)
-            event_fd_set(f->fd);
+        if (hung & FD)
+            event_fd_set(f->owned.fd);
+        if (hung & FIBER)
+            wake_owner(g, f, hung); /* it does not go on before TOLD */
         state = TELLING;
         if (atomic_cas_acq_rel(&f->state, &state, TOLD)) { /* [TELL] */
-            futex_wake(word, 1); /* an address: the future may have gone */
+            if (!(hung & FIBER))
+                wake_owner(g, f, hung); /* an address: the future may have gone */
             return;
         }
-        if (f->fd >= 0)
-            event_fd_close(f->fd);
+        if (f->owned.fd >= 0)
+            event_fd_close(f->owned.fd);
     }
-    future_free(thread_slot(f->call->group), f); /* its owner has gone */
+    future_free(thread_slot(g), f); /* its owner has gone */
+}
+
+/* Tells a waiter TOLD or NUDGED; or, false, frees it, for its caller has gone. */
+static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    if (state == GONE || !atomic_cas_acq_rel(&f->state, &state, TELLING)) { /* [TELL] */
+        future_free(thread_slot(g), f);
+        return false;
+    }
+    if (state & FIBER)
+        wake_owner(g, f, state);
+    atomic_store_release(&f->state, what); /* [TELL] */
+    if (!(state & FIBER))
+        wake_owner(g, f, state);
+    return true;
 }
 
 /*
@@ -170,7 +278,7 @@ static void add_callback(struct sflight_future *f)
     thread_self.last_callback = &f->next;
 }
 
-void future_tell(struct sflight_future *list)
+void future_tell(struct sflight_group *g, struct sflight_future *list)
 {
     struct sflight_future *callbacks = NULL;
 
@@ -193,8 +301,11 @@ void future_tell(struct sflight_future *list)
             f->next = callbacks; /* turns the order round: what came first goes first */
             callbacks = f;
             break;
+        case FUTURE_WAITER:
+            (void)tell_waiter(g, f, TOLD);
+            break;
         default:
-            tell_owner(f);
+            tell_owner(g, f);
         }
     }
     while (callbacks != NULL) {
@@ -203,6 +314,29 @@ void future_tell(struct sflight_future *list)
         callbacks = next;
     }
     run_callbacks();
+}
+
+/* Puts it into the list; false if that has been told [NOTIFY]. */
+static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    struct sflight_future *first = atomic_load_acquire(list);
+    do {
+        if (first == WAITERS_TOLD)
+            return false;
+        f->next = first;
+    } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */
+    return true;
+}
+
+/* Hangs a future up; if it is too late for that, tells it at once. */
+static void future_hang(struct sflight_future *f, enum future_kind kind)
+{
+    f->kind = (unsigned char)kind;
+    atomic_store_relaxed(&f->state, HUNG); /* published by [HANG] */
+    if (!list_push(&f->call->waiters, f)) {
+        f->next = NULL;
+        future_tell(f->call->group, f);
+    }
 }
 
 uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned)
@@ -219,30 +353,118 @@ uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **
         }
         if (f->kind == FUTURE_QUEUED)
             queue_expect_less(f->queued.to);
-        n_consumed += !owned;
+        n_consumed += f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED;
         f->next = *unowned;
         *unowned = f;
     }
     return n_consumed;
 }
 
-/* Hangs a future up; if it is too late for that, tells it at once. */
-static void future_hang(struct sflight_future *f, enum future_kind kind)
-{
-    struct sflight_call *c = f->call;
+/* ------------------------------------------------------------------ waiters */
 
-    f->kind = (unsigned char)kind;
-    atomic_store_relaxed(&f->state, HUNG); /* published by [HANG] */
-    struct sflight_future *first = atomic_load_acquire(&c->waiters);
-    do {
-        if (first == WAITERS_TOLD) { /* [NOTIFY] */
-            f->next = NULL;
-            future_tell(f);
-            return;
-        }
-        f->next = first;
-    } while (!atomic_cas_acq_rel(&c->waiters, &first, f)); /* [HANG] [NOTIFY] */
+struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
+{
+    struct sflight_future *f = future_new(slot, call, false);
+    if (f != NULL) {
+        f->kind = FUTURE_WAITER;
+        f->owned.fiber = fiber;
+    }
+    return f;
 }
+
+bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    /* Published by [HANG]. */
+    atomic_store_relaxed(&f->state, f->owned.fiber != NULL ? HUNG | FIBER : HUNG);
+    if (list_push(list, f))
+        return true;
+    atomic_store_relaxed(&f->state, IDLE); /* nobody else has seen it */
+    return false;
+}
+
+/* Somebody is telling: a few steps, but its thread may not be running. */
+static uint32_t await_telling(struct sflight_future *f)
+{
+    uint32_t state;
+    while ((state = atomic_load_acquire(&f->state)) == TELLING) /* [TELL] */
+        cpu_yield();
+    return state;
+}
+
+enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline)
+{
+    void *fiber = f->owned.fiber;
+
+    for (;;) {
+        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        if ((state & STATE_MASK) != HUNG)
+            break;
+        if (clock_left_ns(deadline) == 0) {
+            if (atomic_cas_acq_rel(&f->state, &state, GONE)) /* [TELL] */
+                return WAITER_TIMED_OUT;
+            break;
+        }
+        if (fiber != NULL)
+            g->runtime.park(g->runtime.ctx, fiber, deadline);
+        else
+            (void)futex_wait((uint32_t *)(void *)&f->state, state, deadline);
+    }
+    return await_telling(f) == NUDGED ? WAITER_NUDGED : WAITER_TOLD;
+}
+
+void waiter_end(struct sflight_group *g, struct sflight_future *f)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    if ((state & STATE_MASK) == HUNG && atomic_cas_acq_rel(&f->state, &state, GONE)) /* [TELL] */
+        return; /* it stays in the list: who tells it frees it */
+    (void)await_telling(f);
+    future_free(thread_slot_again(g), f);
+}
+
+void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+{
+    bool nudged = false;
+
+    /*
+     * Either this sees who has hung itself up, or that sees, before it parks, what
+     * there is to see.
+     */
+    atomic_fence_seq_cst(); /* [NUDGE] */
+    struct sflight_future *f = atomic_load_acquire(list);
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return;
+    } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
+    while (f != NULL) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER && !nudged) {
+            nudged = tell_waiter(g, f, NUDGED);
+        } else if (!list_push(list, f)) { /* all have been told meanwhile */
+            f->next = NULL;
+            future_tell(g, f);
+        }
+        f = next;
+    }
+}
+
+void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
+{
+    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
+
+    if (f == WAITERS_TOLD)
+        return;
+    while (f != NULL) {
+        struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
+        f->next = *to;
+        *to = f;
+        f = next;
+    }
+    atomic_store_relaxed(list, kept);
+}
+
+/* ------------------------------------------------------------------ consumers */
 
 /*
  * A future that its owner kept may be in the call's list for good; what is
@@ -264,22 +486,22 @@ static int future_unhung(struct sflight_future **f)
 /* To be told, and to remain its owner's. */
 static void future_own(struct sflight_future *f)
 {
-    f->fd = -1;
+    f->owned.fd = -1;
     future_hang(f, FUTURE_OWNED);
 }
 
 int future_fd(struct sflight_future *f)
 {
-    if (f->kind == FUTURE_OWNED && f->fd >= 0)
-        return f->fd;
+    if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
+        return f->owned.fd;
     int fd = event_fd_new();
     if (fd < 0)
         return fd;
     if (f->kind == FUTURE_PLAIN)
         future_own(f);
-    f->fd = fd;
+    f->owned.fd = fd;
     uint32_t state = HUNG;
-    if (!atomic_cas_acq_rel(&f->state, &state, HUNG_FD)) /* [TELL] */
+    if (!atomic_cas_acq_rel(&f->state, &state, HUNG | FD)) /* [TELL] */
         event_fd_set(fd); /* it has been, or is being, told without one */
     return fd;
 }
@@ -307,8 +529,8 @@ int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t t
     return 0;
 }
 
-/* Waits until the future is told.  0 or -ETIMEDOUT. */
-static int future_park(struct sflight_future *f, const struct timespec *deadline)
+/* Parks the thread until the future is told.  0 or -ETIMEDOUT. */
+static int park_thread(struct sflight_future *f, const struct timespec *deadline)
 {
     int rc = 0;
     for (;;) {
@@ -321,29 +543,64 @@ static int future_park(struct sflight_future *f, const struct timespec *deadline
     }
 }
 
+/* Parks the fiber until then.  Only its owner changes the bits of a hung future. */
+static int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
+                      const struct timespec *deadline)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    f->owned.fiber = fiber;
+    if ((state & STATE_MASK) != HUNG ||
+        !atomic_cas_acq_rel(&f->state, &state, state | FIBER)) { /* [TELL] */
+        (void)await_telling(f);
+        return 0;
+    }
+    for (;;) {
+        state = atomic_load_acquire(&f->state); /* [TELL] */
+        if ((state & STATE_MASK) != HUNG)
+            break;
+        if (clock_left_ns(deadline) == 0) {
+            if (atomic_cas_acq_rel(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
+                return -ETIMEDOUT;
+            break;
+        }
+        g->runtime.park(g->runtime.ctx, fiber, deadline);
+    }
+    (void)await_telling(f);
+    return 0;
+}
+
+/* Waits for the gate to open.  0 or -ETIMEDOUT. */
+static int future_wait(struct sflight_future *f, const struct timespec *deadline)
+{
+    struct sflight_group *g = f->call->group;
+    void *fiber = group_has_fibers(g) ? g->runtime.self(g->runtime.ctx) : NULL;
+
+    if (f->kind == FUTURE_PLAIN)
+        future_own(f);
+    slot_count(thread_slot(g), COUNT_PARKED);
+    return fiber != NULL ? park_fiber(g, f, fiber, deadline) : park_thread(f, deadline);
+}
+
 int future_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r)
 {
     struct sflight_call *c = f->call;
-    struct slot *slot = thread_slot(c->group);
     int rc = 0;
 
     if (!future_ready(f)) {
-        bool leads = thread_self.leading != NULL;
-        if (leads && !thread_may_wait(c)) {
-            slot_count(slot, COUNT_DEADLOCKS);
+        struct caller *caller = caller_leading(c->group);
+        if (caller != NULL && !caller_may_wait(caller, c)) {
+            slot_count(thread_slot(c->group), COUNT_DEADLOCKS);
             rc = -EDEADLK;
         } else {
-            if (f->kind == FUTURE_PLAIN)
-                future_own(f);
-            slot_count(slot, COUNT_PARKED);
-            rc = future_park(f, deadline);
-            if (leads)
-                thread_waited();
+            rc = future_wait(f, deadline);
+            if (caller != NULL)
+                caller_waited(caller);
         }
     }
     if (rc != 0) {
         memset(r, 0, sizeof(*r));
         return rc;
     }
-    return future_take(f, r);
+    return take(thread_slot_again(c->group), f, r);
 }

@@ -45,12 +45,12 @@ void registry_unlock(void)
 static void fork_prepare(void)
 {
     registry_lock();
-    thread_before_fork();
+    caller_before_fork();
 }
 
 static void fork_parent(void)
 {
-    thread_after_fork(false);
+    caller_after_fork(false);
     registry_unlock();
 }
 
@@ -113,7 +113,7 @@ static void group_after_fork(struct sflight_group *g)
     }
     atomic_store_relaxed(&g->n_inherited, remains.n_held);
     /* Nobody drains in the child. */
-    atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & GROUP_CLOSED);
+    atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & (GROUP_DRAINER - 1));
 }
 
 static void fork_child(void)
@@ -121,7 +121,7 @@ static void fork_child(void)
     reclaim_after_fork();
     for (struct sflight_group *g = groups; g != NULL; g = g->next)
         group_after_fork(g);
-    thread_after_fork(true);
+    caller_after_fork(true);
     registry_unlock();
 }
 
@@ -134,6 +134,7 @@ __attribute__((constructor)) static void init_early(void);
 static void init_once(void)
 {
     reclaim_init();
+    caller_init();
     once_rc = thread_init();
     if (once_rc == 0 && pthread_atfork(fork_prepare, fork_parent, fork_child) != 0)
         once_rc = -ENOMEM;
@@ -180,13 +181,21 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     registry_unlock();
 }
 
-/* Calls in flight, and searches that may become calls: what a drainer waits for. */
-static bool group_flying(struct sflight_group *g)
+/* What a drainer waits for. */
+enum flying {
+    NOTHING_FLIES,
+    SEARCHES_FLY, /* that may become calls: over in a moment, and nobody says so */
+    CALLS_FLY,
+};
+
+static enum flying group_flying(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    return difference(sum[COUNT_LED] + sum[COUNT_ENTERED], sum[COUNT_ENDED] + sum[COUNT_LEFT]) != 0;
+    if (difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+        return CALLS_FLY;
+    return difference(sum[COUNT_ENTERED], sum[COUNT_LEFT]) != 0 ? SEARCHES_FLY : NOTHING_FLIES;
 }
 
 /*
@@ -262,6 +271,14 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     g->abort_on_panic = o->on_panic == SFLIGHT_PANIC_ABORT;
     g->cancel_unwanted = o->cancel_unwanted;
     g->spin_ns = o->spin_ns;
+    g->runtime = o->runtime;
+#ifdef SFLIGHT_TEST_RUNTIME /* a build for tests: every group has this one */
+    extern const sflight_runtime SFLIGHT_TEST_RUNTIME;
+    if (o->runtime.park == NULL)
+        g->runtime = SFLIGHT_TEST_RUNTIME;
+#endif
+    if (g->runtime.park != NULL)
+        atomic_store_relaxed(&g->flags, GROUP_FIBERS); /* nobody else yet */
     g->common.shared = true;
     g->common.group = g;
 
@@ -291,11 +308,12 @@ int group_destroy(struct sflight_group *g)
 
     reclaim_flush(); /* from here on nothing refers to the group's records */
     call_free_orphans(g);
+    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* given up */
     while (g->slots != NULL) {
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;
         call_free_spares(slot);
-        future_free_list(&g->alloc, slot->spare_futures);
+        future_free_spares(slot);
         alloc_put(&g->alloc, slot, sizeof(*slot));
     }
     table_destroy(&g->table);
@@ -311,24 +329,59 @@ void group_wake_drainers(struct sflight_group *g)
 {
     atomic_add_acq_rel(&g->drain_word, 1);
     futex_wake((uint32_t *)(void *)&g->drain_word, INT_MAX);
+    if (group_has_fibers(g))
+        future_tell(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] */
+}
+
+/* Parks the thread until a call has ended.  0, or -ETIMEDOUT. */
+static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
+{
+    int rc = 0;
+    for (;;) {
+        uint32_t word = atomic_load_acquire(&g->drain_word);
+        enum flying flying = group_flying(g);
+        if (flying == NOTHING_FLIES)
+            return 0;
+        if (rc != 0)
+            return rc;
+        if (flying == SEARCHES_FLY)
+            cpu_yield();
+        else
+            rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
+    }
+}
+
+/*
+ * The same for a fiber: hung up before it looks, so that who ends the last call
+ * finds it or has been counted.
+ */
+static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
+{
+    for (;;) {
+        struct sflight_future *waiter = waiter_new(thread_slot_again(g), NULL, fiber);
+        if (waiter == NULL)
+            return group_flying(g) != NOTHING_FLIES ? -ENOMEM : 0;
+        (void)waiter_hang(&g->drain_waiters, waiter);
+        enum flying flying = group_flying(g);
+        bool expired = flying == CALLS_FLY && waiter_park(g, waiter, deadline) == WAITER_TIMED_OUT;
+        if (!expired)
+            waiter_end(g, waiter);
+        if (flying == SEARCHES_FLY)
+            cpu_yield();
+        if (group_flying(g) == NOTHING_FLIES)
+            return 0;
+        if (expired)
+            return -ETIMEDOUT;
+    }
 }
 
 int group_drain(struct sflight_group *g, const struct timespec *deadline)
 {
-    int rc = 0;
+    void *fiber = group_has_fibers(g) ? g->runtime.self(g->runtime.ctx) : NULL;
 
     atomic_add_acq_rel(&g->flags, GROUP_DRAINER);
     atomic_fence_seq_cst(); /* [DRAIN] */
-    for (;;) {
-        uint32_t word = atomic_load_acquire(&g->drain_word);
-        if (!group_flying(g)) {
-            rc = 0;
-            break;
-        }
-        if (rc != 0)
-            break;
-        rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
-    }
+    int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
     atomic_sub_acq_rel(&g->flags, GROUP_DRAINER);
     return rc;
 }

@@ -21,13 +21,13 @@
 struct sflight_call;
 
 struct slot {
-    _Alignas(CACHE_LINE) struct sflight_call *spare; /* records ready for use, linked by `outer` */
+    _Alignas(CACHE_LINE) struct sflight_call *ready; /* a record, see call_alone.h; or NULL */
+    struct sflight_call *spare;                      /* more records, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
     unsigned n_spare_futures;
-    unsigned max_spare_futures; /* 0 for the common slot */
-    bool shared;                /* the group's common slot: used by several threads at once */
+    bool shared; /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
@@ -37,7 +37,8 @@ struct slot {
 };
 
 #define GROUP_CLOSED 1u  /* in flags */
-#define GROUP_DRAINER 2u /* in flags: one drainer; they are counted from this bit on */
+#define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
+#define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
@@ -55,7 +56,9 @@ struct sflight_group {
 
     /* written now and then */
     _Alignas(CACHE_LINE) struct alloc alloc;
-    _Atomic(uint32_t) drain_word;  /* futex: changes when a call ends while somebody drains */
+    sflight_runtime runtime;      /* as given; all NULL: threads */
+    _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
+    _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
     struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */
     struct sflight_future *orphan_futures; /* on those, with no owner */
@@ -66,6 +69,17 @@ struct sflight_group {
     struct sflight_group *next;  /* all groups */
     struct sflight_group **prev; /* what points here */
 };
+
+/* Any of these flags.  GROUP_CLOSED may come at any time. */
+static inline bool group_has(struct sflight_group *g, uint32_t flags)
+{
+    return atomic_load_relaxed(&g->flags) & flags;
+}
+
+static inline bool group_has_fibers(struct sflight_group *g)
+{
+    return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */
+}
 
 /* Counts one event of the slot's group. */
 static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
@@ -114,7 +128,7 @@ int group_create(struct sflight_group **out, const sflight_options *options);
 /* 0, or -EBUSY while the group is in use. */
 int group_destroy(struct sflight_group *g);
 
-/* 0 or -ETIMEDOUT. */
+/* 0 or -ETIMEDOUT; or -ENOMEM, if a fiber waits. */
 int group_drain(struct sflight_group *g, const struct timespec *deadline);
 
 void group_stats(struct sflight_group *g, sflight_stats *out);

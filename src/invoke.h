@@ -26,29 +26,22 @@
  * cleanups running where they were.
  */
 struct invocation {
-    struct sflight_call *const *calls;
-    size_t n;
+    struct sflight_call *const *calls;  /* NULL: just one, which names this as its invocation */
+    size_t n;                           /* of these */
     struct _Unwind_Exception exception; /* set by invoke_unwind() */
 };
 
-/* Returned in two registers. */
-struct invoke_outcome {
-    uintptr_t status;   /* what fn returned, in the low half */
-    uintptr_t panicked; /* 0, or 1: fn did not return */
-};
+/* Calls fn(a, b, c) and returns what it does; invoke_unwind(here) makes it return 0. */
+int sflight_invoke(const void *a, void *b, void *c, void (*fn)(void), struct invocation *here)
+    __attribute__((visibility("hidden")));
 
-/* Calls fn(a, b, c); invoke_unwind(here) makes it return with `panicked`. */
-struct invoke_outcome sflight_invoke(const void *a, void *b, void *c, void (*fn)(void),
-                                     struct invocation *here) __attribute__((visibility("hidden")));
-
-static ALWAYS_INLINE struct invoke_outcome invoke_one(sflight_fn *fn, struct sflight_call *call,
-                                                      void *arg, struct invocation *here)
+static ALWAYS_INLINE int invoke_one(sflight_fn *fn, struct sflight_call *call, void *arg,
+                                    struct invocation *here)
 {
     return sflight_invoke(call, arg, NULL, (void (*)(void))fn, here);
 }
 
-static ALWAYS_INLINE struct invoke_outcome invoke_many(sflight_many_fn *many, void *arg,
-                                                       struct invocation *here)
+static ALWAYS_INLINE int invoke_many(sflight_many_fn *many, void *arg, struct invocation *here)
 {
     return sflight_invoke(here->calls, (void *)here->n, arg, (void (*)(void))many, here);
 }

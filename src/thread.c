@@ -4,19 +4,6 @@
  * finds or makes its slot and sets a pthread key, whose destructor hands the
  * slots on when the thread ends.  Destructors of other keys may run after ours
  * and call the library again: such a thread uses the group's common slot.
- *
- * Circles.  Only a thread that leads a call can close a circle of waits, so
- * only such a thread, about to wait, comes here.  One mutex guards the
- * `waiting_for` of all threads [WAITS].  An edge "T waits for call C" stands
- * from before T's wait until after it; C's owner is the next node.  If every
- * edge of a circle is there and every call in it is open at the time it is
- * looked at, all these waits are real: the call that the last one waits for is
- * led by the thread that looks, and stays open; so the one before stays
- * waiting, and its call stays open; and so on.  As the edges are set one after
- * the other, exactly the last thread finds the circle.
- *
- * An owner is looked at only while its call is open, and a thread that ends
- * takes the mutex after its last call has closed: so the owner is still there.
  */
 #include "thread.h"
 
@@ -31,7 +18,6 @@ _Thread_local struct thread thread_self;
 
 static pthread_key_t end_key;
 static _Atomic(unsigned) next_hint;
-static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
 
 static void thread_end(void *self)
 {
@@ -39,18 +25,17 @@ static void thread_end(void *self)
 
     t->ending = true;
     /* Calls whose fn was left by longjmp(). */
-    while (t->leading != NULL)
-        call_abandon(t->leading);
-    while (t->batches != NULL)
-        call_batch_abandon(t->batches);
-
-    pthread_mutex_lock(&waits); /* nobody looks at this thread any more [WAITS] */
-    pthread_mutex_unlock(&waits);
+    while (t->caller.leading != NULL)
+        call_abandon(t->caller.leading);
+    while (t->caller.batches != NULL)
+        call_batch_abandon(t->caller.batches);
+    caller_unseen();
 
     registry_lock();
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
+        call_keep_none_ready(slot);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
@@ -81,7 +66,6 @@ static struct slot *slot_new(struct sflight_group *g)
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
     slot->max_spare = CALL_SPARES;
-    slot->max_spare_futures = FUTURE_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;
@@ -120,6 +104,12 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
     return slot;
 }
 
+NOINLINE struct slot *thread_slot_again(struct sflight_group *g)
+{
+    __asm__ __volatile__("" ::: "memory"); /* not a function whose calls can be merged */
+    return thread_slot(g);
+}
+
 void thread_forget_group(struct sflight_group *g)
 {
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
@@ -129,43 +119,4 @@ void thread_forget_group(struct sflight_group *g)
         if (slot->next_of_thread != NULL)
             slot->next_of_thread->prev_of_thread = slot->prev_of_thread;
     }
-}
-
-bool thread_may_wait(struct sflight_call *call)
-{
-    struct thread *self = &thread_self;
-    bool circle = false;
-
-    pthread_mutex_lock(&waits); /* [WAITS] */
-    self->waiting_for = call;
-    for (struct sflight_call *c = call; c != NULL;) {
-        struct thread *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
-        if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
-            break; /* nobody leads it, or its waiters are about to go on */
-        circle = leader == self;
-        c = circle ? NULL : leader->waiting_for;
-    }
-    if (circle)
-        self->waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
-    return !circle;
-}
-
-void thread_waited(void)
-{
-    pthread_mutex_lock(&waits); /* [WAITS] */
-    thread_self.waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
-}
-
-void thread_before_fork(void)
-{
-    pthread_mutex_lock(&waits);
-}
-
-void thread_after_fork(bool child)
-{
-    if (child)
-        thread_self.waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What each thread has: its slots, the calls it leads, the call it waits for. */
+/* What each thread has: its slots, the calls it leads, the callbacks it is to run. */
 #ifndef SFLIGHT_THREAD_H
 #define SFLIGHT_THREAD_H
 
+#include "caller.h"
 #include "group.h"
 
 enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
@@ -12,9 +13,7 @@ struct thread {
         uint64_t group; /* number; 0 is nobody's */
         struct slot *slot;
     } cache[SLOT_CACHE];
-    struct sflight_call *leading;     /* innermost; the others by call->outer */
-    struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the mutex in thread.c */
+    struct caller caller;
     struct slot *slots;               /* under the registry lock */
     struct sflight_future *callbacks; /* to be run by the outermost future_tell() */
     struct sflight_future **last_callback;
@@ -36,6 +35,18 @@ static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
     return thread_slot_slow(g);
 }
 
+/*
+ * The same after user code has run or a fiber has been parked: the thread may be
+ * another one, and what the compiler knows of thread_self may be the old one's.
+ */
+struct slot *thread_slot_again(struct sflight_group *g);
+
+/* The same where only a fiber can have come to another thread. */
+static inline struct slot *thread_slot_after(struct slot *slot)
+{
+    return UNLIKELY(group_has_fibers(slot->group)) ? thread_slot_again(slot->group) : slot;
+}
+
 /* The slot if it is at hand, otherwise NULL; makes nothing. */
 static inline struct slot *thread_slot_known(struct sflight_group *g)
 {
@@ -49,17 +60,5 @@ int thread_init(void);
 /* Takes the slots of a group that is being destroyed from their threads; under the registry lock.
  */
 void thread_forget_group(struct sflight_group *g);
-
-/* Around fork(), by the thread that forks. */
-void thread_before_fork(void);
-void thread_after_fork(bool child);
-
-/*
- * About to wait for the call while leading others: would the wait close a
- * circle?  If not, the wait is noted until thread_waited(), and true is
- * returned.  The caller has joined the call.
- */
-bool thread_may_wait(struct sflight_call *call);
-void thread_waited(void);
 
 #endif

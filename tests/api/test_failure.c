@@ -480,6 +480,8 @@ static void *jump_then_end(void *arg)
 static void longjmp_releases_followers_when_the_thread_ends(void **state)
 {
     (void)state;
+    if (HOOKED)
+        return; /* nobody tells the library that a task has ended */
     sflight_group *g = group_new(NULL);
     struct jumper j = {.c.g = g};
     struct caller followers[FOLLOWERS];

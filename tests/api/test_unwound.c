@@ -125,6 +125,8 @@ static void *jump_and_end(void *g)
 static void a_thread_jumps_out_of_its_batch_and_ends(void **state)
 {
     (void)state;
+    if (HOOKED)
+        return; /* nobody tells the library that a task has ended */
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 7};
     struct caller other;

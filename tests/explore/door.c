@@ -234,7 +234,6 @@ static void spare_nothing(void)
     struct thread *t = door_thread;
     for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
-        slot->max_spare_futures = 0;
     }
 }
 

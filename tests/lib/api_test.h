@@ -42,6 +42,13 @@
 #define SANITIZED 0
 #endif
 
+/* Every group is on lib/thread_runtime.c, whose tasks are the threads. */
+#ifdef SFLIGHT_TEST_RUNTIME
+#define HOOKED 1
+#else
+#define HOOKED 0
+#endif
+
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Polls until the condition holds. */

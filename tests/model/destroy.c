@@ -31,11 +31,12 @@ static void *other(void *unused)
 
     (void)unused;
 #ifdef JOINS
-    int role = call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING, NULL, &c, &rank);
+    int role = call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING(&thread_self.caller),
+                                  NULL, &c, &rank);
     atomic_store_relaxed(&joined, role == CALL_FOLLOWS);
     atomic_store_release(&entered, 1);
     if (role == CALL_FOLLOWS) {
-        assert(call_wait(slot, c, rank, NULL) == CALL_FOLLOWS);
+        assert(call_wait(slot, &thread_self.caller, c, rank, NULL) == CALL_FOLLOWS);
         atomic_store_relaxed(&returned, 1);
         call_release(slot, c);
     } else {
@@ -44,8 +45,8 @@ static void *other(void *unused)
         call_release(slot, c);
     }
 #else
-    assert(call_claim_or_join(&group, slot, "b", 1, CALL_START_BLOCKING, NULL, &c, &rank) ==
-           CALL_LEADS);
+    assert(call_claim_or_join(&group, slot, "b", 1, CALL_START_BLOCKING(&thread_self.caller), NULL,
+                              &c, &rank) == CALL_LEADS);
     call_finish(slot, c, 0);
     call_release(slot, c);
     atomic_store_release(&entered, 1);
@@ -71,8 +72,8 @@ int main(void)
 
     model_init();
     model_register(2);
-    assert(call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING, NULL, &c, &rank) ==
-           CALL_LEADS);
+    assert(call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING(&thread_self.caller), NULL,
+                              &c, &rank) == CALL_LEADS);
     pthread_create(&threads[0], NULL, other, NULL);
     pthread_create(&threads[1], NULL, destroyer, NULL);
     call_finish(slot, c, 0);

@@ -35,7 +35,8 @@ static int do_one(struct slot *slot, int number)
 {
     struct sflight_call *c;
     unsigned rank;
-    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING, NULL, &c, &rank);
+    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING(&thread_self.caller),
+                                  NULL, &c, &rank);
 
     if (role == CALL_LEADS) {
         values[number] = 1;
@@ -46,7 +47,7 @@ static int do_one(struct slot *slot, int number)
         call_finish(slot, c, 0);
     } else {
         assert(role == CALL_FOLLOWS);
-        assert(call_wait(slot, c, rank, NULL) == CALL_FOLLOWS);
+        assert(call_wait(slot, &thread_self.caller, c, rank, NULL) == CALL_FOLLOWS);
     }
     int *v = c->result.value;
     assert(*v == 1);

@@ -26,7 +26,8 @@ static void do_one(struct slot *slot)
 {
     struct sflight_call *c;
     unsigned rank;
-    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING, NULL, &c, &rank);
+    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING(&thread_self.caller),
+                                  NULL, &c, &rank);
 
     if (role == CALL_LEADS) {
         what_fn_does++;

@@ -50,7 +50,7 @@ static void lead(struct slot *slot)
 
 static void follow(struct slot *slot, unsigned rank, const struct timespec *deadline)
 {
-    int rc = call_wait(slot, call, rank, deadline);
+    int rc = call_wait(slot, &thread_self.caller, call, rank, deadline);
 
     if (rc == CALL_LEADS) {
         lead(slot);
@@ -94,14 +94,17 @@ int main(void)
 #ifdef DIES
     group.takeover = true;
 #endif
-    assert(call_claim_or_join(&group, &model_slot[0], "k", 1, CALL_START_BLOCKING, NULL, &call,
+    assert(call_claim_or_join(&group, &model_slot[0], "k", 1,
+                              CALL_START_BLOCKING(&thread_self.caller), NULL, &call,
                               &rank) == CALL_LEADS);
     model_enter(1);
-    assert(call_claim_or_join(&group, &model_slot[1], "k", 1, CALL_START_BLOCKING, NULL, &joined,
+    assert(call_claim_or_join(&group, &model_slot[1], "k", 1,
+                              CALL_START_BLOCKING(&thread_self.caller), NULL, &joined,
                               &rank) == CALL_FOLLOWS);
 #ifdef OTHER
     model_enter(2);
-    assert(call_claim_or_join(&group, &model_slot[2], "k", 1, CALL_START_BLOCKING, NULL, &joined,
+    assert(call_claim_or_join(&group, &model_slot[2], "k", 1,
+                              CALL_START_BLOCKING(&thread_self.caller), NULL, &joined,
                               &rank) == CALL_FOLLOWS);
 #endif
     model_enter(0);
@@ -112,7 +115,7 @@ int main(void)
 #endif
 #ifdef DIES
     work = 1;
-    call_enter(call, NULL);
+    call_enter(&thread_self.caller, call, NULL);
     call_abandon(call);
 #else
     lead(&model_slot[0]);

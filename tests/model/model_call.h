@@ -20,8 +20,15 @@ struct sflight_call;
 struct sflight_group;
 struct slot;
 
+#define SFLIGHT_CALLER_H
+
+struct caller {
+    struct sflight_call *leading;
+    struct batch *batches;
+};
+
 struct thread {
-    struct sflight_call *leading, *waiting_for;
+    struct caller caller;
     struct slot *slots;
     unsigned hint; /* index in the arrays below */
 };
@@ -69,13 +76,32 @@ static struct slot *thread_slot_known(struct sflight_group *g)
     return thread_slot(g);
 }
 
-static bool thread_may_wait(struct sflight_call *call)
+static struct slot *thread_slot_again(struct sflight_group *g)
 {
-    (void)call;
+    return thread_slot(g);
+}
+
+static struct slot *thread_slot_after(struct slot *slot)
+{
+    return slot;
+}
+
+static bool caller_may_wait(struct caller *caller, struct sflight_call *call)
+{
+    (void)caller, (void)call;
     return true;
 }
 
-static void thread_waited(void) {}
+static void caller_waited(struct caller *caller)
+{
+    (void)caller;
+}
+
+static struct caller *caller_forking(struct sflight_group *g)
+{
+    (void)g;
+    return NULL;
+}
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
 {

@@ -32,8 +32,9 @@ static int thread_init(void)
 {
     return 0;
 }
-static void thread_before_fork(void) {}
-static void thread_after_fork(bool child)
+static void caller_init(void) {}
+static void caller_before_fork(void) {}
+static void caller_after_fork(bool child)
 {
     (void)child;
 }

@@ -13,7 +13,7 @@ struct party {
     const char *key;
     const struct timespec *deadline;
     struct sflight_call *call;
-    struct thread *self;
+    struct caller *self;
     struct slot *slot;
     unsigned rank;
     int rc; /* of the last step */
@@ -23,24 +23,24 @@ struct party {
 static inline void step_claim(void *arg)
 {
     struct party *p = arg;
-    p->self = &thread_self;
+    p->self = &thread_self.caller;
     p->slot = thread_slot(p->g);
-    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), CALL_START_BLOCKING, NULL,
-                               &p->call, &p->rank);
+    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), CALL_START_BLOCKING(p->self),
+                               NULL, &p->call, &p->rank);
 }
 
 static inline void step_enter(void *arg)
 {
     struct party *p = arg;
-    call_enter(p->call, NULL);
+    call_enter(p->self, p->call, NULL);
 }
 
 /* fn has returned. */
 static inline void step_finish(void *arg)
 {
     struct party *p = arg;
-    if (thread_self.leading == p->call)
-        call_exit(p->call);
+    if (p->self->leading == p->call)
+        call_exit(p->self, p->call);
     call_finish(p->slot, p->call, 0);
     p->rc = call_deliver(p->slot, p->call, true, &p->r);
 }
@@ -54,7 +54,7 @@ static inline void step_abandon(void *arg)
 static inline void step_wait(void *arg)
 {
     struct party *p = arg;
-    p->rc = call_wait(p->slot, p->call, p->rank, p->deadline);
+    p->rc = call_wait(p->slot, p->self, p->call, p->rank, p->deadline);
     if (p->rc == CALL_FOLLOWS)
         p->rc = call_deliver(p->slot, p->call, false, &p->r);
     else if (p->rc == CALL_LEADS)

@@ -357,13 +357,15 @@ static void test_many_in_flight(void **state)
             memset(keys[i], 'k', sizeof(keys[i]));
             snprintf(keys[i], sizeof(keys[i]), "%zu", i);
             size_t len = i % 4 == 0 ? sizeof(keys[i]) : i % 4 == 1 ? 100 : 24;
-            assert_int_equal(call_claim_or_join(g, slot, keys[i], len, CALL_START_BLOCKING, NULL,
+            assert_int_equal(call_claim_or_join(g, slot, keys[i], len,
+                                                CALL_START_BLOCKING(&thread_self.caller), NULL,
                                                 &calls[i], &rank),
                              CALL_LEADS);
             struct sflight_call *again = NULL;
-            assert_int_equal(
-                call_claim_or_join(g, slot, keys[i], len, CALL_START_BLOCKING, NULL, &again, &rank),
-                -EDEADLK);
+            assert_int_equal(call_claim_or_join(g, slot, keys[i], len,
+                                                CALL_START_BLOCKING(&thread_self.caller), NULL,
+                                                &again, &rank),
+                             -EDEADLK);
             assert_int_equal(calls[i]->node.key_len, len);
             assert_memory_equal(calls[i]->node.key, keys[i], len);
         }

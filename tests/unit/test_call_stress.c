@@ -52,7 +52,7 @@ static void value_set(struct sflight_call *call, unsigned key)
 /* Returns false if the leader has died. */
 static bool lead(struct slot *slot, struct sflight_call *call, unsigned key, uint32_t r)
 {
-    call_enter(call, NULL);
+    call_enter(&thread_self.caller, call, NULL);
     if (r % 4 != 0)
         value_set(call, key);
     if (r % 32 == 1)
@@ -70,7 +70,7 @@ static bool lead(struct slot *slot, struct sflight_call *call, unsigned key, uin
         call_abandon(call);
         return false;
     }
-    call_exit(call);
+    call_exit(&thread_self.caller, call);
     call_finish(slot, call, 0);
     if (sealed)
         assert_int_equal(call->result.n_followers, 0);
@@ -105,10 +105,11 @@ static void one_caller(struct slot *slot, unsigned key, uint32_t r)
     struct timespec soon = deadline_in_ns((r >> 20) % 40000);
     const struct timespec *deadline = !world.impatient || r % 2 ? NULL : &soon;
 
-    int rc = call_claim_or_join(world.g, slot, keys[key], strlen(keys[key]), CALL_START_BLOCKING,
-                                NULL, &call, &rank);
+    int rc = call_claim_or_join(world.g, slot, keys[key], strlen(keys[key]),
+                                CALL_START_BLOCKING(&thread_self.caller), NULL, &call, &rank);
     if (rc == CALL_FOLLOWS) {
-        rc = call_wait(slot, call, rank, r % 64 == 0 ? &in_the_past : deadline);
+        rc =
+            call_wait(slot, &thread_self.caller, call, rank, r % 64 == 0 ? &in_the_past : deadline);
         if (rc == CALL_FOLLOWS) {
             take(slot, call, false, key);
             return;

@@ -21,8 +21,8 @@ static void step_look(void *arg)
 {
     struct edge *e = arg;
     atomic_store(&e->looker_tid, thread_id());
-    assert_true(thread_may_wait(e->inner.call)); /* there is no circle */
-    thread_waited();
+    assert_true(caller_may_wait(&thread_self.caller, e->inner.call)); /* there is no circle */
+    caller_waited(&thread_self.caller);
 }
 
 static void edge_up(struct edge *e, struct sflight_group *g)
@@ -44,7 +44,7 @@ static void edge_stop(struct edge *e, struct party *looker)
 {
     actor_tell(&e->inner.actor, step_wait, &e->waits);
     WAIT_UNTIL(stats_of(e->g).parked == 1 || clock_left_ns(e->waits.deadline) == 0);
-    thread_before_fork();
+    caller_before_fork();
     actor_tell(&looker->actor, step_look, e);
     WAIT_UNTIL(atomic_load(&e->looker_tid) != 0 && thread_sleeps(atomic_load(&e->looker_tid)));
 }
@@ -53,7 +53,7 @@ static void edge_go_on(struct edge *e, struct party *looker)
 {
     for (int n = 0; n < 100; n++) /* let inner come to the mutex */
         sched_yield();
-    thread_after_fork(false);
+    caller_after_fork(false);
     actor_await(&looker->actor);
     actor_await(&e->inner.actor);
 }

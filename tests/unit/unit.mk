@@ -25,6 +25,28 @@ $(BUILD)/collide/%: tests/%.c $(COLLIDE_OBJ)
 test-collide: $(COLLIDE_PROGRAMS) ## Run API and call tests with all keys in one bucket
 	$(PROVE) $(COLLIDE_PROGRAMS)
 
+# Another one: every group has a runtime, whose tasks are the threads.
+RUNTIME_FLAGS := -DSFLIGHT_TEST_RUNTIME=thread_runtime $(asan_FLAGS)
+RUNTIME_OBJ := $(SRC:%.c=$(BUILD)/runtime/%.o) $(BUILD)/runtime/tests/lib/thread_runtime.o
+# test_threads measures memory.
+RUNTIME_PROGRAMS := $(addprefix $(BUILD)/runtime/api/,$(filter-out $(UNLINKED) test_threads,$(API_TESTS)))
+.SECONDARY: $(RUNTIME_OBJ)
+
+$(RUNTIME_OBJ): $(BUILD)/runtime/%.o: %.c $(BUILD)/flags tests/unit/unit.mk
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(RUNTIME_FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/runtime/api/%: tests/api/%.c $(RUNTIME_OBJ)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(RUNTIME_FLAGS) -MMD -MP -MF $@.d -o $@ $< \
+		$(RUNTIME_OBJ) -lcmocka $(LIB_DEPS)
+
+-include $(wildcard $(RUNTIME_OBJ:.o=.d) $(addsuffix .d,$(RUNTIME_PROGRAMS)))
+
+.PHONY: test-hooks
+test-hooks: $(RUNTIME_PROGRAMS) ## Run the API tests with every group on a runtime of hooks
+	$(PROVE) $(RUNTIME_PROGRAMS)
+
 # test-all builds and runs these as well.
-ALL_PROGRAMS += $(COLLIDE_PROGRAMS)
-test-programs: $(COLLIDE_PROGRAMS)
+ALL_PROGRAMS += $(COLLIDE_PROGRAMS) $(RUNTIME_PROGRAMS)
+test-programs: $(COLLIDE_PROGRAMS) $(RUNTIME_PROGRAMS)

@@ -11,8 +11,8 @@ define demo_cc
 	$(call say,CC)$(CC) $(CFLAGS_ALL) -Ibench/baseline $(LDFLAGS) -o $@ $(filter %.c %.a,$^) $(1)
 endef
 
-$(DEMO)/singleflight-server: $(addprefix tools/demo/,server.c gate.c page_cache.c shop.c \
-		shop_create.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
+$(DEMO)/singleflight-server: $(addprefix tools/demo/,server.c gate.c metrics.c page.c page_cache.c \
+		shop.c shop_create.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
 	$(call demo_cc,$(LIB_DEPS) -lmicrohttpd -lsqlite3 -ljemalloc)
 
 $(DEMO)/driver: tools/demo/driver.c $(DEMO_H) $(BUILD)/flags
@@ -33,7 +33,9 @@ $(DEMO)/web12.trace: bench/data/web12.trace.xz
 demo-run: $(addprefix $(DEMO)/,singleflight-server driver shop.db web12.trace)
 	@$(DEMO)/driver --server $(DEMO)/singleflight-server --db $(DEMO)/shop.db \
 		--trace $(DEMO)/web12.trace --out $(DEMO)
-	@gnuplot -c tools/demo/chart.gp $(DEMO)/demo.tsv $(DEMO)/demo
+	@gnuplot -c tools/demo/chart.gp $(DEMO)/demo.tsv $(DEMO)/demo \
+		'64 connections to singleflight-server, by way to coalesce' \
+		'none mutex singleflight' 'database queries'
 	@echo; echo 'chart: $(DEMO)/demo.svg and $(DEMO)/demo.png'
 
 .PHONY: demo-check

@@ -7,7 +7,7 @@
 #ifndef PAGE_CACHE_H
 #define PAGE_CACHE_H
 
-#include "shop.h"
+#include "page.h"
 
 struct page_cache;
 

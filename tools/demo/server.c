@@ -12,6 +12,8 @@
  */
 #include "flight.h"
 #include "gate.h"
+#include "metrics.h"
+#include "number.h"
 #include "page_cache.h"
 #include "shop.h"
 
@@ -25,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static struct {
@@ -163,10 +164,8 @@ static void give_back_result(void *result)
 
 static enum MHD_Result answer_product(struct MHD_Connection *c, const char *number)
 {
-    char *end;
-    errno = 0;
-    const unsigned long n = strtoul(number, &end, 10);
-    if (*number < '0' || *number > '9' || *end != '\0' || errno != 0 || n >= SHOP_PRODUCTS)
+    unsigned long n;
+    if (!parse_number(number, SHOP_PRODUCTS - 1, &n))
         return send_error(c, MHD_HTTP_NOT_FOUND);
     uint32_t product = (uint32_t)n;
 
@@ -192,55 +191,8 @@ static enum MHD_Result answer_product(struct MHD_Connection *c, const char *numb
 
 /* ------------------------------------------------------------------ metrics */
 
-static void metric(FILE *f, const char *name, const char *type, const char *help, double value)
-{
-    fprintf(f, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, value);
-}
-
-static void print_library_metrics(FILE *f)
-{
-    static const struct {
-        const char *name, *type, *help;
-        size_t offset;
-    } metrics[] = {
-#define METRIC(field, suffix, type, help)                                                          \
-    {"sflight_" #field suffix, type, help, offsetof(sflight_stats, field)}
-        METRIC(led, "_total", "counter", "Calls begun."),
-        METRIC(joined, "_total", "counter", "Callers that joined a call in flight."),
-        METRIC(forgotten, "_total", "counter", "Calls forgotten."),
-        METRIC(timed_out, "_total", "counter", "Followers that left at their deadline."),
-        METRIC(abandoned, "_total", "counter", "Calls whose leader left without returning."),
-        METRIC(panicked, "_total", "counter", "Calls whose leader panicked."),
-        METRIC(taken_over, "_total", "counter", "Abandoned calls that a follower went on with."),
-        METRIC(expired, "_total", "counter", "Calls forgotten because of their age."),
-        METRIC(rejected, "_total", "counter", "Callers turned away from a full call."),
-        METRIC(deadlocks, "_total", "counter", "Callers told that waiting would deadlock."),
-        METRIC(parked, "_total", "counter", "Waits that put their thread to sleep."),
-        METRIC(spun, "_total", "counter", "Waits that ended while spinning."),
-        METRIC(in_flight, "", "gauge", "Calls in flight."),
-        METRIC(waiting, "", "gauge", "Followers waiting."),
-        METRIC(held, "", "gauge", "Results not yet released."),
-        METRIC(retired_pending, "", "gauge", "Call records that await their grace period."),
-        METRIC(buckets, "", "gauge", "Hash buckets."),
-        METRIC(bytes, "", "gauge", "Memory of the group in bytes."),
-#undef METRIC
-    };
-    sflight_stats stats;
-    if (sflight_group_stats(group, &stats) != 0)
-        return;
-    for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) {
-        uint64_t value;
-        memcpy(&value, (const char *)&stats + metrics[i].offset, sizeof(value));
-        metric(f, metrics[i].name, metrics[i].type, metrics[i].help, (double)value);
-    }
-}
-
 static enum MHD_Result answer_metrics(struct MHD_Connection *c)
 {
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    const double cpu_s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-                         (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -251,9 +203,9 @@ static enum MHD_Result answer_metrics(struct MHD_Connection *c)
            (double)n_hits);
     metric(f, "shop_failures_total", "counter", "Of these, failed.", (double)n_failures);
     metric(f, "shop_db_queries_total", "counter", "Database queries.", (double)n_queries);
-    metric(f, "process_cpu_seconds_total", "counter", "CPU time of the server.", cpu_s);
+    metrics_of_process(f);
     if (options.coalesces_by_library)
-        print_library_metrics(f);
+        metrics_of_group(f, group);
     if (fclose(f) != 0) {
         free(text);
         return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
@@ -415,14 +367,6 @@ static int bad_usage(const char *what, const char *value)
 {
     fprintf(stderr, "singleflight-server: %s: %s (try --help)\n", what, value);
     return 2;
-}
-
-static bool parse_number(const char *text, unsigned long max, unsigned long *out)
-{
-    char *end;
-    errno = 0;
-    *out = strtoul(text, &end, 10);
-    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *out <= max;
 }
 
 static bool parse_mode(const char *mode)

@@ -2,7 +2,6 @@
 /* shop.c - opening the shop's database, and the query behind a product page. */
 #include "shop.h"
 
-#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,20 +35,6 @@ static const char page_sql[] =
     "       coalesce(stars, 0), rank() OVER (ORDER BY coalesce(revenue, 0) DESC)"
     "FROM shelf LEFT JOIN sales USING (id) LEFT JOIN opinions USING (id) "
     "ORDER BY id = ?1 DESC, coalesce(revenue, 0) DESC, id LIMIT 6";
-
-/* ------------------------------------------------------------------- pages */
-
-struct page *page_ref(struct page *p)
-{
-    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
-    return p;
-}
-
-void page_unref(struct page *p)
-{
-    if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
-        free(p);
-}
 
 /* ---------------------------------------------------------------- database */
 
@@ -106,61 +91,31 @@ const char *shop_error(struct shop *s)
     return sqlite3_errmsg(s->db);
 }
 
-/* One row of the page's query, as a part of the page. */
-static void print_row(FILE *f, sqlite3_stmt *row, bool is_subject)
-{
-    const int64_t id = sqlite3_column_int64(row, 0);
-    const char *name = (const char *)sqlite3_column_text(row, 1);
-    const int64_t price = sqlite3_column_int64(row, 2);
-    const int64_t units = sqlite3_column_int64(row, 3);
-    const int64_t revenue = sqlite3_column_int64(row, 4);
-    const int64_t reviews = sqlite3_column_int64(row, 5);
-    const int64_t stars = sqlite3_column_int64(row, 6);
-    const int64_t rank = sqlite3_column_int64(row, 7);
-
-    if (is_subject)
-        fprintf(f,
-                "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>%s</title></head>\n"
-                "<body><h1>%s</h1>\n"
-                "<p id=\"facts\" data-product=\"%" PRId64 "\" data-units=\"%" PRId64
-                "\" data-revenue=\"%" PRId64 "\" data-reviews=\"%" PRId64 "\" data-stars=\"%" PRId64
-                "\">",
-                name, name, id, units, revenue, reviews, stars);
-    else
-        fprintf(f, "<li><a href=\"/product/%" PRId64 "\">%s</a>: ", id, name);
-    fprintf(f, "%" PRId64 ".%02d, number %" PRId64 " of its kind, %" PRId64 " sold", price / 100,
-            (int)(price % 100), rank, units);
-    if (reviews != 0)
-        fprintf(f, ", %.1f stars from %" PRId64 " customers", (double)stars / (double)reviews,
-                reviews);
-    fputs(is_subject ? "</p>\n<h2>Others like best</h2>\n<ul>\n" : "</li>\n", f);
-}
-
 int shop_page(struct shop *s, uint32_t product, struct page **out)
 {
-    /* The page's header comes first in the same block of memory. */
-    const struct page header = {.refs = 1};
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (f == NULL)
-        return 500;
-    fwrite(&header, sizeof(header), 1, f);
-
-    int n_rows = 0;
-    int rc = sqlite3_bind_int64(s->page, 1, product);
+    struct page_draft draft;
+    page_start(&draft);
+    sqlite3_stmt *row = s->page;
+    int rc = sqlite3_bind_int64(row, 1, product);
     if (rc == SQLITE_OK) {
-        while ((rc = sqlite3_step(s->page)) == SQLITE_ROW)
-            print_row(f, s->page, n_rows++ == 0);
+        while ((rc = sqlite3_step(row)) == SQLITE_ROW)
+            page_add(&draft, &(struct page_row){.id = sqlite3_column_int64(row, 0),
+                                                .name = (const char *)sqlite3_column_text(row, 1),
+                                                .price = sqlite3_column_int64(row, 2),
+                                                .units = sqlite3_column_int64(row, 3),
+                                                .revenue = sqlite3_column_int64(row, 4),
+                                                .reviews = sqlite3_column_int64(row, 5),
+                                                .stars = sqlite3_column_int64(row, 6),
+                                                .rank = sqlite3_column_int64(row, 7)});
     }
-    fputs("</ul></body></html>\n", f);
-    bool written = fclose(f) == 0;
-    sqlite3_reset(s->page); /* fails if the step did; the error stays with the connection */
-    if (rc != SQLITE_DONE || !written || n_rows == 0) {
-        free(text);
-        return rc == SQLITE_DONE && written ? 404 : 500;
+    sqlite3_reset(row); /* fails if the step did; the error stays with the connection */
+    struct page *page = page_finish(&draft);
+    if (rc != SQLITE_DONE || page == NULL || draft.n_rows == 0) {
+        const bool nothing_wrong = rc == SQLITE_DONE && page != NULL;
+        if (page != NULL)
+            page_unref(page);
+        return nothing_wrong ? 404 : 500;
     }
-    *out = (struct page *)text;
-    (*out)->size = size - sizeof(header);
+    *out = page;
     return 200;
 }

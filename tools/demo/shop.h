@@ -6,25 +6,9 @@
 #ifndef SHOP_H
 #define SHOP_H
 
-#include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "page.h"
 
 #include <sqlite3.h>
-
-enum { SHOP_PRODUCTS = 13756 }; /* as many as the trace names: 0 to 13,755 */
-
-/* ------------------------------------------------------------------- pages */
-
-/* One product page, shared by whoever holds a reference; the text never changes. */
-struct page {
-    atomic_uint refs;
-    size_t size; /* bytes of html, without the NUL at its end */
-    char html[];
-};
-
-struct page *page_ref(struct page *p);
-void page_unref(struct page *p);
 
 /* --------------------------------------------------------------- database */
 

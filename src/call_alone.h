@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The way of a call that nobody joins, from claim to release, in one piece, and
+ * with as few stores as can be: a locked instruction waits for all of them.
+ *
+ * It uses a READY record, one that each slot may have.  That is a record as such a
+ * call leaves it, so that the next has hardly anything to fill in:
+ *   - state and gate are 0, there is no invocation, waiter or value to destroy;
+ *   - owner is the slot's thread, kind is CALL_OF_LEADER, the key is in the record;
+ *   - of the result only value, size, ctx and status may be set.
+ * The gate of a call that ended so stays 0: its result has one holder, who opens it
+ * if that is to change (call_alone_no_more).
+ *
+ * What turns out otherwise goes the general way, before the claim or after fn.
+ */
+#ifndef SFLIGHT_CALL_ALONE_H
+#define SFLIGHT_CALL_ALONE_H
+
+#include "call_path.h"
+
+/* Gives the slot a ready record, and returns it; or NULL, if none is spare. */
+struct sflight_call *call_make_ready(struct slot *slot);
+
+/* Counts in a slot that is not the common one. */
+static ALWAYS_INLINE void count_own(struct slot *slot, enum counter which)
+{
+    atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
+}
+
+/*
+ * Claims the key; or returns NULL, and nothing has happened.  slot: the thread's own,
+ * as thread_slot_known() finds it.
+ */
+static ALWAYS_INLINE struct sflight_call *call_claim_alone(struct sflight_group *g,
+                                                           struct slot *slot, const void *key,
+                                                           size_t len, uint64_t hash)
+{
+    link_word *bucket = table_empty_bucket(&g->table, hash);
+    struct sflight_call *c = slot->ready;
+
+    if (UNLIKELY(bucket == NULL || len > TABLE_KEY_INLINE || g->max_age_ns != 0 ||
+                 (c == NULL && (c = call_make_ready(slot)) == NULL)))
+        return NULL;
+    key_copy_short(c->node.key_inline, key, len);
+    c->node.hash = hash;
+    c->node.key_len = len;
+    c->result.value = NULL;
+    c->result.size = 0;
+    /* Both before the claim: for a child that another thread forks; for drainers. */
+    slot->ready = NULL;
+    count_own(slot, COUNT_LED);
+    if (LIKELY(table_claim_empty(bucket, &c->node)))
+        return c;
+    call_not_led(slot);
+    slot->ready = c;
+    return NULL;
+}
+
+/*
+ * fn has returned: takes the call out of the table and fills *r, which is the only
+ * hold.  False if somebody has looked at the record, or fn did not simply return:
+ * then only *counted may have changed, to say that COUNT_ENDED has been.
+ */
+static ALWAYS_INLINE bool call_finish_alone(struct slot *slot, struct sflight_call *c,
+                                            sflight_result *r, bool *counted)
+{
+    *counted = false;
+    if (UNLIKELY(c->result.panicked || !table_unseen(&c->node)))
+        return false;
+    count_own(slot, COUNT_ENDED);
+    *counted = true;
+    if (UNLIKELY(!table_remove_unseen(&c->node)))
+        return false;
+    group_call_ended(c->group);
+    r->value = c->result.value;
+    r->size = c->result.size;
+    r->status = c->result.status;
+    r->leader = true;
+    r->shared = false;
+    r->followers = 0;
+    r->hold = c;
+    return true;
+}
+
+/*
+ * Gives up the only hold on a call that ended so, and makes its record ready.
+ * False, and nothing has happened, where that is not all.
+ */
+static ALWAYS_INLINE bool call_release_alone(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY(atomic_load_relaxed(&c->gate) != 0 || /* this holder's alone, or open */
+                 c->result.destroy != NULL || c->result.status_set ||
+                 c->result.generation != c->group->generation ||
+                 atomic_load_relaxed(&c->owner) != &thread_self.caller || slot->ready != NULL))
+        return false;
+    slot->ready = c;
+    count_own(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+    return true;
+}
+
+/* From here on it is as if the call had ended the general way. */
+static ALWAYS_INLINE void call_alone_no_more(struct sflight_call *c)
+{
+    if (atomic_load_relaxed(&c->gate) == 0) /* this holder's alone, or open */
+        atomic_store_relaxed(&c->gate, GATE_OPEN | GATE_HOLD);
+}
+
+#endif

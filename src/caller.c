@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Circles.  Only who leads a call can close a circle of waits, so only such a
+ * caller, about to wait, comes here.  One mutex guards the `waiting_for` of all
+ * callers [WAITS].  An edge "T waits for call C" stands from before T's wait until
+ * after it; C's owner is the next node.  If every edge of a circle is there and
+ * every call in it is open at the time it is looked at, all these waits are real:
+ * the call that the last one waits for is led by the caller that looks, and stays
+ * open; so the one before stays waiting, and its call stays open; and so on.  As
+ * the edges are set one after the other, exactly the last caller finds the circle.
+ *
+ * An owner is looked at only while its call is open, and a caller that goes away
+ * makes sure, after its last call has closed, that nobody is looking: so the owner
+ * is still there.  Who looks says so and then looks whether the call is closed;
+ * who goes has closed the call and then looks whether anybody looks [LOOK].
+ *
+ * Fibers that lead are found by what their runtime calls them, in one of a number
+ * of bins.  A bin that is empty, as most are, is not locked.
+ */
+#include "caller.h"
+
+#include "call.h"
+#include "thread.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { BIN_BITS = 6 };
+
+struct bin {
+    _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    _Atomic(uint32_t) n;
+    struct caller *first;
+};
+
+static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(uint32_t) n_looking;
+static struct bin bins[1 << BIN_BITS];
+
+void caller_init(void)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++)
+        pthread_mutex_init(&bins[i].lock, NULL);
+}
+
+/* ------------------------------------------------------------------ fibers */
+
+static struct bin *bin_of(const void *fiber)
+{
+    return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
+}
+
+/* A fiber is one of its runtime, whichever group it uses. */
+static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
+{
+    return a->self == b->self && a->ctx == b->ctx;
+}
+
+static struct caller *bin_find(const struct bin *bin, const void *fiber,
+                               const struct sflight_group *g)
+{
+    struct caller *c = bin->first;
+    while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
+        c = c->next;
+    return c;
+}
+
+static struct caller *fiber_leading(const void *fiber, const struct sflight_group *g)
+{
+    struct bin *bin = bin_of(fiber);
+
+    /* What this fiber has put there is seen by itself, wherever it runs. */
+    if (atomic_load_relaxed(&bin->n) == 0)
+        return NULL;
+    pthread_mutex_lock(&bin->lock);
+    struct caller *c = bin_find(bin, fiber, g);
+    pthread_mutex_unlock(&bin->lock);
+    return c;
+}
+
+static void *fiber_self(const struct sflight_group *g)
+{
+    return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
+}
+
+struct caller *caller_enter(struct caller *own, struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+
+    memset(own, 0, sizeof(*own));
+    if (fiber == NULL)
+        return &thread_self.caller;
+    struct caller *outer = fiber_leading(fiber, g);
+    if (outer != NULL)
+        return outer;
+    own->fiber = fiber;
+    own->runtime = g->runtime;
+    return own;
+}
+
+struct caller *caller_leading(struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+
+    if (fiber != NULL)
+        return fiber_leading(fiber, g);
+    return thread_self.caller.leading != NULL ? &thread_self.caller : NULL;
+}
+
+void caller_leads(struct caller *c)
+{
+    if (c->fiber == NULL || c->listed)
+        return;
+    c->listed = true;
+    struct bin *bin = bin_of(c->fiber);
+    pthread_mutex_lock(&bin->lock);
+    atomic_add_relaxed(&bin->n, 1); /* for this fiber itself */
+    c->next = bin->first;
+    c->prev = &bin->first;
+    if (c->next != NULL)
+        c->next->prev = &c->next;
+    bin->first = c;
+    pthread_mutex_unlock(&bin->lock);
+}
+
+static void bin_remove(struct bin *bin, struct caller *c)
+{
+    *c->prev = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    atomic_sub_relaxed(&bin->n, 1); /* for this fiber itself */
+}
+
+void caller_leave(struct caller *own)
+{
+    if (own->fiber == NULL)
+        return;
+    if (own->listed) {
+        struct bin *bin = bin_of(own->fiber);
+        pthread_mutex_lock(&bin->lock);
+        bin_remove(bin, own);
+        pthread_mutex_unlock(&bin->lock);
+    }
+    caller_unseen(); /* also if it has only claimed */
+}
+
+/* ----------------------------------------------------------------- circles */
+
+bool caller_may_wait(struct caller *self, struct sflight_call *call)
+{
+    bool circle = false;
+
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    atomic_add_relaxed(&n_looking, 1);
+    atomic_fence_seq_cst(); /* [LOOK] */
+    self->waiting_for = call;
+    for (struct sflight_call *c = call; c != NULL;) {
+        struct caller *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
+        if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
+            break; /* nobody leads it, or its waiters are about to go on */
+        circle = leader == self;
+        c = circle ? NULL : leader->waiting_for;
+    }
+    if (circle)
+        self->waiting_for = NULL;
+    (void)atomic_sub_acq_rel(&n_looking, 1); /* [LOOK] */
+    pthread_mutex_unlock(&waits);
+    return !circle;
+}
+
+void caller_waited(struct caller *self)
+{
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    self->waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+}
+
+void caller_unseen(void)
+{
+    atomic_fence_seq_cst(); /* [LOOK] */
+    if (atomic_load_acquire(&n_looking) == 0)
+        return;
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    pthread_mutex_unlock(&waits);
+}
+
+/* -------------------------------------------------------------------- fork */
+
+void caller_before_fork(void)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++)
+        pthread_mutex_lock(&bins[i].lock);
+    pthread_mutex_lock(&waits);
+}
+
+struct caller *caller_forking(struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+    struct caller *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
+
+    if (c != NULL)
+        c->forks = true;
+    return c;
+}
+
+void caller_after_fork(bool child)
+{
+    if (child)
+        thread_self.caller.waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
+        /* Other fibers do not exist in the child. */
+        for (struct caller *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
+            next = c->next;
+            if (!c->forks)
+                bin_remove(&bins[i], c);
+            c->forks = false;
+        }
+        pthread_mutex_unlock(&bins[i].lock);
+    }
+}

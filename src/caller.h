@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Who leads and who waits: a thread, or, in a group with a runtime, a fiber of it
+ * (what singleflight.h calls a task).
+ *
+ * A thread's caller is in its thread-local storage.  A fiber has one while it is
+ * in the library, on its stack: the outermost frame that leads a call enters it
+ * into a list, by which the frames further in find it.
+ */
+#ifndef SFLIGHT_CALLER_H
+#define SFLIGHT_CALLER_H
+
+#include "atomic.h"
+
+#include "../include/singleflight.h"
+
+struct sflight_group;
+
+struct caller {
+    struct sflight_call *leading;     /* innermost; the others by call->outer */
+    struct batch *batches;            /* innermost; the others by batch->outer */
+    struct sflight_call *waiting_for; /* under the mutex in caller.c */
+
+    /* of a fiber */
+    void *fiber;                 /* as its runtime calls it; NULL: a thread */
+    sflight_runtime runtime;     /* a copy: the group may go first */
+    bool listed;                 /* in the list of its bin; its own */
+    struct caller *next, **prev; /* there, under the bin's lock */
+    bool forks;                  /* it is the one that forks */
+};
+
+/* Once, before anything else. */
+void caller_init(void);
+
+/*
+ * Who calls.  *own is used for a fiber that leads nothing yet, and then belongs
+ * to this frame, which must end with caller_leave(): by a cleanup, as fn may
+ * unwind the stack.  Calls options.runtime.self.
+ */
+struct caller *caller_enter(struct caller *own, struct sflight_group *g);
+void caller_leave(struct caller *own);
+
+#define CALLER_FRAME(name) struct caller name __attribute__((cleanup(caller_leave)))
+
+/* Who calls, if it leads anything; otherwise NULL. */
+struct caller *caller_leading(struct sflight_group *g);
+
+/* Before it leads: its inner frames will find it. */
+void caller_leads(struct caller *c);
+
+/*
+ * About to wait for a call while leading others: would the wait close a
+ * circle?  If not, the wait is noted until caller_waited(), and true is
+ * returned.  The caller has joined the call.
+ */
+bool caller_may_wait(struct caller *c, struct sflight_call *call);
+void caller_waited(struct caller *c);
+
+/* Its last call has closed: on return nobody looks at it any more. */
+void caller_unseen(void);
+
+/* Around fork(), by the thread that forks. */
+void caller_before_fork(void);
+void caller_after_fork(bool child);
+
+/* In a forked child: the fiber that forked, if it leads a call of the group, or NULL. */
+struct caller *caller_forking(struct sflight_group *g);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* page.h - product pages: what they look like, and who shares them. */
+#ifndef PAGE_H
+#define PAGE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { SHOP_PRODUCTS = 13756 }; /* as many as the trace names: 0 to 13,755 */
+
+/* One product page, shared by whoever holds a reference; the text never changes. */
+struct page {
+    atomic_uint refs;
+    size_t size; /* bytes of html, without the NUL at its end */
+    char html[];
+};
+
+struct page *page_ref(struct page *p);
+void page_unref(struct page *p);
+
+/* One row of the page's query: first the product itself, then others of its category. */
+struct page_row {
+    int64_t id;
+    const char *name;
+    int64_t price, units, revenue, reviews, stars, rank; /* money in cents */
+};
+
+/*
+ * A page in the making: page_start(), page_add() for each row, page_finish(),
+ * which is due in any case and returns the page with one reference, or NULL if
+ * at any point there was no memory.
+ */
+struct page_draft {
+    FILE *f;
+    char *text;
+    size_t size, n_rows;
+};
+
+void page_start(struct page_draft *d);
+void page_add(struct page_draft *d, const struct page_row *row);
+struct page *page_finish(struct page_draft *d);
+
+#endif
