@@ -185,18 +185,43 @@ static const struct scenario *find(const char *name)
     exit(2);
 }
 
+/* Runs the seeds of a file, before everything else. */
+static void run_again(const char *path)
+{
+    char name[64];
+    unsigned long long seed;
+    unsigned n = 0;
+    FILE *file = fopen(path, "r");
+
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
+    for (char line[128]; fgets(line, sizeof(line), file) != NULL;) {
+        if (sscanf(line, "%63s %llu", name, &seed) != 2 || name[0] == '#')
+            continue;
+        current = find(name);
+        struct sched_plan plan = plan_of_seed(seed);
+        run_once(&plan);
+        n++;
+    }
+    fclose(file);
+    printf("# %u schedules that failed once\n", n);
+    fflush(stdout);
+}
+
 static void usage(void)
 {
-    fprintf(stderr,
-            "explore [SCENARIO] [--list] [--seeds N] [--first N] [--seed N] [--trace]\n"
-            "        [--random] [--exhaustive] [--preemptions N] [--choices C] [--at-once N]\n");
+    fprintf(stderr, "explore [SCENARIO] [--list] [--seeds N] [--first N] [--seed N] [--trace]\n"
+                    "        [--again FILE] [--random] [--exhaustive] [--preemptions N] [--choices "
+                    "C] [--at-once N]\n");
     exit(2);
 }
 
 int main(int argc, char **argv)
 {
     const struct scenario *only = NULL;
-    const char *choices = NULL;
+    const char *choices = NULL, *again = NULL;
 
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         for (const struct scenario *l = lists[i]; l->name != NULL && n_scenarios < MAX_SCENARIOS;
@@ -222,7 +247,9 @@ int main(int argc, char **argv)
             usage();
         } else {
             i++;
-            if (strcmp(arg, "--seeds") == 0)
+            if (strcmp(arg, "--again") == 0)
+                again = value;
+            else if (strcmp(arg, "--seeds") == 0)
                 options.n_seeds = strtoull(value, NULL, 10);
             else if (strcmp(arg, "--first") == 0)
                 options.first = strtoull(value, NULL, 10);
@@ -240,9 +267,13 @@ int main(int argc, char **argv)
     }
     if (options.at_once < 1 || options.at_once > MAX_CHILDREN)
         usage();
-    if (only == NULL)
+    if (only == NULL && again == NULL)
         return run_all();
     catch_signals();
+    if (again != NULL)
+        run_again(again);
+    if (only == NULL)
+        return run_all();
     if (choices != NULL) {
         current = only;
         struct sched_plan plan = {
