@@ -165,7 +165,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/explore/explore.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
+-include tests/hpp/hpp.mk tests/tests.mk tests/explore/explore.mk tests/fuzz/fuzz.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
 	tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean

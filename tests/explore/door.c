@@ -10,7 +10,7 @@
 struct door door;
 
 enum {
-    MAX_MUTEXES = 8,
+    MAX_MUTEXES = 256,
     MAX_KEYS = 8,
     MAX_RETIRED = 256,
     MAX_FDS = 64,
