@@ -22,6 +22,7 @@ static struct {
     struct {
         const char *key;
         uint64_t begun, ended;
+        int thread;
         bool done; /* nobody was let off: no call that it saw can be joined any more */
     } forgets[MAX_FORGETS];
     unsigned n_forgets;
@@ -284,7 +285,9 @@ static void check_result(struct ask *ask, struct run *run)
         explore_fail("a result of which somebody had returned before this caller began");
     for (unsigned i = 0; i < w.n_forgets; i++)
         if (strcmp(w.forgets[i].key, ask->key) == 0 && w.forgets[i].done &&
-            w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun)
+            w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun &&
+            /* With old values, "before" is what the caller knows of: its own. */
+            (!memory_old_values || w.forgets[i].thread == ask->thread))
             explore_fail("a result that had been forgotten before this caller began");
     CHECK(r->leader == (run->leader == (ask->first != NULL ? ask->first : ask)));
     if (ask->first == NULL && r->leader)
@@ -364,6 +367,7 @@ static struct timespec deadline_of(const struct ask *ask)
 void ask_result(struct ask *ask)
 {
     ask->begun = step();
+    ask->thread = sched.self;
     if (ask->patience_ns == 0) {
         ask->rc = sflight_do(world.group, ask->key, strlen(ask->key), work, ask, &ask->r);
     } else {
@@ -434,6 +438,7 @@ void ask_many(struct ask *asks, unsigned n)
     CHECK(n <= MAX_BATCH);
     for (unsigned i = 0; i < n; i++) {
         asks[i].begun = step();
+        asks[i].thread = sched.self;
         keys[i] = (sflight_key){asks[i].key, strlen(asks[i].key)};
         for (unsigned k = 0; k < i && asks[i].first == NULL; k++)
             if (strcmp(asks[k].key, asks[i].key) == 0)
@@ -454,6 +459,7 @@ void ask_many(struct ask *asks, unsigned n)
 void ask_begin(struct ask *ask)
 {
     ask->begun = step();
+    ask->thread = sched.self;
     ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
     if (ask->rc != 0) {
         CHECK(ask->permit == NULL && ask->future == NULL);
@@ -484,6 +490,7 @@ void ask_abandon(struct ask *ask)
 void ask_start(struct ask *ask)
 {
     ask->begun = step();
+    ask->thread = sched.self;
     ask->rc = sflight_start(world.group, ask->key, strlen(ask->key), work, ask, &ask->future);
     if (ask->rc != 0) {
         CHECK(ask->future == NULL);
@@ -571,6 +578,7 @@ int forget(const char *key, bool unshared)
     CHECK(w.n_forgets < MAX_FORGETS);
     unsigned i = w.n_forgets++;
     w.forgets[i].key = key;
+    w.forgets[i].thread = sched.self;
     w.forgets[i].begun = step();
     int rc = unshared ? sflight_forget_unshared(world.group, key, strlen(key))
                       : sflight_forget(world.group, key, strlen(key));

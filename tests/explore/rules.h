@@ -52,6 +52,7 @@ struct ask {
     sflight_future *future;
     struct run *run; /* whose result it has, or which it leads */
     uint64_t begun;
+    int thread;
     bool led, over;
 };
 
