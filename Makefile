@@ -168,9 +168,9 @@ format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
 -include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/unit/unit.mk \
-	tests/history/history.mk tests/soak/soak.mk tests/arm64/arm64.mk tests/coverage/coverage.mk \
-	tests/mutants/mutants.mk bench/bench.mk tools/demo/demo.mk tools/event/event.mk \
-	tools/examples/examples.mk
+	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
+	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
+	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built
