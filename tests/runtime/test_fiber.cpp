@@ -101,7 +101,7 @@ timespec in_ns(long ns)
 }
 
 /*
- * n fibers ask for keys; each fn returns when all the others wait.  With one thread
+ * n fibers ask for keys; each fn returns when all the others have joined.  With one thread
  * that can only happen if a fiber that waits lets the others run.
  */
 void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
@@ -115,7 +115,7 @@ void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
             pool.start([&, key = i % n_keys] {
                 auto fn = [&](sflight_call *call) {
                     runs++;
-                    while (g.stats().waiting != n - n_keys)
+                    while (g.stats().joined != n - n_keys)
                         yield();
                     set(call, &t, 1000 + key);
                     return static_cast<int>(key);
