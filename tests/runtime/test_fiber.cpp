@@ -133,6 +133,28 @@ void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
        what);
 }
 
+/* The hooks alone. */
+void an_early_unpark_is_remembered()
+{
+    atomic<bool> late{false};
+    {
+        fiber_pool pool(1);
+        pool.start([&] {
+            const sflight_runtime hooks = fiber_runtime::hooks();
+            void *me = hooks.self(hooks.ctx);
+            hooks.unpark(hooks.ctx, me);
+            hooks.unpark(hooks.ctx, me);
+            hooks.park(hooks.ctx, me, nullptr); /* or never returns */
+            const timespec soon = in_ns(1000000);
+            hooks.park(hooks.ctx, me, &soon); /* of several, one */
+            const timespec now = in_ns(0);
+            late = now.tv_sec > soon.tv_sec ||
+                   (now.tv_sec == soon.tv_sec && now.tv_nsec >= soon.tv_nsec);
+        });
+    }
+    OK(late, "an unpark before its park is remembered, once");
+}
+
 /* The same with somebody else on that thread who ends the call. */
 void another_fiber_of_the_thread_ends_the_call()
 {
@@ -568,6 +590,7 @@ void stress()
 
 int main()
 {
+    an_early_unpark_is_remembered();
     stampede(1, 1000, 1, "1,000 fibers of one thread wait for one call");
     stampede(2, 10000, 4, "10,000 fibers of two threads, four keys: one execution for each");
     another_fiber_of_the_thread_ends_the_call();
