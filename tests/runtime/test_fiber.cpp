@@ -101,7 +101,7 @@ timespec in_ns(long ns)
 }
 
 /*
- * n fibers ask for keys; each fn returns when all the others wait.  With one thread
+ * n fibers ask for keys; each fn returns when all the others have joined.  With one thread
  * that can only happen if a fiber that waits lets the others run.
  */
 void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
@@ -115,7 +115,7 @@ void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
             pool.start([&, key = i % n_keys] {
                 auto fn = [&](sflight_call *call) {
                     runs++;
-                    while (g.stats().waiting != n - n_keys)
+                    while (g.stats().joined != n - n_keys)
                         yield();
                     set(call, &t, 1000 + key);
                     return static_cast<int>(key);
@@ -131,6 +131,28 @@ void stampede(unsigned n_threads, unsigned n, unsigned n_keys, const char *what)
     }
     OK(right == n && runs == n_keys && t.even() && t.made == static_cast<int>(n_keys) && g.end(),
        what);
+}
+
+/* The hooks alone. */
+void an_early_unpark_is_remembered()
+{
+    atomic<bool> late{false};
+    {
+        fiber_pool pool(1);
+        pool.start([&] {
+            const sflight_runtime hooks = fiber_runtime::hooks();
+            void *me = hooks.self(hooks.ctx);
+            hooks.unpark(hooks.ctx, me);
+            hooks.unpark(hooks.ctx, me);
+            hooks.park(hooks.ctx, me, nullptr); /* or never returns */
+            const timespec soon = in_ns(1000000);
+            hooks.park(hooks.ctx, me, &soon); /* of several, one */
+            const timespec now = in_ns(0);
+            late = now.tv_sec > soon.tv_sec ||
+                   (now.tv_sec == soon.tv_sec && now.tv_nsec >= soon.tv_nsec);
+        });
+    }
+    OK(late, "an unpark before its park is remembered, once");
 }
 
 /* The same with somebody else on that thread who ends the call. */
@@ -568,6 +590,7 @@ void stress()
 
 int main()
 {
+    an_early_unpark_is_remembered();
     stampede(1, 1000, 1, "1,000 fibers of one thread wait for one call");
     stampede(2, 10000, 4, "10,000 fibers of two threads, four keys: one execution for each");
     another_fiber_of_the_thread_ends_the_call();
