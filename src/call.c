@@ -761,11 +761,16 @@ void call_inherited(struct sflight_call *c)
     struct call_remains remains = {0};
 
     registry_lock(); /* other threads of the child may have futures on it, too */
-    bool survives = call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by;
-    if (!survives && !(atomic_load_acquire(&c->gate) & GATE_OPEN)) { /* [PUB-RESULT] */
-        call_orphaned(c, &remains);
-        atomic_add_relaxed(&g->n_inherited, remains.n_held);
+    bool open = atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    if (!open && c->result.generation != g->generation) {
+        if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
+            call_alone(c, &remains);
+        else
+            call_orphaned(c, &remains);
+        slot_count_n(&g->common, COUNT_LED, remains.n_in_flight);
+        slot_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
         slot_count_n(&g->common, COUNT_HELD, remains.n_held);
+        atomic_add_relaxed(&g->n_inherited, remains.n_held);
     }
     registry_unlock();
 }

@@ -204,11 +204,17 @@ struct call_remains {
 void call_ended_by_fork(struct sflight_call *call);
 
 /*
- * In a forked child: a future's call is from before the fork and has not ended.  If
- * its leader is not in the child and it was not in the table any more, where the fork
- * would have found it, it ends here.
+ * In a forked child, before a future or a permit is used that is from before the fork:
+ * its call may have left the table already, where the fork would have found it.  Then
+ * it ends here, or, if it is a permit of the thread that forked, is the child's.
  */
 void call_inherited(struct sflight_call *call);
+
+static inline void call_check_inherited(struct sflight_call *call)
+{
+    if (UNLIKELY(call->result.generation != call->group->generation))
+        call_inherited(call);
+}
 
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);

@@ -374,8 +374,7 @@ const struct scenario scenarios_life[] = {
     {"fork_amidst", fork_amidst, 300, 0},
     {"fork_in_fn", fork_in_fn, 200, 0},
     {"fork_with_permits", fork_with_permits, 200, 0},
-    /* Not yet kept, so only when asked for: README.md, "What it has found". */
-    {"fork_with_futures", fork_with_futures, 0, 0},
-    {"fork_with_forgotten", fork_with_forgotten, 0, 0},
+    {"fork_with_futures", fork_with_futures, 200, 0},
+    {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {0},
 };
