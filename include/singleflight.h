@@ -200,12 +200,12 @@ typedef struct sflight_allocator {
  *         another thread
  * unpark  makes a task that is parked, or is about to park, ready to run; does
  *         not run it or any other task itself, nor wait for it.  It is called from any
- *         thread, once for each end of a wait: an unpark that comes before its
- *         park makes that park return at once, and so has to be remembered; of
- *         several, one.  The task still exists when it is called
- * spawn   runs run(arg) once, now or later, in a task or on a thread, and
- *         returns 0; or returns a negative errno and does not run it.  It is how
- *         sflight_start() gets its leaders
+ *         thread, once for each wait that is to end or to look again: an unpark that comes before
+ * its park makes that park return at once, and so has to be remembered; of several, one.  The task
+ * still exists when it is called spawn   runs run(arg) once, now or later, in a task or on a
+ * thread, and returns 0; or returns a negative errno and does not run it.  It is how
+ *         sflight_start() gets its leaders.  If it runs it at once, on the stack that
+ *         spawn was called on, fn must return
  *
  * self, park and unpark are given together or not at all (-EINVAL); NULL means
  * threads, on futexes.  Without spawn each leader of sflight_start() gets a
@@ -213,9 +213,9 @@ typedef struct sflight_allocator {
  * lock held (self also in a forked child, with locks held); they must not call the
  * library, and self, park and unpark must not fail, throw or be left by longjmp().
  *
- * In a group with park, fn and destroy run in the caller's task and may park it,
- * so a call may begin on one thread and end on another; callbacks of
- * sflight_future_then() must not park.  A task must not be deleted while it is
+ * In a group with park, fn runs in the caller's task and may park it, so a call may
+ * begin on one thread and end on another; destroy, and callbacks of
+ * sflight_future_then(), must not park.  A task must not be deleted while it is
  * inside the library, unless its stack is unwound by an exception.  In a forked
  * child only the task that called fork() goes on.  Circles of waits are found
  * where all the groups in them have the same runtime.
@@ -468,8 +468,8 @@ SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_l
  * A future is used by one thread at a time and is consumed once: by get or poll
  * when they deliver, by then, enqueue or drop.  It keeps its group in use until
  * then.  What a future delivers is what sflight_do() would have returned to a
- * follower: 0 and a result, to be released, or -EOWNERDEAD, or
- * -ENOTRECOVERABLE with the message.
+ * follower: 0 and a result, to be released, or -EOWNERDEAD, or -ENOTRECOVERABLE with
+ * the message, or -ESHUTDOWN (the group was closed while the call was being begun).
  *
  * get waits for the result: -ETIMEDOUT, and -EDEADLK (as for sflight_do()),
  * leave the future as it is.  poll says -EAGAIN while the result is not there.

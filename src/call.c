@@ -61,7 +61,7 @@ struct sflight_call *call_make_ready(struct slot *slot)
     if (slot->spare == NULL)
         return NULL; /* the general way makes one */
     struct sflight_call *c = call_take(slot);
-    call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
+    call_reset(c, &CALL_START_BLOCKING(&thread_self.caller));
     slot->ready = c;
     return c;
 }
@@ -71,8 +71,11 @@ void call_keep_none_ready(struct slot *slot)
     struct sflight_call *c = slot->ready;
 
     slot->ready = NULL;
-    if (c != NULL)
-        call_discard(slot, c);
+    if (c != NULL) { /* one more than the limit may be: nothing is freed in a forked child */
+        c->outer = slot->spare;
+        slot->spare = c;
+        slot->n_spare++;
+    }
 }
 
 bool call_key_long(struct sflight_call *c, const void *key, size_t len)
@@ -346,7 +349,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         found = table_search_in_section(&g->table, &search);
         if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
             /* Nothing is allocated for this, so it need not be outside of the section. */
-            mine = call_new(slot, key->data, key->len, key->hash, start);
+            mine = call_new(slot, key->data, key->len, key->hash, &start);
             search.claim = &mine->node;
             found = table_search_in_section(&g->table, &search);
         }
@@ -356,7 +359,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
-        mine = call_new(slot, key->data, key->len, key->hash, start);
+        mine = call_new(slot, key->data, key->len, key->hash, &start);
         if (mine == NULL)
             return search_failed(slot, -ENOMEM);
     }
@@ -513,6 +516,12 @@ int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_c
     bool noted = false;
     int rc = CALL_FOLLOWS;
 
+    /*
+     * Where there are more threads than CPUs, another one could join on the CPU that
+     * this one would spin on.
+     */
+    if (atomic_load_relaxed(&g->n_threads) > cpu_count()) /* a hint */
+        rank = GATE_NEVER_SPINS;
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
         spinner_init(&own, g->spin_ns);
         spinner = &own;

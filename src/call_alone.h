@@ -8,8 +8,8 @@
  *   - state and gate are 0, there is no invocation, waiter or value to destroy;
  *   - owner is the slot's thread, kind is CALL_OF_LEADER;
  *   - of the result only value, size, ctx and status may be set.
- * The gate of a call that ended so stays 0: its result has one holder, who opens it
- * if that is to change (call_alone_no_more).
+ * The gate of a call that ended so stays 0: its result has one holder.  If that is to
+ * change, or if it is given up the general way, it is opened (call_alone_no_more).
  *
  * What turns out otherwise goes the general way, before the claim or after fn.
  */
@@ -103,11 +103,15 @@ static ALWAYS_INLINE bool call_release_alone(struct slot *slot, struct sflight_c
     return true;
 }
 
-/* From here on it is as if the call had ended the general way. */
+/*
+ * From here on it is as if the call had ended the general way.  Several threads may
+ * come here at once, to make holds from one result: one of them opens the gate.
+ */
 static ALWAYS_INLINE void call_alone_no_more(struct sflight_call *c)
 {
-    if (atomic_load_relaxed(&c->gate) == 0) /* this holder's alone, or open */
-        atomic_store_relaxed(&c->gate, GATE_OPEN | GATE_HOLD);
+    uint64_t word = atomic_load_relaxed(&c->gate); /* 0: the holder's alone; the CAS decides */
+    if (word == 0)
+        (void)atomic_cas_relaxed(&c->gate, &word, GATE_OPEN | GATE_HOLD);
 }
 
 #endif

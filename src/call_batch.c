@@ -179,7 +179,7 @@ static struct batch *batch_begin(struct caller *caller, struct slot *slot, const
         struct place *p = &b->places[i];
         if (p->first != i || p->role < 0)
             continue;
-        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, CALL_START_BLOCKING(caller));
+        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, &CALL_START_BLOCKING(caller));
         if (p->call == NULL) {
             while (i-- != 0)
                 if (b->places[i].call != NULL)

@@ -44,6 +44,11 @@ static int wait_hung(struct caller *caller, struct sflight_call *c, const struct
             waiter_end(g, f);
             return CALL_FOLLOWS;
         case WAITER_TIMED_OUT:
+            if (waiters_swept(thread_slot_again(g), g, &c->waiters)) {
+                atomic_fence_seq_cst(); /* [NUDGE] */
+                if (atomic_load_acquire(&c->state) & CALL_ORPHAN)
+                    waiters_nudge(g, &c->waiters);
+            }
             return -ETIMEDOUT;
         case WAITER_NUDGED:
             break;

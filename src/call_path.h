@@ -70,14 +70,14 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 }
 
 /* Nobody sees this before [CLAIM] publishes it. */
-static ALWAYS_INLINE void call_reset(struct sflight_call *c, struct call_start start)
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct call_start *start)
 {
     atomic_store_relaxed(&c->state, 0);
-    atomic_store_relaxed(&c->owner, start.owner);
+    atomic_store_relaxed(&c->owner, start->owner);
     atomic_store_relaxed(&c->gate, 0);
     memset((void *)&c->result, 0, sizeof(c->result));
     c->result.generation = c->group->generation;
-    atomic_store_relaxed(&c->result.kind, (unsigned char)start.kind);
+    atomic_store_relaxed(&c->result.kind, (unsigned char)start->kind);
 }
 
 /* A spare record, or a new one; or NULL. */
@@ -94,7 +94,7 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 
 /* A record for the key, or NULL. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
-                                                   uint64_t hash, struct call_start start)
+                                                   uint64_t hash, const struct call_start *start)
 {
     struct sflight_call *c = call_take(slot);
 
@@ -139,7 +139,7 @@ static ALWAYS_INLINE int call_claim_or_join(struct sflight_group *g, struct slot
     uint64_t hash = mine != NULL ? mine->node.hash : hash_key(key, len, g->seed);
     link_word *bucket = table_empty_bucket(&g->table, hash);
     if (bucket != NULL) {
-        if (mine == NULL && (mine = call_new(slot, key, len, hash, start)) == NULL)
+        if (mine == NULL && (mine = call_new(slot, key, len, hash, &start)) == NULL)
             return -ENOMEM;
         slot_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
         if (LIKELY(table_claim_empty(bucket, &mine->node))) {

@@ -464,6 +464,34 @@ void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *li
     } while (f != NULL && !tell_waiter(g, f, NUDGED));
 }
 
+bool waiters_swept(struct slot *slot, struct sflight_group *g,
+                   _Atomic(struct sflight_future *) *list)
+{
+    enum { SWEEP_AT_LEAST = 64 };
+    uint32_t n_found = 0;
+
+    if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
+        return false;
+    struct sflight_future *f = atomic_load_acquire(list);
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return false;
+    } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
+    for (; f != NULL; n_found++) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
+            future_free(slot, f);
+        } else if (!list_push(list, f)) { /* all have been told meanwhile */
+            f->next = NULL;
+            future_tell(g, f);
+        }
+        f = next;
+    }
+    slot->n_gone = 0;
+    slot->n_swept = n_found;
+    return true;
+}
+
 void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
 {
     struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */

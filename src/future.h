@@ -102,6 +102,15 @@ void waiter_end(struct sflight_group *g, struct sflight_future *f);
 /* Nudges one waiter of the list, if there is any.  The caller keeps the call from going. */
 void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
 
+/*
+ * A waiter has been given up: now and then all such are taken out of the list and
+ * freed, so that there are never many more than others.  True if the list has been
+ * searched for that: who looked for somebody to nudge may have found nobody.  The
+ * caller keeps the call from going.
+ */
+bool waiters_swept(struct slot *slot, struct sflight_group *g,
+                   _Atomic(struct sflight_future *) *list);
+
 /* In a forked child: takes waiters out of the list, for their callers do not exist. */
 void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 

@@ -169,9 +169,9 @@ static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_
 
 /*
  * Adds up over all threads: all down counters before all others.  They only
- * grow, and whatever passes from one place to another is counted up in the new
- * before it is counted down in the old; so a difference is never below the truth
- * of the moment in between.
+ * grow, but for a claim that was counted and has failed; and whatever passes from one place to
+ * another is counted up in the new before it is counted down in the old; so a difference is never
+ * below the truth of the moment in between.
  */
 static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
 {
@@ -384,6 +384,8 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_fence_seq_cst(); /* [DRAIN] */
     int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
     atomic_sub_acq_rel(&g->flags, GROUP_DRAINER);
+    if (fiber != NULL) /* frees what it has given up; other drainers look again */
+        future_tell(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] */
     return rc;
 }
 

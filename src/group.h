@@ -27,7 +27,9 @@ struct slot {
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
     unsigned n_spare_futures;
-    bool shared; /* the group's common slot: used by several threads at once */
+    uint32_t n_gone;  /* waiters given up since the last sweep */
+    uint32_t n_swept; /* of which there are to be more than that sweep found */
+    bool shared;      /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */

@@ -1512,6 +1512,43 @@ static void a_task_is_one_of_its_own_runtime(void **state)
     runtime_end(&mine);
 }
 
+/* Who has given up waiting leaves something in the call's list: never much. */
+static void waits_that_timed_out_are_swept(void **state)
+{
+    (void)state;
+    enum { TIMES = 4000, BYTES_EACH = 40 };
+    struct runtime runtime = {0};
+    sflight_group *g = runtime_group(&runtime);
+    struct work w = {0};
+    struct caller leader, patient;
+    caller_start(&leader, g, "key", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    caller_start(&patient, g, "key", must_not_run, NULL);
+    await_waiting(g, 1);
+    uint64_t before = stats_of(g).bytes;
+    {
+        TASK(task, &runtime);
+        for (int i = 0; i < TIMES; i++) {
+            struct timespec soon = deadline_in_ns(2000);
+            sflight_result r;
+            assert_int_equal(sflight_do_until(g, "key", 3, must_not_run, NULL, &soon, &r),
+                             -ETIMEDOUT);
+            soon = deadline_in_ns(2000);
+            assert_int_equal(sflight_group_drain(g, &soon), -ETIMEDOUT);
+        }
+    }
+    assert_true(runtime.n_parks >
+                TIMES / 10); /* most deadlines are still to come when they are looked at */
+    assert_true(stats_of(g).bytes - before < runtime.n_parks * BYTES_EACH / 4);
+    atomic_store(&w.open, true);
+    caller_join(&leader);
+    caller_join(&patient);
+    callers_release(&leader, 1);
+    callers_release(&patient, 1);
+    assert_all_destroyed(&w.tally);
+    end(g, &runtime);
+}
+
 /* ----------------------------------------------------------------- stress */
 
 struct storm {
@@ -1655,6 +1692,7 @@ int main(void)
         cmocka_unit_test(a_thread_forks_beside_tasks),
         cmocka_unit_test(a_permit_goes_along),
         cmocka_unit_test(a_task_is_one_of_its_own_runtime),
+        cmocka_unit_test(waits_that_timed_out_are_swept),
         cmocka_unit_test(everything_at_once),
     };
     return RUN_TESTS(tests);

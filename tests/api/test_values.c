@@ -307,6 +307,53 @@ static void errno_of_fn_survives(void **state)
     group_end(g);
 }
 
+struct copying {
+    const sflight_result *from;
+    atomic_int round, copied;
+    sflight_result copy;
+};
+
+enum { COPYING_ROUNDS = SANITIZED ? 5000 : 50000 };
+
+static void *copy_as_well(void *arg)
+{
+    struct copying *c = arg;
+    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+        for (int j = 0; atomic_load(&c->round) != i; j++)
+            if (j > 1000)
+                sched_yield(); /* otherwise at once */
+        assert_int_equal(sflight_result_retain(c->from, &c->copy), 0);
+        atomic_store(&c->copied, i);
+    }
+    return NULL;
+}
+
+/* The result of a call that nobody joined. */
+static void two_threads_retain_one_result(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.open = true};
+    sflight_result r, copy;
+    struct copying c = {.from = &r};
+    pthread_t thread = thread_start(copy_as_well, &c);
+    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+        assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
+        atomic_store(&c.round, i);
+        for (int j = i % 64; j-- != 0;)
+            atomic_load(&c.copied); /* not always at the same distance */
+        assert_int_equal(sflight_result_retain(&r, &copy), 0);
+        WAIT_UNTIL(atomic_load(&c.copied) == i);
+        sflight_result_release(&copy);
+        sflight_result_release(&c.copy);
+        assert_int_equal(number_of(&r), i); /* alive, that is */
+        assert_int_equal(w.tally.destroyed, i - 1);
+        sflight_result_release(&r);
+    }
+    thread_join(thread);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +363,7 @@ int main(void)
         cmocka_unit_test(call_alloc_lives_until_the_last_holder),
         cmocka_unit_test(call_alloc_of_more_than_was_needed),
         cmocka_unit_test(retain_is_a_second_hold),
+        cmocka_unit_test(two_threads_retain_one_result),
         cmocka_unit_test(a_result_may_be_released_by_another_thread),
         cmocka_unit_test(destroy_may_call_the_library),
         cmocka_unit_test(a_blocking_call_is_never_unwanted),
