@@ -512,7 +512,7 @@ static void *stand_in_the_crowd(void *arg)
 static void twenty_thousand_threads_on_one_call(void **state)
 {
     (void)state;
-    enum { CROWD = SANITIZED ? 200 : 20000, STACK = 64 << 10 };
+    enum { CROWD = SANITIZED || EMULATED ? 200 : 20000, STACK = 64 << 10 };
     static pthread_t threads[CROWD];
     pthread_attr_t attr;
     struct crowd c = {.g = group_new(NULL)};

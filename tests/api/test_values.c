@@ -340,7 +340,7 @@ static void two_threads_retain_one_result(void **state)
     for (int i = 1; i <= COPYING_ROUNDS; i++) {
         assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
         atomic_store(&c.round, i);
-        for (int j = i % 64; j-- != 0;)
+        for (int j = i % 512; j-- != 0;)
             atomic_load(&c.copied); /* not always at the same distance */
         assert_int_equal(sflight_result_retain(&r, &copy), 0);
         WAIT_UNTIL(atomic_load(&c.copied) == i);
