@@ -24,7 +24,7 @@ MANDIR ?= $(PREFIX)/share/man
 
 # These targets install what they need before anything else is looked at; for `make test` that is
 # also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event test-arm64 \
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
 	coverage,$(MAKECMDGOALS))))
 ifneq ($(BOOTSTRAP),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
@@ -142,11 +142,12 @@ demo: demo-run ## Install what the demo needs, then run it
 demo-event: demo-event-run ## Install what the event demo needs, then run it
 
 .PHONY: model
-model: ## Model-check the kernels with GenMC, if it is on the PATH
+model: ## Model-check: small models with spin, the kernels with GenMC if it is on the PATH
+	tests/spin/run
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp bench-smoke demo-check event-check example-check
+test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
 
 # check_selftest seeds a fault for each of the others.
 CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
@@ -166,9 +167,10 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/tests.mk tests/unit/unit.mk bench/bench.mk tools/demo/demo.mk \
-	tools/event/event.mk tools/examples/examples.mk tests/arm64/arm64.mk \
-	tests/coverage/coverage.mk tests/mutants/mutants.mk
+-include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/unit/unit.mk \
+	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
+	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
+	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

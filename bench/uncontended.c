@@ -1,108 +1,106 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What one call costs that nobody joins: run and release, one thread, 13-byte
- * keys.  Every implementation runs the same loop, in turns, round after round;
- * the fastest round of each counts, for whatever else the machine does can only
- * slow a round down.
+ * uncontended.c - what one call costs that nobody joins: run and release, one
+ * thread, 64 keys in turn.  "limit" is what nothing of the kind can do without:
+ * the hash, a copy of the key and three locked operations on a line that nobody
+ * else has.
  *
- *     uncontended [ROUNDS [CALLS_PER_ROUND]]
+ * measured() is one function, so that the instructions of it can be counted (see
+ * bench/instructions).
  */
-#include "baseline/flight.h"
+#include "lib/bench.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { N_KEYS = 64, KEY_LEN = 13 };
+enum { N_KEYS = 64, EVERY = 64 };
 
-static char keys[N_KEYS][KEY_LEN + 1];
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
+static char keys[N_KEYS][128];
+static size_t key_len;
+static struct bench_samples samples;
 
 struct work {
     const struct flight_ops *ops;
-    int value;
+    uint64_t n_runs;
 };
 
 static int fn(sflight_call *call, void *arg)
 {
     struct work *w = arg;
-    w->ops->set(call, &w->value, sizeof(w->value), NULL, NULL);
+    w->n_runs++;
+    w->ops->set(call, w, sizeof(*w), NULL, NULL);
     return 0;
 }
 
-/* Nanoseconds for each call. */
-static double round_of(const struct flight_ops *ops, sflight_group *g, long n)
+static void measured(struct bench_subject *s, uint64_t n)
 {
-    struct work w = {ops, 0};
-    uint64_t begin = now_ns();
-    for (long i = 0; i < n; i++) {
+    struct work w = {s->ops, 0};
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t begin = i % EVERY == 0 ? bench_now_ns() : 0;
         sflight_result r;
-        if (ops->run(g, keys[i % N_KEYS], KEY_LEN, fn, &w, &r) != 0 || r.value != &w.value)
-            abort();
-        ops->release(&r);
+        int rc = s->ops->run(s->group, keys[i % N_KEYS], key_len, fn, &w, &r);
+        BENCH_CHECK(rc == 0 && r.value == &w && r.leader && !r.shared);
+        s->ops->release(&r);
+        if (begin != 0)
+            bench_sample(&samples, bench_now_ns() - begin);
     }
-    return (double)(now_ns() - begin) / (double)n;
+    BENCH_CHECK(w.n_runs == n);
 }
 
-/* Below this nothing of the kind can go: hash, key copy and three locked operations. */
-static double round_of_limit(long n)
+static void measured_limit(uint64_t n)
 {
     static struct {
-        char key[KEY_LEN + 3];
+        char key[128];
         _Alignas(64) _Atomic uint64_t word;
     } own;
-    uint64_t begin = now_ns();
-    for (long i = 0; i < n; i++) {
+    for (uint64_t i = 0; i < n; i++) {
         const char *key = keys[i % N_KEYS];
-        uint64_t hash = XXH3_64bits_withSeed(key, KEY_LEN, 1);
-        __builtin_memcpy(own.key, key, KEY_LEN);
+        uint64_t hash = XXH3_64bits_withSeed(key, key_len, 1);
+        memcpy(own.key, key, key_len);
         __asm__ __volatile__("" : : "r"(own.key) : "memory");
         own.word += hash;
         own.word |= 1;
         own.word -= hash;
     }
-    return (double)(now_ns() - begin) / (double)n;
+}
+
+static void round_of(struct bench_subject *s, struct bench_round *r)
+{
+    uint64_t begin = bench_now_ns();
+    if (s->ops != NULL)
+        measured(s, r->n);
+    else
+        measured_limit(r->n);
+    r->value[0] = (double)(bench_now_ns() - begin) / (double)r->n;
+    r->n_done = r->n;
+    bench_round_samples(r, &samples);
 }
 
 int main(int argc, char **argv)
 {
-    const struct flight_ops *const all[] = {&flight_sflight, &flight_mutex64, &flight_mutex1};
-    enum { N = sizeof(all) / sizeof(all[0]) };
-    long rounds = argc > 1 ? atol(argv[1]) : 40;
-    long n = argc > 2 ? atol(argv[2]) : 200000;
-    sflight_group *groups[N];
-    double best[N + 1];
+    static const size_t lengths[] = {13, 100};
+    struct bench_subject s[BENCH_SUBJECTS];
 
-    if (rounds < 1 || n < 1) {
-        fprintf(stderr, "usage: %s [ROUNDS [CALLS_PER_ROUND]]\n", argv[0]);
-        return 2;
+    bench.rounds = 80;
+    bench.round_ms = 2;
+    bench_begin(argc, argv, "uncontended", "What does one call cost that nobody joins?");
+    size_t n = bench_subjects(s);
+    n = bench_subject_add(s, n, "limit", NULL, NULL);
+    bench_groups_create(s, n, 0);
+    for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
+        key_len = lengths[k];
+        for (int i = 0; i < N_KEYS; i++)
+            snprintf(keys[i], sizeof(keys[i]), "product:%05d%0*d", i * 1543 % 100000,
+                     (int)key_len - 13 + 1, i);
+        bench_run(&(struct bench_case){.label = "key bytes",
+                                       .x = (double)key_len,
+                                       .sized = true,
+                                       .metrics = {{"call", "ns"}},
+                                       .round = round_of},
+                  s, n);
     }
-    for (int i = 0; i < N_KEYS; i++)
-        snprintf(keys[i], sizeof(keys[i]), "product:%05d", i * 1543 % 100000);
-    for (int i = 0; i < N; i++)
-        if (all[i]->create(&groups[i], 0) != 0)
-            return 1;
-    for (long round = 0; round <= rounds; round++) {
-        for (int i = 0; i <= N; i++) {
-            double ns = i < N ? round_of(all[i], groups[i], n) : round_of_limit(n);
-            if (round <= 1 || ns < best[i]) /* round 0 warms up */
-                best[i] = ns;
-        }
-    }
-    printf("%-14s %10s %10s\n", "", "ns/call", "of mutex64");
-    for (int i = 0; i <= N; i++)
-        printf("%-14s %10.1f %10.2f\n", i < N ? all[i]->name : "limit", best[i], best[i] / best[1]);
-    for (int i = 0; i < N; i++)
-        if (all[i]->destroy(groups[i]) != 0)
-            return 1;
-    return 0;
+    bench_groups_destroy(s, n);
+    return bench_end();
 }

@@ -1,37 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a waiter costs that blocks no thread: begin, enqueue, its share of the
- * completion, drain, release.  All waiters are on one call; one or two threads
- * join it, one completes and drains.  Compared with what one would write with
- * one mutex.  The two run in turns, round after round; the fastest round of
- * each counts.
- *
- *     waiters [ROUNDS [MAX_WAITERS]]
+ * waiters.c - what a waiter costs that blocks no thread: begin, enqueue, its
+ * share of the completion, drain, release.  All waiters are on one call; one or
+ * two threads join it, one completes and drains.  "mutex" is what one would
+ * write with one mutex.
  */
-#include <singleflight.h>
+#include "lib/bench.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
-enum { AT_A_TIME = 64, MAX_THREADS = 2, KEY_LEN = 13 };
+enum { AT_A_TIME = 64, KEY_LEN = BENCH_KEY_LEN };
 
 static const char key[KEY_LEN + 1] = "product:00042";
 static int value;
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* ------------------------------------------------------------- one interface */
 
@@ -52,15 +38,15 @@ static sflight_queue *queue;
 
 static void sf_create(void)
 {
-    CHECK(sflight_group_create(&group, NULL) == 0);
-    CHECK(sflight_queue_create(&queue) == 0);
+    BENCH_CHECK(sflight_group_create(&group, NULL) == 0);
+    BENCH_CHECK(sflight_queue_create(&queue) == 0);
 }
 
 static void *sf_lead(void)
 {
     sflight_call *call;
     sflight_future *f;
-    CHECK(sflight_begin(group, key, KEY_LEN, &call, &f) == 0 && call != NULL);
+    BENCH_CHECK(sflight_begin(group, key, KEY_LEN, &call, &f) == 0 && call != NULL);
     return call;
 }
 
@@ -68,8 +54,8 @@ static void sf_join(uint64_t tag)
 {
     sflight_call *call;
     sflight_future *f;
-    CHECK(sflight_begin(group, key, KEY_LEN, &call, &f) == 0 && f != NULL);
-    CHECK(sflight_future_enqueue(f, queue, tag) == 0);
+    BENCH_CHECK(sflight_begin(group, key, KEY_LEN, &call, &f) == 0 && f != NULL);
+    BENCH_CHECK(sflight_future_enqueue(f, queue, tag) == 0);
 }
 
 static void sf_complete(void *call)
@@ -83,7 +69,7 @@ static unsigned sf_drain(uint64_t *sum)
     sflight_completion done[AT_A_TIME];
     int n = sflight_queue_drain(queue, done, AT_A_TIME);
     for (int i = 0; i < n; i++) {
-        CHECK(done[i].rc == 0 && done[i].result.value == &value);
+        BENCH_CHECK(done[i].rc == 0 && done[i].result.value == &value);
         *sum += done[i].tag;
         sflight_result_release(&done[i].result);
     }
@@ -92,8 +78,8 @@ static unsigned sf_drain(uint64_t *sum)
 
 static void sf_destroy(void)
 {
-    CHECK(sflight_queue_destroy(queue) == 0);
-    CHECK(sflight_group_destroy(group) == 0);
+    BENCH_CHECK(sflight_queue_destroy(queue) == 0);
+    BENCH_CHECK(sflight_group_destroy(group) == 0);
 }
 
 /* -------------------------------------------------------------- one mutex */
@@ -130,7 +116,7 @@ static void m_create(void)
     STAILQ_INIT(&m.done);
     STAILQ_INIT(&m.spare);
     m.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    CHECK(m.fd >= 0);
+    BENCH_CHECK(m.fd >= 0);
 }
 
 static struct m_call *m_find(size_t *bucket)
@@ -152,12 +138,12 @@ static void *m_lead(void)
 {
     size_t bucket;
     struct m_call *c = calloc(1, sizeof(*c));
-    CHECK(c != NULL);
+    BENCH_CHECK(c != NULL);
     memcpy(c->key, key, KEY_LEN);
     STAILQ_INIT(&c->waiters);
     c->n_holds = 1;
     pthread_mutex_lock(&m.lock);
-    CHECK(m_find(&bucket) == NULL);
+    BENCH_CHECK(m_find(&bucket) == NULL);
     LIST_INSERT_HEAD(&m.buckets[bucket], c, link);
     pthread_mutex_unlock(&m.lock);
     return c;
@@ -173,7 +159,7 @@ static void m_join(uint64_t tag)
         STAILQ_REMOVE_HEAD(&m.spare, link);
     else
         w = malloc(sizeof(*w));
-    CHECK(c != NULL && w != NULL);
+    BENCH_CHECK(c != NULL && w != NULL);
     w->call = c;
     w->tag = tag;
     atomic_fetch_add_explicit(&c->n_holds, 1, memory_order_relaxed);
@@ -196,7 +182,7 @@ static void m_complete(void *call)
     bool was_empty = STAILQ_EMPTY(&m.done);
     STAILQ_CONCAT(&m.done, &c->waiters);
     if (was_empty && !STAILQ_EMPTY(&m.done))
-        CHECK(eventfd_write(m.fd, 1) == 0);
+        BENCH_CHECK(eventfd_write(m.fd, 1) == 0);
     pthread_mutex_unlock(&m.lock);
     m_release(c);
 }
@@ -215,7 +201,7 @@ static unsigned m_drain(uint64_t *sum)
         (void)eventfd_read(m.fd, &unused);
     pthread_mutex_unlock(&m.lock);
     for (unsigned i = 0; i < n; i++) {
-        CHECK(done[i]->call->value == &value);
+        BENCH_CHECK(done[i]->call->value == &value);
         *sum += done[i]->tag;
         m_release(done[i]->call);
     }
@@ -238,106 +224,67 @@ static void m_destroy(void)
 
 /* ------------------------------------------------------------------ rounds */
 
-static const struct ops all[] = {
-    {"sflight", sf_create, sf_lead, sf_join, sf_complete, sf_drain, sf_destroy},
-    {"mutex", m_create, m_lead, m_join, m_complete, m_drain, m_destroy},
-};
-enum { N_OPS = sizeof(all) / sizeof(all[0]) };
+static const struct ops sf = {"sflight",   sf_create, sf_lead,   sf_join,
+                              sf_complete, sf_drain,  sf_destroy};
+static const struct ops mutex = {"mutex", m_create, m_lead, m_join, m_complete, m_drain, m_destroy};
 
-static uint64_t now_ns(void)
+static struct bench_team *team;
+static uint64_t n_waiters;
+
+static void joiner(struct bench_thread *t, void *arg)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+    const struct ops *ops = arg;
+    uint64_t n_each = n_waiters / bench_team_size(team), first = t->number * n_each;
+    for (uint64_t i = 0; i < n_each; i++)
+        ops->join(first + i);
 }
 
-/* Joining threads live as long as the program: they wait at a barrier for work. */
-static struct {
-    pthread_barrier_t begin, end;
-    const struct ops *ops; /* NULL: that was all */
-    uint64_t n_each;
-} shared;
-
-static void *joiner_main(void *number)
+/* Enough calls one after the other to be measured. */
+static void round_of(struct bench_subject *s, struct bench_round *r)
 {
-    for (;;) {
-        pthread_barrier_wait(&shared.begin);
-        if (shared.ops == NULL)
-            return NULL;
-        uint64_t first = (uint64_t)(uintptr_t)number * shared.n_each;
-        for (uint64_t i = 0; i < shared.n_each; i++)
-            shared.ops->join(first + i);
-        pthread_barrier_wait(&shared.end);
-    }
-}
-
-/* Nanoseconds for each waiter; enough calls one after the other to be measured. */
-static double round_of(const struct ops *ops, uint64_t n_waiters, unsigned n_threads)
-{
+    const struct ops *ops = s->own;
     uint64_t n_calls = n_waiters < 1000 ? 1000 / n_waiters : 1;
-    uint64_t begin = now_ns();
+    uint64_t begin = bench_now_ns();
     for (uint64_t i = 0; i < n_calls; i++) {
         uint64_t sum = 0, n = 0;
         void *call = ops->lead();
-        if (n_threads == 1) {
+        if (team == NULL) {
             for (uint64_t tag = 0; tag < n_waiters; tag++)
                 ops->join(tag);
         } else {
-            shared.ops = ops;
-            shared.n_each = n_waiters / n_threads;
-            pthread_barrier_wait(&shared.begin);
-            pthread_barrier_wait(&shared.end);
+            bench_team_run(team, joiner, s->own, 0);
         }
         ops->complete(call);
         while (n < n_waiters)
             n += ops->drain(&sum);
-        CHECK(n == n_waiters && sum == n_waiters * (n_waiters - 1) / 2);
+        BENCH_CHECK(n == n_waiters && sum == n_waiters * (n_waiters - 1) / 2);
     }
-    return (double)(now_ns() - begin) / (double)(n_calls * n_waiters);
+    r->n_done = n_calls * n_waiters;
+    r->value[0] = (double)(bench_now_ns() - begin) / (double)r->n_done;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        uint64_t n_waiters;
-        unsigned n_threads;
-    } runs[] = {{1, 1}, {1000, 1}, {100000, 1}, {1000, 2}, {100000, 2}};
-    long rounds = argc > 1 ? atol(argv[1]) : 40;
-    long max = argc > 2 ? atol(argv[2]) : 100000;
-    pthread_t threads[MAX_THREADS];
+    struct bench_subject s[BENCH_SUBJECTS];
 
-    if (rounds < 1 || max < 1) {
-        fprintf(stderr, "usage: %s [ROUNDS [MAX_WAITERS]]\n", argv[0]);
-        return 2;
+    bench.rounds = 40;
+    bench_begin(argc, argv, "waiters", "What does a waiter cost that blocks no thread?");
+    size_t n = bench_subject_add(s, 0, "singleflight", NULL, (void *)(uintptr_t)&sf);
+    n = bench_subject_add(s, n, "mutex1", NULL, (void *)(uintptr_t)&mutex);
+    for (size_t i = 0; i < n; i++)
+        ((const struct ops *)s[i].own)->create();
+    for (unsigned threads = 1; threads <= 2; threads++) {
+        team = threads == 1 ? NULL : bench_team_create(threads);
+        for (n_waiters = threads == 1 ? 1 : 1000;
+             bench_wants((double)n_waiters, 1000) && n_waiters <= 100000; n_waiters *= 10)
+            bench_run(&(struct bench_case){.label = threads == 1 ? "1 thread" : "2 threads",
+                                           .x = (double)n_waiters,
+                                           .metrics = {{"waiter", "ns"}},
+                                           .round = round_of},
+                      s, n);
     }
-    pthread_barrier_init(&shared.begin, NULL, MAX_THREADS + 1);
-    pthread_barrier_init(&shared.end, NULL, MAX_THREADS + 1);
-    for (uintptr_t i = 0; i < MAX_THREADS; i++)
-        CHECK(pthread_create(&threads[i], NULL, joiner_main, (void *)i) == 0);
-    for (int i = 0; i < N_OPS; i++)
-        all[i].create();
-
-    printf("%-10s %-8s %14s %14s %8s\n", "waiters", "threads", "sflight ns", "mutex ns", "ratio");
-    for (size_t run = 0; run < sizeof(runs) / sizeof(runs[0]); run++) {
-        double best[N_OPS] = {0};
-        if (runs[run].n_waiters > (uint64_t)max)
-            continue;
-        for (long round = 0; round <= rounds; round++) {
-            for (int i = 0; i < N_OPS; i++) {
-                double ns = round_of(&all[i], runs[run].n_waiters, runs[run].n_threads);
-                if (round <= 1 || ns < best[i]) /* round 0 warms up */
-                    best[i] = ns;
-            }
-        }
-        printf("%-10" PRIu64 " %-8u %14.1f %14.1f %8.2f\n", runs[run].n_waiters,
-               runs[run].n_threads, best[0], best[1], best[0] / best[1]);
-    }
-
-    shared.ops = NULL;
-    pthread_barrier_wait(&shared.begin);
-    for (int i = 0; i < MAX_THREADS; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < N_OPS; i++)
-        all[i].destroy();
-    return 0;
+    bench_team_destroy(team);
+    for (size_t i = 0; i < n; i++)
+        ((const struct ops *)s[i].own)->destroy();
+    return bench_end();
 }

@@ -199,7 +199,7 @@ typedef struct sflight_allocator {
  *         passed.  May return early at any time.  It may resume the task on
  *         another thread
  * unpark  makes a task that is parked, or is about to park, ready to run; does
- *         not run it itself and does not wait for it.  It is called from any
+ *         not run it or any other task itself, nor wait for it.  It is called from any
  *         thread, once for each end of a wait: an unpark that comes before its
  *         park makes that park return at once, and so has to be remembered; of
  *         several, one.  The task still exists when it is called

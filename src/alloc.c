@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void *default_alloc(void *ctx, size_t size, size_t align)
 {
@@ -35,6 +36,22 @@ void *alloc_get(struct alloc *a, size_t size, size_t align)
 {
     int saved = errno;
     void *ptr = a->alloc(a->ctx, size, align);
+    errno = saved;
+    if (ptr != NULL)
+        atomic_add_relaxed(&a->bytes, size); /* a statistic: orders nothing */
+    return ptr;
+}
+
+void *alloc_get_zeroed(struct alloc *a, size_t size)
+{
+    void *ptr;
+
+    if (a->alloc != default_alloc) {
+        ptr = alloc_get(a, size, _Alignof(max_align_t));
+        return ptr != NULL ? memset(ptr, 0, size) : NULL;
+    }
+    int saved = errno;
+    ptr = calloc(1, size);
     errno = saved;
     if (ptr != NULL)
         atomic_add_relaxed(&a->bytes, size); /* a statistic: orders nothing */

@@ -24,6 +24,12 @@ extern struct alloc alloc_process;
 /* Uninitialised memory, or NULL; errno is kept.  Size 0 is not asked for. */
 void *alloc_get(struct alloc *a, size_t size, size_t align);
 
+/*
+ * The same, all zero and aligned for any type.  The process's own malloc has large
+ * blocks from the kernel, which are zero already, page by page as they are used.
+ */
+void *alloc_get_zeroed(struct alloc *a, size_t size);
+
 /* NULL is fine; size is what alloc_get() was asked for. */
 void alloc_put(struct alloc *a, void *ptr, size_t size);
 

@@ -60,6 +60,7 @@ void sflight_complete(sflight_call *call, int status)
 {
     struct slot *slot = thread_slot(call->group);
 
+    call_check_inherited(call);
     if (!call->result.status_set)
         call->result.status = status;
     call_finish(slot, call, 0);
@@ -68,6 +69,7 @@ void sflight_complete(sflight_call *call, int status)
 
 void sflight_abandon(sflight_call *call)
 {
+    call_check_inherited(call);
     call_abandon_permit(thread_slot(call->group), call);
 }
 

@@ -3,11 +3,11 @@
 #include "call_alone.h"
 #include "call_batch.h"
 #include "call_path.h"
+#include "cpu.h"
 
 #include "future.h"
 
 enum {
-    BUFFER_KEPT = 1024,  /* key memory up to this stays with a spare record */
     BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
 };
 
@@ -49,7 +49,7 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
         record_free(c);
         return;
     }
-    if (c->buffer != NULL && c->buffer->capacity > BUFFER_KEPT)
+    if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
         buffer_drop(c);
     c->outer = slot->spare;
     slot->spare = c;
@@ -62,7 +62,6 @@ struct sflight_call *call_make_ready(struct slot *slot)
         return NULL; /* the general way makes one */
     struct sflight_call *c = call_take(slot);
     call_reset(c, CALL_START_BLOCKING(&thread_self.caller));
-    c->node.key = c->node.key_inline;
     slot->ready = c;
     return c;
 }
@@ -509,12 +508,13 @@ int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, 
 int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
                       unsigned rank, const struct timespec *deadline)
 {
+    struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
     bool noted = false;
     int rc = CALL_FOLLOWS;
 
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
-        spinner_init(&own, slot->group->spin_ns);
+        spinner_init(&own, g->spin_ns);
         spinner = &own;
     }
     for (;;) {
@@ -755,6 +755,26 @@ static void call_orphaned(struct sflight_call *c, struct call_remains *remains)
     c->group->orphans = c;
 }
 
+void call_inherited(struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+    struct call_remains remains = {0};
+
+    registry_lock(); /* other threads of the child may have futures on it, too */
+    bool open = atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    if (!open && c->result.generation != g->generation) {
+        if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
+            call_alone(c, &remains);
+        else
+            call_orphaned(c, &remains);
+        slot_count_n(&g->common, COUNT_LED, remains.n_in_flight);
+        slot_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
+        slot_count_n(&g->common, COUNT_HELD, remains.n_held);
+        atomic_add_relaxed(&g->n_inherited, remains.n_held);
+    }
+    registry_unlock();
+}
+
 struct survivors {
     const struct caller *thread, *fiber; /* the one that forked; fiber may be NULL */
     struct call_remains remains;
@@ -790,6 +810,7 @@ struct call_remains call_after_fork(struct sflight_group *g)
 {
     struct survivors s = {.thread = &thread_self.caller, .fiber = caller_forking(g)};
 
+    g->forked_by = &thread_self;
     table_filter_alone(&g->table, keep_own, &s);
     keep_led(s.thread, g, &s.remains);
     if (s.fiber != NULL)

@@ -203,6 +203,19 @@ struct call_remains {
 /* In a forked child: nobody will end this call, which the forking thread has joined. */
 void call_ended_by_fork(struct sflight_call *call);
 
+/*
+ * In a forked child, before a future or a permit is used that is from before the fork:
+ * its call may have left the table already, where the fork would have found it.  Then
+ * it ends here, or, if it is a permit of the thread that forked, is the child's.
+ */
+void call_inherited(struct sflight_call *call);
+
+static inline void call_check_inherited(struct sflight_call *call)
+{
+    if (UNLIKELY(call->result.generation != call->group->generation))
+        call_inherited(call);
+}
+
 /* In a forked child: drops the calls that other threads led. */
 struct call_remains call_after_fork(struct sflight_group *g);
 

@@ -6,7 +6,7 @@
  * It uses a READY record, one that each slot may have.  That is a record as such a
  * call leaves it, so that the next has hardly anything to fill in:
  *   - state and gate are 0, there is no invocation, waiter or value to destroy;
- *   - owner is the slot's thread, kind is CALL_OF_LEADER, the key is in the record;
+ *   - owner is the slot's thread, kind is CALL_OF_LEADER;
  *   - of the result only value, size, ctx and status may be set.
  * The gate of a call that ended so stays 0: its result has one holder, who opens it
  * if that is to change (call_alone_no_more).
@@ -38,10 +38,15 @@ static ALWAYS_INLINE struct sflight_call *call_claim_alone(struct sflight_group 
     link_word *bucket = table_empty_bucket(&g->table, hash);
     struct sflight_call *c = slot->ready;
 
-    if (UNLIKELY(bucket == NULL || len > TABLE_KEY_INLINE || g->max_age_ns != 0 ||
+    if (UNLIKELY(bucket == NULL || g->max_age_ns != 0 ||
                  (c == NULL && (c = call_make_ready(slot)) == NULL)))
         return NULL;
-    key_copy_short(c->node.key_inline, key, len);
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        key_copy_short(c->node.key_inline, key, len);
+    } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
+        return NULL;
+    }
     c->node.hash = hash;
     c->node.key_len = len;
     c->result.value = NULL;

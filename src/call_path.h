@@ -12,7 +12,10 @@
 
 #include <errno.h>
 
-enum { CALL_SPARES = 32 }; /* records a slot keeps */
+enum {
+    CALL_SPARES = 32,     /* records a slot keeps */
+    CALL_KEY_KEPT = 1024, /* key memory up to this stays with a spare record */
+};
 
 /* ----------------------------------------------- what call.c does, if need be */
 

@@ -25,7 +25,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { BIN_BITS = 6 };
+enum { BIN_BITS = 4 };
 
 struct bin {
     _Alignas(CACHE_LINE) pthread_mutex_t lock;

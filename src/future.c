@@ -147,7 +147,10 @@ static void future_end(struct slot *slot, struct sflight_future *f)
 
 static bool future_ready(struct sflight_future *f)
 {
-    return atomic_load_acquire(&f->call->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    struct sflight_call *c = f->call;
+
+    call_check_inherited(c);
+    return atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
 }
 
 int future_poll(struct sflight_future *f, sflight_result *r)
@@ -423,30 +426,42 @@ void waiter_end(struct sflight_group *g, struct sflight_future *f)
     future_free(thread_slot_again(g), f);
 }
 
-void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+/* Takes a waiter out of the list, if there is one, and leaves the others there. */
+static struct sflight_future *take_waiter(struct sflight_group *g,
+                                          _Atomic(struct sflight_future *) *list)
 {
-    bool nudged = false;
+    struct sflight_future *f = atomic_load_acquire(list), *taken = NULL;
 
-    /*
-     * Either this sees who has hung itself up, or that sees, before it parks, what
-     * there is to see.
-     */
-    atomic_fence_seq_cst(); /* [NUDGE] */
-    struct sflight_future *f = atomic_load_acquire(list);
     do {
         if (f == NULL || f == WAITERS_TOLD)
-            return;
+            return NULL;
     } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
     while (f != NULL) {
         struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER && !nudged) {
-            nudged = tell_waiter(g, f, NUDGED);
+        if (f->kind == FUTURE_WAITER && taken == NULL) {
+            taken = f;
         } else if (!list_push(list, f)) { /* all have been told meanwhile */
             f->next = NULL;
             future_tell(g, f);
         }
         f = next;
     }
+    return taken;
+}
+
+void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+{
+    struct sflight_future *f;
+
+    /*
+     * Either this sees who has hung itself up, or that sees, before it parks, what
+     * there is to see [NUDGE].  Who finds the list empty because it is being searched
+     * here need not care: the one that is told then looks after that.
+     */
+    do {
+        atomic_fence_seq_cst(); /* [NUDGE] */
+        f = take_waiter(g, list);
+    } while (f != NULL && !tell_waiter(g, f, NUDGED));
 }
 
 void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)

@@ -112,6 +112,7 @@ static void group_after_fork(struct sflight_group *g)
         slot_after_fork(mine, remains);
     }
     atomic_store_relaxed(&g->n_inherited, remains.n_held);
+    atomic_store_relaxed(&g->n_threads, mine != NULL); /* alone in the child */
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & (GROUP_DRAINER - 1));
 }

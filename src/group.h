@@ -57,9 +57,11 @@ struct sflight_group {
     /* written now and then */
     _Alignas(CACHE_LINE) struct alloc alloc;
     sflight_runtime runtime;      /* as given; all NULL: threads */
+    _Atomic(uint32_t) n_threads;  /* that have a slot; written under the registry lock */
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
+    struct thread *forked_by;      /* in a forked child: its first thread */
     struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */
     struct sflight_future *orphan_futures; /* on those, with no owner */
     struct slot common;                    /* for threads that cannot have a slot of their own */

@@ -65,6 +65,8 @@ enum gate_outcome {
     GATE_TIMED_OUT,
 };
 
+#define GATE_NEVER_SPINS UINT32_MAX /* a rank */
+
 /*
  * Waits without sleeping, for as long as that may pay.  rank: how many were
  * waiting before; those that would leave no CPU for the others do not spin.

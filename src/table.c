@@ -18,10 +18,9 @@ static size_t array_bytes(size_t n)
 
 static struct bucket_array *array_new(struct table *t, size_t n, struct bucket_array *previous)
 {
-    struct bucket_array *a = alloc_get(t->alloc, array_bytes(n), CACHE_LINE);
+    struct bucket_array *a = alloc_get_zeroed(t->alloc, array_bytes(n));
     if (a == NULL)
         return NULL;
-    memset((void *)a, 0, array_bytes(n));
     a->mask = n - 1;
     a->previous = previous;
     atomic_store_relaxed(&a->older, previous); /* published by [GROW-ARRAY] */
@@ -244,7 +243,7 @@ bool table_unlink_alone(struct table *t, struct table_node *node)
     if (link_node(word) != node)
         return false;
     /* With nothing behind it there is nothing that a mark would keep: insertions come in front. */
-    uintptr_t next = atomic_load_relaxed(&node->next);
+    uintptr_t next = atomic_load_acquire(&node->next); /* [UNLINK] */
     if (link_node(next) != NULL && !(next & LINK_MARK))
         next = atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
     return bucket_drop_first(t, node->bucket, &word, link_node(next));

@@ -39,6 +39,7 @@ static void thread_end(void *self)
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
+        atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
     }
     registry_unlock();
     memset(t->cache, 0, sizeof(t->cache));
@@ -51,6 +52,7 @@ int thread_init(void)
 
 static void slot_to_thread(struct slot *slot)
 {
+    atomic_add_relaxed(&slot->group->n_threads, 1); /* a hint */
     slot->next_of_thread = thread_self.slots;
     slot->prev_of_thread = &thread_self.slots;
     if (slot->next_of_thread != NULL)

@@ -3,10 +3,12 @@
  * check.c - do the implementations behind flight.h keep its promises?  Threads
  * run a few keys as fast as they can.  Of each: every run delivers the value of
  * its key, every value is destroyed exactly once, and, where calls coalesce and
- * nothing is forgotten, no two executions for a key overlap.  Prints TAP.
+ * nothing is forgotten, no two executions for a key overlap.  Permits and
+ * deadlines, one at a time.  Every implementation that is linked.  Prints TAP.
  */
 #include "flight.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -78,18 +80,41 @@ static bool hammer(bool with_forget)
            (n_overlaps == 0 || with_forget || ops == &flight_none);
 }
 
+/* What has no threads: a permit, who asks for its key meanwhile, and deadlines. */
+static bool permit(void)
+{
+    const struct timespec past = {0, 0};
+    sflight_call *call = NULL, *other = NULL;
+    sflight_result r;
+    int key = 3;
+    bool ok = ops->create(&group, 1000) == 0;
+    forgetting = false;
+    n_made = n_destroyed = n_wrong = n_overlaps = 0;
+    ok = ok && ops->lead(group, &key, sizeof(key), &call) == 0 && call != NULL;
+    if (ok && ops != &flight_none) {
+        ok = ops->lead(group, &key, sizeof(key), &other) == 0 && other == NULL &&
+             ops->run_until(group, &key, sizeof(key), work, &key, &past, &r) == -ETIMEDOUT;
+    }
+    if (ok) {
+        work(call, &key);
+        ops->finish(call, STATUS);
+        ok = ops->run(group, &key, sizeof(key), work, &key, &r) == 0 && r.leader && !r.shared;
+        ops->release(&r);
+    }
+    return ops->destroy(group) == 0 && ok && n_made == n_destroyed && n_made == 4;
+}
+
 int main(void)
 {
-    const char *const names[] = {"singleflight", "mutex1", "mutex64", "none"};
-    const int n = (int)(sizeof(names) / sizeof(names[0]));
-    int failed = 0;
-    printf("1..%d\n", 2 * n);
-    for (int i = 0; i < 2 * n; i++) {
-        ops = flight_find(names[i / 2]);
-        bool with_forget = i % 2 != 0;
-        bool ok = ops != NULL && hammer(with_forget);
-        printf("%sok %d - baseline %s%s\n", ok ? "" : "not ", i + 1, names[i / 2],
-               with_forget ? ", forgetting" : "");
+    int n = 0, failed = 0;
+    for (; flight_nth((size_t)n) != NULL; n++)
+        ;
+    printf("1..%d\n", 3 * n);
+    for (int i = 0; i < 3 * n; i++) {
+        static const char *const what[] = {"", ", forgetting", ", permits"};
+        ops = flight_nth((size_t)i / 3);
+        bool ok = i % 3 == 2 ? permit() : hammer(i % 3 == 1);
+        printf("%sok %d - baseline %s%s\n", ok ? "" : "not ", i + 1, ops->name, what[i % 3]);
         failed += !ok;
     }
     return failed != 0;

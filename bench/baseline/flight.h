@@ -20,6 +20,10 @@
 
 #include <singleflight.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct flight_ops {
     const char *name;
 
@@ -29,6 +33,15 @@ struct flight_ops {
     /* As sflight_do().  The key stays the caller's until run returns. */
     int (*run)(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                sflight_result *r);
+
+    /* As sflight_do_until(). */
+    int (*run_until)(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+                     const struct timespec *deadline, sflight_result *r);
+
+    /* As sflight_begin() and sflight_complete(), but who does not lead does not join either: *call
+       is then NULL.  The key stays the caller's until finish. */
+    int (*lead)(sflight_group *g, const void *key, size_t key_len, sflight_call **call);
+    void (*finish)(sflight_call *call, int status);
 
     /* As sflight_call_set(), inside fn. */
     void (*set)(sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
@@ -49,7 +62,18 @@ extern const struct flight_ops flight_mutex1;  /* one mutex, as in Go's x/sync/s
 extern const struct flight_ops flight_mutex64; /* the same over 64 shards */
 extern const struct flight_ops flight_none;    /* every caller runs fn */
 
+/* Only where they are linked: what programs would use that link these libraries anyway. */
+extern const struct flight_ops flight_tbb __attribute__((weak));  /* concurrent_hash_map */
+extern const struct flight_ops flight_urcu __attribute__((weak)); /* cds_lfht */
+
+/* All tables that are linked, in order, then NULL. */
+const struct flight_ops *flight_nth(size_t i);
+
 /* The table called name, or NULL. */
 const struct flight_ops *flight_find(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -42,6 +42,7 @@ struct mutex_call {
     bool closed;
     uint32_t followers;
     atomic_uint refs; /* set at the close */
+    struct shard *shard;
     int status;
     void *value;
     size_t size;
@@ -233,22 +234,18 @@ static struct shard *shard_of(sflight_group *group, uint64_t hash)
     return &g->shards[(hash >> 32) & g->shard_mask];
 }
 
-static int mutex_run(sflight_group *group, const void *key, size_t key_len, sflight_fn *fn,
-                     void *arg, sflight_result *r)
+/* Claims the key: *leader, and the call is the caller's to end.  Or the call of somebody else, with
+   the shard's lock held.  NULL: no memory. */
+static struct mutex_call *claim(struct shard *s, uint64_t hash, const void *key, size_t key_len,
+                                bool *leader)
 {
-    uint64_t hash = XXH3_64bits(key, key_len);
-    struct shard *s = shard_of(group, hash);
-
     pthread_mutex_lock(&s->lock);
     struct mutex_call *c = map_find(s, hash, key, key_len);
-    bool leader = c == NULL;
-    if (leader) {
-        c = call_get();
-        if (c == NULL) {
-            pthread_mutex_unlock(&s->lock);
-            memset(r, 0, sizeof(*r));
-            return -ENOMEM;
-        }
+    *leader = c == NULL;
+    if (!*leader)
+        return c;
+    c = call_get();
+    if (c != NULL) {
         c->hash = hash;
         c->key = key;
         c->key_len = key_len;
@@ -257,27 +254,65 @@ static int mutex_run(sflight_group *group, const void *key, size_t key_len, sfli
         c->value = NULL;
         c->size = 0;
         c->destroy = NULL;
+        c->shard = s;
         map_insert(s, c);
-        pthread_mutex_unlock(&s->lock);
-
-        c->status = fn((sflight_call *)c, arg);
-
-        pthread_mutex_lock(&s->lock);
-        if (c->in_map)
-            map_remove(s, c);
-        c->closed = true;
-        atomic_store_explicit(&c->refs, c->followers + 1, memory_order_relaxed);
-        pthread_mutex_unlock(&s->lock);
-        /* The leader's own hold keeps the record: the wake-up needs no lock. */
-        if (c->followers != 0)
-            pthread_cond_broadcast(&c->cond);
-    } else {
-        c->followers++;
-        while (!c->closed)
-            pthread_cond_wait(&c->cond, &s->lock);
-        pthread_mutex_unlock(&s->lock);
     }
+    pthread_mutex_unlock(&s->lock);
+    return c;
+}
 
+/* Ends it.  The leader keeps a hold. */
+static void close_call(struct mutex_call *c)
+{
+    struct shard *s = c->shard;
+    pthread_mutex_lock(&s->lock);
+    if (c->in_map)
+        map_remove(s, c);
+    c->closed = true;
+    atomic_store_explicit(&c->refs, c->followers + 1, memory_order_relaxed);
+    pthread_mutex_unlock(&s->lock);
+    /* The leader's own hold keeps the record: the wake-up needs no lock. */
+    if (c->followers != 0)
+        pthread_cond_broadcast(&c->cond);
+}
+
+/* Waits, with the lock, until the call is closed; false at the deadline. */
+static bool join(struct mutex_call *c, const struct timespec *deadline)
+{
+    struct shard *s = c->shard;
+    c->followers++;
+    while (!c->closed) {
+        if (deadline == NULL) {
+            pthread_cond_wait(&c->cond, &s->lock);
+        } else if (pthread_cond_clockwait(&c->cond, &s->lock, CLOCK_MONOTONIC, deadline) ==
+                       ETIMEDOUT &&
+                   !c->closed) {
+            c->followers--;
+            pthread_mutex_unlock(&s->lock);
+            return false;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+static int mutex_run_until(sflight_group *group, const void *key, size_t key_len, sflight_fn *fn,
+                           void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    uint64_t hash = XXH3_64bits(key, key_len);
+    bool leader;
+    struct mutex_call *c = claim(shard_of(group, hash), hash, key, key_len, &leader);
+    if (c == NULL) {
+        memset(r, 0, sizeof(*r));
+        return -ENOMEM;
+    }
+    if (leader) {
+        c->status = fn((sflight_call *)c, arg);
+        close_call(c);
+    } else if (!join(c, deadline)) {
+        memset(r, 0, sizeof(*r));
+        return -ETIMEDOUT;
+    }
     r->value = c->value;
     r->size = c->size;
     r->status = c->status;
@@ -286,6 +321,24 @@ static int mutex_run(sflight_group *group, const void *key, size_t key_len, sfli
     r->followers = c->followers;
     r->hold = c;
     return 0;
+}
+
+static int mutex_run(sflight_group *group, const void *key, size_t key_len, sflight_fn *fn,
+                     void *arg, sflight_result *r)
+{
+    return mutex_run_until(group, key, key_len, fn, arg, NULL, r);
+}
+
+static int mutex_lead(sflight_group *group, const void *key, size_t key_len, sflight_call **call)
+{
+    uint64_t hash = XXH3_64bits(key, key_len);
+    struct shard *s = shard_of(group, hash);
+    bool leader;
+    struct mutex_call *c = claim(s, hash, key, key_len, &leader);
+    if (!leader)
+        pthread_mutex_unlock(&s->lock);
+    *call = leader ? (sflight_call *)c : NULL;
+    return c != NULL ? 0 : -ENOMEM;
 }
 
 static void mutex_set(sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
@@ -313,12 +366,8 @@ static int mutex_forget(sflight_group *group, const void *key, size_t key_len)
     return c != NULL;
 }
 
-static void mutex_release(sflight_result *r)
+static void call_release(struct mutex_call *c)
 {
-    struct mutex_call *c = r->hold;
-    memset(r, 0, sizeof(*r));
-    if (c == NULL)
-        return;
     /* A sole holder needs no read-modify-write: holds are never added after the close. */
     if (atomic_load_explicit(&c->refs, memory_order_acquire) == 1 ||
         atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) == 1) {
@@ -328,10 +377,29 @@ static void mutex_release(sflight_result *r)
     }
 }
 
+static void mutex_release(sflight_result *r)
+{
+    struct mutex_call *c = r->hold;
+    memset(r, 0, sizeof(*r));
+    if (c != NULL)
+        call_release(c);
+}
+
+static void mutex_finish(sflight_call *call, int status)
+{
+    struct mutex_call *c = (struct mutex_call *)call;
+    c->status = status;
+    close_call(c);
+    call_release(c);
+}
+
 const struct flight_ops flight_mutex1 = {
     .name = "mutex1",
     .create = mutex1_create,
     .run = mutex_run,
+    .run_until = mutex_run_until,
+    .lead = mutex_lead,
+    .finish = mutex_finish,
     .set = mutex_set,
     .forget = mutex_forget,
     .release = mutex_release,
@@ -342,6 +410,9 @@ const struct flight_ops flight_mutex64 = {
     .name = "mutex64",
     .create = mutex64_create,
     .run = mutex_run,
+    .run_until = mutex_run_until,
+    .lead = mutex_lead,
+    .finish = mutex_finish,
     .set = mutex_set,
     .forget = mutex_forget,
     .release = mutex_release,

@@ -36,10 +36,32 @@ static int none_run(sflight_group *g, const void *key, size_t key_len, sflight_f
     return 0;
 }
 
+static int none_run_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                          void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    (void)deadline;
+    return none_run(g, key, key_len, fn, arg, r);
+}
+
 static void none_drop(struct none_call *c)
 {
     if (c->destroy != NULL)
         c->destroy(c->value, c->size, c->ctx);
+}
+
+static int none_lead(sflight_group *g, const void *key, size_t key_len, sflight_call **call)
+{
+    (void)g, (void)key, (void)key_len;
+    struct none_call *c = calloc(1, sizeof(*c));
+    *call = (sflight_call *)c;
+    return c != NULL ? 0 : -ENOMEM;
+}
+
+static void none_finish(sflight_call *call, int status)
+{
+    (void)status;
+    none_drop((struct none_call *)call);
+    free(call);
 }
 
 static void none_set(sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
@@ -76,6 +98,9 @@ const struct flight_ops flight_none = {
     .name = "none",
     .create = none_create,
     .run = none_run,
+    .run_until = none_run_until,
+    .lead = none_lead,
+    .finish = none_finish,
     .set = none_set,
     .forget = none_forget,
     .release = none_release,

@@ -10,10 +10,21 @@ static int create(sflight_group **out, size_t expected_inflight)
     return sflight_group_create(out, &o);
 }
 
+static int lead(sflight_group *g, const void *key, size_t key_len, sflight_call **call)
+{
+    sflight_future *future;
+    int rc = sflight_begin(g, key, key_len, call, &future);
+    sflight_future_drop(future);
+    return rc;
+}
+
 const struct flight_ops flight_sflight = {
     .name = "singleflight",
     .create = create,
     .run = sflight_do,
+    .run_until = sflight_do_until,
+    .lead = lead,
+    .finish = sflight_complete,
     .set = sflight_call_set,
     .forget = sflight_forget,
     .release = sflight_result_release,

@@ -30,6 +30,8 @@ struct caller {
 struct thread {
     struct caller caller;
     struct slot *slots;
+    struct sflight_future *callbacks, **last_callback;
+    bool in_callback;
     unsigned hint; /* index in the arrays below */
 };
 
@@ -109,10 +111,13 @@ void *alloc_get(struct alloc *a, size_t size, size_t align)
     return malloc(size);
 }
 
+static _Atomic(int) model_n_put;
+
 void alloc_put(struct alloc *a, void *ptr, size_t size)
 {
     (void)a, (void)size;
     free(ptr);
+    atomic_add_relaxed(&model_n_put, 1);
 }
 
 #ifndef MODEL_DRAIN

@@ -28,8 +28,8 @@ test-collide: $(COLLIDE_PROGRAMS) ## Run API and call tests with all keys in one
 # Another one: every group has a runtime, whose tasks are the threads.
 RUNTIME_FLAGS := -DSFLIGHT_TEST_RUNTIME=thread_runtime $(asan_FLAGS)
 RUNTIME_OBJ := $(SRC:%.c=$(BUILD)/runtime/%.o) $(BUILD)/runtime/tests/lib/thread_runtime.o
-# test_threads measures memory.
-RUNTIME_PROGRAMS := $(addprefix $(BUILD)/runtime/api/,$(filter-out $(UNLINKED) test_threads,$(API_TESTS)))
+# test_threads measures memory; test_runtime has runtimes of its own.
+RUNTIME_PROGRAMS := $(addprefix $(BUILD)/runtime/api/,$(filter-out $(UNLINKED) test_threads test_runtime,$(API_TESTS)))
 .SECONDARY: $(RUNTIME_OBJ)
 
 $(RUNTIME_OBJ): $(BUILD)/runtime/%.o: %.c $(BUILD)/flags tests/unit/unit.mk

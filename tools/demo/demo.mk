@@ -3,7 +3,7 @@
 
 DEMO := $(BUILD)/demo
 DEMO_H := $(wildcard tools/demo/*.h bench/baseline/*.h) include/singleflight.h
-FLIGHT_SRC := $(filter-out %/check.c,$(wildcard bench/baseline/*.c))
+FLIGHT_SRC := $(patsubst %,bench/baseline/flight_%.c,find mutex none sflight)
 
 # demo_cc LIBRARIES: each program is compiled from its sources at once, they are few.
 define demo_cc

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See door.h. */
+#include "door.h"
+
+#include "../../src/thread.h"
+
+#include <errno.h>
+#include <limits.h>
+
+struct door door;
+
+enum {
+    MAX_MUTEXES = 256,
+    MAX_KEYS = 8,
+    MAX_RETIRED = 256,
+    MAX_FDS = 64,
+    FIRST_FD = 1000, /* nobody takes them for real ones */
+    FORK_HANDLERS = 4,
+    CLOCK_STEP_NS = 50, /* between two readings */
+    CLOCK_JUMP_NS = 20000,
+    ALLOWED_TURNS = 4, /* of a thread's destructors, as POSIX has it */
+};
+
+/* Made once in the process, as the library does. */
+static struct {
+    void (*destroy[MAX_KEYS])(void *);
+    unsigned n_keys;
+    struct {
+        void (*prepare)(void), (*parent)(void), (*child)(void);
+    } fork[FORK_HANDLERS];
+    unsigned n_fork;
+} process;
+
+struct retired {
+    struct reclaim_entry *entry;
+    reclaim_fn *fn;
+    uint32_t waits_for; /* a bit for each thread in a section that began before */
+    struct clock clock; /* the retirer's */
+};
+
+static struct {
+    struct {
+        const void *mutex;
+        int owner; /* -1: nobody */
+        struct clock clock;
+    } mutexes[MAX_MUTEXES];
+    unsigned n_mutexes;
+    struct {
+        struct thread *self;
+        const void *specific[MAX_KEYS];
+        bool in_section, detached;
+        void *(*fn)(void *);
+        void *arg;
+    } threads[MAX_THREADS];
+    struct retired retired[MAX_RETIRED];
+    unsigned n_retired, n_giving_back;
+    struct clock left; /* of all sections */
+    struct {
+        bool open, readable;
+        struct clock clock; /* the kernel has a lock for each */
+    } fds[MAX_FDS];
+    unsigned n_fds;
+} d;
+
+/* ------------------------------------------------------------------- threads */
+
+static void thread_begins(int thread)
+{
+    struct thread *t = memory_alloc(sizeof(*t), CACHE_LINE);
+    memory_thread_begins(thread);
+    (memset)((void *)t, 0, sizeof(*t));
+    memset(&d.threads[thread], 0, sizeof(d.threads[thread]));
+    d.threads[thread].self = t;
+}
+
+static void thread_ends(int thread)
+{
+    for (int turn = 0; turn < ALLOWED_TURNS; turn++)
+        for (unsigned k = 0; k < process.n_keys; k++) {
+            const void *value = d.threads[thread].specific[k];
+            d.threads[thread].specific[k] = NULL;
+            if (value != NULL && process.destroy[k] != NULL)
+                process.destroy[k]((void *)(uintptr_t)value);
+        }
+    CHECK(!d.threads[thread].in_section);
+    door_free(d.threads[thread].self);
+}
+
+static void thread_runs(int thread)
+{
+    door_thread = d.threads[thread].self;
+}
+
+void door_reset(void)
+{
+    (memset)(&d, 0, sizeof(d));
+    (memset)(&door, 0, sizeof(door));
+    door.n_cpus = 1;
+    memory_reset();
+    memory_old_values = memory_x86 = false;
+    sched_thread_begins = thread_begins;
+    sched_thread_ends = thread_ends;
+    sched_thread_joined = memory_thread_joined;
+    sched_thread_runs = thread_runs;
+}
+
+static void outside_of_sections(const char *site, const char *what)
+{
+    if (d.threads[sched.self].in_section)
+        explore_fail("%s: %s inside a section", site, what);
+}
+
+bool door_in_section(void)
+{
+    return d.threads[sched.self].in_section;
+}
+
+int door_once(pthread_once_t *once, void (*fn)(void))
+{
+    static pthread_once_t done[MAX_KEYS];
+    static pthread_once_t *known[MAX_KEYS];
+    static unsigned n;
+    (void)done;
+    for (unsigned i = 0; i < n; i++)
+        if (known[i] == once)
+            return 0;
+    if (n == MAX_KEYS)
+        abort();
+    known[n++] = once;
+    fn();
+    return 0;
+}
+
+int door_key_create(pthread_key_t *key, void (*destroy)(void *))
+{
+    if (process.n_keys == MAX_KEYS)
+        return EAGAIN;
+    *key = process.n_keys;
+    process.destroy[process.n_keys++] = destroy;
+    return 0;
+}
+
+void *door_getspecific(pthread_key_t key)
+{
+    return (void *)(uintptr_t)d.threads[sched.self].specific[key];
+}
+
+int door_setspecific(pthread_key_t key, const void *value)
+{
+    if (door.common_slots)
+        return ENOMEM;
+    d.threads[sched.self].specific[key] = value;
+    return 0;
+}
+
+int door_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    if (process.n_fork == FORK_HANDLERS)
+        return ENOMEM;
+    process.fork[process.n_fork].prepare = prepare;
+    process.fork[process.n_fork].parent = parent;
+    process.fork[process.n_fork++].child = child;
+    return 0;
+}
+
+void door_fork(void)
+{
+    CHECK(sched.self == 0);
+    for (unsigned i = process.n_fork; i-- != 0;)
+        process.fork[i].prepare();
+    sched_only_self();
+    memory_take_all();
+    for (unsigned i = 0; i < process.n_fork; i++)
+        process.fork[i].child();
+}
+
+static void detached_body(void *unused)
+{
+    (void)unused;
+    (void)d.threads[sched.self].fn(d.threads[sched.self].arg);
+}
+
+int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+                       void *arg)
+{
+    (void)attr;
+    outside_of_sections(SITE, "a thread is made");
+    if (door.failures != 0 && sched_mishap(door.failures))
+        return EAGAIN;
+    int i = sched_spawn(detached_body, NULL);
+    if (i < 0)
+        return EAGAIN;
+    d.threads[i].fn = fn;
+    d.threads[i].arg = arg;
+    d.threads[i].detached = true;
+    *thread = (pthread_t)i;
+    return 0;
+}
+
+void door_detached_join(void)
+{
+    for (int i = 0; i < MAX_THREADS; i++)
+        if (d.threads[i].detached)
+            sched_join(i);
+}
+
+static unsigned mutex_index(const void *mutex)
+{
+    for (unsigned i = 0; i < d.n_mutexes; i++)
+        if (d.mutexes[i].mutex == mutex)
+            return i;
+    CHECK(d.n_mutexes < MAX_MUTEXES);
+    d.mutexes[d.n_mutexes].mutex = mutex;
+    d.mutexes[d.n_mutexes].owner = -1;
+    return d.n_mutexes++;
+}
+
+int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
+{
+    unsigned i = mutex_index(mutex);
+    outside_of_sections(site, "a mutex");
+    sched_point(site);
+    CHECK(d.mutexes[i].owner != sched.self);
+    while (d.mutexes[i].owner >= 0)
+        (void)sched_sleep(mutex, NEVER, false, site);
+    d.mutexes[i].owner = sched.self;
+    memory_take(&d.mutexes[i].clock);
+    return 0;
+}
+
+/* A slot has just been made, perhaps: keeps it from keeping anything. */
+static void spare_nothing(void)
+{
+    struct thread *t = door_thread;
+    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+        slot->max_spare = 0;
+    }
+}
+
+int door_mutex_unlock(pthread_mutex_t *mutex)
+{
+    unsigned i = mutex_index(mutex);
+    CHECK(d.mutexes[i].owner == sched.self);
+    if (door.no_spares)
+        spare_nothing();
+    memory_give(&d.mutexes[i].clock);
+    d.mutexes[i].owner = -1;
+    sched_wake(mutex, 1);
+    return 0;
+}
+
+/* ------------------------------------------------------------------- atomics */
+
+uint64_t door_load(const volatile void *p, unsigned size, int order, const char *site)
+{
+    sched_point(site);
+    return memory_load(p, size, order, site);
+}
+
+void door_store(volatile void *p, unsigned size, uint64_t value, int order, const char *site)
+{
+    sched_point(site);
+    memory_store(p, size, value, order, site);
+}
+
+void door_count(volatile void *p, unsigned size, uint64_t more, int order, const char *site)
+{
+    if (sched.counters)
+        sched_point(site);
+    uint64_t n = memory_load_newest(p, size, site) + more;
+    if (sched.counters) {
+        sched_point(site);
+        CHECK(memory_load_newest(p, size, site) + more == n);
+    }
+    memory_store(p, size, n, order, site);
+}
+
+uint64_t door_rmw(volatile void *p, unsigned size, enum memory_rmw op, uint64_t value, int order,
+                  const char *site)
+{
+    sched_point(site);
+    return memory_rmw(p, size, op, value, order, site);
+}
+
+bool door_cas(volatile void *p, unsigned size, void *expected, uint64_t value, int order,
+              const char *site)
+{
+    uint64_t found = 0;
+    sched_point(site);
+    (memcpy)(&found, expected, size); /* little-endian */
+    if (memory_cas(p, size, &found, value, order, site))
+        return true;
+    (memcpy)(expected, &found, size);
+    return false;
+}
+
+/* A point only where a fence makes a difference. */
+void door_fence(const char *site)
+{
+    if (memory_old_values)
+        sched_point(site);
+    memory_fence(EX_ACQ_REL, true);
+}
+
+void door_fence_after_rmw(const char *site)
+{
+    if (memory_old_values)
+        sched_point(site);
+    memory_fence_after_rmw();
+}
+
+/* ------------------------------------------------------ futex, clock, memory */
+
+static uint64_t deadline_ns(const struct timespec *deadline)
+{
+    if (deadline == NULL)
+        return NEVER;
+    if (deadline->tv_sec < 0)
+        return 0;
+    if ((uint64_t)deadline->tv_sec > UINT64_MAX / 2000000000u)
+        return NEVER - 1;
+    return (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
+}
+
+int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
+{
+    outside_of_sections(SITE, "a futex");
+    sched_point(SITE);
+    /* Compared and queued in one step, as under the kernel's lock. */
+    if ((uint32_t)memory_load_newest(word, sizeof(*word), SITE) != expected)
+        return 0;
+    uint64_t until = deadline_ns(deadline);
+    if (until <= sched.now_ns)
+        return -ETIMEDOUT;
+    return sched_sleep(word, until, true, SITE) == WOKEN_BY_TIME ? -ETIMEDOUT : 0;
+}
+
+void futex_wake(uint32_t *word, uint32_t n)
+{
+    outside_of_sections(SITE, "a futex");
+    sched_point(SITE);
+    sched_note(SITE, "wake", word, n);
+    sched_wake(word, n);
+}
+
+uint64_t clock_now_ns(void)
+{
+    sched_point(SITE);
+    sched.now_ns += CLOCK_STEP_NS;
+    if (door.haste != 0 && sched_mishap(door.haste))
+        sched.now_ns += CLOCK_JUMP_NS;
+    return sched.now_ns;
+}
+
+uint64_t clock_left_ns(const struct timespec *deadline)
+{
+    if (deadline == NULL)
+        return NEVER;
+    uint64_t now = clock_now_ns(), until = deadline_ns(deadline);
+    return until > now ? until - now : 0;
+}
+
+unsigned cpu_count(void)
+{
+    return door.n_cpus;
+}
+
+void *door_alloc(size_t align, size_t size, const char *site)
+{
+    outside_of_sections(site, "an allocation");
+    sched_point(site);
+    if (door.failures != 0 && sched_mishap(door.failures))
+        return NULL;
+    return memory_alloc(size, align);
+}
+
+void door_free(void *p)
+{
+    if (memory_ours(p))
+        memory_free(p);
+    else
+        process_free(p);
+}
+
+void *door_memset(void *p, int value, size_t size)
+{
+    memory_plain(p, size, true);
+    return (memset)(p, value, size);
+}
+
+void *door_memcpy(void *to, const void *from, size_t size)
+{
+    memory_plain(from, size, false);
+    memory_plain(to, size, true);
+    return (memcpy)(to, from, size);
+}
+
+int door_memcmp(const void *a, const void *b, size_t size)
+{
+    memory_plain(a, size, false);
+    memory_plain(b, size, false);
+    return (memcmp)(a, b, size);
+}
+
+/* --------------------------------------------------------------- descriptors */
+
+static unsigned fd_index(int fd)
+{
+    CHECK(fd >= FIRST_FD && (unsigned)(fd - FIRST_FD) < d.n_fds);
+    unsigned i = (unsigned)(fd - FIRST_FD);
+    CHECK(d.fds[i].open);
+    return i;
+}
+
+int event_fd_new(void)
+{
+    sched_point(SITE);
+    if (d.n_fds == MAX_FDS || (door.failures != 0 && sched_mishap(door.failures)))
+        return -EMFILE;
+    d.fds[d.n_fds].open = true;
+    return FIRST_FD + (int)d.n_fds++;
+}
+
+void event_fd_close(int fd)
+{
+    sched_point(SITE);
+    d.fds[fd_index(fd)].open = false;
+}
+
+void event_fd_set(int fd)
+{
+    sched_point(SITE);
+    unsigned i = fd_index(fd);
+    d.fds[i].readable = true;
+    memory_give(&d.fds[i].clock);
+    sched_note(SITE, "fd set", NULL, i);
+    sched_wake(&d.fds[i], UINT_MAX);
+}
+
+void event_fd_clear(int fd)
+{
+    sched_point(SITE);
+    d.fds[fd_index(fd)].readable = false;
+    memory_take(&d.fds[fd_index(fd)].clock);
+    memory_give(&d.fds[fd_index(fd)].clock);
+    sched_note(SITE, "fd clear", NULL, (uint64_t)(fd - FIRST_FD));
+}
+
+bool door_readable(int fd)
+{
+    return d.fds[fd_index(fd)].readable;
+}
+
+void door_wait_readable(int fd)
+{
+    while (!d.fds[fd_index(fd)].readable)
+        (void)sched_sleep(&d.fds[fd_index(fd)], NEVER, false, SITE);
+    memory_take(&d.fds[fd_index(fd)].clock);
+}
+
+/* ------------------------------------------------------------------- reclaim */
+
+/*
+ * What an epoch promises, and no more: an entry comes back when every section
+ * that had begun before it was retired has been left, and not a moment later.
+ */
+void reclaim_init(void) {}
+
+struct lane *reclaim_enter(unsigned hint)
+{
+    (void)hint;
+    sched_point(SITE);
+    CHECK(!d.threads[sched.self].in_section);
+    d.threads[sched.self].in_section = true;
+    atomic_fence_seq_cst();
+    sched_note(SITE, "enter", NULL, 0);
+    return (struct lane *)&d.threads[sched.self];
+}
+
+/* Gives back what has nothing to wait for; outside of sections. */
+static void give_back(bool all)
+{
+    for (unsigned i = 0; i < d.n_retired;) {
+        struct retired r = d.retired[i];
+        if (r.waits_for != 0 || (door.lazy_reclaim && !all)) {
+            i++;
+            continue;
+        }
+        d.retired[i] = d.retired[--d.n_retired];
+        memory_take(&r.clock);
+        memory_take(&d.left);
+        d.n_giving_back++;
+        r.fn(r.entry);
+        d.n_giving_back--;
+        i = 0; /* others have been here meanwhile */
+    }
+}
+
+void reclaim_leave(struct lane *lane)
+{
+    CHECK(lane == (struct lane *)&d.threads[sched.self] && d.threads[sched.self].in_section);
+    sched_point(SITE);
+    d.threads[sched.self].in_section = false;
+    sched_note(SITE, "leave", NULL, 0);
+    uint32_t me = UINT32_C(1) << sched.self;
+    memory_give(&d.left);
+    for (unsigned i = 0; i < d.n_retired; i++)
+        d.retired[i].waits_for &= ~me;
+    give_back(false);
+}
+
+void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
+{
+    (void)hint;
+    outside_of_sections(SITE, "something is retired");
+    sched_point(SITE);
+    atomic_fence_seq_cst();
+    for (unsigned i = 0; i < d.n_retired; i++)
+        if (d.retired[i].entry == entry)
+            explore_fail("%p is retired twice", (void *)entry);
+    CHECK(d.n_retired < MAX_RETIRED);
+    struct retired r = {.entry = entry, .fn = fn};
+    for (int i = 0; i < MAX_THREADS; i++)
+        if (d.threads[i].in_section)
+            r.waits_for |= UINT32_C(1) << i;
+    (memset)(entry, 0xee, sizeof(*entry));
+    memory_plain(entry, sizeof(*entry), true); /* it is reclaim.c's */
+    memory_give(&r.clock);
+    d.retired[d.n_retired++] = r;
+    sched_note(SITE, "retire", entry, r.waits_for);
+    give_back(false);
+}
+
+void reclaim_flush(void)
+{
+    outside_of_sections(SITE, "a flush");
+    for (;;) {
+        give_back(true);
+        if (d.n_retired == 0 && d.n_giving_back == 0)
+            return;
+        sched_yield_point(SITE);
+    }
+}
+
+void reclaim_after_fork(void)
+{
+    for (int i = 0; i < MAX_THREADS; i++)
+        d.threads[i].in_section = false;
+    for (unsigned i = 0; i < d.n_retired; i++)
+        d.retired[i].waits_for = 0;
+    d.n_giving_back = 0;
+}
+
+/* ----------------------------------------------------------------------- end */
+
+void door_check_end(void)
+{
+    const void *one = NULL;
+    size_t n = memory_live(&one);
+
+    for (unsigned i = 0; i < d.n_mutexes; i++)
+        CHECK(d.mutexes[i].owner < 0);
+    for (unsigned i = 0; i < d.n_fds; i++)
+        CHECK(!d.fds[i].open);
+    CHECK(d.n_retired == 0);
+    if (n != 0)
+        explore_fail("%zu blocks were not freed, one at %p", n, one);
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The other side of the one door: included before each file of the library, and
+ * before the scenarios (cc -include).  The guards of the replaced headers are
+ * defined here, so that the sources skip them; what pthread.h and stdlib.h have
+ * goes by other names.
+ *
+ * Every operation behind these names may let another thread go on, and is
+ * checked; see memory.h.
+ */
+#ifndef EXPLORE_DOOR_H
+#define EXPLORE_DOOR_H
+
+#define SFLIGHT_ATOMIC_H
+#define SFLIGHT_CLOCK_H
+#define SFLIGHT_CPU_H
+#define SFLIGHT_EVENT_FD_H
+#define SFLIGHT_FUTEX_H
+#define SFLIGHT_HASH_H
+#define SFLIGHT_RECLAIM_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../src/compiler.h"
+#include "memory.h"
+#include "sched.h"
+
+/* ---------------------------------------------------------------- atomic.h */
+
+#define EX_TYPE(p) __typeof__((void)0, *(p))
+#define EX_BITS(v) ((uint64_t)(uintptr_t)(v))
+#define EX_LOAD(p, order) ((EX_TYPE(p))(uintptr_t)door_load((p), sizeof(*(p)), order, SITE))
+#define EX_RMW(p, op, v, order)                                                                    \
+    ((EX_TYPE(p))(uintptr_t)door_rmw((p), sizeof(*(p)), op, EX_BITS(v), order, SITE))
+#define EX_CAS(p, e, v, order) door_cas((p), sizeof(*(p)), (e), EX_BITS(v), order, SITE)
+
+#define atomic_load_relaxed(p) EX_LOAD(p, EX_RELAXED)
+#define atomic_load_acquire(p) EX_LOAD(p, EX_ACQUIRE)
+#define atomic_store_relaxed(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELAXED, SITE)
+#define atomic_store_release(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
+
+#define atomic_add_relaxed(p, v) EX_RMW(p, RMW_ADD, v, EX_RELAXED)
+#define atomic_add_acq_rel(p, v) EX_RMW(p, RMW_ADD, v, EX_ACQ_REL)
+#define atomic_sub_acq_rel(p, v) EX_RMW(p, RMW_SUB, v, EX_ACQ_REL)
+#define atomic_sub_relaxed(p, v) EX_RMW(p, RMW_SUB, v, EX_RELAXED)
+#define atomic_or_acq_rel(p, v) EX_RMW(p, RMW_OR, v, EX_ACQ_REL)
+#define atomic_and_acq_rel(p, v) EX_RMW(p, RMW_AND, v, EX_ACQ_REL)
+#define atomic_swap_acquire(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQUIRE)
+#define atomic_swap_acq_rel(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQ_REL)
+#define atomic_cas_acq_rel(p, e, v) EX_CAS(p, e, v, EX_ACQ_REL)
+#define atomic_cas_relaxed(p, e, v) EX_CAS(p, e, v, EX_RELAXED)
+
+/* One writer: that is checked where the store finds another value than was read. */
+#define atomic_add_single_writer(p, v) door_count((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
+
+/* Not in use today, but as good as the others when an order has to be weakened. */
+#define atomic_add_acquire(p, v) EX_RMW(p, RMW_ADD, v, EX_ACQUIRE)
+#define atomic_add_release(p, v) EX_RMW(p, RMW_ADD, v, EX_RELEASE)
+#define atomic_sub_acquire(p, v) EX_RMW(p, RMW_SUB, v, EX_ACQUIRE)
+#define atomic_sub_release(p, v) EX_RMW(p, RMW_SUB, v, EX_RELEASE)
+#define atomic_or_relaxed(p, v) EX_RMW(p, RMW_OR, v, EX_RELAXED)
+#define atomic_or_acquire(p, v) EX_RMW(p, RMW_OR, v, EX_ACQUIRE)
+#define atomic_or_release(p, v) EX_RMW(p, RMW_OR, v, EX_RELEASE)
+#define atomic_and_relaxed(p, v) EX_RMW(p, RMW_AND, v, EX_RELAXED)
+#define atomic_swap_relaxed(p, v) EX_RMW(p, RMW_SWAP, v, EX_RELAXED)
+#define atomic_swap_release(p, v) EX_RMW(p, RMW_SWAP, v, EX_RELEASE)
+#define atomic_cas_acquire(p, e, v) EX_CAS(p, e, v, EX_ACQUIRE)
+#define atomic_cas_release(p, e, v) EX_CAS(p, e, v, EX_RELEASE)
+
+#define atomic_fence_acquire() memory_fence(EX_ACQUIRE, false)
+#define atomic_fence_seq_cst() door_fence(SITE)
+#define atomic_fence_compiler() ((void)0)
+#define atomic_fence_after_rmw() door_fence_after_rmw(SITE)
+
+void door_fence(const char *site);
+void door_fence_after_rmw(const char *site);
+
+uint64_t door_load(const volatile void *p, unsigned size, int order, const char *site);
+void door_store(volatile void *p, unsigned size, uint64_t value, int order, const char *site);
+void door_count(volatile void *p, unsigned size, uint64_t more, int order, const char *site);
+uint64_t door_rmw(volatile void *p, unsigned size, enum memory_rmw op, uint64_t value, int order,
+                  const char *site);
+/* *expected is of the same size as *p. */
+bool door_cas(volatile void *p, unsigned size, void *expected, uint64_t value, int order,
+              const char *site);
+
+/* ------------------------------------------------- futex.h, clock.h, cpu.h */
+
+int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline);
+void futex_wake(uint32_t *word, uint32_t n);
+
+uint64_t clock_now_ns(void);
+uint64_t clock_left_ns(const struct timespec *deadline);
+
+static inline bool clock_deadline_valid(const struct timespec *deadline)
+{
+    return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
+}
+
+#define cpu_relax() sched_yield_point(SITE)
+#define cpu_yield() sched_yield_point(SITE)
+unsigned cpu_count(void);
+
+/* -------------------------------------------------------------- event_fd.h */
+
+int event_fd_new(void);
+void event_fd_close(int fd);
+void event_fd_set(int fd);
+void event_fd_clear(int fd);
+
+/* ------------------------------------------------------------------ hash.h */
+
+/* The first byte: keys that begin alike stand in one bucket. */
+static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
+{
+    (void)seed;
+    return len != 0 ? *(const unsigned char *)key : 0;
+}
+
+/* --------------------------------------------------------------- reclaim.h */
+
+struct lane;
+struct reclaim_entry {
+    void *private[2];
+};
+typedef void reclaim_fn(struct reclaim_entry *entry);
+
+void reclaim_init(void);
+struct lane *reclaim_enter(unsigned hint);
+void reclaim_leave(struct lane *lane);
+void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
+void reclaim_flush(void);
+void reclaim_after_fork(void);
+
+/* ---------------------------------------------------------- stdlib, string */
+
+static inline void process_free(void *p)
+{
+    free(p);
+}
+void *door_alloc(size_t align, size_t size, const char *site);
+void door_free(void *p);
+void *door_memset(void *p, int value, size_t size);
+void *door_memcpy(void *to, const void *from, size_t size);
+int door_memcmp(const void *a, const void *b, size_t size);
+
+#define aligned_alloc(align, size) door_alloc((align), (size), SITE)
+#define free door_free /* members of this name, too */
+#undef memset
+#define memset(p, value, size) door_memset((p), (value), (size))
+#undef memcpy
+#define memcpy(to, from, size) door_memcpy((to), (from), (size))
+#undef memcmp
+#define memcmp(a, b, size) door_memcmp((a), (b), (size))
+
+/* ------------------------------------------------------------------ thread */
+
+/* `thread_self` becomes what this points to: one for each coroutine. */
+#define _Thread_local
+#define thread_self (*door_thread)
+
+int door_mutex_lock(pthread_mutex_t *mutex, const char *site);
+int door_mutex_unlock(pthread_mutex_t *mutex);
+int door_once(pthread_once_t *once, void (*fn)(void));
+int door_key_create(pthread_key_t *key, void (*destroy)(void *));
+void *door_getspecific(pthread_key_t key);
+int door_setspecific(pthread_key_t key, const void *value);
+int door_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
+                       void *arg);
+
+#define pthread_mutex_lock(mutex) door_mutex_lock((mutex), SITE)
+#define pthread_mutex_unlock(mutex) door_mutex_unlock(mutex)
+#define pthread_once(once, fn) door_once((once), (fn))
+#define pthread_key_create(key, destroy) door_key_create((key), (destroy))
+#define pthread_getspecific(key) door_getspecific(key)
+#define pthread_setspecific(key, value) door_setspecific((key), (value))
+#define pthread_atfork(prepare, parent, child) door_atfork((prepare), (parent), (child))
+#define pthread_create(thread, attr, fn, arg) door_thread_create((thread), (attr), (fn), (arg))
+#define pthread_attr_init(attr) ((void)(attr), 0)
+#define pthread_attr_setdetachstate(attr, state) ((void)(attr), (void)(state), 0)
+#define pthread_attr_destroy(attr) ((void)(attr), 0)
+#define pthread_setcancelstate(state, old) ((void)(state), *(old) = 0, 0)
+#define pthread_sigmask(how, set, old) ((void)(how), (void)(set), (void)(old), 0)
+
+/* --------------------------------------------------------- for scenarios */
+
+/* What the library's surroundings do in this run; set before its group is made. */
+struct door {
+    unsigned n_cpus;   /* 1: nobody spins */
+    bool lazy_reclaim; /* what is retired comes back only when it must */
+    bool no_spares;    /* records are freed as soon as they are not needed */
+    bool common_slots; /* threads cannot have slots of their own */
+    unsigned failures; /* allocations and descriptors: one in so many fails; 0: none */
+    unsigned haste;    /* a reading of the clock jumps ahead, one in so many; 0: none */
+};
+extern struct door door;
+
+void door_reset(void);
+/* After a run: nothing is open, borrowed, pending or allocated. */
+void door_check_end(void);
+
+/* Forks, seen by the child: everybody else is gone.  By thread 0. */
+void door_fork(void);
+void door_detached_join(void);   /* threads that the library made have ended */
+void door_wait_readable(int fd); /* as poll(2) would */
+bool door_readable(int fd);
+bool door_in_section(void);
+
+#endif

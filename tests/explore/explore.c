@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * explore [SCENARIO] [options]: runs the library's own source under every kind
+ * of schedule; see README.md.
+ */
+#include "door.h"
+#include "rules.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 128 };
+
+static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async, scenarios_life};
+static const struct scenario *scenarios[MAX_SCENARIOS];
+static unsigned n_scenarios;
+
+static struct {
+    uint64_t first, n_seeds;
+    bool random, exhaustive, trace, only_one;
+    unsigned preemptions; /* instead of the scenario's */
+    unsigned at_once;
+} options = {1, SEEDS, true, true, false, false, 0, 2};
+
+static const struct scenario *current;
+
+static void run_body(void *arg)
+{
+    memset(&world, 0, sizeof(world));
+    ((const struct scenario *)arg)->body();
+}
+
+static void run_once(const struct sched_plan *plan)
+{
+    door_reset();
+    sched_run(plan, run_body, (void *)(uintptr_t)current);
+    if (!world.leaks)
+        door_check_end();
+}
+
+static void failed(void)
+{
+    static char choices[1 << 16];
+    switch (sched.plan.strategy) {
+    case BY_EXHAUSTION:
+        sched_print_choices(choices, sizeof(choices));
+        fprintf(stderr, "# again: explore %s --preemptions %u --choices %s\n", current->name,
+                sched.plan.preemptions, choices);
+        break;
+    default:
+        fprintf(stderr, "# again: explore %s --seed %llu\n", current->name,
+                (unsigned long long)sched.plan.seed);
+    }
+    fflush(stderr);
+    _exit(1);
+}
+
+static void on_signal(int sig)
+{
+    explore_fail("signal %d", sig);
+}
+
+static void catch_signals(void)
+{
+    static char stack[1 << 16];
+    stack_t alternative = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+    (void)sigaltstack(&alternative, NULL);
+    (void)sigaction(SIGSEGV, &action, NULL);
+    (void)sigaction(SIGBUS, &action, NULL);
+    (void)sigaction(SIGABRT, &action, NULL);
+}
+
+static struct sched_plan plan_of_seed(uint64_t seed)
+{
+    return (struct sched_plan){.strategy = seed % 2 ? BY_RANDOM : BY_PRIORITY,
+                               .seed = seed,
+                               .calm = seed % 8 >= 6,
+                               .trace = options.trace};
+}
+
+/* Prints one line for each kind of schedule; a failure ends the process. */
+static void run_scenario(const struct scenario *scenario, unsigned number)
+{
+    current = scenario;
+    if (options.random) {
+        unsigned percent = scenario->percent != 0 ? scenario->percent : 100;
+        uint64_t n = options.only_one ? 1 : options.n_seeds * percent / 100;
+        uint64_t steps = 0;
+        for (uint64_t seed = options.first; seed - options.first < n; seed++) {
+            struct sched_plan plan = plan_of_seed(seed);
+            run_once(&plan);
+            steps += sched.n_steps;
+        }
+        printf("ok %u - %s: %llu random schedules, %llu steps\n", number++, scenario->name,
+               (unsigned long long)n, (unsigned long long)steps);
+    }
+    unsigned preemptions = options.preemptions ? options.preemptions : scenario->preemptions;
+    if (options.exhaustive && preemptions != 0 && !options.only_one) {
+        struct sched_plan plan = {.strategy = BY_EXHAUSTION, .preemptions = preemptions};
+        unsigned long long n = 0;
+        sched_forget_choices();
+        do {
+            run_once(&plan);
+            n++;
+        } while (sched_next());
+        printf("ok %u - %s: all %llu schedules with at most %u preemptions\n", number,
+               scenario->name, n, preemptions);
+    }
+}
+
+static unsigned n_lines(const struct scenario *scenario)
+{
+    return (options.random && scenario->percent != 0 ? 1u : 0) +
+           (options.exhaustive && (options.preemptions || scenario->preemptions) ? 1u : 0);
+}
+
+/* Each scenario in a process of its own, so that others go on when one fails. */
+static int run_all(void)
+{
+    struct {
+        pid_t pid;
+        FILE *out;
+    } children[MAX_CHILDREN] = {{0}};
+    unsigned number = 1, failures = 0, total = 0;
+
+    for (unsigned i = 0; i < n_scenarios; i++)
+        total += n_lines(scenarios[i]);
+    unsigned n = 0; /* the others run only when they are named */
+    for (unsigned i = 0; i < n_scenarios; i++)
+        if (n_lines(scenarios[i]) != 0)
+            scenarios[n++] = scenarios[i];
+    n_scenarios = n;
+    printf("1..%u\n", total);
+    fflush(stdout);
+    for (unsigned i = 0, first = 0; first < n_scenarios;) {
+        if (i < n_scenarios && i - first < options.at_once) {
+            FILE *out = tmpfile();
+            if (out == NULL)
+                abort();
+            pid_t pid = fork();
+            if (pid < 0)
+                abort();
+            if (pid == 0) {
+                (void)dup2(fileno(out), STDOUT_FILENO);
+                catch_signals();
+                run_scenario(scenarios[i], number);
+                fflush(stdout);
+                _exit(0);
+            }
+            children[i % options.at_once].pid = pid;
+            children[i % options.at_once].out = out;
+            number += n_lines(scenarios[i]);
+            i++;
+            continue;
+        }
+        int status;
+        FILE *out = children[first % options.at_once].out;
+        (void)waitpid(children[first % options.at_once].pid, &status, 0);
+        rewind(out);
+        for (int c; (c = fgetc(out)) != EOF;)
+            putchar(c);
+        fclose(out);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+            printf("not ok - %s\n", scenarios[first]->name);
+            failures++;
+        }
+        fflush(stdout);
+        first++;
+    }
+    return failures != 0;
+}
+
+static const struct scenario *find(const char *name)
+{
+    for (unsigned i = 0; i < n_scenarios; i++)
+        if (strcmp(scenarios[i]->name, name) == 0)
+            return scenarios[i];
+    fprintf(stderr, "explore: no scenario %s (--list lists them)\n", name);
+    exit(2);
+}
+
+/* Runs the seeds of a file, before everything else. */
+static void run_again(const char *path)
+{
+    char name[64];
+    unsigned long long seed;
+    unsigned n = 0;
+    FILE *file = fopen(path, "r");
+
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
+    for (char line[128]; fgets(line, sizeof(line), file) != NULL;) {
+        if (sscanf(line, "%63s %llu", name, &seed) != 2 || name[0] == '#')
+            continue;
+        current = find(name);
+        struct sched_plan plan = plan_of_seed(seed);
+        run_once(&plan);
+        n++;
+    }
+    fclose(file);
+    printf("# %u schedules that failed once\n", n);
+    fflush(stdout);
+}
+
+static void usage(void)
+{
+    fprintf(stderr, "explore [SCENARIO] [--list] [--seeds N] [--first N] [--seed N] [--trace]\n"
+                    "        [--again FILE] [--random] [--exhaustive] [--preemptions N] [--choices "
+                    "C] [--at-once N]\n");
+    exit(2);
+}
+
+int main(int argc, char **argv)
+{
+    const struct scenario *only = NULL;
+    const char *choices = NULL, *again = NULL;
+
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        for (const struct scenario *l = lists[i]; l->name != NULL && n_scenarios < MAX_SCENARIOS;
+             l++)
+            scenarios[n_scenarios++] = l;
+    sched_failed = failed;
+    setvbuf(stderr, NULL, _IOFBF, 1 << 16);
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(arg, "--list") == 0) {
+            for (unsigned k = 0; k < n_scenarios; k++)
+                puts(scenarios[k]->name);
+            return 0;
+        } else if (strcmp(arg, "--trace") == 0) {
+            options.trace = true;
+        } else if (strcmp(arg, "--random") == 0) {
+            options.exhaustive = false;
+        } else if (strcmp(arg, "--exhaustive") == 0) {
+            options.random = false;
+        } else if (arg[0] != '-') {
+            only = find(arg);
+        } else if (value == NULL) {
+            usage();
+        } else {
+            i++;
+            if (strcmp(arg, "--again") == 0)
+                again = value;
+            else if (strcmp(arg, "--seeds") == 0)
+                options.n_seeds = strtoull(value, NULL, 10);
+            else if (strcmp(arg, "--first") == 0)
+                options.first = strtoull(value, NULL, 10);
+            else if (strcmp(arg, "--seed") == 0)
+                options.first = strtoull(value, NULL, 10), options.only_one = true;
+            else if (strcmp(arg, "--preemptions") == 0)
+                options.preemptions = (unsigned)strtoul(value, NULL, 10);
+            else if (strcmp(arg, "--choices") == 0)
+                choices = value;
+            else if (strcmp(arg, "--at-once") == 0)
+                options.at_once = (unsigned)strtoul(value, NULL, 10);
+            else
+                usage();
+        }
+    }
+    if (options.at_once < 1 || options.at_once > MAX_CHILDREN)
+        usage();
+    if (only == NULL && again == NULL)
+        return run_all();
+    catch_signals();
+    if (again != NULL)
+        run_again(again);
+    if (only == NULL)
+        return run_all();
+    if (choices != NULL) {
+        current = only;
+        struct sched_plan plan = {
+            .strategy = BY_EXHAUSTION, .preemptions = options.preemptions, .trace = options.trace};
+        if (!sched_set_choices(choices))
+            usage();
+        run_once(&plan);
+        puts("ok");
+        return 0;
+    }
+    run_scenario(only, 1);
+    return 0;
+}

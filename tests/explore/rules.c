@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "rules.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RUNS = 64, MAX_FORGETS = 32, MAX_KEYS = 32, MAX_BATCH = 8 };
+
+struct value {
+    struct run *run;
+    uint64_t payload;
+};
+
+struct world world;
+struct ask asks[MAX_ASKS];
+
+static struct {
+    struct run runs[MAX_RUNS];
+    unsigned n_runs;
+    struct {
+        const char *key;
+        uint64_t begun, ended;
+        int thread;
+        bool done; /* nobody was let off: no call that it saw can be joined any more */
+    } forgets[MAX_FORGETS];
+    unsigned n_forgets;
+    struct key_state {
+        uint64_t n_runs; /* written by each, one after the other */
+    } * keys;
+    struct clock reached; /* of all flags */
+    int threads[MAX_THREADS];
+    unsigned n_threads;
+} w;
+
+static uint64_t step(void)
+{
+    return ++sched.n_steps; /* so that no two things happen at the same */
+}
+
+/* --------------------------------------------------------------------- world */
+
+sflight_options world_options(void)
+{
+    sflight_options o;
+    sflight_options_init(&o);
+    o.shards = 1;
+    o.expected_inflight = 1;
+    o.spin_ns = 0;
+    return o;
+}
+
+void world_begin(const sflight_options *options)
+{
+    sflight_options o = options != NULL ? *options : world_options();
+
+    memset(&w, 0, sizeof(w));
+    door.no_spares = sched.plan.strategy == BY_EXHAUSTION || sched_mishap(2);
+    door.common_slots = sched_mishap(8);
+    door.lazy_reclaim = sched_mishap(8);
+    memory_old_values = sched_mishap(2);
+    memory_x86 = memory_old_values && sched_mishap(4);
+    if (sched_mishap(4)) {
+        door.n_cpus = 4;
+        o.spin_ns = 2 * 50; /* a few readings of the clock */
+    }
+    unsigned failures = door.failures;
+    door.failures = 0;
+    w.keys = aligned_alloc(8, MAX_KEYS * sizeof(*w.keys));
+    memset((void *)w.keys, 0, MAX_KEYS * sizeof(*w.keys));
+    CHECK(sflight_group_create(&world.group, &o) == 0);
+    door.failures = failures;
+}
+
+static void check_run(struct run *run)
+{
+    CHECK(run->holds == 0);
+    CHECK(run->n_destroyed == run->has_value || world.leaks);
+    CHECK(run->n_leaders <= 1);
+    if (run->followers >= 0) {
+        CHECK(run->n_followers <= (uint64_t)run->followers);
+        CHECK(world.leavers || run->n_followers == (uint64_t)run->followers);
+    }
+}
+
+void world_end(void)
+{
+    sflight_stats stats;
+
+    door.failures = 0;
+    if (!world.settled) {
+        if (variant(2) == 0)
+            CHECK(sflight_group_drain(world.group, NULL) == 0);
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+        CHECK(stats.in_flight == 0);
+        CHECK(stats.waiting == 0);
+        CHECK(stats.held == 0);
+        CHECK(sflight_group_destroy(world.group) == 0);
+    }
+    for (unsigned i = 0; i < w.n_runs; i++)
+        check_run(&w.runs[i]);
+    free((void *)w.keys);
+}
+
+int go(void (*body)(void *arg), void *arg)
+{
+    int thread = sched_spawn(body, arg);
+    CHECK(thread >= 0);
+    w.threads[w.n_threads++] = thread;
+    return thread;
+}
+
+void join_all(void)
+{
+    for (unsigned i = 0; i < w.n_threads; i++)
+        sched_join(w.threads[i]);
+    w.n_threads = 0;
+    door_detached_join();
+}
+
+void pause_here(void)
+{
+    sched_point(SITE);
+}
+
+void until(const bool *flag)
+{
+    while (!*flag)
+        (void)sched_sleep(flag, NEVER, false, SITE);
+    memory_take(&w.reached);
+}
+
+void reached(bool *flag)
+{
+    *flag = true;
+    memory_give(&w.reached);
+    sched_wake(flag, MAX_THREADS);
+}
+
+unsigned variant(unsigned n)
+{
+    return sched.plan.strategy == BY_EXHAUSTION ? 0 : sched_choose(n);
+}
+
+struct ask *fresh(unsigned i, const char *key)
+{
+    CHECK(i < MAX_ASKS);
+    asks[i] = (struct ask){.key = key};
+    return &asks[i];
+}
+
+unsigned n_runs(void)
+{
+    return w.n_runs;
+}
+
+unsigned n_running(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < w.n_runs; i++)
+        n += w.runs[i].ended == 0;
+    return n;
+}
+
+/* ---------------------------------------------------------------------- runs */
+
+static struct key_state *key_state(const char *key)
+{
+    unsigned i = 0;
+    for (const char *p = key; *p != '\0'; p++)
+        i = i * 31 + (unsigned char)*p;
+    return &w.keys[i % MAX_KEYS]; /* scenarios have few keys */
+}
+
+static bool forgotten_since(const char *key, uint64_t since)
+{
+    for (unsigned i = 0; i < w.n_forgets; i++)
+        if (strcmp(w.forgets[i].key, key) == 0 &&
+            (w.forgets[i].ended == 0 || w.forgets[i].ended > since))
+            return true;
+    return world.forgets;
+}
+
+static void destroy_value(void *p, size_t size, void *ctx)
+{
+    struct value *value = p;
+    struct run *run = ctx;
+
+    CHECK(!door_in_section());
+    CHECK(size == sizeof(*value));
+    CHECK(value->run == run && value->payload == run->begun);
+    CHECK(run->holds == 0);
+    CHECK(run->n_destroyed++ == 0);
+    value->payload = 0;
+    free(value);
+}
+
+static struct run *run_begins(struct ask *ask)
+{
+    CHECK(!door_in_section());
+    CHECK(!world.shut);
+    CHECK(w.n_runs < MAX_RUNS);
+    struct run *run = &w.runs[w.n_runs++];
+    *run = (struct run){.leader = ask,
+                        .key = ask->key,
+                        .claimed_after = ask->begun,
+                        .begun = step(),
+                        .followers = -1};
+    ask->run = run;
+    ask->led = true;
+    for (unsigned i = 0; i + 1 < w.n_runs; i++) {
+        struct run *other = &w.runs[i];
+        if (other->ended == 0 && strcmp(other->key, run->key) == 0 &&
+            !forgotten_since(run->key, run->claimed_after < other->claimed_after
+                                           ? run->claimed_after
+                                           : other->claimed_after))
+            explore_fail("two runs for key %s at once", run->key);
+    }
+    if (w.n_forgets == 0 && !world.forgets)
+        key_state(ask->key)->n_runs++; /* a race, if the runs are not ordered */
+    return run;
+}
+
+static void run_sets(struct run *run, sflight_call *call)
+{
+    struct value *value = aligned_alloc(8, sizeof(*value));
+    if (value == NULL)
+        return;
+    value->run = run;
+    value->payload = run->begun;
+    run->has_value = true;
+    sflight_call_set(call, value, sizeof(*value), destroy_value, run);
+}
+
+static int run_id(const struct run *run)
+{
+    return (int)(run - w.runs) + 1;
+}
+
+static void run_ends(struct run *run)
+{
+    run->ended = step();
+}
+
+static int work(sflight_call *call, void *arg)
+{
+    struct ask *ask = arg;
+    struct run *run = run_begins(ask);
+
+    run_sets(run, call);
+    pause_here();
+    if (ask->inside != NULL)
+        ask->inside(ask);
+    if (ask->inner != NULL)
+        ask_whole(ask->inner);
+    run_ends(run);
+    switch (ask->way) {
+    case PANICS:
+        run->left = true;
+        sflight_panic(call, "run %d", run_id(run));
+    case EXITS:
+        run->left = true;
+        sched_exit();
+    case RETURNS:
+        break;
+    }
+    return run_id(run);
+}
+
+/* ------------------------------------------------------------------- answers */
+
+static unsigned allowed(const struct ask *ask)
+{
+    return ask->may | world.may;
+}
+
+static void check_result(struct ask *ask, struct run *run)
+{
+    const sflight_result *r = &ask->r;
+
+    CHECK(strcmp(run->key, ask->key) == 0);
+    CHECK(run->ended != 0);
+    if (run->first_return != 0 && run->first_return < ask->begun)
+        explore_fail("a result of which somebody had returned before this caller began");
+    for (unsigned i = 0; i < w.n_forgets; i++)
+        if (strcmp(w.forgets[i].key, ask->key) == 0 && w.forgets[i].done &&
+            w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun &&
+            /* With old values, "before" is what the caller knows of: its own. */
+            (!memory_old_values || w.forgets[i].thread == ask->thread))
+            explore_fail("a result that had been forgotten before this caller began");
+    CHECK(r->leader == (run->leader == (ask->first != NULL ? ask->first : ask)));
+    if (ask->first == NULL && r->leader)
+        CHECK(run->n_leaders++ == 0);
+    run->n_followers += ask->first == NULL && !r->leader;
+    CHECK(run->followers < 0 || run->followers == r->followers);
+    run->followers = r->followers;
+    CHECK(r->shared == (!r->leader || r->followers != 0));
+    CHECK(run->n_destroyed == 0 || run->left);
+    if (!run->left && run->has_value) {
+        const struct value *value = r->value;
+        CHECK(value->run == run && value->payload == run->begun);
+    }
+    run->holds += !run->left;
+    if (run->first_return == 0)
+        run->first_return = step();
+}
+
+/* The call has come back with ask->rc and ask->r. */
+static void answered(struct ask *ask)
+{
+    bool may = false;
+
+    ask->over = true;
+    if (ask->rc == 0) {
+        CHECK(ask->r.status >= 1 && ask->r.status <= (int)w.n_runs);
+        struct run *run = &w.runs[ask->r.status - 1];
+        CHECK(!run->left);
+        check_result(ask, run);
+        ask->run = run;
+        return;
+    }
+    if (ask->rc == -ENOTRECOVERABLE) {
+        int id;
+        CHECK(ask->r.value != NULL && ask->r.status == 0);
+        if (sscanf(ask->r.value, "run %d", &id) == 1) {
+            CHECK(id >= 1 && id <= (int)w.n_runs && w.runs[id - 1].left);
+            check_result(ask, &w.runs[id - 1]);
+        } else {
+            CHECK(door.failures != 0); /* no memory for the message */
+        }
+        return;
+    }
+    CHECK(ask->r.hold == NULL && ask->r.value == NULL);
+    switch (ask->rc) {
+    case -ETIMEDOUT:
+        may = (allowed(ask) & MAY_TIME_OUT) && ask->patience_ns != 0;
+        break;
+    case -EOWNERDEAD:
+        may = allowed(ask) & MAY_BE_DEAD;
+        break;
+    case -EDEADLK:
+        may = allowed(ask) & MAY_DEADLOCK;
+        break;
+    case -ESHUTDOWN:
+        may = allowed(ask) & MAY_BE_SHUT;
+        break;
+    case -EAGAIN:
+        may = (allowed(ask) & MAY_BE_FULL) || door.failures != 0;
+        break;
+    case -ENOMEM:
+        may = door.failures != 0;
+        break;
+    default:
+        break;
+    }
+    if (!may)
+        explore_fail("answer %d (%s) is not right here", ask->rc, sflight_strerror(ask->rc));
+}
+
+static struct timespec deadline_of(const struct ask *ask)
+{
+    uint64_t at = sched.now_ns + ask->patience_ns;
+    return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+}
+
+void ask_result(struct ask *ask)
+{
+    ask->begun = step();
+    ask->thread = sched.self;
+    if (ask->patience_ns == 0) {
+        ask->rc = sflight_do(world.group, ask->key, strlen(ask->key), work, ask, &ask->r);
+    } else {
+        struct timespec deadline = deadline_of(ask);
+        ask->rc = sflight_do_until(world.group, ask->key, strlen(ask->key), work, ask, &deadline,
+                                   &ask->r);
+    }
+    answered(ask);
+}
+
+void ask_release(struct ask *ask)
+{
+    if (ask->rc == 0)
+        ask->run->holds--;
+    sflight_result_release(&ask->r);
+}
+
+void ask_whole(void *ask)
+{
+    ask_result(ask);
+    ask_release(ask);
+}
+
+/* --------------------------------------------------------------------- batch */
+
+struct batch_asks {
+    struct ask *asks;
+    unsigned n;
+};
+
+static int work_many(sflight_call *const *calls, size_t n, void *arg)
+{
+    struct batch_asks *batch = arg;
+    struct ask *last = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        const char *key = sflight_call_key(calls[i], &len);
+        for (unsigned k = 0; k < batch->n; k++) {
+            struct ask *ask = &batch->asks[k];
+            if (strlen(ask->key) == len && memcmp(ask->key, key, len) == 0) {
+                run_sets(run_begins(ask), calls[i]);
+                sflight_call_set_status(calls[i], run_id(ask->run));
+                last = ask;
+                break;
+            }
+        }
+    }
+    pause_here();
+    for (unsigned k = 0; k < batch->n; k++)
+        if (batch->asks[k].led && batch->asks[k].run->ended == 0) {
+            run_ends(batch->asks[k].run);
+            if (last->way == EXITS)
+                batch->asks[k].run->left = true;
+        }
+    if (last->way == EXITS)
+        sched_exit();
+    return 0;
+}
+
+void ask_many(struct ask *asks, unsigned n)
+{
+    struct batch_asks batch = {asks, n};
+    sflight_key keys[MAX_BATCH];
+    sflight_result r[MAX_BATCH];
+    int rc[MAX_BATCH];
+
+    CHECK(n <= MAX_BATCH);
+    for (unsigned i = 0; i < n; i++) {
+        asks[i].begun = step();
+        asks[i].thread = sched.self;
+        keys[i] = (sflight_key){asks[i].key, strlen(asks[i].key)};
+        for (unsigned k = 0; k < i && asks[i].first == NULL; k++)
+            if (strcmp(asks[k].key, asks[i].key) == 0)
+                asks[i].first = &asks[k];
+    }
+    struct timespec deadline = deadline_of(&asks[0]);
+    int whole = sflight_do_many(world.group, keys, n, work_many, &batch,
+                                asks[0].patience_ns != 0 ? &deadline : NULL, r, rc);
+    for (unsigned i = 0; i < n; i++) {
+        asks[i].rc = whole != 0 ? whole : rc[i];
+        asks[i].r = whole != 0 ? (sflight_result){0} : r[i];
+        answered(&asks[i]);
+    }
+}
+
+/* ------------------------------------------------------------------- futures */
+
+void ask_begin(struct ask *ask)
+{
+    ask->begun = step();
+    ask->thread = sched.self;
+    ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
+    if (ask->rc != 0) {
+        CHECK(ask->permit == NULL && ask->future == NULL);
+        answered(ask);
+    } else if (ask->permit != NULL) {
+        CHECK(ask->future == NULL);
+        run_sets(run_begins(ask), ask->permit);
+    }
+}
+
+void ask_complete(struct ask *ask)
+{
+    run_ends(ask->run);
+    sflight_complete(ask->permit, run_id(ask->run));
+    ask->permit = NULL;
+    ask->over = true;
+}
+
+void ask_abandon(struct ask *ask)
+{
+    run_ends(ask->run);
+    ask->run->left = true;
+    sflight_abandon(ask->permit);
+    ask->permit = NULL;
+    ask->over = true;
+}
+
+void ask_start(struct ask *ask)
+{
+    ask->begun = step();
+    ask->thread = sched.self;
+    ask->rc = sflight_start(world.group, ask->key, strlen(ask->key), work, ask, &ask->future);
+    if (ask->rc != 0) {
+        CHECK(ask->future == NULL);
+        answered(ask);
+    }
+}
+
+void ask_get(struct ask *ask)
+{
+    struct timespec deadline = deadline_of(ask);
+    int rc = sflight_future_get(ask->future, ask->patience_ns != 0 ? &deadline : NULL, &ask->r);
+    if (rc == -ETIMEDOUT || rc == -EDEADLK) {
+        CHECK(ask->patience_ns != 0 || rc == -EDEADLK);
+        ask->rc = rc;
+        return; /* it still has the future */
+    }
+    ask->future = NULL;
+    ask->rc = rc;
+    answered(ask);
+}
+
+bool ask_poll(struct ask *ask)
+{
+    int rc = sflight_future_poll(ask->future, &ask->r);
+    if (rc == -EAGAIN)
+        return false;
+    ask->future = NULL;
+    ask->rc = rc;
+    answered(ask);
+    return true;
+}
+
+void ask_drop(struct ask *ask)
+{
+    sflight_future_drop(ask->future);
+    ask->future = NULL;
+    ask->over = true;
+}
+
+static void told(void *arg, int rc, sflight_result *r)
+{
+    struct ask *ask = arg;
+    CHECK(!door_in_section());
+    CHECK(!ask->over);
+    ask->future = NULL;
+    ask->rc = rc;
+    ask->r = *r;
+    answered(ask);
+    ask_release(ask);
+}
+
+void ask_then(struct ask *ask)
+{
+    if (sflight_future_then(ask->future, told, ask) != 0)
+        ask_drop(ask);
+}
+
+void ask_enqueue(struct ask *ask, sflight_queue *queue)
+{
+    if (sflight_future_enqueue(ask->future, queue, (uint64_t)(uintptr_t)ask) != 0)
+        ask_drop(ask);
+}
+
+unsigned ask_drain(sflight_queue *queue)
+{
+    sflight_completion done[2];
+    int n = sflight_queue_drain(queue, done, 2);
+    CHECK(n >= 0);
+    for (int i = 0; i < n; i++) {
+        struct ask *ask = (struct ask *)(uintptr_t)done[i].tag;
+        CHECK(!ask->over);
+        ask->future = NULL;
+        ask->rc = done[i].rc;
+        ask->r = done[i].result;
+        answered(ask);
+        ask_release(ask);
+    }
+    return (unsigned)n;
+}
+
+/* -------------------------------------------------------------------- forget */
+
+int forget(const char *key, bool unshared)
+{
+    CHECK(w.n_forgets < MAX_FORGETS);
+    unsigned i = w.n_forgets++;
+    w.forgets[i].key = key;
+    w.forgets[i].thread = sched.self;
+    w.forgets[i].begun = step();
+    int rc = unshared ? sflight_forget_unshared(world.group, key, strlen(key))
+                      : sflight_forget(world.group, key, strlen(key));
+    CHECK(rc == 0 || rc == 1);
+    w.forgets[i].ended = step();
+    w.forgets[i].done = !unshared || rc == 1;
+    return rc;
+}

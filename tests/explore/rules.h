@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What scenarios are written in: callers that ask for a key, and the rules that
+ * every answer must keep, whatever the schedule.
+ *
+ *   - two runs of fn for a key overlap only if the key was forgotten between (I2);
+ *   - nobody gets the result of a call of which somebody had returned before it
+ *     began (I3), or which had been forgotten before it began (I4);
+ *   - one leader for each run; the same number of followers told to all, and not
+ *     fewer than there are (I5);
+ *   - a value is what its run wrote, is destroyed once, and after its last hold;
+ *   - fn, destroy and callbacks run outside of sections;
+ *   - at the end nothing is in flight, waiting or held, the group can be
+ *     destroyed, and all memory and descriptors have been given back.
+ */
+#ifndef EXPLORE_RULES_H
+#define EXPLORE_RULES_H
+
+#include "../../include/singleflight.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How fn leaves. */
+enum way { RETURNS, PANICS, EXITS };
+
+/* Besides 0, which answers are right. */
+enum may {
+    MAY_TIME_OUT = 1,
+    MAY_BE_DEAD = 2,
+    MAY_PANIC = 4,
+    MAY_DEADLOCK = 8,
+    MAY_BE_SHUT = 16,
+    MAY_BE_FULL = 32,
+};
+
+struct run;
+
+/* One caller: what it asks for, and what became of it. */
+struct ask {
+    const char *key;
+    uint64_t patience_ns; /* 0: no deadline; else one so far from now */
+    enum way way;
+    void (*inside)(struct ask *ask); /* in fn */
+    struct ask *inner;               /* asked in fn */
+    unsigned may;
+    struct ask *first; /* of the same batch, for the same key */
+    /* out */
+    int rc;
+    sflight_result r;
+    sflight_call *permit;
+    sflight_future *future;
+    struct run *run; /* whose result it has, or which it leads */
+    uint64_t begun;
+    int thread;
+    bool led, over;
+};
+
+/* One run of fn, or of a permit. */
+struct run {
+    struct ask *leader;
+    const char *key;
+    uint64_t claimed_after, begun, ended, first_return; /* steps; 0: not yet */
+    bool has_value, left;
+    unsigned n_destroyed, n_leaders, n_followers, holds;
+    int64_t followers; /* as told; -1: not yet */
+};
+
+extern struct world {
+    sflight_group *group;
+    unsigned may; /* as of each ask, for all */
+    bool leavers; /* followers may have been counted and yet have left */
+    bool forgets; /* runs may overlap where the rules cannot see why */
+    bool leaks;   /* threads have vanished: so has what they had in hand */
+    bool settled; /* the scenario has destroyed the group by itself */
+    bool shut;    /* no run may begin any more */
+} world;
+
+/* The options of a small group; then change some and begin. */
+sflight_options world_options(void);
+void world_begin(const sflight_options *options);
+/* All threads have ended.  Looks at everything, and destroys the group. */
+void world_end(void);
+
+/* Threads of the scenario. */
+int go(void (*body)(void *arg), void *arg);
+void join_all(void);
+
+/* sflight_do[_until]; then the release as well. */
+void ask_result(struct ask *ask);
+void ask_release(struct ask *ask);
+void ask_whole(void *ask);
+void ask_many(struct ask *asks, unsigned n); /* one batch */
+
+/* sflight_begin: then there is a permit or a future, or rc is not 0. */
+void ask_begin(struct ask *ask);
+void ask_complete(struct ask *ask);
+void ask_abandon(struct ask *ask);
+/* sflight_start: then there is a future, or rc is not 0. */
+void ask_start(struct ask *ask);
+void ask_get(struct ask *ask);  /* false answers: -ETIMEDOUT leaves the future */
+bool ask_poll(struct ask *ask); /* true: answered */
+void ask_drop(struct ask *ask);
+void ask_then(struct ask *ask); /* answered and released in the callback, `over` is set */
+void ask_enqueue(struct ask *ask, sflight_queue *queue);
+/* Drains once; the tags are asks.  Returns how many. */
+unsigned ask_drain(sflight_queue *queue);
+
+int forget(const char *key, bool unshared);
+
+/* How many runs there have been, and how many of them have not ended. */
+unsigned n_runs(void);
+unsigned n_running(void);
+
+/* Another thread may go on. */
+void pause_here(void);
+/* Sleeps until somebody calls reached() with it. */
+void until(const bool *flag);
+void reached(bool *flag);
+
+/* One of n, where schedules are random; otherwise the first. */
+unsigned variant(unsigned n);
+
+/* A clean one of a few that there are. */
+struct ask *fresh(unsigned i, const char *key);
+enum { MAX_ASKS = 24 };
+extern struct ask asks[MAX_ASKS];
+
+struct scenario {
+    const char *name; /* NULL ends a list */
+    void (*body)(void);
+    unsigned percent;     /* of the seeds that others get; 0: none */
+    unsigned preemptions; /* bound of the exhaustive search; 0: none */
+};
+extern const struct scenario scenarios_blocking[], scenarios_async[], scenarios_life[];
+
+#endif

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Permits, futures, queues, started calls. */
+#include "rules.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { SHORT_NS = 300 };
+
+/* Asks without blocking; who leads completes at once. */
+static void begin_and_complete(struct ask *ask)
+{
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+}
+
+static void complete_permit(void *ask)
+{
+    ask_complete(ask);
+}
+
+static void abandon_permit(void *ask)
+{
+    ask_abandon(ask);
+}
+
+static void get(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    if (ask->future == NULL)
+        return;
+    ask_get(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+    else
+        ask_release(ask);
+}
+
+static void drop(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+}
+
+static void poll_some(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    for (int i = 0; i < 3 && ask->future != NULL; i++)
+        if (ask_poll(ask))
+            ask_release(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+}
+
+static void then(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    if (ask->future != NULL)
+        ask_then(ask);
+}
+
+/* By its descriptor. */
+static void watch(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    if (ask->future == NULL)
+        return;
+    int fd = sflight_future_fd(ask->future);
+    if (fd < 0) {
+        CHECK(door.failures != 0);
+        ask_drop(ask);
+        return;
+    }
+    if (variant(3) == 0) {
+        ask_drop(ask);
+        return;
+    }
+    door_wait_readable(fd);
+    CHECK(ask_poll(ask));
+    ask_release(ask);
+}
+
+/* Everything that may be done with a future, against the end of its call. */
+static void future_against(void (*end)(void *), unsigned may, int on_abandon)
+{
+    static void (*const ways[])(void *) = {drop, get, then, watch, poll_some};
+    sflight_options o = world_options();
+
+    o.on_abandon = on_abandon;
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+    world.may = may;
+    ask_begin(fresh(0, "a"));
+    go(end, &asks[0]);
+    for (unsigned i = 1; i < 3; i++)
+        go(ways[variant(5)], fresh(i, "a"));
+    join_all();
+    world_end();
+}
+
+static void future_against_complete(void)
+{
+    future_against(complete_permit, 0, SFLIGHT_ABANDON_SHARE);
+}
+
+static void future_against_abandon(void)
+{
+    future_against(abandon_permit, MAY_BE_DEAD, (int)variant(2));
+}
+
+/* One of them, where the exhaustive search wants it to be one. */
+static void one_future(void (*way)(void *), uint64_t patience_ns)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    ask_begin(fresh(0, "a"));
+    go(complete_permit, &asks[0]);
+    fresh(1, "a")->patience_ns = patience_ns;
+    go(way, &asks[1]);
+    join_all();
+    world_end();
+}
+
+static void future_drop(void)
+{
+    one_future(drop, 0);
+}
+static void future_get(void)
+{
+    one_future(get, 0);
+}
+static void future_get_until(void)
+{
+    world.may = MAY_TIME_OUT;
+    one_future(get, SHORT_NS);
+}
+static void future_then(void)
+{
+    one_future(then, 0);
+}
+static void future_fd(void)
+{
+    one_future(watch, 0);
+}
+
+/* Blocking callers and futures on one call; its permit is dropped. */
+static void permit_taken_over(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+    world.leavers = true;
+    world.may = MAY_BE_DEAD | MAY_TIME_OUT;
+    ask_begin(fresh(0, "a"));
+    go(abandon_permit, &asks[0]);
+    fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 0;
+    go(ask_whole, &asks[1]);
+    go(get, fresh(2, "a"));
+    if (variant(2))
+        go(ask_whole, fresh(3, "a"));
+    join_all();
+    world_end();
+}
+
+/* --------------------------------------------------------------------- queue */
+
+static sflight_queue *queue;
+static unsigned n_queued;
+static bool all_queued;
+
+static void enqueue(void *arg)
+{
+    struct ask *ask = arg;
+    begin_and_complete(ask);
+    if (ask->future != NULL) {
+        n_queued++;
+        ask_enqueue(ask, queue);
+        if (ask->over && ask->rc == 0 && ask->run == NULL)
+            n_queued--; /* there was no memory: it has been dropped */
+    }
+}
+
+/* As an event loop does it: drains when the descriptor says so, and only then. */
+static void consume_all(void)
+{
+    unsigned n = 0;
+    if (variant(2))
+        n += ask_drain(queue); /* nobody has told it to */
+    while (n < n_queued) {
+        door_wait_readable(sflight_queue_fd(queue));
+        n += ask_drain(queue);
+    }
+    CHECK(n == n_queued);
+}
+
+static void hand_over(void)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+    all_queued = false;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "b"));
+    /* Hung before anybody else comes: so each of them must arrive. */
+    enqueue(fresh(2, "a"));
+    enqueue(fresh(3, "b"));
+    if (variant(2))
+        enqueue(fresh(4, "a"));
+    go(complete_permit, &asks[0]);
+    go(complete_permit, &asks[1]);
+    consume_all();
+    int rc = sflight_queue_destroy(queue); /* behind the producers */
+    CHECK(rc == 0);
+    join_all();
+    world_end();
+}
+
+/* Enqueued against the end of the call: told by one of the two. */
+static void late_enqueue(void)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+    ask_begin(fresh(0, "a"));
+    go(complete_permit, &asks[0]);
+    go(enqueue, fresh(1, "a"));
+    go(enqueue, fresh(2, "a"));
+    join_all();
+    consume_all();
+    CHECK(sflight_queue_destroy(queue) == 0);
+    world_end();
+}
+
+/* --------------------------------------------------------------------- start */
+
+static void start_and(void *arg)
+{
+    struct ask *ask = arg;
+    ask_start(ask);
+    if (ask->future == NULL)
+        return;
+    switch (variant(4)) {
+    case 0:
+        ask_get(ask);
+        ask_release(ask);
+        break;
+    case 1:
+        ask_drop(ask);
+        break;
+    case 2:
+        ask_then(ask);
+        break;
+    default:
+        if (ask_poll(ask))
+            ask_release(ask);
+        else
+            ask_drop(ask);
+    }
+}
+
+static void started_begin(unsigned failures)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    o.on_abandon = (int)variant(2);
+    door.failures = failures;
+    world_begin(&o);
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+    world.may = MAY_BE_DEAD;
+}
+
+static void started(void)
+{
+    started_begin(0);
+    for (unsigned i = 0; i < 3; i++) {
+        fresh(i, "a")->way = variant(4) == 0 ? EXITS : RETURNS;
+        go(start_and, &asks[i]);
+    }
+    join_all();
+    world_end();
+}
+
+static void started_and_dropped(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    ask_start(fresh(0, "a"));
+    go(drop, fresh(1, "a"));
+    if (asks[0].future != NULL)
+        ask_drop(&asks[0]);
+    join_all();
+    world_end();
+}
+
+/* Two leave at once: the call must be forgotten by one of them. */
+static void unwanted(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    ask_begin(fresh(0, "a"));
+    go(drop, fresh(1, "a"));
+    go(drop, fresh(2, "a"));
+    join_all();
+    /* Nobody waits for it now: whoever comes leads a call of its own. */
+    bool was_joined = asks[1].permit == NULL && !asks[1].led && !asks[2].led;
+    CHECK(!was_joined || sflight_call_unwanted(asks[0].permit));
+    ask_begin(fresh(3, "a"));
+    CHECK(!was_joined || asks[3].permit != NULL);
+    if (asks[3].permit != NULL)
+        ask_complete(&asks[3]);
+    ask_complete(&asks[0]);
+    if (asks[3].future != NULL) {
+        CHECK(ask_poll(&asks[3]));
+        ask_release(&asks[3]);
+    }
+    world_end();
+}
+
+static bool let_go;
+
+static void wait_in_fn(struct ask *ask)
+{
+    (void)ask;
+    until(&let_go);
+}
+
+/* The same for a call that was started: its starter leaves, and a joiner. */
+static void unwanted_start(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    let_go = false;
+    fresh(0, "a")->inside = wait_in_fn;
+    ask_start(&asks[0]);
+    int other = go(drop, fresh(1, "a"));
+    ask_drop(&asks[0]);
+    sched_join(other);
+    bool was_joined = !asks[1].led;
+    ask_begin(fresh(2, "a"));
+    CHECK(!was_joined || asks[2].permit != NULL);
+    reached(&let_go);
+    if (asks[2].permit != NULL) {
+        ask_complete(&asks[2]);
+    } else {
+        ask_get(&asks[2]);
+        ask_release(&asks[2]);
+    }
+    join_all();
+    world_end();
+}
+
+/* Callers of every kind, and no memory now and then. */
+static void async_no_memory(void)
+{
+    static void (*const ways[])(void *) = {drop, get, then, watch, start_and};
+
+    started_begin(4);
+    ask_begin(fresh(0, "a"));
+    if (asks[0].permit != NULL)
+        go(complete_permit, &asks[0]);
+    for (unsigned i = 1; i < 5; i++)
+        go(ways[variant(5)], fresh(i, "a"));
+    join_all();
+    world_end();
+}
+
+/* -------------------------------------------------------------------- retain */
+
+static sflight_result shared_copy;
+
+static void release_copy(void *unused)
+{
+    (void)unused;
+    sflight_result_release(&shared_copy);
+}
+
+/* Two holds of one result are given up at once, in two threads. */
+static void retained(void)
+{
+    world_begin(NULL);
+    go(ask_whole, fresh(0, "a"));
+    ask_result(fresh(1, "a"));
+    if (asks[1].rc == 0) {
+        CHECK(sflight_result_retain(&asks[1].r, &shared_copy) == 0);
+        go(release_copy, NULL);
+        ask_release(&asks[1]);
+    }
+    join_all();
+    world_end();
+}
+
+const struct scenario scenarios_async[] = {
+    {"future_against_complete", future_against_complete, 300, 2},
+    {"future_against_abandon", future_against_abandon, 200, 2},
+    {"future_drop", future_drop, 50, 3},
+    {"future_get", future_get, 50, 3},
+    {"future_get_until", future_get_until, 100, 3},
+    {"future_then", future_then, 50, 3},
+    {"future_fd", future_fd, 100, 3},
+    {"permit_taken_over", permit_taken_over, 200, 2},
+    {"hand_over", hand_over, 200, 3},
+    {"late_enqueue", late_enqueue, 100, 2},
+    {"started", started, 200, 1},
+    {"started_and_dropped", started_and_dropped, 100, 3},
+    {"unwanted", unwanted, 200, 2},
+    {"unwanted_start", unwanted_start, 200, 2},
+    {"async_no_memory", async_no_memory, 200, 0},
+    {"retained", retained, 50, 2},
+    {0},
+};

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Callers that block.  Small situations, each with a few threads; rules.h has
+ * what must hold in all of them.
+ */
+#include "rules.h"
+
+#include <errno.h>
+
+enum { SHORT_NS = 300 }; /* a patience that may end before the call does */
+
+static void go_ask(unsigned i, const char *key)
+{
+    go(ask_whole, fresh(i, key));
+}
+
+static void claim_claim(void)
+{
+    world_begin(NULL);
+    go_ask(0, "a");
+    go_ask(1, "a");
+    join_all();
+    world_end();
+}
+
+static void two(void *first)
+{
+    struct ask *ask = first;
+    ask_whole(&ask[0]);
+    ask_whole(&ask[1]);
+}
+
+/* Who comes again as soon as it has returned never joins what it comes from. */
+static void join_against_complete(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < 4; i++)
+        fresh(i, "a");
+    go(two, &asks[0]);
+    go(two, &asks[2]);
+    join_all();
+    world_end();
+}
+
+/* More followers than the opener wakes: the chain of wakes. */
+static void many_followers(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < 6; i++)
+        go_ask(i, "a");
+    join_all();
+    world_end();
+}
+
+/* Neighbours in one bucket come and go: marks, unlinks, insertions in front. */
+static void neighbours(void)
+{
+    static const char *const keys[] = {"a1", "a2", "a3", "a1"};
+    world_begin(NULL);
+    for (unsigned i = 0; i < 4; i++)
+        go_ask(i, keys[i]);
+    join_all();
+    world_end();
+}
+
+/* A record that nobody has looked at is used again at once, for another key. */
+static void reuse(void)
+{
+    world_begin(NULL);
+    fresh(0, "a1");
+    fresh(1, "a2");
+    fresh(2, "a2");
+    fresh(3, "a1");
+    go(two, &asks[0]);
+    go(two, &asks[2]);
+    join_all();
+    world_end();
+}
+
+/* -------------------------------------------------------------------- forget */
+
+static void forget_once(void *key)
+{
+    (void)forget(key, variant(2));
+}
+
+static void forget_against_complete(void)
+{
+    world_begin(NULL);
+    go_ask(0, "a");
+    go_ask(1, "a");
+    go(forget_once, "a");
+    join_all();
+    world_end();
+}
+
+static void forget_then_ask(void *ask)
+{
+    (void)forget(((struct ask *)ask)->key, variant(2));
+    ask_whole(ask);
+}
+
+/* Who begins after a forget does not get what was forgotten. */
+static void forget_and_ask(void)
+{
+    world_begin(NULL);
+    go_ask(0, "a");
+    go(forget_then_ask, fresh(1, "a"));
+    if (variant(2))
+        go(forget_then_ask, fresh(2, "a"));
+    join_all();
+    world_end();
+}
+
+static void forget_own(struct ask *ask)
+{
+    (void)forget(ask->key, false);
+}
+
+/* The same key again, in fn, after it was forgotten. */
+static void forget_inside(void)
+{
+    world_begin(NULL);
+    door.common_slots = false; /* as in circles */
+    fresh(0, "a")->inside = forget_own;
+    asks[0].inner = fresh(2, "a");
+    go(ask_whole, &asks[0]);
+    go_ask(1, "a");
+    world.may = MAY_DEADLOCK; /* the inner one may join a call that waits for the outer */
+    join_all();
+    world_end();
+}
+
+/* sflight_forget_unshared(): never false after that call's do has returned. */
+static void unshared_alone(void *ask)
+{
+    ask_whole(ask);
+    CHECK(forget(((struct ask *)ask)->key, true) == 1 || n_runs() > 1);
+}
+
+static void forget_unshared(void)
+{
+    world_begin(NULL);
+    go(unshared_alone, fresh(0, "a"));
+    go(forget_then_ask, fresh(1, "a"));
+    join_all();
+    world_end();
+}
+
+/* ----------------------------------------------------------------- deadlines */
+
+static void deadline_against_complete(void)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT;
+    go_ask(0, "a");
+    fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 1;
+    go(ask_whole, &asks[1]);
+    if (variant(2))
+        go_ask(2, "a");
+    join_all();
+    world_end();
+}
+
+static void no_more_waiters(void)
+{
+    sflight_options o = world_options();
+    o.max_waiters = 1;
+    world_begin(&o);
+    world.may = MAY_BE_FULL;
+    for (unsigned i = 0; i < 3; i++)
+        go_ask(i, "a");
+    join_all();
+    world_end();
+}
+
+/* max_age_ns: the next caller forgets what is too old. */
+static void old_age(void)
+{
+    sflight_options o = world_options();
+    o.max_age_ns = 1000;
+    world_begin(&o);
+    door.haste = 4;
+    world.forgets = true;
+    for (unsigned i = 0; i < 3; i++)
+        go_ask(i, "a");
+    join_all();
+    world_end();
+}
+
+/* ----------------------------------------------------------- leaders that die */
+
+static void leader_dies(void)
+{
+    world_begin(NULL);
+    world.may = MAY_BE_DEAD;
+    fresh(0, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    go_ask(1, "a");
+    if (variant(2))
+        go_ask(2, "a");
+    join_all();
+    world_end();
+}
+
+static void leader_panics(void)
+{
+    world_begin(NULL);
+    fresh(0, "a")->way = PANICS;
+    go(ask_whole, &asks[0]);
+    go_ask(1, "a");
+    join_all();
+    world_end();
+}
+
+static void takeover_begin(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+}
+
+static void takeover(void)
+{
+    takeover_begin();
+    fresh(0, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    go_ask(1, "a");
+    go_ask(2, "a");
+    join_all();
+    world_end();
+}
+
+/* The one who takes over dies as well. */
+static void takeover_twice(void)
+{
+    takeover_begin();
+    world.may = MAY_BE_DEAD; /* if nobody has followed yet */
+    fresh(0, "a")->way = EXITS;
+    fresh(1, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    go(ask_whole, &asks[1]);
+    go_ask(2, "a");
+    go_ask(3, "a");
+    join_all();
+    world_end();
+}
+
+/* Followers leave while somebody is called upon: whoever stays must hear of it. */
+static void takeover_against_leaving(void)
+{
+    takeover_begin();
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    fresh(0, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    fresh(1, "a")->patience_ns = SHORT_NS;
+    go(ask_whole, &asks[1]);
+    go_ask(2, "a");
+    if (variant(2)) {
+        fresh(3, "a")->patience_ns = SHORT_NS;
+        go(ask_whole, &asks[3]);
+    }
+    join_all();
+    world_end();
+}
+
+/* The last one that could have taken over leaves. */
+static void last_follower_leaves(void)
+{
+    takeover_begin();
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    fresh(0, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    fresh(1, "a")->patience_ns = SHORT_NS;
+    go(ask_whole, &asks[1]);
+    fresh(2, "a"); /* finds the key free, or joins */
+    if (variant(2))
+        go(ask_whole, &asks[2]);
+    join_all();
+    world_end();
+}
+
+/* ------------------------------------------------------------------- circles */
+
+static unsigned n_answers(unsigned first, unsigned n, int rc)
+{
+    unsigned found = 0;
+    for (unsigned i = first; i < first + n; i++)
+        found += asks[i].over && asks[i].rc == rc;
+    return found;
+}
+
+/* n threads, each of which asks in fn for what the next one leads. */
+static void circle_of(unsigned n)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    bool closed = true;
+
+    world_begin(NULL);
+    door.common_slots = false; /* who leads must have a destructor: see README.md */
+    for (unsigned i = 0; i < n; i++) {
+        fresh(i, keys[i])->inner = fresh(n + i, keys[(i + 1) % n]);
+        asks[n + i].may = MAY_DEADLOCK;
+        go(ask_whole, &asks[i]);
+    }
+    join_all();
+    for (unsigned i = 0; i < n; i++)
+        closed = closed && asks[i].led;
+    unsigned n_deadlocks = n_answers(n, n, -EDEADLK);
+    CHECK(n_deadlocks <= 1);
+    CHECK(closed || n_deadlocks == 0);
+    world_end();
+}
+
+static void circle(void)
+{
+    circle_of(2);
+}
+
+static void circle_of_three(void)
+{
+    circle_of(3);
+}
+
+/* The circle is there only once a follower has taken over. */
+static void circle_by_takeover(void)
+{
+    takeover_begin();
+    door.common_slots = false;
+    world.may = MAY_DEADLOCK | MAY_BE_DEAD;
+    fresh(0, "a")->way = EXITS;
+    go(ask_whole, &asks[0]);
+    fresh(1, "a")->inner = fresh(3, "b");
+    fresh(2, "b")->inner = fresh(4, "a");
+    go(ask_whole, &asks[1]);
+    go(ask_whole, &asks[2]);
+    join_all();
+    CHECK(n_answers(3, 2, -EDEADLK) <= 1);
+    world_end();
+}
+
+static void own_key(void)
+{
+    world_begin(NULL);
+    door.common_slots = false; /* as in circles */
+    fresh(0, "a")->inner = fresh(2, "a");
+    asks[2].may = MAY_DEADLOCK;
+    go(ask_whole, &asks[0]);
+    go_ask(1, "a");
+    join_all();
+    CHECK(!asks[0].led || asks[2].rc == -EDEADLK);
+    world_end();
+}
+
+/* -------------------------------------------------------------------- batches */
+
+static void batch_of_three(void *first)
+{
+    struct ask *ask = first;
+    ask_many(ask, 3);
+    for (unsigned i = 0; i < 3; i++)
+        ask_release(&ask[i]);
+}
+
+/* Two batches name the same keys in another order, one of them twice. */
+static void crossing_batches(void)
+{
+    world_begin(NULL);
+    fresh(0, "a"), fresh(1, "b"), fresh(2, "a");
+    fresh(3, "b"), fresh(4, "a"), fresh(5, "c");
+    go(batch_of_three, &asks[0]);
+    go(batch_of_three, &asks[3]);
+    go_ask(6, "b");
+    join_all();
+    world_end();
+}
+
+static void dying_batch(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = variant(2) ? SFLIGHT_ABANDON_SHARE : SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+    world.may = MAY_BE_DEAD;
+    world.leavers = true;
+    fresh(0, "a"), fresh(1, "b"), fresh(2, "a");
+    for (unsigned i = 0; i < 3; i++)
+        asks[i].way = EXITS;
+    go(batch_of_three, &asks[0]);
+    go_ask(3, "b");
+    go_ask(4, "a");
+    join_all();
+    world_end();
+}
+
+/* -------------------------------------------------------------------- growth */
+
+/*
+ * A table that is full but for one call, which comes with company: the array is
+ * replaced while its keys are searched for, claimed and removed.
+ */
+static void growth(void)
+{
+    static const char *const keys[] = {"b", "c", "d", "e",  "f",  "g",
+                                       "h", "i", "j", "a1", "a2", "a3"};
+    enum { N = sizeof(keys) / sizeof(keys[0]) };
+
+    world_begin(NULL);
+    for (unsigned i = 0; i < N; i++)
+        ask_begin(fresh(i, keys[i]));
+    fresh(N, "a4");
+    fresh(N + 1, "a5");
+    go(two, &asks[N]);
+    go_ask(N + 2, "a4");
+    go_ask(N + 3, variant(2) ? "a5" : "a4");
+    if (variant(2))
+        ask_complete(&asks[N - 1]);
+    join_all();
+    for (unsigned i = 0; i < N; i++)
+        if (!asks[i].over)
+            ask_complete(&asks[i]);
+    ask_whole(fresh(N + 4, "a4"));
+    world_end();
+}
+
+/* --------------------------------------------------------------------- memory */
+
+/* Allocations fail now and then; nothing else may go wrong for that. */
+static void no_memory(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = variant(2) ? SFLIGHT_ABANDON_SHARE : SFLIGHT_ABANDON_TAKEOVER;
+    door.failures = 3;
+    world_begin(&o);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    fresh(0, "a"), fresh(1, "a key that is too long for the record");
+    fresh(2, "a key that is too long for the record"), fresh(3, "a");
+    asks[1].way = variant(2) ? PANICS : EXITS;
+    go(two, &asks[0]);
+    go(two, &asks[2]);
+    fresh(4, "a"), fresh(5, "a key that is too long for the record"), fresh(6, "b");
+    go(batch_of_three, &asks[4]);
+    join_all();
+    world_end();
+}
+
+const struct scenario scenarios_blocking[] = {
+    {"claim_claim", claim_claim, 100, 3},
+    {"join_against_complete", join_against_complete, 200, 2},
+    {"many_followers", many_followers, 100, 0},
+    {"neighbours", neighbours, 200, 1},
+    {"reuse", reuse, 200, 2},
+    {"forget_against_complete", forget_against_complete, 100, 2},
+    {"forget_and_ask", forget_and_ask, 200, 3},
+    {"forget_inside", forget_inside, 100, 2},
+    {"forget_unshared", forget_unshared, 100, 2},
+    {"deadline_against_complete", deadline_against_complete, 200, 3},
+    {"no_more_waiters", no_more_waiters, 100, 1},
+    {"old_age", old_age, 100, 1},
+    {"leader_dies", leader_dies, 100, 2},
+    {"leader_panics", leader_panics, 20, 1},
+    {"takeover", takeover, 200, 1},
+    {"takeover_twice", takeover_twice, 100, 1},
+    {"takeover_against_leaving", takeover_against_leaving, 300, 2},
+    {"last_follower_leaves", last_follower_leaves, 200, 3},
+    {"circle", circle, 100, 2},
+    {"circle_of_three", circle_of_three, 100, 0},
+    {"circle_by_takeover", circle_by_takeover, 100, 1},
+    {"own_key", own_key, 50, 1},
+    {"crossing_batches", crossing_batches, 100, 1},
+    {"dying_batch", dying_batch, 100, 1},
+    {"growth", growth, 200, 1},
+    {"no_memory", no_memory, 100, 0},
+    {0},
+};

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Groups and threads that end: close, drain, destroy, exit, fork. */
+#include "rules.h"
+
+#include <errno.h>
+
+enum { SHORT_NS = 300 };
+
+static void go_ask(unsigned i, const char *key)
+{
+    go(ask_whole, fresh(i, key));
+}
+
+/* -------------------------------------------------------- close, drain, destroy */
+
+static void close_and_drain(void *unused)
+{
+    (void)unused;
+    CHECK(sflight_group_close(world.group) == 0);
+    CHECK(sflight_group_drain(world.group, NULL) == 0);
+    CHECK(n_running() == 0);
+    world.shut = true; /* nothing begins any more */
+}
+
+static void close_against_claim(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    world.may = MAY_BE_SHUT;
+    go(close_and_drain, NULL);
+    go_ask(0, "a");
+    if (variant(2))
+        go_ask(1, variant(2) ? "a" : "b");
+    join_all();
+    world_end();
+}
+
+static void begin_one(void *arg)
+{
+    struct ask *ask = arg;
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    if (ask->future != NULL) {
+        ask_get(ask);
+        ask_release(ask);
+    }
+}
+
+static void close_against_begin(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    world.may = MAY_BE_SHUT;
+    go(close_and_drain, NULL);
+    go(begin_one, fresh(0, "a"));
+    go(begin_one, fresh(1, "a"));
+    join_all();
+    world_end();
+}
+
+static bool in_fn;
+
+static void say_in_fn(struct ask *ask)
+{
+    (void)ask;
+    reached(&in_fn);
+    pause_here();
+}
+
+static void drain(void *unused)
+{
+    (void)unused;
+    until(&in_fn);
+    CHECK(sflight_group_drain(world.group, NULL) == 0);
+    CHECK(asks[0].run->ended != 0);
+}
+
+/* Who drains sees the end of the call, and does not sleep through it. */
+static void drain_against_complete(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    in_fn = false;
+    fresh(0, "a")->inside = say_in_fn;
+    go(drain, NULL);
+    go(ask_whole, &asks[0]);
+    if (variant(2))
+        go(drain, NULL);
+    join_all();
+    world_end();
+}
+
+static void drain_until(void *unused)
+{
+    (void)unused;
+    struct timespec deadline = {1, SHORT_NS};
+    int rc = sflight_group_drain(world.group, &deadline);
+    CHECK(rc == 0 || rc == -ETIMEDOUT);
+}
+
+static void drain_with_deadline(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    go(drain_until, NULL);
+    go_ask(0, "a");
+    go_ask(1, "a");
+    join_all();
+    world_end();
+}
+
+static void destroy_when_idle(void *unused)
+{
+    (void)unused;
+    int rc;
+    while ((rc = sflight_group_destroy(world.group)) == -EBUSY)
+        sched_yield_point(SITE);
+    CHECK(rc == 0);
+    CHECK(n_running() == 0);
+    world.shut = true;
+}
+
+static void get_and_release(void *arg)
+{
+    struct ask *ask = arg;
+    ask_get(ask);
+    ask_release(ask);
+}
+
+static void complete(void *ask)
+{
+    ask_complete(ask);
+}
+
+/* Destroyed as soon as that is allowed, by somebody who does not wait for the threads. */
+static void destroy_against_calls(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    world.settled = true;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "a"));
+    go(complete, &asks[0]);
+    go(get_and_release, &asks[1]);
+    go(destroy_when_idle, NULL);
+    join_all();
+    world_end();
+}
+
+static void destroy_against_leader_body(void *unused)
+{
+    until(&in_fn);
+    destroy_when_idle(unused);
+}
+
+static void destroy_against_leader(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    world.settled = true;
+    in_fn = false;
+    fresh(0, "a")->inside = say_in_fn;
+    go(ask_whole, &asks[0]);
+    go(destroy_against_leader_body, NULL);
+    join_all();
+    world_end();
+}
+
+/* --------------------------------------------------------------- thread exit */
+
+/* Slots pass from threads that end to those that come. */
+static void threads_come_and_go(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < 6; i++) {
+        go_ask(i, i % 2 ? "a" : "b");
+        if (variant(2))
+            join_all();
+    }
+    join_all();
+    world_end();
+}
+
+/* A thread ends while the group that it has used is destroyed. */
+static bool has_used;
+
+static void use_and_say(void *ask)
+{
+    ask_whole(ask);
+    reached(&has_used);
+}
+
+static void exit_against_destroy(void)
+{
+    world_begin(NULL);
+    world.settled = true;
+    has_used = false;
+    go(use_and_say, fresh(0, "a"));
+    until(&has_used);
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
+/* ---------------------------------------------------------------------- fork */
+
+static void child_goes_on(void)
+{
+    world.leaks = true; /* what others had in hand is lost with them */
+    world.leavers = true;
+    world.forgets = true; /* their runs never end */
+    ask_whole(fresh(20, "a"));
+    ask_whole(fresh(21, "b"));
+    CHECK(asks[20].rc == 0 && asks[20].led);
+    CHECK(asks[21].rc == 0 && asks[21].led);
+}
+
+static void forget_and_ask(void *ask)
+{
+    (void)forget("a", variant(2));
+    ask_whole(ask);
+}
+
+static void let_others_go_on(void)
+{
+    for (unsigned n = variant(60); n != 0; n--)
+        sched_yield_point(SITE);
+}
+
+/* Others claim, follow, forget, leave and end while this thread forks. */
+static void fork_amidst(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = (int)variant(2);
+    world_begin(&o);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    if (variant(2))
+        ask_whole(fresh(0, "a"));
+    go_ask(1, "a");
+    fresh(2, "a")->patience_ns = SHORT_NS;
+    go(ask_whole, &asks[2]);
+    fresh(3, "b")->way = variant(2) ? EXITS : RETURNS;
+    go(ask_whole, &asks[3]);
+    if (variant(2))
+        go(forget_and_ask, fresh(4, "a"));
+    let_others_go_on();
+    door_fork();
+    child_goes_on();
+    world_end();
+}
+
+static bool forked;
+
+static void fork_here(struct ask *ask)
+{
+    (void)ask;
+    let_others_go_on();
+    door_fork();
+    forked = true;
+}
+
+/* The leader itself forks, in fn: the call is the child's. */
+static void fork_in_fn(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = (int)variant(2);
+    world_begin(&o);
+    world.may = MAY_BE_DEAD | MAY_TIME_OUT;
+    world.leavers = true;
+    forked = false;
+    fresh(0, "a")->inside = fork_here;
+    go_ask(1, "a");
+    fresh(2, "a")->patience_ns = SHORT_NS;
+    go(ask_whole, &asks[2]);
+    go_ask(3, "b");
+    if (variant(2))
+        ask_whole(&asks[0]);
+    else
+        ask_many(&asks[0], 1), ask_release(&asks[0]);
+    if (forked)
+        child_goes_on();
+    else
+        join_all(); /* somebody else led */
+    world_end();
+}
+
+static void end_all(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (asks[i].permit != NULL)
+            ask_complete(&asks[i]);
+    for (unsigned i = 0; i < n; i++) {
+        if (asks[i].future == NULL)
+            continue;
+        if (variant(2)) {
+            ask_get(&asks[i]);
+            ask_release(&asks[i]);
+        } else {
+            ask_drop(&asks[i]);
+        }
+    }
+}
+
+static void futures_begin(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = (int)variant(2);
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.may = MAY_BE_DEAD;
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+}
+
+static void fork_and_end_all(unsigned n)
+{
+    let_others_go_on();
+    door_fork();
+    world.leaks = world.forgets = true;
+    end_all(n);
+    child_goes_on();
+    world_end();
+}
+
+/* The forking thread has permits, and futures on its own calls; others follow those. */
+static void fork_with_permits(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    ask_begin(fresh(1, "c"));
+    go_ask(2, "c");
+    go_ask(3, "b");
+    let_others_go_on();
+    ask_begin(fresh(4, "c"));
+    fork_and_end_all(5);
+}
+
+/* It has futures on the calls of others, which do not exist in the child. */
+static void fork_with_futures(void)
+{
+    futures_begin();
+    go_ask(0, "a");
+    go_ask(1, "a");
+    let_others_go_on();
+    ask_begin(fresh(2, "a"));
+    ask_begin(fresh(3, "a"));
+    fork_and_end_all(4);
+}
+
+/* Calls that have been forgotten before the fork: a permit, and somebody else's. */
+static void fork_with_forgotten(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    go_ask(1, "c");
+    go_ask(2, "a");
+    let_others_go_on();
+    ask_begin(fresh(3, "a"));
+    (void)forget(variant(2) ? "a" : "c", false);
+    fork_and_end_all(4);
+}
+
+const struct scenario scenarios_life[] = {
+    {"close_against_claim", close_against_claim, 200, 2},
+    {"close_against_begin", close_against_begin, 100, 1},
+    {"drain_against_complete", drain_against_complete, 200, 2},
+    {"drain_with_deadline", drain_with_deadline, 100, 1},
+    {"destroy_against_calls", destroy_against_calls, 200, 1},
+    {"destroy_against_leader", destroy_against_leader, 100, 2},
+    {"threads_come_and_go", threads_come_and_go, 100, 0},
+    {"exit_against_destroy", exit_against_destroy, 100, 2},
+    {"fork_amidst", fork_amidst, 300, 0},
+    {"fork_in_fn", fork_in_fn, 200, 0},
+    {"fork_with_permits", fork_with_permits, 200, 0},
+    {"fork_with_futures", fork_with_futures, 200, 0},
+    {"fork_with_forgotten", fork_with_forgotten, 100, 0},
+    {0},
+};

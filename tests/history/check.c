@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * history_check FILE...   do these histories keep the rules?
+ *
+ * The rules, by the names that complaints begin with:
+ *   answer    every caller is answered once; one that has dropped its future, or
+ *             whose thread has ended, is not
+ *   leader    every execution has one leader, and who says that it led, did
+ *   overlap   executions for a key do not overlap, unless it was forgotten between
+ *   belongs   a result is of the caller's key and of an execution that overlaps the
+ *             caller: ended before it returned, its leader not back before it began
+ *   returned  no caller gets a result that another had returned with before it began
+ *   forgotten no caller gets the result of an execution that had begun before a
+ *             forgetting began that was over before the caller began
+ *   flying    forget says 1, and forget_unshared 0, only while a call may be in flight
+ *   cause     -EOWNERDEAD comes from a leader of the key that died meanwhile; or, with
+ *             takeover, before, and who could have taken its call over left it meanwhile
+ *   destroyed every value is destroyed exactly once
+ *   held      and not before the last hold is being given up
+ *   counts    callers, executions and how they ended add up with the group's stats
+ *
+ * Prints a line for each file that keeps them, complaints otherwise; ends with 1
+ * if there was any, 2 if a file is not a history.
+ */
+#include "history.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEVER INT64_MAX
+
+struct caller {
+    bool there;
+    int kind, outcome;
+    unsigned key, answers;
+    long exec; /* -1: none */
+    int64_t began, returned, released;
+};
+
+struct exec {
+    bool there;
+    int how;
+    unsigned key, destroyed;
+    long leader, n_led; /* n_led: callers that say that they led it */
+    int64_t began, ended, destroyed_at;
+    int64_t leader_began, leader_returned;
+    int64_t first_return; /* of a caller with its result */
+};
+
+struct forgetting {
+    unsigned key;
+    bool unshared;
+    int answer;
+    int64_t began, returned;
+    int64_t latest_before;  /* return of those of the key, up to here, that forgot something */
+    int64_t earliest_after; /* return of those, from here on, that left nothing to join */
+};
+
+struct history {
+    const char *name;
+    struct caller *callers; /* by number */
+    struct exec *execs;
+    struct forgetting *forgettings;           /* after indexing: by key, then by beginning */
+    struct exec **by_key;                     /* executions by key, then by beginning */
+    size_t n_callers, n_execs, n_forgettings; /* the highest number, plus 1 */
+    size_t n_caller_lines, n_exec_lines;
+    bool has_stats, takeover;
+    uint64_t led, joined, timed_out, rejected, abandoned, panicked, taken_over;
+    unsigned n_complaints;
+};
+
+enum { MAX_COMPLAINTS = 20, LINE = 256 };
+
+static void __attribute__((format(printf, 3, 4)))
+complain(struct history *h, const char *rule, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (++h->n_complaints > MAX_COMPLAINTS)
+        return;
+    printf("%s: %s: ", h->name, rule);
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+    putchar('\n');
+}
+
+/* --------------------------------------------------------------- reading */
+
+static void *grow(void *array, size_t *n, size_t wanted, size_t size)
+{
+    size_t more = *n == 0 ? 1024 : *n;
+
+    while (more < wanted)
+        more *= 2;
+    char *larger = realloc(array, more * size);
+    if (larger == NULL) {
+        perror("history_check");
+        exit(2);
+    }
+    memset(larger + *n * size, 0, (more - *n) * size);
+    *n = more;
+    return larger;
+}
+
+static int lookup(const char *word, const char *const *names, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(word, names[i]) == 0)
+            return i;
+    return -1;
+}
+
+static int64_t time_of(const char *word)
+{
+    return strcmp(word, "-") == 0 ? NEVER : strtoll(word, NULL, 10);
+}
+
+struct rooms {
+    size_t callers, execs, forgettings;
+};
+
+static bool read_caller(struct history *h, struct rooms *rooms, const char *line)
+{
+    char kind[16], outcome[16], exec[24], returned[24], released[24];
+    unsigned long id;
+    long long began;
+    struct caller c = {.there = true};
+
+    if (sscanf(line, "caller %lu %15s %u %lld %23s %u %15s %23s %23s", &id, kind, &c.key, &began,
+               returned, &c.answers, outcome, exec, released) != 9)
+        return false;
+    c.kind = lookup(kind, kind_names, N_KINDS);
+    c.outcome = lookup(outcome, outcome_names, N_OUTCOMES);
+    c.exec = strcmp(exec, "-") == 0 ? -1 : strtol(exec, NULL, 10);
+    c.began = began;
+    c.returned = time_of(returned);
+    c.released = time_of(released);
+    if (id >= rooms->callers)
+        h->callers = grow(h->callers, &rooms->callers, id + 1, sizeof(c));
+    if (c.kind < 0 || c.outcome < 0 || h->callers[id].there)
+        return false;
+    h->callers[id] = c;
+    h->n_callers = id + 1 > h->n_callers ? id + 1 : h->n_callers;
+    h->n_caller_lines++;
+    return true;
+}
+
+static bool read_exec(struct history *h, struct rooms *rooms, const char *line)
+{
+    char how[16], at[24];
+    unsigned long id;
+    long long began, ended;
+    struct exec e = {.there = true, .first_return = NEVER, .leader_returned = NEVER};
+
+    if (sscanf(line, "exec %lu %u %ld %lld %lld %15s %u %23s", &id, &e.key, &e.leader, &began,
+               &ended, how, &e.destroyed, at) != 8)
+        return false;
+    e.how = lookup(how, how_names, N_HOWS);
+    e.began = began;
+    e.ended = ended;
+    e.leader_began = began;
+    e.destroyed_at = time_of(at);
+    if (id >= rooms->execs)
+        h->execs = grow(h->execs, &rooms->execs, id + 1, sizeof(e));
+    if (e.how < 0 || h->execs[id].there)
+        return false;
+    h->execs[id] = e;
+    h->n_execs = id + 1 > h->n_execs ? id + 1 : h->n_execs;
+    h->n_exec_lines++;
+    return true;
+}
+
+static bool read_forget(struct history *h, struct rooms *rooms, const char *line)
+{
+    char word[16];
+    long long began, returned;
+    struct forgetting f;
+
+    if (sscanf(line, "%15s %u %lld %lld %d", word, &f.key, &began, &returned, &f.answer) != 5)
+        return false;
+    f.unshared = strcmp(word, "forget_unshared") == 0;
+    f.began = began;
+    f.returned = returned;
+    if (h->n_forgettings >= rooms->forgettings)
+        h->forgettings = grow(h->forgettings, &rooms->forgettings, h->n_forgettings + 1, sizeof(f));
+    h->forgettings[h->n_forgettings++] = f;
+    return true;
+}
+
+static bool read_stats(struct history *h, const char *line)
+{
+    unsigned long long n[7];
+
+    if (sscanf(line, "stats %llu %llu %llu %llu %llu %llu %llu", &n[0], &n[1], &n[2], &n[3], &n[4],
+               &n[5], &n[6]) != 7)
+        return false;
+    h->led = n[0];
+    h->joined = n[1];
+    h->timed_out = n[2];
+    h->rejected = n[3];
+    h->abandoned = n[4];
+    h->panicked = n[5];
+    h->taken_over = n[6];
+    h->has_stats = true;
+    return true;
+}
+
+static void history_read(struct history *h, FILE *file)
+{
+    struct rooms rooms = {0};
+    char line[LINE];
+    unsigned number = 0;
+
+    while (fgets(line, sizeof(line), file) != NULL) {
+        bool ok;
+        number++;
+        if (line[0] == '#' || line[0] == '\n')
+            continue;
+        if (strncmp(line, "caller ", 7) == 0)
+            ok = read_caller(h, &rooms, line);
+        else if (strncmp(line, "exec ", 5) == 0)
+            ok = read_exec(h, &rooms, line);
+        else if (strcmp(line, "takeover\n") == 0)
+            ok = h->takeover = true;
+        else if (strncmp(line, "forget", 6) == 0)
+            ok = read_forget(h, &rooms, line);
+        else
+            ok = read_stats(h, line);
+        if (!ok) {
+            fprintf(stderr, "history_check: %s:%u: not a line of a history\n", h->name, number);
+            exit(2);
+        }
+    }
+    if (h->n_caller_lines == 0) {
+        fprintf(stderr, "history_check: %s: no callers\n", h->name);
+        exit(2);
+    }
+}
+
+/* -------------------------------------------------------------- indexing */
+
+static int order(int64_t a, int64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+static int by_key_and_beginning(const void *a, const void *b)
+{
+    const struct exec *x = *(struct exec *const *)a, *y = *(struct exec *const *)b;
+    return x->key != y->key ? order(x->key, y->key) : order(x->began, y->began);
+}
+
+static int forgettings_in_order(const void *a, const void *b)
+{
+    const struct forgetting *x = a, *y = b;
+    return x->key != y->key ? order(x->key, y->key) : order(x->began, y->began);
+}
+
+/* After it, no call that was there before may be joined. */
+static bool is_effective(const struct forgetting *f)
+{
+    return !f->unshared || f->answer == 1;
+}
+
+static struct exec *exec_of(const struct history *h, const struct caller *c)
+{
+    return c->exec >= 0 && (size_t)c->exec < h->n_execs && h->execs[c->exec].there
+               ? &h->execs[c->exec]
+               : NULL;
+}
+
+static bool has_result(const struct caller *c)
+{
+    return c->outcome == OUTCOME_LED || c->outcome == OUTCOME_JOINED ||
+           c->outcome == OUTCOME_PANICKED;
+}
+
+static void index_history(struct history *h)
+{
+    size_t n = 0;
+
+    h->by_key = calloc(h->n_execs + 1, sizeof(*h->by_key));
+    for (size_t i = 0; i < h->n_execs; i++)
+        if (h->execs[i].there)
+            h->by_key[n++] = &h->execs[i];
+    qsort(h->by_key, n, sizeof(*h->by_key), by_key_and_beginning);
+
+    if (h->n_forgettings != 0)
+        qsort(h->forgettings, h->n_forgettings, sizeof(*h->forgettings), forgettings_in_order);
+    for (size_t i = 0; i < h->n_forgettings; i++) {
+        struct forgetting *f = &h->forgettings[i];
+        f->latest_before = f->answer == 1 ? f->returned : INT64_MIN;
+        if (i != 0 && f[-1].key == f->key && f[-1].latest_before > f->latest_before)
+            f->latest_before = f[-1].latest_before;
+    }
+    for (size_t i = h->n_forgettings; i-- > 0;) {
+        struct forgetting *f = &h->forgettings[i];
+        f->earliest_after = is_effective(f) ? f->returned : NEVER;
+        if (i + 1 < h->n_forgettings && f[1].key == f->key &&
+            f[1].earliest_after < f->earliest_after)
+            f->earliest_after = f[1].earliest_after;
+    }
+
+    for (size_t i = 0; i < h->n_callers; i++) {
+        struct caller *c = &h->callers[i];
+        struct exec *e = exec_of(h, c);
+        if (!c->there || e == NULL)
+            continue;
+        if (has_result(c) && c->returned < e->first_return)
+            e->first_return = c->returned;
+        if (c->outcome == OUTCOME_LED)
+            e->n_led++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct exec *e = h->by_key[i];
+        if (e->leader < 0 || (size_t)e->leader >= h->n_callers || !h->callers[e->leader].there)
+            continue;
+        e->leader_began = h->callers[e->leader].began;
+        if (h->callers[e->leader].kind != KIND_START) /* its thread ends by itself */
+            e->leader_returned = h->callers[e->leader].returned;
+    }
+}
+
+/* The first forgetting of the key that began at `when` or later (strictly: after it). */
+static size_t forgetting_from(const struct history *h, unsigned key, int64_t when, bool strictly)
+{
+    size_t low = 0, high = h->n_forgettings;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct forgetting *f = &h->forgettings[middle];
+        bool before =
+            f->key < key || (f->key == key && (strictly ? f->began <= when : f->began < when));
+        if (before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* --------------------------------------------------------------- the rules */
+
+static void check_answers(struct history *h, size_t i, const struct caller *c)
+{
+    bool none =
+        c->outcome == OUTCOME_GONE || c->outcome == OUTCOME_LEFT || c->outcome == OUTCOME_DROPPED;
+
+    if (c->answers != !none)
+        complain(h, "answer", "caller %zu (%s) was answered %u times", i, outcome_names[c->outcome],
+                 c->answers);
+}
+
+static void check_leaders(struct history *h)
+{
+    for (size_t i = 0; i < h->n_execs; i++) {
+        struct exec *e = &h->execs[i];
+        if (!e->there)
+            continue;
+        struct caller *leader =
+            e->leader >= 0 && (size_t)e->leader < h->n_callers && h->callers[e->leader].there
+                ? &h->callers[e->leader]
+                : NULL;
+        if (leader == NULL || leader->key != e->key) {
+            complain(h, "leader", "execution %zu has no leader", i);
+            continue;
+        }
+        if (leader->kind == KIND_START) {
+            if (e->n_led != 0)
+                complain(h, "leader", "execution %zu was started, but %ld say that they led it", i,
+                         e->n_led);
+            continue;
+        }
+        if (leader->exec != (long)i)
+            complain(h, "leader", "caller %ld led execution %zu and got %ld", e->leader, i,
+                     leader->exec);
+        int expected = e->how == HOW_RETURNED   ? OUTCOME_LED
+                       : e->how == HOW_PANICKED ? OUTCOME_PANICKED
+                                                : OUTCOME_GONE;
+        if (leader->kind == KIND_MANY && leader->outcome == OUTCOME_GONE)
+            continue; /* a later fn of its batch ended the thread */
+        if (leader->outcome != expected)
+            complain(h, "leader", "execution %zu %s, but its leader %ld %s", i, how_names[e->how],
+                     e->leader, outcome_names[leader->outcome]);
+        if (e->n_led != (e->how == HOW_RETURNED))
+            complain(h, "leader", "execution %zu was led by %ld", i, e->n_led);
+    }
+}
+
+/* May the key have been forgotten after the claim of the one and before that of the other? */
+static bool forgotten_between(const struct history *h, const struct exec *a, const struct exec *b)
+{
+    size_t f = forgetting_from(h, b->key, b->began, false);
+
+    return f != 0 && h->forgettings[f - 1].key == b->key &&
+           h->forgettings[f - 1].latest_before > a->leader_began;
+}
+
+static void check_overlaps(struct history *h)
+{
+    for (size_t i = 0; i < h->n_exec_lines; i++) {
+        struct exec *b = h->by_key[i];
+        /*
+         * Those that began before and are not over.  Where nothing is forgotten the
+         * first that overlaps another is next to it; going further back finds more.
+         */
+        for (size_t j = i; j-- > 0 && h->by_key[j]->key == b->key;) {
+            struct exec *a = h->by_key[j];
+            if (a->ended <= b->began) {
+                if (i - j > 64)
+                    break;
+            } else if (!forgotten_between(h, a, b) && !forgotten_between(h, b, a)) {
+                complain(h, "overlap", "executions %zd and %zd of key %u", a - h->execs,
+                         b - h->execs, b->key);
+            }
+        }
+    }
+}
+
+static void check_result(struct history *h, size_t i, struct caller *c)
+{
+    struct exec *e = exec_of(h, c);
+
+    if (!has_result(c)) {
+        if (c->exec >= 0 && c->outcome != OUTCOME_GONE)
+            complain(h, "belongs", "caller %zu (%s) has a result", i, outcome_names[c->outcome]);
+        return;
+    }
+    if (e == NULL) {
+        complain(h, "belongs", "caller %zu has the result of no execution", i);
+        return;
+    }
+    int expected = c->outcome == OUTCOME_PANICKED ? HOW_PANICKED : HOW_RETURNED;
+    if (e->key != c->key || e->how != expected) {
+        complain(h, "belongs", "caller %zu (key %u, %s) got execution %ld (key %u, %s)", i, c->key,
+                 outcome_names[c->outcome], c->exec, e->key, how_names[e->how]);
+        return;
+    }
+    if (e->ended > c->returned || c->began > e->leader_returned)
+        complain(h, "belongs", "caller %zu and execution %ld do not overlap", i, c->exec);
+    else if (c->began > e->first_return)
+        complain(h, "returned", "caller %zu got execution %ld, which another had returned with", i,
+                 c->exec);
+    size_t f = forgetting_from(h, c->key, e->began, true);
+    if (f < h->n_forgettings && h->forgettings[f].key == c->key &&
+        h->forgettings[f].earliest_after < c->began)
+        complain(h, "forgotten", "caller %zu got execution %ld, forgotten before it began", i,
+                 c->exec);
+    if (c->outcome != OUTCOME_PANICKED && c->released != NEVER && e->destroyed_at < c->released)
+        complain(h, "held", "execution %ld was destroyed while caller %zu held it", c->exec, i);
+}
+
+static size_t first_of_key(const struct history *h, unsigned key)
+{
+    size_t low = 0, high = h->n_exec_lines;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (h->by_key[middle]->key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The executions of the key that began before that: up to this one, itself excluded. */
+static size_t last_begun_before(const struct history *h, unsigned key, int64_t when)
+{
+    size_t low = first_of_key(h, key), high = first_of_key(h, key + 1);
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (h->by_key[middle]->began < when)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void check_forgettings(struct history *h)
+{
+    for (size_t i = 0; i < h->n_forgettings; i++) {
+        struct forgetting *f = &h->forgettings[i];
+        if (f->answer != (f->unshared ? 0 : 1))
+            continue;
+        size_t from = first_of_key(h, f->key), to = first_of_key(h, f->key + 1);
+        size_t at = last_begun_before(h, f->key, f->returned);
+        bool found = false;
+        for (size_t j = at; j-- > from && !found;) {
+            struct exec *e = h->by_key[j];
+            found = e->leader_began <= f->returned &&
+                    (e->how == HOW_DIED || e->first_return >= f->began);
+        }
+        /* fn begins a while after the claim: it may be one that began later. */
+        for (size_t j = at; j < to && !found; j++)
+            found = h->by_key[j]->leader_began <= f->returned;
+        if (!found)
+            complain(h, "flying", "%s of key %u at %lld said %d, and no call was in flight",
+                     f->unshared ? "forget_unshared" : "forget", f->key, (long long)f->began,
+                     f->answer);
+    }
+}
+
+/* Did a caller that could have taken the key's call over leave it, meanwhile? */
+static bool somebody_left(const struct history *h, const struct caller *c)
+{
+    for (size_t i = 0; i < h->n_callers; i++) {
+        const struct caller *l = &h->callers[i];
+        if (l->there && l->key == c->key && l->returned >= c->began && l->began <= c->returned &&
+            (l->outcome == OUTCOME_TIMED_OUT || l->outcome == OUTCOME_LEFT))
+            return true;
+    }
+    return false;
+}
+
+static void check_cause(struct history *h, size_t i, struct caller *c)
+{
+    bool died_before = false;
+
+    if (c->outcome != OUTCOME_OWNER_DEAD)
+        return;
+    size_t from = first_of_key(h, c->key);
+    for (size_t j = last_begun_before(h, c->key, c->returned); j-- > from;) {
+        struct exec *e = h->by_key[j];
+        if (e->how != HOW_DIED || e->ended > c->returned)
+            continue;
+        died_before = true;
+        if (e->leader_returned >= c->began)
+            return;
+    }
+    if (!h->takeover || !died_before || !somebody_left(h, c))
+        complain(h, "cause", "caller %zu: no leader of key %u died meanwhile", i, c->key);
+}
+
+static void check_destroyed(struct history *h)
+{
+    for (size_t i = 0; i < h->n_execs; i++)
+        if (h->execs[i].there && h->execs[i].destroyed != 1)
+            complain(h, "destroyed", "the value of execution %zu, %u times", i,
+                     h->execs[i].destroyed);
+}
+
+/* slack: what a batch leaves when its thread ends may have been counted, or not. */
+static void check_sum(struct history *h, const char *what, uint64_t stats, uint64_t seen,
+                      uint64_t slack)
+{
+    if (stats < seen || stats > seen + slack)
+        complain(h, "counts", "%s: the group says %llu, the callers %llu to %llu", what,
+                 (unsigned long long)stats, (unsigned long long)seen,
+                 (unsigned long long)(seen + slack));
+}
+
+static void check_counts(struct history *h)
+{
+    uint64_t n[N_OUTCOMES] = {0}, how[N_HOWS] = {0};
+
+    for (size_t i = 0; i < h->n_callers; i++)
+        if (h->callers[i].there)
+            n[h->callers[i].outcome]++;
+    for (size_t i = 0; i < h->n_execs; i++)
+        if (h->execs[i].there)
+            how[h->execs[i].how]++;
+    if (!h->has_stats) {
+        complain(h, "counts", "no stats");
+        return;
+    }
+    uint64_t slack = n[OUTCOME_LEFT];
+    check_sum(h, "callers", h->led + h->joined + h->rejected, h->n_caller_lines, 0);
+    check_sum(h, "executions", h->led + h->taken_over, h->n_exec_lines, slack);
+    check_sum(h, "timeouts", h->timed_out, n[OUTCOME_TIMED_OUT], slack);
+    check_sum(h, "rejected", h->rejected, n[OUTCOME_REJECTED], slack);
+    check_sum(h, "panicked", h->panicked, how[HOW_PANICKED], 0);
+    check_sum(h, "died", h->abandoned, how[HOW_DIED], slack);
+}
+
+static void history_check(struct history *h)
+{
+    index_history(h);
+    for (size_t i = 0; i < h->n_callers; i++) {
+        struct caller *c = &h->callers[i];
+        if (c->there) {
+            check_answers(h, i, c);
+            check_result(h, i, c);
+            check_cause(h, i, c);
+        }
+    }
+    check_leaders(h);
+    check_overlaps(h);
+    check_forgettings(h);
+    check_destroyed(h);
+    check_counts(h);
+}
+
+int main(int argc, char **argv)
+{
+    bool failed = false;
+
+    if (argc < 2) {
+        fprintf(stderr, "usage: history_check FILE...\n");
+        return 2;
+    }
+    for (int i = 1; i < argc; i++) {
+        struct history h = {.name = argv[i]};
+        FILE *file = fopen(argv[i], "r");
+        if (file == NULL) {
+            perror(argv[i]);
+            return 2;
+        }
+        history_read(&h, file);
+        fclose(file);
+        history_check(&h);
+        if (h.n_complaints > MAX_COMPLAINTS)
+            printf("%s: %u more\n", h.name, h.n_complaints - MAX_COMPLAINTS);
+        if (h.n_complaints == 0)
+            printf("%s: %zu callers, %zu executions, %zu forgettings: every rule kept\n", h.name,
+                   h.n_caller_lines, h.n_exec_lines, h.n_forgettings);
+        failed = failed || h.n_complaints != 0;
+        free(h.callers);
+        free(h.execs);
+        free(h.forgettings);
+        free((void *)h.by_key);
+    }
+    return failed;
+}

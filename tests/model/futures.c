@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A future against the end of its call: src/future.c, call.c, table.c and park.c as
+ * they are.  Thread 1 has joined before the threads start; thread 0 ends the call.
+ * What thread 1 does with its future meanwhile:
+ *
+ *   -DCASE=1  waits for it
+ *   -DCASE=2  asks for its descriptor, and drops it
+ *   -DCASE=3  gives it to a callback
+ *   -DCASE=4  waits until a deadline, and then drops it
+ *   -DCASE=5  gives it to a queue
+ *
+ *   - who waits is woken, and who is to be told is told, once ([HANG], [NOTIFY],
+ *     [TELL]; --check-liveness);
+ *   - the future is filled in when it is told [HANG], and freed once;
+ *   - its descriptor is closed once, and not written after that [TELL];
+ *   - the value is destroyed once, the record freed once, and the counters balance.
+ */
+#define MODEL_THREADS 2
+#define FUTEX_WORD uint32_t
+#include "model_call.h"
+
+#include "future.h"
+#include "queue.h"
+
+#define SFLIGHT_EVENT_FD_H
+
+/* A whole struct behind a pointer: word by word. */
+#undef memset
+#define memset(p, v, n) model_zero((p), (n))
+#ifndef CASE
+#define CASE 1
+#endif
+
+static struct sflight_call *call;
+static struct sflight_future *future;
+static int value;
+static _Atomic(int) n_destroyed, n_told, fd_made, fd_set, fd_closed;
+
+static int event_fd_new(void)
+{
+    atomic_add_relaxed(&fd_made, 1);
+    return 7;
+}
+
+static void event_fd_set(int fd)
+{
+    assert(fd == 7 && atomic_load_relaxed(&fd_closed) == 0);
+    atomic_store_relaxed(&fd_set, 1);
+}
+
+static void event_fd_close(int fd)
+{
+    assert(fd == 7 && atomic_add_relaxed(&fd_closed, 1) == 0);
+}
+
+static void cpu_yield(void)
+{
+    __VERIFIER_assume(0);
+}
+
+struct caller *caller_leading(struct sflight_group *g)
+{
+    (void)g;
+    return NULL;
+}
+
+#define pthread_setcancelstate(state, old) (*(old) = 0)
+#ifndef PTHREAD_CANCEL_DISABLE
+#define PTHREAD_CANCEL_DISABLE 1
+#endif
+
+/* The checker knows no swap of pointers that it could not follow; queue.c has its own harness. */
+void queue_push(struct sflight_queue *q, struct sflight_future *newest,
+                struct sflight_future *oldest)
+{
+    sflight_result r;
+
+    assert(q == (void *)&value && newest == oldest && newest->queued.tag == 3);
+    atomic_add_relaxed(&n_told, 1);
+    assert(future_take(newest, &r) == 0);
+    assert(*(int *)r.value == 42);
+    call_release(thread_slot(&group), r.hold);
+}
+
+void queue_expect(struct sflight_queue *q)
+{
+    (void)q;
+}
+
+#include "future.c"
+
+static void destroy(void *v, size_t size, void *ctx)
+{
+    (void)size, (void)ctx;
+    assert(*(int *)v == 42);
+    *(int *)v = 0;
+    atomic_add_relaxed(&n_destroyed, 1);
+}
+
+static void use(sflight_result *r)
+{
+    assert(*(int *)r->value == 42);
+    call_release(thread_slot(&group), r->hold);
+}
+
+static void told(void *arg, int rc, sflight_result *r)
+{
+    assert(arg == &value && rc == 0);
+    atomic_add_relaxed(&n_told, 1);
+    use(r);
+}
+
+static void *owner(void *unused)
+{
+    sflight_result r;
+
+    (void)unused, (void)r, (void)told;
+    model_enter(1);
+#if CASE == 1
+    assert(future_get(future, NULL, &r) == 0);
+    use(&r);
+    REACHED(atomic_load_relaxed(&futex_n_queued) != 0);
+#elif CASE == 2
+    assert(future_fd(future) == 7);
+    bool ready = future_ready(future);
+    assert(ready || !ready);
+    REACHED(atomic_load_relaxed(&fd_set));
+    future_drop(future);
+#elif CASE == 3
+    assert(future_then(future, told, &value) == 0);
+    REACHED(atomic_load_relaxed(&n_told) == 0);
+#elif CASE == 4
+    static const struct timespec some_time;
+    int rc = future_get(future, &some_time, &r);
+    if (rc == 0) {
+        use(&r);
+    } else {
+        assert(rc == -ETIMEDOUT);
+        REACHED(1);
+        future_drop(future);
+    }
+#else
+    assert(future_enqueue(future, (void *)&value, 3) == 0);
+#endif
+    return NULL;
+}
+
+int main(void)
+{
+    struct call_start start = {NULL, CALL_OF_PERMIT, CALL_ASYNC};
+    struct sflight_call *joined;
+    pthread_t thread;
+    unsigned rank;
+
+    model_init();
+    assert(call_claim_or_join(&group, &model_slot[0], "k", 1, start, NULL, &call, &rank) ==
+           CALL_LEADS);
+    struct slot *slot = model_enter(1);
+    assert(call_claim_or_join(&group, slot, "k", 1, start, NULL, &joined, &rank) == CALL_FOLLOWS);
+    future = future_new(slot, joined, false);
+    model_enter(0);
+    pthread_create(&thread, NULL, owner, NULL);
+
+    value = 42;
+    call_set_value(call, &value, 0, destroy, NULL);
+    call_finish(&model_slot[0], call, 0);
+    call_release(&model_slot[0], call);
+    pthread_join(thread, NULL);
+
+    assert(atomic_load_relaxed(&n_destroyed) == 1);
+    assert(atomic_load_relaxed(&model_n_freed) == 1);
+    assert(atomic_load_relaxed(&model_n_put) == 1); /* the future */
+    assert(atomic_load_relaxed(&fd_closed) == atomic_load_relaxed(&fd_made));
+#if CASE == 3 || CASE == 5
+    assert(atomic_load_relaxed(&n_told) == 1);
+#endif
+    model_check_counters();
+    return 0;
+}

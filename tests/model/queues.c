@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The completion queue: src/queue.c as it is.  Two producers push a completion each
+ * (-DCHAIN: one of them pushes two at once), the consumer drains one at a time
+ * whenever the descriptor is readable (-DEAGER: and once before that), and destroys the queue when
+ * it has all.
+ *   - it gets all of them, filled in [PUSH], and is told of each ([SIGNAL];
+ *     --check-liveness);
+ *   - nobody writes the descriptor once it has been closed, or touches the queue
+ *     once it has been freed [PUSHING].
+ */
+#include "model.h"
+
+/* Each member by itself: the checker wants each always accessed in one size. */
+#undef memset
+#define memset(p, v, n)                                                                            \
+    do {                                                                                           \
+        struct sflight_queue *zeroed = (p);                                                        \
+        atomic_store_relaxed(&zeroed->pushed, NULL);                                               \
+        atomic_store_relaxed(&zeroed->signalled, false);                                           \
+        atomic_store_relaxed(&zeroed->n_pushing, 0);                                               \
+        atomic_store_relaxed(&zeroed->n_expected, 0);                                              \
+        zeroed->ready = NULL;                                                                      \
+    } while (0)
+
+#include "../include/singleflight.h"
+#include "future.h"
+
+#define SFLIGHT_EVENT_FD_H
+#define SFLIGHT_ALLOC_H
+
+struct alloc {
+    int unused;
+};
+static struct alloc alloc_process;
+
+static void *alloc_get(struct alloc *a, size_t size, size_t align)
+{
+    (void)a, (void)align;
+    return malloc(size);
+}
+
+static void alloc_put(struct alloc *a, void *ptr, size_t size)
+{
+    (void)a, (void)size;
+    free(ptr);
+}
+
+/* The kernel's own order: each is one step under a lock. */
+static _Atomic(int) fd_readable;
+static _Atomic(int) fd_closed;
+
+static int event_fd_new(void)
+{
+    return 7;
+}
+
+static void event_fd_set(int fd)
+{
+    (void)fd;
+    assert(!atomic_load_relaxed(&fd_closed));
+    atomic_swap_acq_rel(&fd_readable, 1);
+}
+
+static void event_fd_clear(int fd)
+{
+    (void)fd;
+    atomic_swap_acq_rel(&fd_readable, 0);
+}
+
+static void event_fd_close(int fd)
+{
+    (void)fd;
+    atomic_store_relaxed(&fd_closed, 1);
+}
+
+static void cpu_yield(void)
+{
+    __VERIFIER_assume(0); /* it comes back when there is something new */
+}
+
+#ifdef CHAIN
+enum { ALL = 3 };
+#else
+enum { ALL = 2 };
+#endif
+
+static struct sflight_future futures[ALL];
+
+int future_take(struct sflight_future *f, sflight_result *r)
+{
+    r->status = (int)f->queued.tag;
+    return 0;
+}
+
+#include "queue.c"
+
+static struct sflight_queue *q;
+
+static void fill(int i)
+{
+    futures[i].queued.to = q;
+    futures[i].queued.tag = (uint64_t)(i + 1);
+}
+
+static void *producer(void *arg)
+{
+    int i = arg != NULL;
+
+    fill(i);
+    futures[i].next = NULL;
+    if (i == 1 && ALL == 3) {
+        fill(2);
+        futures[2].next = &futures[1];
+        queue_push(q, &futures[2], &futures[1]);
+    } else {
+        queue_push(q, &futures[i], &futures[i]);
+    }
+    return NULL;
+}
+
+static void await_readable(void)
+{
+    __VERIFIER_loop_begin();
+    for (;;) {
+        __VERIFIER_spin_start();
+        if (atomic_load_acquire(&fd_readable))
+            return;
+        __VERIFIER_spin_end(0);
+    }
+}
+
+int main(void)
+{
+    pthread_t threads[2];
+    unsigned seen = 0;
+    int n = 0;
+    bool asked = false;
+
+    assert(queue_create(&q) == 0);
+    for (int i = 0; i < ALL; i++)
+        queue_expect(q);
+    pthread_create(&threads[0], NULL, producer, NULL);
+    pthread_create(&threads[1], NULL, producer, (void *)1);
+    while (n < ALL) {
+        sflight_completion done;
+#ifdef EAGER
+        if (n != 0 || asked)
+#endif
+            await_readable();
+        asked = true;
+        int taken = queue_drain(q, &done, 1);
+        if (taken == 0)
+            continue;
+        assert(done.rc == 0 && done.tag == (uint64_t)done.result.status);
+        assert(!(seen & (1u << done.tag)));
+        seen |= 1u << done.tag;
+        n++;
+    }
+    REACHED(atomic_load_relaxed(&q->n_pushing) != 0);
+    assert(queue_destroy(q) == 0);
+    pthread_join(threads[0], NULL);
+    pthread_join(threads[1], NULL);
+    return 0;
+}
