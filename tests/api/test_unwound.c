@@ -197,6 +197,52 @@ static void create_is_no_cancellation_point(void **state)
     assert_ptr_equal(thread_join(thread_start(create_with_a_cancel_pending, NULL)), &done);
 }
 
+/* Stands in the stack outside of sflight_do(): its caller must not have to end first. */
+static void await_no_waiters(void *g)
+{
+    WAIT_UNTIL(stats_of(g).waiting == 0);
+}
+
+static int work_and_exit(sflight_call *call, void *arg)
+{
+    (void)call;
+    struct work *w = arg;
+    atomic_fetch_add(&w->runs, 1);
+    WAIT_UNTIL(w->open);
+    pthread_exit(NULL);
+}
+
+struct leaver {
+    sflight_group *g;
+    struct work w;
+};
+
+static void *leave_slowly(void *arg)
+{
+    struct leaver *l = arg;
+    sflight_result r;
+    pthread_cleanup_push(await_no_waiters, l->g);
+    sflight_do(l->g, "key", 3, work_and_exit, &l->w, &r);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+static void followers_go_on_before_their_leader_has_ended(void **state)
+{
+    (void)state;
+    struct leaver l = {.g = group_new(NULL)};
+    struct caller follower;
+    pthread_t thread = thread_start(leave_slowly, &l);
+    WAIT_UNTIL(l.w.runs == 1);
+    caller_start(&follower, l.g, "key", nothing, NULL);
+    await_waiting(l.g, 1);
+    atomic_store(&l.w.open, true);
+    thread_join(thread);
+    caller_join(&follower);
+    assert_int_equal(follower.rc, -EOWNERDEAD);
+    group_end(l.g);
+}
+
 static int panic_fn(sflight_call *call, void *arg)
 {
     (void)arg;
@@ -222,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_thread_jumps_out_of_its_batch_and_ends),
         cmocka_unit_test(a_destroy_that_does_not_return),
         cmocka_unit_test(create_is_no_cancellation_point),
+        cmocka_unit_test(followers_go_on_before_their_leader_has_ended),
         cmocka_unit_test(a_panic_has_status_0),
     };
     return RUN_TESTS(tests);

@@ -318,6 +318,75 @@ static void test_end_while_leading(void **state)
     }
 }
 
+/* ----------------------------------------------------------- what is counted once */
+
+enum { INHERITED = 200000 };
+
+static void *release_inherited(void *g)
+{
+    struct slot *slot = thread_slot(g);
+    for (int i = 0; i < INHERITED; i++)
+        call_released_inherited(slot);
+    return NULL;
+}
+
+/* Two threads give up what came over a fork: each hold is counted by one of them. */
+static void test_inherited_holds_are_counted_once(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    pthread_t threads[2];
+    slot_count_n(thread_slot(g), COUNT_HELD, INHERITED);
+    atomic_store(&g->n_inherited, INHERITED);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        threads[i] = thread_start(release_inherited, g);
+    for (size_t i = 0; i < LENGTH(threads); i++)
+        thread_join(threads[i]);
+    assert_int_equal(g->n_inherited, 0);
+    assert_int_equal(sflight_group_destroy(g), 0); /* no hold is left, none counted twice */
+}
+
+/* Who joins does not disturb who sleeps: the futex word stays as it is. */
+struct sleeper {
+    struct party party;
+    _Atomic(pid_t) tid;
+};
+
+static void step_sleep(void *arg)
+{
+    struct sleeper *s = arg;
+    atomic_store(&s->tid, thread_id());
+    step_wait(&s->party);
+}
+
+static void test_joiners_leave_sleepers_alone(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct party leader, late;
+    struct sleeper s = {0};
+    party_start(&leader, g, "key");
+    party_start(&s.party, g, "key");
+    party_start(&late, g, "key");
+    party_leads(&leader);
+    party_joins(&s.party, &leader);
+    uint64_t word = atomic_load(&leader.call->gate);
+    party_joins(&late, &leader);
+    assert_int_equal(atomic_load(&leader.call->gate), word);
+    actor_tell(&s.party.actor, step_sleep, &s);
+    WAIT_UNTIL(stats_of(g).parked == 1 && thread_sleeps(atomic_load(&s.tid)));
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    actor_await(&s.party.actor);
+    assert_int_equal(party_do(&late, step_wait), 0);
+    party_do(&leader, step_release);
+    party_do(&s.party, step_release);
+    party_do(&late, step_release);
+    party_end(&leader);
+    party_end(&s.party);
+    party_end(&late);
+    group_down(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +398,8 @@ int main(void)
         cmocka_unit_test(test_edge_of_who_has_left),
         cmocka_unit_test(test_edge_of_who_takes_over),
         cmocka_unit_test(test_edge_of_who_is_waking_up),
+        cmocka_unit_test(test_inherited_holds_are_counted_once),
+        cmocka_unit_test(test_joiners_leave_sleepers_alone),
     };
     return RUN_TESTS(tests);
 }
