@@ -516,16 +516,11 @@ int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_c
     bool noted = false;
     int rc = CALL_FOLLOWS;
 
-    /*
-     * Where there are more threads than CPUs, another one could join on the CPU that
-     * this one would spin on.
-     */
-    if (atomic_load_relaxed(&g->n_threads) > cpu_count()) /* a hint */
-        rank = GATE_NEVER_SPINS;
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
         spinner_init(&own, g->spin_ns);
         spinner = &own;
     }
+    spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */
     for (;;) {
         /* The wait is noted only while the join stands, which keeps the record. */
         if (caller->leading != NULL && !noted) {

@@ -12,6 +12,9 @@ enum {
     /* What a park and its wake cost on a 2-core virtual machine: spinning for
        that long costs at most twice what the better choice would have. */
     SPIN_MAX_NS = 20000,
+    /* The same where another thread could use the CPU meanwhile, and join: such a
+       spin has to be for calls much shorter than that. */
+    SPIN_CROWDED_NS = 4000,
     /* A spinner that never succeeds still tries one wait in so many. */
     SPIN_RETRY = 32,
     SPIN_SCORE_MIN = SPIN_SCORE_MAX / 8,
@@ -31,6 +34,7 @@ void spinner_init(struct spinner *s, uint64_t limit_ns)
     s->limit_ns = limit_ns;
     s->score = SPIN_SCORE_MAX / 2;
     s->n_skipped = 0;
+    s->crowded = false;
 }
 
 /* How long this wait may spin: 0, or nanoseconds. */
@@ -43,7 +47,7 @@ static uint64_t spin_budget(struct spinner *s, unsigned rank)
     if (s->score < SPIN_SCORE_MIN && ++s->n_skipped < SPIN_RETRY)
         return 0;
     s->n_skipped = 0;
-    return SPIN_MAX_NS;
+    return s->crowded ? SPIN_CROWDED_NS : SPIN_MAX_NS;
 }
 
 enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,

@@ -51,6 +51,7 @@ struct spinner {
     uint64_t limit_ns;  /* never longer than this; SPIN_ADAPTIVE: as this file sees fit */
     uint32_t score;     /* 0 (never paid) to SPIN_SCORE_MAX (always did) */
     uint32_t n_skipped; /* waits since the last one that spun */
+    bool crowded;       /* there may be more threads than CPUs */
 };
 
 #define SPIN_ADAPTIVE UINT64_MAX
@@ -64,8 +65,6 @@ enum gate_outcome {
     GATE_IS_NUDGED,
     GATE_TIMED_OUT,
 };
-
-#define GATE_NEVER_SPINS UINT32_MAX /* a rank */
 
 /*
  * Waits without sleeping, for as long as that may pay.  rank: how many were
