@@ -453,7 +453,7 @@ static void a_leader_that_stalls_for_seconds(void **state)
         threads[i] = thread_start(go_on, &s);
     WAIT_UNTIL(s.calls > 10000);
     uint64_t bytes = stats_of(s.g).bytes, n_timed_out = 0;
-    while (!has_passed(&end) || s.calls < (SANITIZED ? 50000 : 300000)) {
+    while (!has_passed(&end) || s.calls < (SLOW ? 50000 : 300000)) {
         sflight_result r;
         struct timespec soon = deadline_in_ns(2000000);
         assert_int_equal(sflight_do_until(s.g, "stalled", 7, must_not_run, NULL, &soon, &r),
@@ -512,7 +512,7 @@ static void *stand_in_the_crowd(void *arg)
 static void twenty_thousand_threads_on_one_call(void **state)
 {
     (void)state;
-    enum { CROWD = SANITIZED || EMULATED ? 200 : 20000, STACK = 64 << 10 };
+    enum { CROWD = SLOW ? 200 : 20000, STACK = 64 << 10 };
     static pthread_t threads[CROWD];
     pthread_attr_t attr;
     struct crowd c = {.g = group_new(NULL)};
@@ -521,7 +521,7 @@ static void twenty_thousand_threads_on_one_call(void **state)
     uint32_t n = 0;
 
     assert_int_equal(pthread_attr_init(&attr), 0);
-    if (!SANITIZED) {
+    if (!SLOW) {
         assert_int_equal(pthread_attr_setstacksize(&attr, STACK), 0);
         assert_int_equal(pthread_attr_setguardsize(&attr, 0), 0); /* half the mappings */
     }

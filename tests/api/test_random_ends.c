@@ -7,7 +7,7 @@
  */
 #include "../lib/counting_alloc.h"
 
-enum { WORKERS = 6, KEYS = 4, ENDS = SANITIZED ? 1000 : 10000 };
+enum { WORKERS = 6, KEYS = 4, ENDS = SLOW ? 1000 : 10000 };
 
 struct worker {
     struct field *field;

@@ -166,7 +166,7 @@ static void parks_against_completion(void **state)
     (void)state;
     struct runtime runtime = {0};
     sflight_group *g = runtime_group(&runtime);
-    for (int i = 0; i < (SANITIZED ? 1000 : 5000); i++) {
+    for (int i = 0; i < (SLOW ? 1000 : 5000); i++) {
         struct work w = {0};
         struct task_caller c[2];
         task_caller_start(&c[0], &runtime, g, "key", work_fn, &w);
@@ -439,7 +439,7 @@ static void deadlines_against_completion(void **state)
         sflight_group *g = runtime_group(&runtime);
         struct tally tally = {0};
         unsigned told = 0, late = 0;
-        const unsigned each = SANITIZED ? 50 : 200;
+        const unsigned each = SLOW ? 50 : 200;
         for (int64_t ns = 0; told < each || late < each; ns = (ns + 500) % 200000) {
             struct timespec soon = deadline_in_ns(ns);
             sflight_call *permit = lead(g, "key");
@@ -750,7 +750,7 @@ static void deadlines_against_takeover(void **state)
         for (size_t i = 0; i < LENGTH(askers); i++)
             runner_start(&askers[i], i == 3 ? NULL : &raid.runtime,
                          i == 0 ? ask_patiently : ask_with_deadlines, &raid);
-        for (unsigned i = 0; stats_of(raid.g).abandoned < (SANITIZED ? 200 : 500); i++) {
+        for (unsigned i = 0; stats_of(raid.g).abandoned < (SLOW ? 200 : 500); i++) {
             struct runner leader;
             runner_start(&leader, i % 2 ? &raid.runtime : NULL, lead_and_die, &raid);
             runner_join(&leader);
@@ -925,7 +925,7 @@ static void run_circles(size_t n, unsigned n_groups, unsigned threads_every, boo
     struct runtime runtime = {.early_every = 5};
     struct circle c = {.n = n, .n_groups = n_groups, .by_future = by_future};
     struct member members[MOST];
-    const int rounds = (SANITIZED ? 300 : 1000) / (int)n;
+    const int rounds = (SLOW ? 300 : 1000) / (int)n;
     for (unsigned i = 0; i < n_groups; i++)
         c.groups[i] = runtime_group(&runtime);
     assert_int_equal(pthread_barrier_init(&c.barrier, NULL, (unsigned)n), 0);
@@ -1605,7 +1605,7 @@ static void *ride_the_storm(void *arg)
 {
     struct storm *s = arg;
     unsigned seed = atomic_fetch_add(&s->seed, 40503);
-    while (atomic_fetch_add(&s->n, 1) < (SANITIZED ? 5000 : 30000)) {
+    while (atomic_fetch_add(&s->n, 1) < (SLOW ? 5000 : 30000)) {
         unsigned key = next_random(&seed) % STORM_KEYS;
         struct timespec soon = deadline_in_ns(next_random(&seed) % 100000);
         const struct timespec *deadline = next_random(&seed) % 2 ? &soon : NULL;
@@ -1647,7 +1647,7 @@ static void everything_at_once(void **state)
         for (size_t i = 0; i < LENGTH(riders); i++) {
             /* Those whose fn ended them are replaced, until there is nothing left to do. */
             runner_join(&riders[i]);
-            if (atomic_load(&s.n) < (SANITIZED ? 5000 : 30000))
+            if (atomic_load(&s.n) < (SLOW ? 5000 : 30000))
                 runner_start(&riders[i], i % 4 ? &s.runtime : NULL, ride_the_storm, &s), i--;
         }
         assert_int_equal(sflight_group_drain(s.g, NULL), 0);

@@ -18,8 +18,6 @@ static size_t resident_bytes(void)
 /* Growth that is noise of malloc and of the kernel. */
 enum { SLACK_BYTES = 1 << 20 };
 
-enum { SLOW = SANITIZED || EMULATED };
-
 static int set_status_7(sflight_call *call, void *arg)
 {
     (void)call;

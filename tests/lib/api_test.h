@@ -47,6 +47,9 @@
 #define EMULATED 0
 #endif
 
+/* Where everything takes longer: fewer rounds. */
+#define SLOW (SANITIZED || EMULATED)
+
 /* Every group is on lib/thread_runtime.c, whose tasks are the threads. */
 #ifdef SFLIGHT_TEST_RUNTIME
 #define HOOKED 1
