@@ -523,7 +523,7 @@ int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_c
     spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */
     for (;;) {
         /* The wait is noted only while the join stands, which keeps the record. */
-        if (caller->leading != NULL && !noted) {
+        if (caller->leading != NULL) {
             noted = caller_may_wait(caller, c);
             if (!noted && call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
                 slot_count(slot, COUNT_DEADLOCKS);

@@ -66,13 +66,9 @@ static void batch_undo(struct batch *b)
         if (!joined(b, i))
             continue;
         struct timespec past = {0};
-        int rc = call_wait(batch_slot(b), b->caller, p->call, UINT32_MAX, &past);
-        if (rc == CALL_FOLLOWS) {
+        /* Nobody takes a call over at a deadline. */
+        if (call_wait(batch_slot(b), b->caller, p->call, UINT32_MAX, &past) == CALL_FOLLOWS)
             call_release(batch_slot(b), p->call);
-        } else if (rc == CALL_LEADS) {
-            call_enter(b->caller, p->call, NULL);
-            call_abandon(p->call);
-        }
     }
 }
 
