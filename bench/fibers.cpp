@@ -73,7 +73,8 @@ int lead(sflight_call *call, void *arg)
 
 int no_fn(sflight_call *, void *)
 {
-    BENCH_CHECK(!"a waiter leads");
+    const bool a_waiter_leads = true;
+    BENCH_CHECK(!a_waiter_leads);
     return 0;
 }
 
