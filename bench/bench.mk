@@ -6,7 +6,7 @@
 
 BENCH := $(BUILD)/bench
 BENCH_QUESTIONS := uncontended disjoint hotkey zipf trace herd timeouts inflight churn memory \
-	waiters limits
+	waiters fibers limits
 BENCH_BIN := $(BENCH_QUESTIONS:%=$(BENCH)/%)
 BENCH_LIB_OBJ := $(patsubst %.c,$(BENCH)/obj/%.o,$(wildcard bench/lib/*.c))
 BENCH_BASE_OBJ := $(patsubst %,$(BENCH)/obj/bench/baseline/flight_%.o,find mutex none sflight urcu \
@@ -39,6 +39,8 @@ $(BENCH)/obj/bench/trace.o: CPPFLAGS += -DTRACE='"$(abspath $(BENCH)/web12.trace
 .SECONDARY: $(BENCH_QUESTIONS:%=$(BENCH)/obj/bench/%.o)
 $(BENCH_BIN): $(BENCH)/%: $(BENCH)/obj/bench/%.o $(BENCH_LIB_OBJ) $(BENCH_BASE_OBJ) $(LIB_A)
 	$(call say,LD)$(CC) $(CFLAGS) $(BENCH_LINK) -pthread -o $@ $^ $(BENCH_LIBS)
+
+$(BENCH)/fibers: BENCH_LIBS := -lboost_fiber -lboost_context $(BENCH_LIBS)
 
 $(BENCH)/check: $(BENCH)/obj/bench/baseline/check.o $(BENCH_BASE_OBJ) $(LIB_A)
 	$(call say,LD)$(CC) $(CFLAGS) $(BENCH_LINK) -pthread -o $@ $^ $(BENCH_LIBS)

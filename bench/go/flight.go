@@ -365,64 +365,83 @@ func trace() {
 	})
 }
 
+// n goroutines wait for one call that ends.
+func herdRound(n int) func(r *round) {
+	var again func(r *round)
+	again = func(r *round) {
+		var (
+			g       singleflight.Group
+			arrived int64
+			late    int32
+			end     time.Time
+			finish  sync.WaitGroup
+		)
+		ends := make([]int64, n)
+		v, err, shared := g.Do("key", func() (interface{}, error) {
+			for k := 0; k < n; k++ {
+				finish.Add(1)
+				go func(k int) {
+					defer finish.Done()
+					atomic.AddInt64(&arrived, 1)
+					v, err, _ := g.Do("key", func() (interface{}, error) {
+						atomic.StoreInt32(&late, 1) // it had not come so far
+						return 42, nil
+					})
+					if err != nil || v.(int) != 42 {
+						panic("not so: the value")
+					}
+					ends[k] = int64(time.Since(end))
+				}(k)
+			}
+			for atomic.LoadInt64(&arrived) < int64(n) {
+				time.Sleep(100 * time.Microsecond)
+			}
+			time.Sleep(2 * time.Millisecond) // all are asleep
+			end = time.Now()
+			return 42, nil
+		})
+		held := time.Since(end)
+		check(err == nil && v.(int) == 42, "the leader's result")
+		finish.Wait()
+		if late != 0 {
+			again(r)
+			return
+		}
+		check(shared, "all joined")
+		last := int64(0)
+		for _, ns := range ends {
+			if ns > last {
+				last = ns
+			}
+		}
+		r.latency.add(ends)
+		r.done = uint64(n)
+		r.value = [3]float64{float64(last) / 1000, float64(held) / 1000, float64(last) / float64(n)}
+	}
+	return again
+}
+
 func herd() {
 	for _, n := range []int{16, 64, 256, 512, 1024, 4096} {
 		if !wants(float64(n), 64) {
 			break
 		}
-		n := n
-		var again func(r *round)
-		again = func(r *round) {
-			var (
-				g       singleflight.Group
-				arrived int64
-				late    int32
-				end     time.Time
-				finish  sync.WaitGroup
-			)
-			ends := make([]int64, n)
-			v, err, shared := g.Do("key", func() (interface{}, error) {
-				for k := 0; k < n; k++ {
-					finish.Add(1)
-					go func(k int) {
-						defer finish.Done()
-						atomic.AddInt64(&arrived, 1)
-						v, err, _ := g.Do("key", func() (interface{}, error) {
-							atomic.StoreInt32(&late, 1) // it had not come so far
-							return 42, nil
-						})
-						if err != nil || v.(int) != 42 {
-							panic("not so: the value")
-						}
-						ends[k] = int64(time.Since(end))
-					}(k)
-				}
-				for atomic.LoadInt64(&arrived) < int64(n) {
-					time.Sleep(100 * time.Microsecond)
-				}
-				time.Sleep(2 * time.Millisecond) // all are asleep
-				end = time.Now()
-				return 42, nil
+		run("waiters", float64(n), false, 1, 1, []metric{{"last", "us"}, {"hold", "us"}, {"waiter", "ns"}}, herdRound(n))
+	}
+}
+
+// Goroutines on so many threads.
+func fibers() {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for threads, label := range []string{"1 thread", "2 threads"} {
+		runtime.GOMAXPROCS(threads + 1)
+		for n := 100; wants(float64(n), 1000) && n <= 10000; n *= 10 {
+			one := herdRound(n)
+			run(label, float64(n), false, 1, 1, []metric{{"fiber", "ns"}, {"last", "us"}}, func(r *round) {
+				one(r)
+				r.value = [3]float64{r.value[2], r.value[0]}
 			})
-			held := time.Since(end)
-			check(err == nil && v.(int) == 42, "the leader's result")
-			finish.Wait()
-			if late != 0 {
-				again(r)
-				return
-			}
-			check(shared, "all joined")
-			last := int64(0)
-			for _, ns := range ends {
-				if ns > last {
-					last = ns
-				}
-			}
-			r.latency.add(ends)
-			r.done = uint64(n)
-			r.value = [3]float64{float64(last) / 1000, float64(held) / 1000, float64(last) / float64(n)}
 		}
-		run("waiters", float64(n), false, 1, 1, []metric{{"last", "us"}, {"hold", "us"}, {"waiter", "ns"}}, again)
 	}
 }
 
@@ -619,7 +638,7 @@ func waiters() {
 func main() {
 	questions := map[string]func(){"uncontended": uncontended, "disjoint": disjoint, "hotkey": hotkey,
 		"zipf": zipf, "trace": trace, "herd": herd, "timeouts": timeouts, "inflight": inflight,
-		"churn": churn, "memory": memory, "waiters": waiters}
+		"churn": churn, "memory": memory, "waiters": waiters, "fibers": fibers}
 	var names []string
 	for name := range questions {
 		names = append(names, name)

@@ -30,6 +30,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { BENCH_SUBJECTS = 12, BENCH_METRICS = 4 };
 
 #define BENCH_CHECK(condition)                                                                     \
@@ -215,5 +219,9 @@ struct bench_key {
     char text[16];
 };
 void bench_key_set(struct bench_key *k, unsigned long number);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
