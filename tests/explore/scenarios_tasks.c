@@ -277,7 +277,7 @@ static void start_and_get(void *arg)
 
 static void task_started(void)
 {
-    tasks_begin((int)variant(2));
+    tasks_begin(SFLIGHT_ABANDON_SHARE); /* taken over, it would have two leaders */
     world.leavers = true;
     world.may = MAY_BE_DEAD;
     for (unsigned i = 0; i < 2; i++) {
