@@ -46,15 +46,17 @@ static void *self(void *ctx)
 /* Perhaps on the thread of another task that is parked. */
 static void resume(struct task *t)
 {
-    if (variant(2)) {
-        unsigned other = variant(MAX_THREADS);
-        struct task *o = &tasks[other];
-        if (o != t && o->exists && o->parked) {
-            struct clock left = o->left;
-            door_swap_threads((int)(t - tasks), (int)other);
-            o->left = t->left;
-            t->left = left;
-        }
+    unsigned others[MAX_THREADS], n = 0;
+
+    for (unsigned i = 0; i < MAX_THREADS; i++)
+        if (tasks[i].parked && &tasks[i] != t)
+            others[n++] = i;
+    if (n != 0 && variant(2)) {
+        unsigned other = others[variant(n)];
+        struct clock left = tasks[other].left;
+        door_swap_threads((int)(t - tasks), (int)other);
+        tasks[other].left = t->left;
+        t->left = left;
     }
     memory_take(&t->left);
     t->parked = false;
@@ -137,6 +139,7 @@ static void tasks_begin(int on_abandon)
     o.on_abandon = on_abandon;
     o.runtime = (sflight_runtime){tasks, self, park, unpark, spawn};
     world_begin(&o);
+    sched.counters = sched_mishap(8); /* whose slot is it? */
 }
 
 static void go_ask(unsigned i, const char *key)
@@ -415,6 +418,22 @@ static void task_circle(void)
     circle_of(2);
 }
 
+/* They lead, wait in fn, and may then be on other threads. */
+static void task_in_fn(void)
+{
+    tasks_begin((int)variant(2));
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    static const char *const keys[] = {"a", "b", "d"};
+    for (unsigned i = 0; i < 3; i++) {
+        fresh(i, keys[i])->inner = fresh(3 + i, "c");
+        asks[3 + i].way = variant(4) == 0 ? EXITS : RETURNS;
+        asks[3 + i].patience_ns = variant(4) == 0 ? SHORT_NS : 0;
+        go_task(ask_whole, &asks[i]);
+    }
+    end();
+}
+
 static void mixed_circle_of_three(void)
 {
     some_are_threads = true;
@@ -436,6 +455,7 @@ const struct scenario scenarios_tasks[] = {
     {"task_drain", task_drain, 100, 1},
     {"mixed_drain", mixed_drain, 100, 0},
     {"task_circle", task_circle, 100, 2},
+    {"task_in_fn", task_in_fn, 100, 1},
     {"mixed_circle_of_three", mixed_circle_of_three, 100, 0},
     {0},
 };

@@ -536,9 +536,11 @@ bool sched_stack_gone(const volatile void *p)
     if (s.stacks == NULL || offset >= (uintptr_t)STACK_BYTES * MAX_THREADS || s.forked)
         return false;
     int i = (int)(offset / STACK_BYTES);
-    return i != sched.self && i < s.n_threads &&
-           (s.threads[i].state == ENDED ||
-            (s.threads[i].top != NULL && (uintptr_t)p < (uintptr_t)s.threads[i].top));
+    if (i == sched.self || i >= s.n_threads)
+        return false;
+    sched_point(SITE);
+    return s.threads[i].state == ENDED ||
+           (s.threads[i].top != NULL && (uintptr_t)p < (uintptr_t)s.threads[i].top);
 }
 
 void sched_only_self(void)

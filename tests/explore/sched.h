@@ -72,7 +72,7 @@ _Noreturn void sched_exit(void);
 /* All other threads vanish where they stand: what a forked child sees. */
 void sched_only_self(void);
 
-/* Was this in a frame of another thread's stack, which has been left? */
+/* Is this in a frame of another thread's stack that has been left?  A point, if another's. */
 bool sched_stack_gone(const volatile void *p);
 
 /* Somebody else may go on here. */
