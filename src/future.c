@@ -23,6 +23,10 @@ enum {
     FIBER = 32,
 };
 
+#ifndef SWEEP_AT_LEAST /* less in a build for tests */
+enum { SWEEP_AT_LEAST = 64 };
+#endif
+
 /* ------------------------------------------------------------------ memory */
 
 /*
@@ -467,7 +471,6 @@ void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *li
 bool waiters_swept(struct slot *slot, struct sflight_group *g,
                    _Atomic(struct sflight_future *) *list)
 {
-    enum { SWEEP_AT_LEAST = 64 };
     uint32_t n_found = 0;
 
     if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)

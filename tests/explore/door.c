@@ -115,6 +115,27 @@ bool door_in_section(void)
     return d.threads[sched.self].in_section;
 }
 
+bool door_has_mutex(void)
+{
+    for (unsigned i = 0; i < d.n_mutexes; i++)
+        if (d.mutexes[i].owner == sched.self)
+            return true;
+    return false;
+}
+
+void door_swap_threads(int a, int b)
+{
+    struct thread *self = d.threads[a].self;
+    d.threads[a].self = d.threads[b].self;
+    d.threads[b].self = self;
+    for (unsigned k = 0; k < MAX_KEYS; k++) {
+        const void *specific = d.threads[a].specific[k];
+        d.threads[a].specific[k] = d.threads[b].specific[k];
+        d.threads[b].specific[k] = specific;
+    }
+    thread_runs(sched.self);
+}
+
 int door_once(pthread_once_t *once, void (*fn)(void))
 {
     static pthread_once_t done[MAX_KEYS];

@@ -215,5 +215,8 @@ void door_detached_join(void);   /* threads that the library made have ended */
 void door_wait_readable(int fd); /* as poll(2) would */
 bool door_readable(int fd);
 bool door_in_section(void);
+bool door_has_mutex(void);
+/* Coroutines that are parked change their threads, and what belongs to a thread. */
+void door_swap_threads(int a, int b);
 
 #endif

@@ -16,7 +16,8 @@
 
 enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 128 };
 
-static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async, scenarios_life};
+static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async, scenarios_life,
+                                               scenarios_tasks, scenarios_alone};
 static const struct scenario *scenarios[MAX_SCENARIOS];
 static unsigned n_scenarios;
 

@@ -211,6 +211,8 @@ void memory_plain(const volatile void *p, size_t size, bool write)
 {
     if (memory_ours(p))
         check_access(p, size, write, false);
+    else if (sched_stack_gone(p))
+        explore_fail("%p is used, in a frame of a stack that has been left", (void *)(uintptr_t)p);
 }
 
 /* ------------------------------------------------------------------ atomics */

@@ -224,6 +224,8 @@ static struct run *run_begins(struct ask *ask)
 
 static void run_sets(struct run *run, sflight_call *call)
 {
+    if (run->leader->bare)
+        return;
     struct value *value = aligned_alloc(8, sizeof(*value));
     if (value == NULL)
         return;

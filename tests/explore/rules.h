@@ -43,6 +43,7 @@ struct ask {
     enum way way;
     void (*inside)(struct ask *ask); /* in fn */
     struct ask *inner;               /* asked in fn */
+    bool bare;                       /* fn sets no value */
     unsigned may;
     struct ask *first; /* of the same batch, for the same key */
     /* out */
@@ -132,6 +133,7 @@ struct scenario {
     unsigned percent;     /* of the seeds that others get; 0: none */
     unsigned preemptions; /* bound of the exhaustive search; 0: none */
 };
-extern const struct scenario scenarios_blocking[], scenarios_async[], scenarios_life[];
+extern const struct scenario scenarios_blocking[], scenarios_async[], scenarios_life[],
+    scenarios_tasks[], scenarios_alone[];
 
 #endif

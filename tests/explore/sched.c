@@ -42,8 +42,8 @@ struct thread_of_run {
     const char *site;
     /* the coroutine */
     bool made;
-    char *stack;
-    jmp_buf at; /* where it goes on */
+    const char *top; /* of its stack, when it does not run: what lies below is gone */
+    jmp_buf at;      /* where it goes on */
     jmp_buf exit_to;
     const char *exit_frame;
     struct _Unwind_Exception exit_exception;
@@ -65,6 +65,8 @@ static struct {
     uint64_t tickets;
     uint64_t random;
     jmp_buf driver;
+    char *stacks; /* of all */
+    bool forked;
     /* BY_RANDOM */
     uint64_t stay_mask;
     /* BY_PRIORITY */
@@ -364,6 +366,7 @@ static int pick(bool self_ready, bool yields)
 
 __attribute__((noinline)) static void switch_to(int thread)
 {
+    s.threads[sched.self].top = __builtin_frame_address(0);
     if (_setjmp(s.threads[sched.self].at) != 0)
         return;
     sched.self = thread;
@@ -474,15 +477,16 @@ static void make_coroutine(int thread)
     jmp_buf saved;
     int self = sched.self;
 
-    if (t->stack == NULL) {
-        t->stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+    if (s.stacks == NULL) {
+        s.stacks = mmap(NULL, STACK_BYTES * MAX_THREADS, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (t->stack == MAP_FAILED)
+        if (s.stacks == MAP_FAILED)
             abort();
-        (void)mprotect(t->stack, 4096, PROT_NONE); /* an overflow is seen */
+        for (int i = 0; i < MAX_THREADS; i++) /* an overflow is seen */
+            (void)mprotect(s.stacks + (ptrdiff_t)i * STACK_BYTES, 4096, PROT_NONE);
     }
     (void)getcontext(&first);
-    first.uc_stack.ss_sp = t->stack;
+    first.uc_stack.ss_sp = s.stacks + (ptrdiff_t)thread * STACK_BYTES;
     first.uc_stack.ss_size = STACK_BYTES;
     first.uc_link = NULL;
     makecontext(&first, coroutine, 0);
@@ -506,6 +510,7 @@ int sched_spawn(void (*body)(void *arg), void *arg)
     t->body = body;
     t->arg = arg;
     t->state = READY;
+    t->top = NULL;
     t->site = "its beginning";
     t->priority = (int)(random_next() >> 40);
     s.ready |= bit(thread);
@@ -525,8 +530,22 @@ void sched_join(int thread)
     sched_thread_joined(thread);
 }
 
+bool sched_stack_gone(const volatile void *p)
+{
+    uintptr_t offset = (uintptr_t)p - (uintptr_t)s.stacks;
+    if (s.stacks == NULL || offset >= (uintptr_t)STACK_BYTES * MAX_THREADS || s.forked)
+        return false;
+    int i = (int)(offset / STACK_BYTES);
+    if (i == sched.self || i >= s.n_threads)
+        return false;
+    sched_point(SITE);
+    return s.threads[i].state == ENDED ||
+           (s.threads[i].top != NULL && (uintptr_t)p < (uintptr_t)s.threads[i].top);
+}
+
 void sched_only_self(void)
 {
+    s.forked = true;
     for (int i = 0; i < s.n_threads; i++) {
         struct thread_of_run *t = &s.threads[i];
         if (i == sched.self || t->state == ENDED)
@@ -571,6 +590,7 @@ void sched_run(const struct sched_plan *plan, void (*body)(void *arg), void *arg
     s.until_switch = 0;
     s.choice = 0;
     s.preempted = 0;
+    s.forked = false;
     s.lowest = 0;
     n_traced = 0;
     s.stay_mask = (UINT64_C(1) << (random_next() % 6)) - 1;

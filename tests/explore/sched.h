@@ -72,6 +72,9 @@ _Noreturn void sched_exit(void);
 /* All other threads vanish where they stand: what a forked child sees. */
 void sched_only_self(void);
 
+/* Is this in a frame of another thread's stack that has been left?  A point, if another's. */
+bool sched_stack_gone(const volatile void *p);
+
 /* Somebody else may go on here. */
 void sched_point(const char *site);
 /* Somebody else should, if there is anybody. */

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Groups with options.runtime.  Coroutines are its tasks; some stay threads.  What a
+ * runtime may do is done: park returns early, an unpark that comes first is
+ * remembered, and a task may go on on the thread of another one that is parked.
+ */
+#include "rules.h"
+
+#include <errno.h>
+
+enum { SHORT_NS = 300 };
+
+/* ------------------------------------------------------------------ the runtime */
+
+struct task {
+    void (*body)(void *arg);
+    void *arg;
+    bool exists, parked, unparked;
+    struct clock told; /* what came before an unpark comes before the end of its park */
+    struct clock left; /* what its thread has done, when it is parked */
+};
+
+static struct task tasks[MAX_THREADS]; /* by coroutine */
+static bool some_are_threads;
+
+/* Not an address: what is drawn from it must not differ from process to process. */
+static void *name_of(const struct task *t)
+{
+    return (void *)(uintptr_t)(((uintptr_t)(t - tasks) + 1) * 64);
+}
+
+static struct task *task_of(const void *name)
+{
+    uintptr_t n = (uintptr_t)name;
+    CHECK(n % 64 == 0 && n / 64 >= 1 && n / 64 <= MAX_THREADS);
+    return &tasks[n / 64 - 1];
+}
+
+static void *self(void *ctx)
+{
+    CHECK(ctx == tasks);
+    CHECK(!door_in_section());
+    return tasks[sched.self].exists ? name_of(&tasks[sched.self]) : NULL;
+}
+
+/* Perhaps on the thread of another task that is parked. */
+static void resume(struct task *t)
+{
+    unsigned others[MAX_THREADS], n = 0;
+
+    for (unsigned i = 0; i < MAX_THREADS; i++)
+        if (tasks[i].parked && &tasks[i] != t)
+            others[n++] = i;
+    if (n != 0 && variant(2)) {
+        unsigned other = others[variant(n)];
+        struct clock left = tasks[other].left;
+        door_swap_threads((int)(t - tasks), (int)other);
+        tasks[other].left = t->left;
+        t->left = left;
+    }
+    memory_take(&t->left);
+    t->parked = false;
+}
+
+static void park(void *ctx, void *task, const struct timespec *deadline)
+{
+    struct task *t = task_of(task);
+    uint64_t until_ns = NEVER;
+
+    CHECK(ctx == tasks && t == &tasks[sched.self] && t->exists);
+    CHECK(!door_in_section() && !door_has_mutex());
+    if (deadline != NULL)
+        until_ns = (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
+    sched_point(SITE);
+    if (sched_mishap(8))
+        return; /* early */
+    (memset)(&t->left, 0, sizeof(t->left));
+    memory_give(&t->left);
+    t->parked = true;
+    if (!t->unparked && until_ns > sched.now_ns)
+        (void)sched_sleep(t, until_ns, true, SITE);
+    if (t->unparked)
+        memory_take(&t->told);
+    t->unparked = false;
+    resume(t);
+}
+
+static void unpark(void *ctx, void *task)
+{
+    struct task *t = task_of(task);
+
+    CHECK(ctx == tasks);
+    CHECK(!door_in_section() && !door_has_mutex());
+    sched_point(SITE);
+    if (!t->exists)
+        explore_fail("a task is unparked that is no more");
+    t->unparked = true;
+    memory_give(&t->told);
+    sched_wake(t, 1);
+}
+
+static void task_ends(struct task **t)
+{
+    (*t)->exists = false;
+}
+
+static void task_body(void *unused)
+{
+    struct task *t __attribute__((cleanup(task_ends))) = &tasks[sched.self];
+    (void)unused;
+    t->exists = true;
+    t->body(t->arg);
+}
+
+static void go_task(void (*body)(void *arg), void *arg)
+{
+    if (some_are_threads && variant(2)) {
+        go(body, arg);
+        return;
+    }
+    int thread = go(task_body, NULL);
+    tasks[thread].body = body;
+    tasks[thread].arg = arg;
+}
+
+static int spawn(void *ctx, void (*run)(void *arg), void *arg)
+{
+    CHECK(ctx == tasks);
+    CHECK(!door_in_section() && !door_has_mutex());
+    go_task(run, arg);
+    return 0;
+}
+
+static void tasks_begin(int on_abandon)
+{
+    sflight_options o = world_options();
+
+    (memset)(tasks, 0, sizeof(tasks));
+    o.on_abandon = on_abandon;
+    o.runtime = (sflight_runtime){tasks, self, park, unpark, spawn};
+    world_begin(&o);
+    sched.counters = sched_mishap(8); /* whose slot is it? */
+}
+
+static void go_ask(unsigned i, const char *key)
+{
+    go_task(ask_whole, fresh(i, key));
+}
+
+static void end(void)
+{
+    join_all();
+    world_end();
+    some_are_threads = false;
+}
+
+static void mixed(void (*scenario)(void))
+{
+    some_are_threads = true;
+    scenario();
+}
+
+/* ------------------------------------------------------------- join, deadlines */
+
+static void two(void *first)
+{
+    struct ask *ask = first;
+    ask_whole(&ask[0]);
+    ask_whole(&ask[1]);
+}
+
+static void task_join(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_SHARE);
+    for (unsigned i = 0; i < 4; i++)
+        fresh(i, "a");
+    go_task(two, &asks[0]);
+    go_task(two, &asks[2]);
+    if (variant(2))
+        go_ask(4, "a");
+    end();
+}
+
+static void mixed_join(void)
+{
+    mixed(task_join);
+}
+
+static void task_deadline(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_SHARE);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT;
+    go_ask(0, "a");
+    fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 1;
+    go_task(ask_whole, &asks[1]);
+    if (variant(2)) {
+        fresh(2, "a")->patience_ns = SHORT_NS;
+        go_task(ask_whole, &asks[2]);
+    }
+    end();
+}
+
+static void mixed_deadline(void)
+{
+    mixed(task_deadline);
+}
+
+/* -------------------------------------------------------------------- futures */
+
+static void complete(void *ask)
+{
+    ask_complete(ask);
+}
+
+static void abandon(void *ask)
+{
+    ask_abandon(ask);
+}
+
+/* Joins without blocking, then waits, has itself told or drops it. */
+static void future(void *arg)
+{
+    struct ask *ask = arg;
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    if (ask->future == NULL)
+        return;
+    switch (variant(3)) {
+    case 0:
+        ask_get(ask);
+        if (ask->future != NULL)
+            ask_get(ask); /* once more, after its deadline */
+        if (ask->future != NULL)
+            ask_drop(ask);
+        else
+            ask_release(ask);
+        break;
+    case 1:
+        ask_then(ask);
+        break;
+    default:
+        ask_drop(ask);
+    }
+}
+
+static void task_future(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_SHARE);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT;
+    ask_begin(fresh(0, "a"));
+    go_task(complete, &asks[0]);
+    fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 0;
+    go_task(future, &asks[1]);
+    if (variant(2))
+        go_task(future, fresh(2, "a"));
+    end();
+}
+
+static void mixed_future(void)
+{
+    mixed(task_future);
+}
+
+static void start_and_get(void *arg)
+{
+    struct ask *ask = arg;
+    ask_start(ask);
+    if (ask->future == NULL)
+        return;
+    if (variant(3) == 0) {
+        ask_drop(ask);
+        return;
+    }
+    ask_get(ask);
+    ask_release(ask);
+}
+
+static void task_started(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_SHARE); /* taken over, it would have two leaders */
+    world.leavers = true;
+    world.may = MAY_BE_DEAD;
+    for (unsigned i = 0; i < 2; i++) {
+        fresh(i, "a")->way = variant(4) == 0 ? EXITS : RETURNS;
+        go_task(start_and_get, &asks[i]);
+    }
+    go_ask(2, "a");
+    end();
+}
+
+/* ------------------------------------------------------------------- takeover */
+
+/* One after the other dies; of those that follow one leaves at its deadline. */
+static void task_takeover(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    fresh(0, "a")->way = EXITS;
+    go_task(ask_whole, &asks[0]);
+    fresh(1, "a")->patience_ns = SHORT_NS;
+    go_task(ask_whole, &asks[1]);
+    fresh(2, "a")->way = variant(2) ? EXITS : RETURNS;
+    go_task(ask_whole, &asks[2]);
+    if (variant(2)) {
+        fresh(3, "a")->patience_ns = variant(2) ? SHORT_NS : 0;
+        go_task(ask_whole, &asks[3]);
+    }
+    if (variant(2))
+        go_ask(4, "a");
+    end();
+}
+
+static void mixed_takeover(void)
+{
+    mixed(task_takeover);
+}
+
+/* The same with futures in the list, and a permit that is given up. */
+static void task_takeover_futures(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    go_task(abandon, &asks[0]);
+    go_ask(1, "a");
+    go_task(future, fresh(2, "a"));
+    fresh(3, "a")->patience_ns = SHORT_NS;
+    asks[3].way = variant(2) ? EXITS : RETURNS;
+    go_task(ask_whole, &asks[3]);
+    if (variant(2))
+        go_task(future, fresh(4, "a"));
+    end();
+}
+
+static void mixed_takeover_futures(void)
+{
+    mixed(task_takeover_futures);
+}
+
+/* ---------------------------------------------------------------------- drain */
+
+static bool in_fn;
+
+static void say_in_fn(struct ask *ask)
+{
+    (void)ask;
+    reached(&in_fn);
+    pause_here();
+}
+
+static void drain(void *unused)
+{
+    (void)unused;
+    until(&in_fn);
+    CHECK(sflight_group_drain(world.group, NULL) == 0);
+    CHECK(asks[0].run->ended != 0);
+}
+
+static void drain_until(void *unused)
+{
+    struct timespec deadline = {1, SHORT_NS};
+    (void)unused;
+    int rc = sflight_group_drain(world.group, &deadline);
+    CHECK(rc == 0 || rc == -ETIMEDOUT);
+}
+
+static void task_drain(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_SHARE);
+    sched.counters = true;
+    in_fn = false;
+    fresh(0, "a")->inside = say_in_fn;
+    go_task(drain, NULL);
+    go_task(ask_whole, &asks[0]);
+    if (variant(2))
+        go_task(variant(2) ? drain : drain_until, NULL);
+    end();
+}
+
+static void mixed_drain(void)
+{
+    mixed(task_drain);
+}
+
+/* -------------------------------------------------------------------- circles */
+
+static void circle_of(unsigned n)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    unsigned n_deadlocks = 0;
+    bool closed = true;
+
+    tasks_begin(SFLIGHT_ABANDON_SHARE);
+    if (some_are_threads)
+        door.common_slots = false; /* as in the scenarios with threads alone */
+    for (unsigned i = 0; i < n; i++) {
+        fresh(i, keys[i])->inner = fresh(n + i, keys[(i + 1) % n]);
+        asks[n + i].may = MAY_DEADLOCK;
+        go_task(ask_whole, &asks[i]);
+    }
+    join_all();
+    for (unsigned i = 0; i < n; i++) {
+        closed = closed && asks[i].led;
+        n_deadlocks += asks[n + i].over && asks[n + i].rc == -EDEADLK;
+    }
+    CHECK(n_deadlocks <= 1);
+    CHECK(closed || n_deadlocks == 0);
+    end();
+}
+
+static void task_circle(void)
+{
+    circle_of(2);
+}
+
+/* They lead, wait in fn, and may then be on other threads. */
+static void task_in_fn(void)
+{
+    tasks_begin((int)variant(2));
+    world.leavers = true;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    static const char *const keys[] = {"a", "b", "d"};
+    for (unsigned i = 0; i < 3; i++) {
+        fresh(i, keys[i])->inner = fresh(3 + i, "c");
+        asks[3 + i].way = variant(4) == 0 ? EXITS : RETURNS;
+        asks[3 + i].patience_ns = variant(4) == 0 ? SHORT_NS : 0;
+        go_task(ask_whole, &asks[i]);
+    }
+    end();
+}
+
+static void mixed_circle_of_three(void)
+{
+    some_are_threads = true;
+    circle_of(3);
+}
+
+const struct scenario scenarios_tasks[] = {
+    {"task_join", task_join, 100, 2},
+    {"mixed_join", mixed_join, 100, 0},
+    {"task_deadline", task_deadline, 100, 2},
+    {"mixed_deadline", mixed_deadline, 100, 0},
+    {"task_future", task_future, 100, 2},
+    {"mixed_future", mixed_future, 100, 0},
+    {"task_started", task_started, 100, 0},
+    {"task_takeover", task_takeover, 200, 1},
+    {"mixed_takeover", mixed_takeover, 100, 0},
+    {"task_takeover_futures", task_takeover_futures, 200, 0},
+    {"mixed_takeover_futures", mixed_takeover_futures, 100, 0},
+    {"task_drain", task_drain, 100, 1},
+    {"mixed_drain", mixed_drain, 100, 0},
+    {"task_circle", task_circle, 100, 2},
+    {"task_in_fn", task_in_fn, 100, 1},
+    {"mixed_circle_of_three", mixed_circle_of_three, 100, 0},
+    {0},
+};
