@@ -124,7 +124,7 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 	@[ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: uninstall
-uninstall: ## Remove what install put there (same PREFIX and DESTDIR)
+uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
@@ -178,4 +178,4 @@ clean: ## Remove everything that was built
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "%-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort

@@ -40,6 +40,7 @@
  *     -EDEADLK          waiting here would wait for the caller itself
  *     -ESHUTDOWN        the group is closed
  *     -EBUSY            the group is in use and was not destroyed
+ *     -EMFILE, -ENFILE  no descriptor can be made
  *     -EOWNERDEAD       the leader left fn without returning
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
  *
@@ -199,26 +200,30 @@ typedef struct sflight_allocator {
  *         passed.  May return early at any time.  It may resume the task on
  *         another thread
  * unpark  makes a task that is parked, or is about to park, ready to run; does
- *         not run it or any other task itself, nor wait for it.  It is called from any
- *         thread, once for each wait that is to end or to look again: an unpark that comes before
- * its park makes that park return at once, and so has to be remembered; of several, one.  The task
- * still exists when it is called spawn   runs run(arg) once, now or later, in a task or on a
- * thread, and returns 0; or returns a negative errno and does not run it.  It is how
- *         sflight_start() gets its leaders.  If it runs it at once, on the stack that
- *         spawn was called on, fn must return
+ *         not run it or any other task itself, nor wait for it.  Called from any
+ *         thread, once for each wait that is to end or to look again: an unpark
+ *         that comes before its park makes that park return at once, and so has to
+ *         be remembered; of several, one.  The task still exists when it is called.
+ *         What came before an unpark is visible after the park that it ends
+ * spawn   runs run(arg) once, now or later, in a task or on a thread, and returns
+ *         0; or returns a negative errno and does not run it.  It is how
+ *         sflight_start() gets its leaders, and is called on whatever thread calls
+ *         that.  If it runs it at once, on the stack that spawn was called on, fn
+ *         must return
  *
  * self, park and unpark are given together or not at all (-EINVAL); NULL means
- * threads, on futexes.  Without spawn each leader of sflight_start() gets a
- * thread of its own.  Hooks are called outside of epoch sections and without a
- * lock held (self also in a forked child, with locks held); they must not call the
- * library, and self, park and unpark must not fail, throw or be left by longjmp().
+ * threads, on futexes.  spawn may be given alone; without it each leader of
+ * sflight_start() gets a thread of its own.  ctx must live as long as the group.
+ * Hooks are called outside of epoch sections and without a lock held (self also in
+ * a forked child, with locks held); they must not call the library, and self, park
+ * and unpark must not fail, throw, be left by longjmp() or be cancellation points.
  *
  * In a group with park, fn runs in the caller's task and may park it, so a call may
  * begin on one thread and end on another; destroy, and callbacks of
  * sflight_future_then(), must not park.  A task must not be deleted while it is
  * inside the library, unless its stack is unwound by an exception.  In a forked
- * child only the task that called fork() goes on.  Circles of waits are found
- * where all the groups in them have the same runtime.
+ * child only the task that called fork() goes on.  Circles of waits are found where
+ * all the groups in them have the same runtime, which is the same self and ctx.
  */
 typedef struct sflight_runtime {
     void *ctx; /* passed through */
@@ -339,7 +344,8 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  * Runs fn(call, arg) for the key, unless a call for this key is in flight:
  * then waits for that one and takes its result.  As leader it blocks as long
  * as fn does; as follower until the call ends.  Uncontended it makes no system
- * call, takes no lock and, after warm-up, allocates nothing.
+ * call, takes no lock (in a group without a runtime) and, after warm-up, allocates
+ * nothing.
  *
  * Returns 0 and fills *r, to be released once; or a failure, and *r is zeroed
  * (releasing it is harmless).  Only -ENOTRECOVERABLE delivers something: *r is
@@ -429,7 +435,8 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * Claims the key, or joins its call; never blocks and runs nothing.  Either
  * *lead is set, and this caller has the PERMIT: it must later, from any thread,
  * end the call with sflight_complete() or sflight_abandon(), using the
- * functions of "inside fn" before that as it likes (but not sflight_panic()).
+ * functions of "inside fn" before that as it likes (but not sflight_panic()).  A
+ * permit gives no result: to be told like the others, begin again and use *join.
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
  * A permit belongs to nobody: the thread that got it may end.  While it is

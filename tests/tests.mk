@@ -101,8 +101,8 @@ test-unit: $(plain_UNIT) ## Run the tests of the floors inside src/
 
 .PHONY: $(TEST_VARIANTS:%=test-%)
 test-clang: $(clang_PROGRAMS) ## Run the API and unit tests compiled by clang
-test-asan: $(asan_PROGRAMS) ## Run them under AddressSanitizer and UBSan
-test-tsan: $(tsan_PROGRAMS) ## Run them under ThreadSanitizer
+test-asan: $(asan_PROGRAMS) ## Run the API and unit tests under AddressSanitizer and UBSan
+test-tsan: $(tsan_PROGRAMS) ## Run the API and unit tests under ThreadSanitizer
 $(TEST_VARIANTS:%=test-%): test-%:
 	$(PROVE) $($*_PROGRAMS)
 
