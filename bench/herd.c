@@ -6,9 +6,14 @@
  */
 #include "lib/bench.h"
 
+#include <dirent.h>
+
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,26 +28,35 @@ static struct herd {
     _Alignas(64) uint64_t end_ns;  /* of fn */
 } herd;
 
-/* CPU time of the others. */
-static uint64_t others_cpu_ns(void)
+/* Does every thread of the process but this one sleep in the kernel? */
+static bool others_sleep(void)
 {
-    struct timespec own;
-    uint64_t all = bench_cpu_ns(); /* which itself takes long with many threads */
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &own);
-    return all - ((uint64_t)own.tv_sec * 1000000000u + (uint64_t)own.tv_nsec);
+    char path[64], line[256];
+    DIR *tasks = opendir("/proc/self/task");
+    BENCH_CHECK(tasks != NULL);
+    bool all = true;
+    for (struct dirent *task; all && (task = readdir(tasks)) != NULL;) {
+        long id = atol(task->d_name);
+        if (id == 0 || id == (long)gettid())
+            continue;
+        snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", id);
+        FILE *f = fopen(path, "r");
+        BENCH_CHECK(f != NULL && fgets(line, sizeof(line), f) != NULL);
+        fclose(f);
+        const char *state = strrchr(line, ')');
+        all = state != NULL && state[2] == 'S';
+    }
+    closedir(tasks);
+    return all;
 }
 
-/* Everybody sleeps once all have arrived and nobody uses the CPU. */
+/* All have arrived and sleep, so nobody holds what another one sleeps for: they wait for fn. */
 static void await_sleepers(void)
 {
     while (herd.arrived < bench_team_size(team))
         bench_sleep_ns(100000);
-    for (int quiet = 0; quiet < 2;) {
-        uint64_t before = others_cpu_ns();
+    for (int quiet = 0; quiet < 2; quiet = others_sleep() ? quiet + 1 : 0)
         bench_sleep_ns(500000);
-        int64_t used = (int64_t)(others_cpu_ns() - before);
-        quiet = used < 20000 ? quiet + 1 : 0;
-    }
 }
 
 static int no_fn(sflight_call *call, void *arg)

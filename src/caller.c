@@ -159,7 +159,9 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
         if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
             break; /* nobody leads it, or its waiters are about to go on */
         circle = leader == self;
-        c = circle ? NULL : leader->waiting_for;
+        if (circle || leader->waiting_for == c)
+            break; /* who waits for what it leads has just taken it over, and goes on */
+        c = leader->waiting_for;
     }
     if (circle)
         self->waiting_for = NULL;

@@ -473,6 +473,8 @@ bool waiters_swept(struct slot *slot, struct sflight_group *g,
 {
     uint32_t n_found = 0;
 
+    if (slot->shared)
+        return false; /* its counts would be everybody's; others sweep */
     if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
         return false;
     struct sflight_future *f = atomic_load_acquire(list);
