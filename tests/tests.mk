@@ -85,11 +85,12 @@ ALL_PROGRAMS := $(tsan_PROGRAMS) $(asan_PROGRAMS) $(plain_API) $(plain_UNIT) $(c
 	$(foreach v,$(TEST_VARIANTS),$($(v)_OBJ:.o=.d)))
 
 # ------------------------------------------------------------------------------------------ run
-# A program that hangs is wedged: that, too, is a failure.
+# A program that hangs is wedged: that, too, is a failure.  KILL, as it takes with it all that
+# the program has forked; prove waits for everybody who holds its pipe.
 TEST_JOBS ?= 2
 TEST_LIMIT_S ?= 600
 PROVE = CMOCKA_MESSAGE_OUTPUT=TAP BUILD=$(BUILD) UBSAN_OPTIONS=print_stacktrace=1 \
-	prove -j$(TEST_JOBS) --timer --exec 'timeout -k 10 $(TEST_LIMIT_S)'
+	prove -j$(TEST_JOBS) --timer --exec 'timeout -s KILL $(TEST_LIMIT_S)'
 
 .PHONY: test-api
 test-api: $(plain_API) ## Run the API tests against the installed library
