@@ -103,8 +103,15 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
 
 static NOINLINE void release_any(struct sflight_call *call)
 {
+    struct slot *slot = thread_slot(call->group);
+
+    if (call_held_alone(call)) {
+        slot = call_destroy_alone(slot, call);
+        if (slot == thread_slot_known(call->group) && call_release_alone(slot, call))
+            return;
+    }
     call_alone_no_more(call);
-    call_release(thread_slot(call->group), call);
+    call_release(slot, call);
 }
 
 void sflight_result_release(sflight_result *r)

@@ -87,14 +87,30 @@ static ALWAYS_INLINE bool call_finish_alone(struct slot *slot, struct sflight_ca
     return true;
 }
 
+/* The call ended so, and its result has not been retained: this is the only hold. */
+static ALWAYS_INLINE bool call_held_alone(const struct sflight_call *c)
+{
+    return atomic_load_relaxed(&c->gate) == 0; /* stays 0 for the only holder */
+}
+
+/* Before such a record can be ready; returns the slot to use from here on. */
+static ALWAYS_INLINE struct slot *call_destroy_alone(struct slot *slot, struct sflight_call *c)
+{
+    if (c->result.destroy != NULL) {
+        slot = call_destroy_value(slot, c);
+        c->result.destroy = NULL;
+    }
+    c->result.status_set = false;
+    return slot;
+}
+
 /*
  * Gives up the only hold on a call that ended so, and makes its record ready.
  * False, and nothing has happened, where that is not all.
  */
 static ALWAYS_INLINE bool call_release_alone(struct slot *slot, struct sflight_call *c)
 {
-    if (UNLIKELY(atomic_load_relaxed(&c->gate) != 0 || /* this holder's alone, or open */
-                 c->result.destroy != NULL || c->result.status_set ||
+    if (UNLIKELY(!call_held_alone(c) || c->result.destroy != NULL || c->result.status_set ||
                  c->result.generation != c->group->generation ||
                  atomic_load_relaxed(&c->owner) != &thread_self.caller || slot->ready != NULL))
         return false;
