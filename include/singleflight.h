@@ -256,7 +256,9 @@ typedef struct sflight_options {
                                  call is never unwanted */
     uint64_t spin_ns;         /* upper bound on spinning before a follower parks
                                  (0: never spin; default SFLIGHT_SPIN_ADAPTIVE:
-                                 as long as spinning has lately paid) */
+                                 as long as spinning has lately paid, and with
+                                 more threads than CPUs giving up the CPU a few
+                                 times first, see sched_yield(2)) */
     sflight_allocator allocator;
     sflight_runtime runtime;
 } sflight_options;

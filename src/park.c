@@ -15,11 +15,17 @@ enum {
     /* The same where another thread could use the CPU meanwhile, and join: such a
        spin has to be for calls much shorter than that. */
     SPIN_CROWDED_NS = 4000,
-    /* A spinner that never succeeds still tries one wait in so many. */
-    SPIN_RETRY = 32,
-    SPIN_SCORE_MIN = SPIN_SCORE_MAX / 8,
-    SPIN_SCORE_SHIFT = 3,
     RELAX_PER_LOOK = 16, /* steps between two readings of the clock */
+    /* In a crowd: giving the CPU up costs a fraction of a park and its wake, and those who
+       get it may join.  So many times, each a turn of all the others on this CPU; and for
+       SPIN_MAX_NS, if there are none. */
+    YIELDS = 4,
+    /* But each may take as long as the time slices of others: not close to a deadline. */
+    YIELD_LEFT_NS = 50000000,
+    /* What has hardly ever paid is still tried in one wait of so many. */
+    HABIT_RETRY = 32,
+    HABIT_SCORE_MIN = HABIT_SCORE_MAX / 8,
+    HABIT_SCORE_SHIFT = 3,
 };
 
 static uint32_t *futex_word(gate *g)
@@ -31,10 +37,25 @@ static uint32_t *futex_word(gate *g)
 
 void spinner_init(struct spinner *s, uint64_t limit_ns)
 {
-    s->limit_ns = limit_ns;
-    s->score = SPIN_SCORE_MAX / 2;
-    s->n_skipped = 0;
-    s->crowded = false;
+    const struct habit untried = {.score = HABIT_SCORE_MAX / 2};
+
+    *s = (struct spinner){.limit_ns = limit_ns, .spin = untried, .yield = untried};
+}
+
+static bool habit_tries(struct habit *h)
+{
+    if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < HABIT_RETRY)
+        return false;
+    h->n_skipped = 0;
+    return true;
+}
+
+static void habit_learn(struct habit *h, bool paid)
+{
+    if (paid)
+        h->score += (HABIT_SCORE_MAX - h->score) >> HABIT_SCORE_SHIFT;
+    else
+        h->score -= h->score >> HABIT_SCORE_SHIFT;
 }
 
 /* How long this wait may spin: 0, or nanoseconds. */
@@ -44,40 +65,70 @@ static uint64_t spin_budget(struct spinner *s, unsigned rank)
         return 0;
     if (s->limit_ns != SPIN_ADAPTIVE)
         return s->limit_ns;
-    if (s->score < SPIN_SCORE_MIN && ++s->n_skipped < SPIN_RETRY)
+    if (!habit_tries(&s->spin))
         return 0;
-    s->n_skipped = 0;
     return s->crowded ? SPIN_CROWDED_NS : SPIN_MAX_NS;
+}
+
+static enum gate_outcome gate_look(gate *g)
+{
+    uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
+
+    if (word & GATE_OPEN)
+        return GATE_IS_OPEN;
+    return word & GATE_NUDGED ? GATE_IS_NUDGED : GATE_IS_CLOSED;
+}
+
+static enum gate_outcome spin(gate *g, uint64_t budget_ns)
+{
+    uint64_t begin = clock_now_ns();
+
+    do {
+        for (int i = 0; i < RELAX_PER_LOOK; i++) {
+            cpu_relax();
+            enum gate_outcome outcome = gate_look(g);
+            if (outcome != GATE_IS_CLOSED)
+                return outcome;
+        }
+    } while (clock_now_ns() - begin < budget_ns);
+    return GATE_IS_CLOSED;
+}
+
+static enum gate_outcome yield(gate *g)
+{
+    uint64_t begin = clock_now_ns();
+    int n_yields = 0;
+
+    do {
+        cpu_yield();
+        enum gate_outcome outcome = gate_look(g);
+        if (outcome != GATE_IS_CLOSED)
+            return outcome;
+    } while (++n_yields < YIELDS || clock_now_ns() - begin < SPIN_MAX_NS);
+    return GATE_IS_CLOSED;
 }
 
 enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
                             const struct timespec *deadline)
 {
-    uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
-    if (word & GATE_OPEN)
+    if (atomic_load_acquire(g) & GATE_OPEN) /* [PUB-RESULT] */
         return GATE_IS_OPEN;
 
+    enum gate_outcome outcome = GATE_IS_CLOSED;
     uint64_t left_ns = clock_left_ns(deadline);
     if (left_ns == 0)
         return GATE_TIMED_OUT;
     uint64_t budget_ns = spin_budget(s, rank);
-    if (budget_ns == 0)
-        return GATE_IS_CLOSED;
-    if (budget_ns > left_ns)
-        budget_ns = left_ns;
-    uint64_t begin = clock_now_ns();
-    do {
-        for (int i = 0; i < RELAX_PER_LOOK; i++) {
-            cpu_relax();
-            word = atomic_load_acquire(g); /* [PUB-RESULT] */
-            if (word & (GATE_OPEN | GATE_NUDGED)) {
-                s->score += (SPIN_SCORE_MAX - s->score) >> SPIN_SCORE_SHIFT;
-                return word & GATE_OPEN ? GATE_IS_OPEN : GATE_IS_NUDGED;
-            }
-        }
-    } while (clock_now_ns() - begin < budget_ns);
-    s->score -= s->score >> SPIN_SCORE_SHIFT;
-    return GATE_IS_CLOSED;
+    if (budget_ns != 0) {
+        outcome = spin(g, budget_ns < left_ns ? budget_ns : left_ns);
+        habit_learn(&s->spin, outcome != GATE_IS_CLOSED);
+    }
+    if (outcome == GATE_IS_CLOSED && s->crowded && s->limit_ns == SPIN_ADAPTIVE &&
+        left_ns > YIELD_LEFT_NS && habit_tries(&s->yield)) {
+        outcome = yield(g);
+        habit_learn(&s->yield, outcome != GATE_IS_CLOSED);
+    }
+    return outcome;
 }
 
 enum gate_outcome gate_park(gate *g, const struct timespec *deadline)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A gate: closed until somebody opens it, once.  Threads wait at it: they spin,
- * for as long as that has lately paid, then park on a futex.
+ * A gate: closed until somebody opens it, once.  Threads wait at it: they spin, and
+ * where there are more of them than CPUs let others run, for as long as that has lately
+ * paid; then they park on a futex.
  *
  *   bits  0..7   PARKED  set by a waiter before it sleeps, never cleared
  *                OPEN    set once, by the opener
@@ -46,16 +47,23 @@ static inline uint32_t gate_holds(uint64_t word)
     return (uint32_t)(word >> 32);
 }
 
-/* How spinning has lately fared, kept by each thread for itself. */
+/* Has it lately paid? */
+struct habit {
+    uint32_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
+    uint32_t n_skipped; /* waits since it was last tried */
+};
+
+#define HABIT_SCORE_MAX 256
+
+/* How waiting without parking has fared, kept by each thread for itself. */
 struct spinner {
-    uint64_t limit_ns;  /* never longer than this; SPIN_ADAPTIVE: as this file sees fit */
-    uint32_t score;     /* 0 (never paid) to SPIN_SCORE_MAX (always did) */
-    uint32_t n_skipped; /* waits since the last one that spun */
+    uint64_t limit_ns; /* spin never longer than this; SPIN_ADAPTIVE: as this file sees fit */
+    struct habit spin;
+    struct habit yield; /* giving the CPU up instead */
     bool crowded;       /* there may be more threads than CPUs */
 };
 
 #define SPIN_ADAPTIVE UINT64_MAX
-#define SPIN_SCORE_MAX 256
 
 void spinner_init(struct spinner *s, uint64_t limit_ns);
 
@@ -68,7 +76,8 @@ enum gate_outcome {
 
 /*
  * Waits without sleeping, for as long as that may pay.  rank: how many were
- * waiting before; those that would leave no CPU for the others do not spin.
+ * waiting before; those that would leave no CPU for the others do not spin.  Those
+ * of a crowd give the CPU up a few times, unless the deadline is near.
  */
 enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
                             const struct timespec *deadline);

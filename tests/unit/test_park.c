@@ -354,9 +354,17 @@ static void test_errno_is_kept(void **state)
 /* True if this look spun: a spinner that fails loses score. */
 static bool spun(gate *g, unsigned rank, struct spinner *s)
 {
-    s->score = SPIN_SCORE_MAX / 2;
+    s->spin.score = HABIT_SCORE_MAX / 2;
     assert_int_equal(gate_spin(g, rank, s, NULL), GATE_IS_CLOSED);
-    return s->score != SPIN_SCORE_MAX / 2;
+    return s->spin.score != HABIT_SCORE_MAX / 2;
+}
+
+/* True if this look gave the CPU up. */
+static bool yielded(gate *g, struct spinner *s, const struct timespec *deadline)
+{
+    s->yield.score = HABIT_SCORE_MAX / 2;
+    assert_int_equal(gate_spin(g, cpu_count(), s, deadline), GATE_IS_CLOSED);
+    return s->yield.score != HABIT_SCORE_MAX / 2;
 }
 
 static void test_rank_and_limit(void **state)
@@ -377,33 +385,63 @@ static void test_rank_and_limit(void **state)
     assert_int_equal(spun(&g, 0, &s), cpu_count() > 1);
 }
 
-/* One that never succeeds gives up, except for one wait in 32, until that pays. */
+/* In a crowd only, not with a limit of the user's, and not shortly before a deadline. */
+static void test_who_yields(void **state)
+{
+    (void)state;
+    struct spinner s;
+    gate g = 0;
+
+    spinner_init(&s, SPIN_ADAPTIVE);
+    assert_false(yielded(&g, &s, NULL));
+    s.crowded = true;
+    assert_true(yielded(&g, &s, NULL));
+    struct timespec soon = deadline_in_ns(10000000), later = deadline_in_ns(3600000000000);
+    assert_true(yielded(&g, &s, &later));
+    s.yield.score = HABIT_SCORE_MAX / 2;
+    assert_int_not_equal(gate_spin(&g, cpu_count(), &s, &soon), GATE_IS_OPEN);
+    assert_int_equal(s.yield.score, HABIT_SCORE_MAX / 2);
+    for (int limited = 0; limited < 2; limited++) {
+        spinner_init(&s, limited ? 1000 : 0);
+        s.crowded = true;
+        assert_false(yielded(&g, &s, NULL));
+    }
+}
+
+/* What never succeeds is given up, except for one wait in 32, until that pays. */
+static void habit_learns(struct spinner *s, struct habit *h, unsigned rank)
+{
+    gate closed = 0, nudged = GATE_NUDGED;
+
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(gate_spin(&closed, rank, s, NULL), GATE_IS_CLOSED);
+    int n_tried = 0;
+    for (int i = 0; i < 320; i++) {
+        uint32_t skipped = h->n_skipped;
+        assert_int_equal(gate_spin(&closed, rank, s, NULL), GATE_IS_CLOSED);
+        n_tried += h->n_skipped <= skipped;
+    }
+    assert_int_equal(n_tried, 10);
+    while (h->score < HABIT_SCORE_MAX * 3 / 4) {
+        uint32_t before = h->score;
+        if (gate_spin(&nudged, rank, s, NULL) == GATE_IS_NUDGED)
+            assert_true(h->score > before);
+    }
+    for (int i = 0; i < 1000; i++)
+        (void)gate_spin(&nudged, rank, s, NULL);
+    assert_true(h->score <= HABIT_SCORE_MAX);
+}
+
 static void test_spinner_learns(void **state)
 {
     (void)state;
-    if (cpu_count() < 2)
-        skip();
     struct spinner s;
-    gate closed = 0, nudged = GATE_NUDGED;
 
     spinner_init(&s, SPIN_ADAPTIVE);
-    for (int i = 0; i < 100; i++)
-        assert_int_equal(gate_spin(&closed, 0, &s, NULL), GATE_IS_CLOSED);
-    int n_spun = 0;
-    for (int i = 0; i < 320; i++) {
-        uint32_t skipped = s.n_skipped;
-        assert_int_equal(gate_spin(&closed, 0, &s, NULL), GATE_IS_CLOSED);
-        n_spun += s.n_skipped <= skipped;
-    }
-    assert_int_equal(n_spun, 10);
-    while (s.score < SPIN_SCORE_MAX * 3 / 4) {
-        uint32_t before = s.score;
-        if (gate_spin(&nudged, 0, &s, NULL) == GATE_IS_NUDGED)
-            assert_true(s.score > before);
-    }
-    for (int i = 0; i < 1000; i++)
-        (void)gate_spin(&nudged, 0, &s, NULL);
-    assert_true(s.score <= SPIN_SCORE_MAX);
+    if (cpu_count() >= 2)
+        habit_learns(&s, &s.spin, 0);
+    s.crowded = true;
+    habit_learns(&s, &s.yield, cpu_count());
 }
 
 int main(void)
@@ -421,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_signal_storm),
         cmocka_unit_test(test_errno_is_kept),
         cmocka_unit_test(test_rank_and_limit),
+        cmocka_unit_test(test_who_yields),
         cmocka_unit_test(test_spinner_learns),
     };
     return RUN_TESTS(tests);
