@@ -17,9 +17,12 @@
 #include <unistd.h>
 
 enum {
-    DEFAULT_INFLIGHT = 1024,
     BUCKETS_PER_CALL = 2, /* short chains, and few claims that find company */
-    MIN_BUCKETS = 16,     /* of a shard */
+    /* Where nothing is expected: 512 lines, so that the keys of one thread are seldom in
+       a line with those of another (bench/disjoint). */
+    BUCKETS_PER_CPU = 4096,
+    MAX_DEFAULT_BUCKETS = 1 << 18,
+    MIN_BUCKETS = 16, /* of a shard */
     SHARDS_PER_CPU = 4,
     MIN_SHARDS = 16,
     MAX_SHARDS = 1024,
@@ -241,6 +244,12 @@ static size_t default_shards(void)
     return shards < MIN_SHARDS ? MIN_SHARDS : shards > MAX_SHARDS ? MAX_SHARDS : shards;
 }
 
+static size_t default_buckets(void)
+{
+    size_t n = (size_t)cpu_count() * BUCKETS_PER_CPU;
+    return n < MAX_DEFAULT_BUCKETS ? n : MAX_DEFAULT_BUCKETS;
+}
+
 int group_create(struct sflight_group **out, const sflight_options *o)
 {
     struct alloc alloc;
@@ -257,9 +266,9 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     atomic_store_relaxed(&g->alloc.bytes, sizeof(*g)); /* nobody else yet */
 
     size_t n_shards = o->shards != 0 ? power_of_two(o->shards) : default_shards();
-    size_t n_buckets = power_of_two(
-        (o->expected_inflight != 0 ? o->expected_inflight : DEFAULT_INFLIGHT) * BUCKETS_PER_CALL);
-    size_t per_shard = n_buckets / n_shards;
+    size_t n_buckets = o->expected_inflight != 0 ? o->expected_inflight * BUCKETS_PER_CALL
+                                                 : default_buckets();
+    size_t per_shard = power_of_two(n_buckets) / n_shards;
     if (table_init(&g->table, &g->alloc, n_shards,
                    per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) != 0) {
         alloc_put(&alloc, g, sizeof(*g));
