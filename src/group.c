@@ -266,8 +266,8 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     atomic_store_relaxed(&g->alloc.bytes, sizeof(*g)); /* nobody else yet */
 
     size_t n_shards = o->shards != 0 ? power_of_two(o->shards) : default_shards();
-    size_t n_buckets = o->expected_inflight != 0 ? o->expected_inflight * BUCKETS_PER_CALL
-                                                 : default_buckets();
+    size_t n_buckets =
+        o->expected_inflight != 0 ? o->expected_inflight * BUCKETS_PER_CALL : default_buckets();
     size_t per_shard = power_of_two(n_buckets) / n_shards;
     if (table_init(&g->table, &g->alloc, n_shards,
                    per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) != 0) {

@@ -7,8 +7,11 @@
 
 #include <errno.h>
 
+#ifndef FAN_OUT /* less in a build for tests */
+enum { FAN_OUT = 8 };
+#endif
+
 enum {
-    FAN_OUT = 2,
     /* What a park and its wake cost on a 2-core virtual machine: spinning for
        that long costs at most twice what the better choice would have. */
     SPIN_MAX_NS = 20000,

@@ -20,7 +20,7 @@
  *
  *     waiter                              opener
  *     or PARKED  -> no OPEN seen          add OPEN -> PARKED seen
- *     futex_wait(PARKED)                  futex_wake(2)
+ *     futex_wait(PARKED)                  futex_wake(FAN_OUT)
  *       asleep, or the word has changed     finds the sleeper, or it never slept
  *
  * Waking is a chain: the opener wakes FAN_OUT, and everybody who was parked
