@@ -572,7 +572,7 @@ int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t t
         return rc;
     f->queued.to = q;
     f->queued.tag = tag;
-    queue_expect(q);
+    queue_expect(q, thread_self.hint);
     future_hang(f, FUTURE_QUEUED);
     return 0;
 }

@@ -9,14 +9,23 @@
 #include <errno.h>
 #include <string.h>
 
+#ifndef STRIPES /* less in a build for tests */
+enum { STRIPES = 16 };
+#endif
+
 struct sflight_queue {
     _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
     _Atomic(bool) signalled;
-    _Atomic(uint32_t) n_pushing;  /* producers that may still touch the queue */
-    _Atomic(uint64_t) n_expected; /* futures enqueued and not drained */
+    _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
 
     _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's, oldest first */
+    _Atomic(uint64_t) n_drained;                       /* written by the consumer */
     int fd;
+
+    /* Futures enqueued, ever: the sum.  So that threads do not fight for a line. */
+    struct {
+        _Alignas(CACHE_LINE) _Atomic(uint64_t) count;
+    } enqueued[STRIPES];
 };
 
 int queue_create(struct sflight_queue **out)
@@ -37,7 +46,11 @@ int queue_create(struct sflight_queue **out)
 
 int queue_destroy(struct sflight_queue *q)
 {
-    if (atomic_load_acquire(&q->n_expected) != 0)
+    /* What has been drained is known to have been enqueued. */
+    uint64_t n_out = atomic_load_acquire(&q->n_drained); /* [GAUGE] */
+    for (unsigned i = 0; i < STRIPES; i++)
+        n_out -= atomic_load_relaxed(&q->enqueued[i].count);
+    if (n_out != 0)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
         cpu_yield();                                /* about to write the descriptor */
@@ -51,14 +64,15 @@ int queue_fd(const struct sflight_queue *q)
     return q->fd;
 }
 
-void queue_expect(struct sflight_queue *q)
+void queue_expect(struct sflight_queue *q, unsigned hint)
 {
-    atomic_add_relaxed(&q->n_expected, 1); /* before the push, by whom it is ordered */
+    /* Before the push, by whom it is ordered. */
+    atomic_add_relaxed(&q->enqueued[hint % STRIPES].count, 1);
 }
 
 void queue_expect_less(struct sflight_queue *q)
 {
-    atomic_sub_relaxed(&q->n_expected, 1); /* alone in a forked child */
+    atomic_sub_relaxed(&q->enqueued[0].count, 1); /* alone in a forked child; below 0 if need be */
 }
 
 static void signal_consumer(struct sflight_queue *q)
@@ -123,7 +137,7 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
         n_out++;
     }
     if (cleared && q->ready != NULL)
-        signal_consumer(q); /* there is more than was asked for */
-    atomic_sub_acq_rel(&q->n_expected, n_out);
+        signal_consumer(q);                         /* there is more than was asked for */
+    atomic_add_single_writer(&q->n_drained, n_out); /* [GAUGE] */
     return (int)n_out;
 }

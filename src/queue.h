@@ -31,8 +31,8 @@ int queue_destroy(struct sflight_queue *q);
 int queue_fd(const struct sflight_queue *q);
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
 
-/* One more future will be pushed, or one less. */
-void queue_expect(struct sflight_queue *q);
+/* One more future will be pushed, or one less.  hint spreads threads: a number of their own. */
+void queue_expect(struct sflight_queue *q, unsigned hint);
 void queue_expect_less(struct sflight_queue *q);
 
 /* Pushes a chain, its newest future first. */

@@ -29,11 +29,6 @@ static int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*ch
 #undef memset
 #define memset(p, v, n) model_zero((p), (n))
 
-/* A drainer that sees somebody search looks again: as if it had looked later. */
-static void cpu_yield(void)
-{
-    __VERIFIER_assume(0);
-}
 static void reclaim_init(void) {}
 static void reclaim_flush(void) {}
 static void reclaim_after_fork(void) {}
