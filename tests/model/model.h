@@ -107,7 +107,8 @@ static inline uint64_t clock_left_ns(const struct timespec *deadline)
 
 static inline void cpu_relax(void) {}
 
-/* Whoever waits so waits until somebody else has gone on: the same look once more is nothing new. */
+/* Whoever waits so waits until somebody else has gone on: the same look once more is nothing new.
+ */
 static inline void cpu_yield(void)
 {
     __VERIFIER_assume(0);
