@@ -1045,8 +1045,8 @@ static void forks(void **state)
     assert_nothing_allocated(&counting);
 }
 
-/* A permit whose key has been forgotten is not in the table, where a fork finds the others. */
-static void forks_with_a_forgotten_permit(void **state)
+/* Calls that have been forgotten are not in the table, where a fork finds the others. */
+static void forks_with_forgotten_calls(void **state)
 {
     (void)state;
     struct counting counting = {0};
@@ -1055,8 +1055,14 @@ static void forks_with_a_forgotten_permit(void **state)
     sflight_call *mine = lead(g, "key");
     sflight_future *on_mine[2] = {join(g, "key"), join(g, "key")};
     sflight_result r;
+    struct work w = {.open = false};
+    struct caller leader;
     assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
+    caller_start(&leader, g, "theirs", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    sflight_future *on_theirs = join(g, "theirs");
+    assert_int_equal(sflight_forget(g, "theirs", 6), 1);
     fflush(NULL);
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -1064,7 +1070,13 @@ static void forks_with_a_forgotten_permit(void **state)
         assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
         assert_int_equal(stats_of(g).in_flight, 1);
         assert_int_equal(stats_of(g).waiting, 2);
+        consume(on_theirs, 0, -EOWNERDEAD);
         assert_key_usable(g, "key");
+    } else {
+        atomic_store(&w.open, true);
+        caller_join(&leader);
+        callers_release(&leader, 1);
+        consume(on_theirs, 0, 0);
     }
     sflight_complete(mine, 5);
     for (size_t i = 0; i < LENGTH(on_mine); i++) {
@@ -1077,6 +1089,7 @@ static void forks_with_a_forgotten_permit(void **state)
     assert_nothing_allocated(&counting);
     if (pid == 0)
         exit(0);
+    assert_all_destroyed(&w.tally);
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
@@ -1113,7 +1126,7 @@ int main(void)
         cmocka_unit_test(out_of_memory_for_another_future),
         cmocka_unit_test(a_hundred_thousand_on_one_call),
         cmocka_unit_test(forks),
-        cmocka_unit_test(forks_with_a_forgotten_permit),
+        cmocka_unit_test(forks_with_forgotten_calls),
     };
     return RUN_TESTS(tests);
 }

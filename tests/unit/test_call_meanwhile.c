@@ -222,31 +222,43 @@ static struct sflight_call *ends_late;
 
 static void ends_at_the_deadline(struct timespec *now)
 {
-    (void)now;
+    now->tv_sec += 3600;
     sflight_complete(ends_late, 6);
 }
 
-/* The call ends when its last waiter has just seen that it is too late: not too late after all. */
+static void is_in_time_yet(struct timespec *now)
+{
+    (void)now;
+    on_clock = ends_at_the_deadline;
+}
+
+/* The call ends when a fiber that waits has just seen that it is too late: it is not, after all. */
 static void test_told_at_the_deadline(void **state)
 {
     (void)state;
-    struct meanwhile m = {.at = 0};
-    sflight_options o = small_options();
-    sflight_future *f;
-    sflight_result r;
-    o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
-    struct sflight_group *g = group_up(&o);
-    assert_int_equal(sflight_begin(g, "key", 3, &ends_late, &f), 0);
-    struct sflight_call *none;
-    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
-    is_fiber = true;
-    on_clock = ends_at_the_deadline;
-    assert_int_equal(sflight_future_get(f, &in_the_past, &r), 0);
-    is_fiber = false;
-    assert_null(on_clock);
-    assert_int_equal(r.status, 6);
-    sflight_result_release(&r);
-    group_down(g);
+    for (int future = 0; future < 2; future++) {
+        struct meanwhile m = {.at = 0};
+        sflight_options o = small_options();
+        struct sflight_call *none;
+        sflight_future *f;
+        sflight_result r;
+        o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
+        struct sflight_group *g = group_up(&o);
+        assert_int_equal(sflight_begin(g, "key", 3, &ends_late, &f), 0);
+        if (future)
+            assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+        struct timespec soon = deadline_in_ns(INT64_C(1800000000000));
+        is_fiber = true;
+        on_clock = is_in_time_yet;
+        int rc = future ? sflight_future_get(f, &soon, &r)
+                        : sflight_do_until(g, "key", 3, must_not_run, NULL, &soon, &r);
+        is_fiber = false;
+        assert_int_equal(rc, 0);
+        assert_null(on_clock);
+        assert_int_equal(r.status, 6);
+        sflight_result_release(&r);
+        group_down(g);
+    }
 }
 
 /* -------------------------------------------------------------------- memory */
