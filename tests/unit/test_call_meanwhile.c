@@ -140,7 +140,7 @@ static void test_closed_before_a_batch_claims(void **state)
     group_down(g);
 }
 
-/* ------------------------------------------------------------------ drainers */
+/* -------------------------------------------------------------------- fibers */
 
 /* A fiber's parks all return early. */
 static void *fiber_self(void *ctx)
@@ -158,6 +158,9 @@ static void unparks_nobody(void *ctx, void *fiber)
     (void)ctx, (void)fiber;
 }
 
+/* ------------------------------------------------------------------ drainers */
+
+#ifndef SFLIGHT_TEST_HASH /* with one hash for all keys there never is a second array */
 static struct actor drainer;
 
 static void step_drain(void *g)
@@ -215,6 +218,7 @@ static void test_drainer_meets_a_search(void **state)
         group_down(g);
     }
 }
+#endif
 
 /* ----------------------------------------------------------------- deadlines */
 
@@ -291,7 +295,9 @@ int main(void)
         cmocka_unit_test(test_closed_before_the_claim),
         cmocka_unit_test(test_closed_before_the_claim_of_a_ready_record),
         cmocka_unit_test(test_closed_before_a_batch_claims),
+#ifndef SFLIGHT_TEST_HASH
         cmocka_unit_test(test_drainer_meets_a_search),
+#endif
         cmocka_unit_test(test_told_at_the_deadline),
         cmocka_unit_test(test_no_memory_for_a_future),
     };
