@@ -260,7 +260,7 @@ static bool join_limited(struct sflight_call *c, struct join *join, uint64_t *st
     *state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {
         if (*state & (CALL_CLOSED | CALL_FORGOTTEN))
-            return false;
+            return false; /* RACE: closed since it was looked at */
         if (state_joiners(*state) >= c->group->max_waiters) {
             join->rc = -EAGAIN;
             return true;
@@ -300,7 +300,7 @@ static bool join_match(struct table_node *node, void *ctx)
     }
     if (g->max_waiters != 0) {
         if (!join_limited(c, join, &state))
-            return false;
+            return false; /* RACE: the same */
     } else {
         /*
          * A call forgotten since it was looked at may still be joined: this
@@ -308,7 +308,7 @@ static bool join_match(struct table_node *node, void *ctx)
          */
         state = atomic_add_acq_rel(&c->state, join->unit); /* [CLOSE] */
         if (state & (CALL_CLOSED | CALL_SEALED))
-            return false;
+            return false; /* RACE: the same */
     }
     join->found = c;
     join->rank = state_blocking(state);
@@ -417,7 +417,7 @@ bool call_unwanted(const struct sflight_call *c)
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
     if (call_kind(c) == CALL_OF_STARTER && !atomic_load_acquire(&c->result.starter_done))
-        return false;
+        return false; /* RACE: its starter still waits */
     return state_joiners(atomic_load_acquire(&c->state)) == 0;
 }
 
@@ -459,7 +459,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
         atomic_add_relaxed(&c->gate, GATE_HOLD);
 
     uint64_t state = atomic_load_acquire(&c->state);
-    for (;;) {
+    for (;;) { /* RACE: again, if the state has changed */
         uint64_t left = state - unit;
         if (state & CALL_CLOSED) {
             if (look_back)
@@ -494,7 +494,7 @@ void call_starter_leaves(struct slot *slot, struct sflight_call *c)
 {
     slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        slot_uncount(slot, COUNT_HELD);                     /* counted at the end of the call */
+        slot_uncount(slot, COUNT_HELD);                     /* RACE: the call has just ended */
     else if (c->group->cancel_unwanted)
         forget_unwanted(slot, c);
     slot = call_hold_drop(slot, c);
@@ -632,11 +632,11 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         slot_count(slot, COUNT_HELD);
         atomic_add_relaxed(&c->gate, GATE_HOLD);
         uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-        for (;;) {
+        for (;;) {                                       /* RACE: again, if the state has changed */
             bool followed = state_blocking(state) != 0 && !(state & CALL_SEALED);
             uint64_t next = state | (followed ? CALL_ORPHAN : CALL_CLOSED);
             if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
-                continue;
+                continue;                                     /* RACE: joined or left since */
             if (followed) {
                 nudge(c);
             } else {
@@ -671,7 +671,7 @@ static bool forget_match(struct table_node *node, void *ctx)
     struct forget *forget = ctx;
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
 
-    for (;;) {
+    for (;;) { /* RACE: again, if the state has changed */
         if (state & (CALL_CLOSED | CALL_FORGOTTEN))
             return false;
         uint64_t forgotten = state | CALL_FORGOTTEN;

@@ -29,7 +29,7 @@ static int wait_hung(struct caller *caller, struct sflight_call *c, const struct
         return -ENOMEM;
     for (;;) {
         if (!waiter_hang(&c->waiters, f)) {
-            waiter_end(g, f);
+            waiter_end(g, f); /* RACE: the call has ended on the way here */
             return CALL_FOLLOWS;
         }
         if (g->takeover) {
@@ -47,7 +47,7 @@ static int wait_hung(struct caller *caller, struct sflight_call *c, const struct
             if (waiters_swept(thread_slot_again(g), g, &c->waiters)) {
                 atomic_fence_seq_cst(); /* [NUDGE] */
                 if (atomic_load_acquire(&c->state) & CALL_ORPHAN)
-                    waiters_nudge(g, &c->waiters);
+                    waiters_nudge(g, &c->waiters); /* RACE: its leader has just died */
             }
             return -ETIMEDOUT;
         case WAITER_NUDGED:
@@ -63,7 +63,7 @@ int call_wait_hung(struct caller *caller, struct sflight_call *c, const struct t
     int rc = CALL_FOLLOWS;
 
     if (open) {
-        slot_count(thread_slot_again(g), COUNT_SPUN);
+        slot_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
     } else if (clock_left_ns(deadline) == 0) {
         rc = -ETIMEDOUT;
     } else {
@@ -80,7 +80,7 @@ int call_wait_hung(struct caller *caller, struct sflight_call *c, const struct t
             caller_waited(caller);
     }
     if (rc < 0 && call_leave(thread_slot_again(g), c, CALL_BLOCKING) == LEAVE_TOO_LATE)
-        rc = CALL_FOLLOWS;
+        rc = CALL_FOLLOWS; /* RACE: it has ended meanwhile */
     struct slot *slot = thread_slot_again(g);
     if (rc == CALL_FOLLOWS)
         slot_count(slot, COUNT_HELD);

@@ -182,6 +182,7 @@ void caller_unseen(void)
     atomic_fence_seq_cst(); /* [LOOK] */
     if (atomic_load_acquire(&n_looking) == 0)
         return;
+    /* RACE: somebody looks for a circle at this moment. */
     pthread_mutex_lock(&waits); /* [WAITS] */
     pthread_mutex_unlock(&waits);
 }

@@ -138,7 +138,7 @@ static void future_end(struct slot *slot, struct sflight_future *f)
         int fd = f->owned.fd;
         uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
         if (state == TELLING)
-            return; /* the teller closes and frees it */
+            return; /* RACE: the teller closes and frees it */
         if (fd >= 0)
             event_fd_close(fd);
         if (state != TOLD)
@@ -214,7 +214,7 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
     while (state != GONE) {
         uint32_t hung = state;
         if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
-            continue;
+            continue;                                        /* RACE: its owner has changed it */
         if (hung & FD)
             event_fd_set(f->owned.fd);
         if (hung & FIBER)
@@ -225,7 +225,7 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
                 wake_owner(g, f, hung); /* an address: the future may have gone */
             return;
         }
-        if (f->owned.fd >= 0)
+        if (f->owned.fd >= 0) /* RACE: its owner has gone meanwhile */
             event_fd_close(f->owned.fd);
     }
     future_free(thread_slot(g), f); /* its owner has gone */
@@ -385,6 +385,7 @@ bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *
     atomic_store_relaxed(&f->state, f->owned.fiber != NULL ? HUNG | FIBER : HUNG);
     if (list_push(list, f))
         return true;
+    /* RACE: all have been told on the way here. */
     atomic_store_relaxed(&f->state, IDLE); /* nobody else has seen it */
     return false;
 }
@@ -394,7 +395,7 @@ static uint32_t await_telling(struct sflight_future *f)
 {
     uint32_t state;
     while ((state = atomic_load_acquire(&f->state)) == TELLING) /* [TELL] */
-        cpu_yield();
+        cpu_yield();                                            /* RACE: it is being told */
     return state;
 }
 
@@ -444,8 +445,8 @@ static struct sflight_future *take_waiter(struct sflight_group *g,
         struct sflight_future *next = f->next;
         if (f->kind == FUTURE_WAITER && taken == NULL) {
             taken = f;
-        } else if (!list_push(list, f)) { /* all have been told meanwhile */
-            f->next = NULL;
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
             future_tell(g, f);
         }
         f = next;
@@ -480,14 +481,14 @@ bool waiters_swept(struct slot *slot, struct sflight_group *g,
     struct sflight_future *f = atomic_load_acquire(list);
     do {
         if (f == NULL || f == WAITERS_TOLD)
-            return false;
+            return false; /* RACE: somebody else has them all, to tell or to sweep */
     } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
     for (; f != NULL; n_found++) {
         struct sflight_future *next = f->next;
         if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
             future_free(slot, f);
-        } else if (!list_push(list, f)) { /* all have been told meanwhile */
-            f->next = NULL;
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
             future_tell(g, f);
         }
         f = next;
@@ -502,7 +503,7 @@ void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future 
     struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
 
     if (f == WAITERS_TOLD)
-        return;
+        return; /* UNREACHED: what has ended before the fork is not the child's to end */
     while (f != NULL) {
         struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
         f->next = *to;
@@ -600,7 +601,7 @@ static int park_fiber(struct sflight_group *g, struct sflight_future *f, void *f
     f->owned.fiber = fiber;
     if ((state & STATE_MASK) != HUNG ||
         !atomic_cas_acq_rel(&f->state, &state, state | FIBER)) { /* [TELL] */
-        (void)await_telling(f);
+        (void)await_telling(f);                                  /* RACE: told on the way here */
         return 0;
     }
     for (;;) {

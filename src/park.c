@@ -150,7 +150,7 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
         if (!(word & GATE_PARKED))
             word = atomic_or_acq_rel(g, GATE_PARKED); /* [PARK] */
         if (word & GATE_OPEN)
-            continue;
+            continue; /* RACE: opened since */
         if (word & GATE_NUDGED)
             return GATE_IS_NUDGED;
         slept = true;

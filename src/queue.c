@@ -53,7 +53,7 @@ int queue_destroy(struct sflight_queue *q)
     if (n_out != 0)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
-        cpu_yield();                                /* about to write the descriptor */
+        cpu_yield();                                /* RACE: about to write the descriptor */
     event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;

@@ -160,7 +160,7 @@ again:;
             goto again; /* whoever froze it had seen a newer array [FREEZE] */
         if (word != 0 && !(word & LINK_SEEN)) {
             if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
-                continue;
+                continue; /* RACE: claimed, seen or removed since */
             word |= LINK_SEEN;
         }
         n_passed = 0;
@@ -201,13 +201,13 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
 /* Unlinks every marked node from the bucket's start up to and including the last. */
 static void chain_purge(struct table *t, link_word *bucket, const struct table_node *last)
 {
-again:;
+again:; /* RACE: the bucket has changed */
     uintptr_t word = atomic_load_acquire(bucket);
     if (link_node(word) == NULL)
         return;
     if (!(word & LINK_SEEN)) {
         if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
-            goto again;
+            goto again; /* RACE: claimed, seen or removed since */
         word |= LINK_SEEN;
     }
     link_word *from = bucket;
@@ -219,11 +219,11 @@ again:;
             from = &node->next;
         } else if (from == bucket) {
             if (!bucket_drop_first(t, bucket, &word, successor))
-                goto again;
+                goto again; /* RACE: claimed since, or another remover was first */
         } else {
             uintptr_t expected = (uintptr_t)node; /* without a mark: `from` is not being removed */
             if (!atomic_cas_acq_rel(from, &expected, (uintptr_t)successor)) /* [UNLINK] */
-                goto again;
+                goto again; /* RACE: another remover was there */
         }
         if (node == last)
             return;

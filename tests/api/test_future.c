@@ -870,6 +870,48 @@ static void out_of_memory(void **state)
     }
 }
 
+/* A future that has been waited for is replaced by another one to be consumed. */
+static void out_of_memory_for_another_future(void **state)
+{
+    (void)state;
+    enum { N = 200 }; /* more than can be spare */
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    struct noted noted = {0};
+    sflight_future *f[N];
+    sflight_queue *q;
+    sflight_result r;
+    int n_then = 0;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *call = lead(g, "key");
+    for (int i = 0; i < N; i++) {
+        f[i] = join(g, "key");
+        assert_int_equal(sflight_future_get(f[i], &in_the_past, &r), -ETIMEDOUT);
+    }
+    counting_fail(&counting, 1, true);
+    while (n_then < N && sflight_future_then(f[n_then], note, &noted) == 0)
+        n_then++;
+    assert_true(n_then < N);
+    for (int i = n_then; i < N; i++) {
+        int rc = i % 2 ? sflight_future_then(f[i], note, &noted)
+                       : sflight_future_enqueue(f[i], q, (uint64_t)i);
+        assert_int_equal(rc, -ENOMEM);
+    }
+    assert_int_equal(stats_of(g).waiting, N);
+    counting_relent(&counting);
+    sflight_complete(call, 4);
+    assert_int_equal(noted.n, n_then);
+    for (int i = n_then; i < N; i++) { /* as they were */
+        assert_int_equal(sflight_future_poll(f[i], &r), 0);
+        assert_int_equal(r.status, 4);
+        sflight_result_release(&r);
+    }
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
 /* ------------------------------------------------------------------ crowds */
 
 static void a_hundred_thousand_on_one_call(void **state)
@@ -1003,6 +1045,57 @@ static void forks(void **state)
     assert_nothing_allocated(&counting);
 }
 
+/* Calls that have been forgotten are not in the table, where a fork finds the others. */
+static void forks_with_forgotten_calls(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    sflight_call *mine = lead(g, "key");
+    sflight_future *on_mine[2] = {join(g, "key"), join(g, "key")};
+    sflight_result r;
+    struct work w = {.open = false};
+    struct caller leader;
+    assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    caller_start(&leader, g, "theirs", work_fn, &w);
+    WAIT_UNTIL(w.runs == 1);
+    sflight_future *on_theirs = join(g, "theirs");
+    assert_int_equal(sflight_forget(g, "theirs", 6), 1);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
+        assert_int_equal(stats_of(g).in_flight, 1);
+        assert_int_equal(stats_of(g).waiting, 2);
+        consume(on_theirs, 0, -EOWNERDEAD);
+        assert_key_usable(g, "key");
+    } else {
+        atomic_store(&w.open, true);
+        caller_join(&leader);
+        callers_release(&leader, 1);
+        consume(on_theirs, 0, 0);
+    }
+    sflight_complete(mine, 5);
+    for (size_t i = 0; i < LENGTH(on_mine); i++) {
+        assert_int_equal(sflight_future_poll(on_mine[i], &r), 0);
+        assert_int_equal(r.status, 5);
+        assert_int_equal(r.followers, 2);
+        sflight_result_release(&r);
+    }
+    group_end(g);
+    assert_nothing_allocated(&counting);
+    if (pid == 0)
+        exit(0);
+    assert_all_destroyed(&w.tally);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1030,8 +1123,10 @@ int main(void)
         cmocka_unit_test(a_cancelled_thread_runs_all_callbacks),
         cmocka_unit_test(out_of_descriptors),
         cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(out_of_memory_for_another_future),
         cmocka_unit_test(a_hundred_thousand_on_one_call),
         cmocka_unit_test(forks),
+        cmocka_unit_test(forks_with_forgotten_calls),
     };
     return RUN_TESTS(tests);
 }

@@ -217,21 +217,34 @@ static void an_abandonment_ends_every_call_of_the_batch(void **state)
 static void an_abandoning_batch_gives_up_the_keys_it_follows(void **state)
 {
     (void)state;
-    sflight_group *g = group_new(NULL);
-    struct work other = {0};
-    struct caller c;
-    struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("a")}, .fn = batch_exits, .open = true};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
-    b.thread = thread_start(batch_run, &b);
-    thread_join(b.thread);
-    assert_int_equal(stats_of(g).waiting, 0);
-    atomic_store(&other.open, true);
-    caller_join(&c);
-    callers_release(&c, 1);
-    assert_all_destroyed(&b.tally);
-    assert_all_destroyed(&other.tally);
-    group_end(g);
+    for (int ended = 0; ended < 2; ended++) { /* that call, before the batch is abandoned */
+        sflight_group *g = group_new(NULL);
+        struct work other = {0};
+        struct caller c;
+        struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("a")}, .fn = batch_exits};
+        caller_start(&c, g, "a", work_fn, &other);
+        WAIT_UNTIL(other.runs == 1);
+        b.thread = thread_start(batch_run, &b);
+        WAIT_UNTIL(b.runs == 1);
+        assert_int_equal(stats_of(g).waiting, 1);
+        if (!ended) {
+            atomic_store(&b.open, true);
+            thread_join(b.thread);
+            assert_int_equal(stats_of(g).waiting, 0);
+        }
+        atomic_store(&other.open, true);
+        caller_join(&c);
+        assert_int_equal(c.r.followers, ended);
+        callers_release(&c, 1);
+        if (ended) {
+            assert_int_equal(other.tally.destroyed, 0);
+            atomic_store(&b.open, true);
+            thread_join(b.thread);
+        }
+        assert_all_destroyed(&b.tally);
+        assert_all_destroyed(&other.tally);
+        group_end(g);
+    }
 }
 
 static void every_call_of_an_abandoned_batch_is_taken_over(void **state)

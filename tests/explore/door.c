@@ -395,6 +395,12 @@ void *door_alloc(size_t align, size_t size, const char *site)
     return memory_alloc(size, align);
 }
 
+void *door_calloc(size_t n, size_t size, const char *site)
+{
+    void *p = door_alloc(_Alignof(max_align_t), n * size, site);
+    return p != NULL ? door_memset(p, 0, n * size) : NULL;
+}
+
 void door_free(void *p)
 {
     if (memory_ours(p))

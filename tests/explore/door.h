@@ -148,12 +148,14 @@ static inline void process_free(void *p)
     free(p);
 }
 void *door_alloc(size_t align, size_t size, const char *site);
+void *door_calloc(size_t n, size_t size, const char *site);
 void door_free(void *p);
 void *door_memset(void *p, int value, size_t size);
 void *door_memcpy(void *to, const void *from, size_t size);
 int door_memcmp(const void *a, const void *b, size_t size);
 
 #define aligned_alloc(align, size) door_alloc((align), (size), SITE)
+#define calloc(n, size) door_calloc((n), (size), SITE)
 #define free door_free /* members of this name, too */
 #undef memset
 #define memset(p, value, size) door_memset((p), (value), (size))

@@ -121,24 +121,79 @@ static unsigned n_lines(const struct scenario *scenario)
            (options.exhaustive && (options.preemptions || scenario->preemptions) ? 1u : 0);
 }
 
-/* Each scenario in a process of its own, so that others go on when one fails. */
-static int run_all(void)
+static const struct scenario *find(const char *name)
+{
+    for (unsigned i = 0; i < n_scenarios; i++)
+        if (strcmp(scenarios[i]->name, name) == 0)
+            return scenarios[i];
+    fprintf(stderr, "explore: no scenario %s (--list lists them)\n", name);
+    exit(2);
+}
+
+/* The seeds of a file; a failure ends the process. */
+static void run_again(FILE *file)
+{
+    char name[64];
+    unsigned long long seed;
+    unsigned n = 0;
+
+    for (char line[128]; fgets(line, sizeof(line), file) != NULL;) {
+        if (sscanf(line, "%63s %llu", name, &seed) != 2 || name[0] == '#')
+            continue;
+        current = find(name);
+        struct sched_plan plan = plan_of_seed(seed);
+        run_once(&plan);
+        n++;
+    }
+    printf("ok 1 - %u schedules that failed once\n", n);
+    fflush(stdout);
+}
+
+/* The same in a process of its own. */
+static bool passes_again(FILE *file)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid < 0)
+        abort();
+    if (pid == 0) {
+        catch_signals();
+        run_again(file);
+        _exit(0);
+    }
+    (void)waitpid(pid, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return true;
+    printf("not ok 1 - schedules that failed once\n");
+    fflush(stdout);
+    return false;
+}
+
+/*
+ * First the seeds of a file, or NULL; then the scenarios, each in a process of its
+ * own, so that others go on when one fails.
+ */
+static int run_all(FILE *again)
 {
     struct {
         pid_t pid;
         FILE *out;
     } children[MAX_CHILDREN] = {{0}};
-    unsigned number = 1, failures = 0, total = 0;
+    unsigned number = 1, failures = 0, total = again != NULL ? 1 : 0;
 
     for (unsigned i = 0; i < n_scenarios; i++)
         total += n_lines(scenarios[i]);
+    printf("1..%u\n", total);
+    fflush(stdout);
+    if (again != NULL) {
+        failures += !passes_again(again);
+        number++;
+    }
     unsigned n = 0; /* the others run only when they are named */
     for (unsigned i = 0; i < n_scenarios; i++)
         if (n_lines(scenarios[i]) != 0)
             scenarios[n++] = scenarios[i];
     n_scenarios = n;
-    printf("1..%u\n", total);
-    fflush(stdout);
     for (unsigned i = 0, first = 0; first < n_scenarios;) {
         if (i < n_scenarios && i - first < options.at_once) {
             FILE *out = tmpfile();
@@ -177,40 +232,6 @@ static int run_all(void)
     return failures != 0;
 }
 
-static const struct scenario *find(const char *name)
-{
-    for (unsigned i = 0; i < n_scenarios; i++)
-        if (strcmp(scenarios[i]->name, name) == 0)
-            return scenarios[i];
-    fprintf(stderr, "explore: no scenario %s (--list lists them)\n", name);
-    exit(2);
-}
-
-/* Runs the seeds of a file, before everything else. */
-static void run_again(const char *path)
-{
-    char name[64];
-    unsigned long long seed;
-    unsigned n = 0;
-    FILE *file = fopen(path, "r");
-
-    if (file == NULL) {
-        perror(path);
-        exit(2);
-    }
-    for (char line[128]; fgets(line, sizeof(line), file) != NULL;) {
-        if (sscanf(line, "%63s %llu", name, &seed) != 2 || name[0] == '#')
-            continue;
-        current = find(name);
-        struct sched_plan plan = plan_of_seed(seed);
-        run_once(&plan);
-        n++;
-    }
-    fclose(file);
-    printf("# %u schedules that failed once\n", n);
-    fflush(stdout);
-}
-
 static void usage(void)
 {
     fprintf(stderr, "explore [SCENARIO] [--list] [--seeds N] [--first N] [--seed N] [--trace]\n"
@@ -222,7 +243,8 @@ static void usage(void)
 int main(int argc, char **argv)
 {
     const struct scenario *only = NULL;
-    const char *choices = NULL, *again = NULL;
+    const char *choices = NULL;
+    FILE *again = NULL;
 
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         for (const struct scenario *l = lists[i]; l->name != NULL && n_scenarios < MAX_SCENARIOS;
@@ -248,9 +270,13 @@ int main(int argc, char **argv)
             usage();
         } else {
             i++;
-            if (strcmp(arg, "--again") == 0)
-                again = value;
-            else if (strcmp(arg, "--seeds") == 0)
+            if (strcmp(arg, "--again") == 0) {
+                again = fopen(value, "r");
+                if (again == NULL) {
+                    perror(value);
+                    return 2;
+                }
+            } else if (strcmp(arg, "--seeds") == 0)
                 options.n_seeds = strtoull(value, NULL, 10);
             else if (strcmp(arg, "--first") == 0)
                 options.first = strtoull(value, NULL, 10);
@@ -266,15 +292,11 @@ int main(int argc, char **argv)
                 usage();
         }
     }
-    if (options.at_once < 1 || options.at_once > MAX_CHILDREN)
+    if (options.at_once < 1 || options.at_once > MAX_CHILDREN || (only != NULL && again != NULL))
         usage();
-    if (only == NULL && again == NULL)
-        return run_all();
-    catch_signals();
-    if (again != NULL)
-        run_again(again);
     if (only == NULL)
-        return run_all();
+        return run_all(again);
+    catch_signals();
     if (choices != NULL) {
         current = only;
         struct sched_plan plan = {

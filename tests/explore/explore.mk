@@ -36,5 +36,5 @@ explore: $(EXPLORE)/explore ## Explore schedules of the library's own source (EX
 	nice $(EXPLORE)/explore --again tests/explore/seeds --seeds $(EXPLORE_SEEDS) --at-once $(EXPLORE_JOBS)
 
 .PHONY: explore-faults
-explore-faults: ## Seed faults into copies of src/ and have explore find them (minutes)
+explore-faults: ## Seed faults into copies of src/ and have explore find each of them (a minute)
 	nice tests/explore/faults

@@ -332,6 +332,21 @@ static void unwanted(void)
     world_end();
 }
 
+/* The last one leaves while another comes: it joins and gets the result, or leads its own. */
+static void unwanted_and_wanted(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    ask_begin(fresh(0, "a"));
+    go(drop, fresh(1, "a"));
+    go(get, fresh(2, "a"));
+    go(complete_permit, &asks[0]);
+    join_all();
+    world_end();
+}
+
 static bool let_go;
 
 static void wait_in_fn(struct ask *ask)
@@ -421,6 +436,7 @@ const struct scenario scenarios_async[] = {
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},
     {"unwanted", unwanted, 200, 2},
+    {"unwanted_and_wanted", unwanted_and_wanted, 100, 2},
     {"unwanted_start", unwanted_start, 200, 2},
     {"async_no_memory", async_no_memory, 200, 0},
     {"retained", retained, 50, 2},

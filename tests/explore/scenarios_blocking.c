@@ -397,19 +397,31 @@ static void dying_batch(void)
 
 /* -------------------------------------------------------------------- growth */
 
+static const char *const full[] = {"b", "c", "d", "e", "f", "g", "h", "i", "j", "a1", "a2", "a3"};
+enum { N = sizeof(full) / sizeof(full[0]) };
+
+/* A table that is full but for one call. */
+static void begin_full(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < N; i++)
+        ask_begin(fresh(i, full[i]));
+}
+
+static void complete_all(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (!asks[i].over)
+            ask_complete(&asks[i]);
+}
+
 /*
- * A table that is full but for one call, which comes with company: the array is
- * replaced while its keys are searched for, claimed and removed.
+ * The call comes with company: the array is replaced while its keys are searched
+ * for, claimed and removed.
  */
 static void growth(void)
 {
-    static const char *const keys[] = {"b", "c", "d", "e",  "f",  "g",
-                                       "h", "i", "j", "a1", "a2", "a3"};
-    enum { N = sizeof(keys) / sizeof(keys[0]) };
-
-    world_begin(NULL);
-    for (unsigned i = 0; i < N; i++)
-        ask_begin(fresh(i, keys[i]));
+    begin_full();
     fresh(N, "a4");
     fresh(N + 1, "a5");
     go(two, &asks[N]);
@@ -418,10 +430,24 @@ static void growth(void)
     if (variant(2))
         ask_complete(&asks[N - 1]);
     join_all();
-    for (unsigned i = 0; i < N; i++)
-        if (!asks[i].over)
-            ask_complete(&asks[i]);
+    complete_all(N);
     ask_whole(fresh(N + 4, "a4"));
+    world_end();
+}
+
+static void begin_one(void *ask)
+{
+    ask_begin(ask);
+}
+
+/* Two find it full at once: one of them makes the larger array, and none is lost. */
+static void growth_by_two(void)
+{
+    begin_full();
+    go(begin_one, fresh(N, "a4"));
+    go(begin_one, fresh(N + 1, "a5"));
+    join_all();
+    complete_all(N + 2);
     world_end();
 }
 
@@ -473,6 +499,7 @@ const struct scenario scenarios_blocking[] = {
     {"crossing_batches", crossing_batches, 100, 1},
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
+    {"growth_by_two", growth_by_two, 50, 2},
     {"no_memory", no_memory, 100, 0},
     {0},
 };

@@ -45,6 +45,25 @@ static void test_leave_between_close_and_publish(void **state)
     }
 }
 
+/* The same by a future that looks back whether the call is still wanted. */
+static void test_drop_between_close_and_publish(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    o.cancel_unwanted = true;
+    struct sflight_group *g = group_up(&o);
+    struct sflight_call *call, *none;
+    sflight_future *f, *no_future;
+    assert_int_equal(sflight_begin(g, "key", 3, &call, &no_future), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+    close_only(call);
+    sflight_future_drop(f);
+    assert_int_equal(gate_holds(call->gate), (uint32_t)-1);
+    sflight_complete(call, 0);
+    assert_int_equal(stats_of(g).forgotten, 0);
+    group_down(g);
+}
+
 /* A deadline in the past, and a result that is there. */
 static void test_result_is_there_at_the_deadline(void **state)
 {
@@ -251,6 +270,35 @@ static void test_leaver_passes_the_nudge_on(void **state)
     group_down(g);
 }
 
+/* Who is nudged and finds no orphan waits on. */
+static void test_nudged_for_nothing(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
+    struct party leader, follower;
+
+    party_start(&leader, g, "key");
+    party_start(&follower, g, "key");
+    party_leads(&leader);
+    party_joins(&follower, &leader);
+    actor_tell(&follower.actor, step_wait, &follower);
+    for (uint64_t n = 1; n <= 3; n++) {
+        WAIT_UNTIL(stats_of(g).parked == n);
+        gate_nudge(&leader.call->gate);
+    }
+    WAIT_UNTIL(stats_of(g).parked == 4);
+    assert_int_equal(party_do(&leader, step_finish), 0);
+    assert_int_equal(leader.r.followers, 1);
+    actor_await(&follower.actor);
+    assert_int_equal(follower.rc, 0);
+    party_do(&leader, step_release);
+    party_do(&follower, step_release);
+    assert_int_equal(stats_of(g).taken_over, 0);
+    party_end(&leader);
+    party_end(&follower);
+    group_down(g);
+}
+
 /* A newcomer joins the orphan and takes it over, although another was nudged. */
 static void test_newcomer_takes_over(void **state)
 {
@@ -415,6 +463,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_leave_between_close_and_publish),
+        cmocka_unit_test(test_drop_between_close_and_publish),
         cmocka_unit_test(test_result_is_there_at_the_deadline),
         cmocka_unit_test(test_late_joiner),
         cmocka_unit_test(test_sealed),
@@ -422,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_last_follower_leaves_an_orphan),
         cmocka_unit_test(test_future_on_an_orphan_is_dropped),
         cmocka_unit_test(test_leaver_passes_the_nudge_on),
+        cmocka_unit_test(test_nudged_for_nothing),
         cmocka_unit_test(test_newcomer_takes_over),
         cmocka_unit_test(test_retired_under_a_forgetter),
         cmocka_unit_test(test_record_reuse),

@@ -1,9 +1,36 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What others may do while a caller is about to claim or has just joined: done
- * by the allocator, which is asked at that moment.
+ * What others may do while a caller is about to claim, has just joined or finds that
+ * its deadline has passed: done by the allocator or by the clock, which are asked at
+ * that moment.
  */
 #include "call_test.h"
+
+/* ---------------------------------------------------------- what is replaced */
+
+static void (*on_clock)(struct timespec *now); /* asked once */
+static _Thread_local bool is_fiber;            /* in a group that has any */
+static atomic_uint n_fiber_yields;
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    long rc = syscall(SYS_clock_gettime, clock, t);
+    void (*hook)(struct timespec *) = on_clock;
+    if (hook != NULL) {
+        on_clock = NULL;
+        hook(t);
+    }
+    return (int)rc;
+}
+
+int sched_yield(void)
+{
+    if (is_fiber)
+        atomic_fetch_add(&n_fiber_yields, 1);
+    return (int)syscall(SYS_sched_yield);
+}
+
+/* ------------------------------------------------------------------- claims */
 
 struct meanwhile {
     void (*happens)(struct meanwhile *m);
@@ -36,6 +63,12 @@ static struct sflight_group *group_with(struct meanwhile *m)
     m->g = group_up(&o);
     (void)thread_slot(m->g); /* allocated now, not later */
     return m->g;
+}
+
+static int nothing(struct sflight_call *call, void *arg)
+{
+    (void)call, (void)arg;
+    return 0;
 }
 
 static int must_not_run(struct sflight_call *call, void *arg)
@@ -72,6 +105,24 @@ static void test_closed_before_the_claim(void **state)
     group_down(g);
 }
 
+/* The same for a call that nobody joins: memory for its key is found last. */
+static void test_closed_before_the_claim_of_a_ready_record(void **state)
+{
+    (void)state;
+    static const char key[TABLE_KEY_INLINE + 1] = "a key that needs memory";
+    struct meanwhile m = {.happens = close_group};
+    sflight_result r;
+    struct sflight_group *g = group_with(&m);
+    assert_int_equal(sflight_do(g, "key", 3, nothing, NULL, &r), 0);
+    sflight_result_release(&r);
+    m.at = 1;
+    assert_int_equal(sflight_do(g, key, sizeof(key), must_not_run, NULL, &r), -ESHUTDOWN);
+    assert_int_equal(m.at, 0);
+    assert_int_equal(stats_of(g).led, 2);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    group_down(g);
+}
+
 /* The same before the claims of a batch: none of its keys is led. */
 static void test_closed_before_a_batch_claims(void **state)
 {
@@ -88,6 +139,133 @@ static void test_closed_before_a_batch_claims(void **state)
         assert_int_equal(rc[i], -ESHUTDOWN);
     group_down(g);
 }
+
+/* -------------------------------------------------------------------- fibers */
+
+/* A fiber's parks all return early. */
+static void *fiber_self(void *ctx)
+{
+    return is_fiber ? ctx : NULL;
+}
+
+static void never_parks(void *ctx, void *fiber, const struct timespec *deadline)
+{
+    (void)ctx, (void)fiber, (void)deadline;
+}
+
+static void unparks_nobody(void *ctx, void *fiber)
+{
+    (void)ctx, (void)fiber;
+}
+
+/* ------------------------------------------------------------------ drainers */
+
+#ifndef SFLIGHT_TEST_HASH /* with one hash for all keys there never is a second array */
+static struct actor drainer;
+
+static void step_drain(void *g)
+{
+    is_fiber = true;
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+}
+
+static void drainer_looks(struct meanwhile *m)
+{
+    assert_int_equal(stats_of(m->g).in_flight, 0);
+    actor_tell(&drainer, step_drain, m->g);
+    WAIT_UNTIL(atomic_load(&n_fiber_yields) != 0);
+}
+
+static int drainer_waits(struct sflight_call *call, void *arg)
+{
+    (void)call, (void)arg;
+    assert_int_not_equal(sem_trywait(&drainer.done), 0);
+    return 0;
+}
+
+/* A search that may become a call: the drainer waits for its end, and nobody would wake it. */
+static void test_drainer_meets_a_search(void **state)
+{
+    (void)state;
+    static const char key[TABLE_KEY_INLINE + 1] = "a key that needs memory";
+    for (int fibers = 0; fibers < 2; fibers++) {
+        enum { MANY = 1000 };
+        static struct sflight_call *permits[MANY];
+        struct meanwhile m = {.happens = drainer_looks};
+        sflight_options o = small_options();
+        sflight_result r;
+        unsigned n = 0;
+        o.allocator = (sflight_allocator){&m, meanwhile_alloc, meanwhile_free};
+        if (fibers)
+            o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
+        struct sflight_group *g = m.g = group_up(&o);
+        /* Calls until there is a second array: then no claim goes without a search for a while. */
+        for (uint64_t buckets = stats_of(g).buckets; stats_of(g).buckets == buckets; n++) {
+            sflight_future *none;
+            assert_in_range(n, 0, MANY - 1);
+            assert_int_equal(sflight_begin(g, &n, sizeof(n), &permits[n], &none), 0);
+        }
+        for (unsigned i = 0; i < n; i++)
+            sflight_complete(permits[i], 0);
+        atomic_store(&n_fiber_yields, 0);
+        actor_start(&drainer);
+        m.at = 1;
+        assert_int_equal(sflight_do(g, key, sizeof(key), drainer_waits, NULL, &r), 0);
+        assert_int_equal(m.at, 0);
+        sflight_result_release(&r);
+        actor_await(&drainer);
+        actor_end(&drainer);
+        group_down(g);
+    }
+}
+#endif
+
+/* ----------------------------------------------------------------- deadlines */
+
+static struct sflight_call *ends_late;
+
+static void ends_at_the_deadline(struct timespec *now)
+{
+    now->tv_sec += 3600;
+    sflight_complete(ends_late, 6);
+}
+
+static void is_in_time_yet(struct timespec *now)
+{
+    (void)now;
+    on_clock = ends_at_the_deadline;
+}
+
+/* The call ends when a fiber that waits has just seen that it is too late: it is not, after all. */
+static void test_told_at_the_deadline(void **state)
+{
+    (void)state;
+    for (int future = 0; future < 2; future++) {
+        struct meanwhile m = {.at = 0};
+        sflight_options o = small_options();
+        struct sflight_call *none;
+        sflight_future *f;
+        sflight_result r;
+        o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
+        struct sflight_group *g = group_up(&o);
+        assert_int_equal(sflight_begin(g, "key", 3, &ends_late, &f), 0);
+        if (future)
+            assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+        struct timespec soon = deadline_in_ns(INT64_C(1800000000000));
+        is_fiber = true;
+        on_clock = is_in_time_yet;
+        int rc = future ? sflight_future_get(f, &soon, &r)
+                        : sflight_do_until(g, "key", 3, must_not_run, NULL, &soon, &r);
+        is_fiber = false;
+        assert_int_equal(rc, 0);
+        assert_null(on_clock);
+        assert_int_equal(r.status, 6);
+        sflight_result_release(&r);
+        group_down(g);
+    }
+}
+
+/* -------------------------------------------------------------------- memory */
 
 static void nothing_happens(struct meanwhile *m)
 {
@@ -115,7 +293,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_before_the_claim),
+        cmocka_unit_test(test_closed_before_the_claim_of_a_ready_record),
         cmocka_unit_test(test_closed_before_a_batch_claims),
+#ifndef SFLIGHT_TEST_HASH
+        cmocka_unit_test(test_drainer_meets_a_search),
+#endif
+        cmocka_unit_test(test_told_at_the_deadline),
         cmocka_unit_test(test_no_memory_for_a_future),
     };
     return RUN_TESTS(tests);

@@ -330,6 +330,50 @@ static void test_init_without_memory(void **state)
     }
 }
 
+struct crowd {
+    struct flaky flaky;
+    struct table *table;
+    unsigned n_more; /* who found the table full as well */
+};
+
+static void *crowd_alloc(void *ctx, size_t size, size_t align)
+{
+    struct crowd *c = ctx;
+    if (c->table != NULL) {
+        c->n_more++;
+        table_relieve(c->table, 0);
+    }
+    return flaky_alloc(&c->flaky, size, align);
+}
+
+static void crowd_free(void *ctx, void *ptr, size_t size)
+{
+    flaky_free(&((struct crowd *)ctx)->flaky, ptr, size);
+}
+
+/* Whoever finds it full while somebody makes a larger array leaves that to him. */
+static void test_one_at_a_time_grows_it(void **state)
+{
+    (void)state;
+    struct crowd crowd = {.table = NULL};
+    struct alloc alloc;
+    struct table t;
+
+    memset((void *)&alloc, 0, sizeof(alloc));
+    alloc_init(&alloc, &crowd, crowd_alloc, crowd_free);
+    assert_int_equal(table_init(&t, &alloc, 1, FIRST), 0);
+    for (unsigned i = 0; i < FIRST; i++)
+        claim(&t, item_set(&items[i], i, i));
+    crowd.table = &t;
+    table_relieve(&t, 0);
+    crowd.table = NULL;
+    assert_int_equal(crowd.n_more, 1);
+    assert_int_equal(t.n_buckets, FIRST + 64);
+    assert_all(&t, 0, FIRST, true);
+    table_destroy(&t);
+    assert_int_equal(crowd.flaky.blocks, 0);
+}
+
 /* ----------------------------------------------------------------- filter */
 
 static bool keep_even(struct table_node *node, void *ctx)
@@ -387,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_keys_are_compared_in_full),
         cmocka_unit_test(test_growth_without_memory),
         cmocka_unit_test(test_init_without_memory),
+        cmocka_unit_test(test_one_at_a_time_grows_it),
         cmocka_unit_test(test_filter),
     };
     reclaim_init();
