@@ -225,8 +225,8 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
                 wake_owner(g, f, hung); /* an address: the future may have gone */
             return;
         }
-        if (f->owned.fd >= 0) /* RACE: its owner has gone meanwhile */
-            event_fd_close(f->owned.fd);
+        if (f->owned.fd >= 0)            /* RACE: its owner has gone meanwhile */
+            event_fd_close(f->owned.fd); /* RACE: dropped while it is told */
     }
     future_free(thread_slot(g), f); /* its owner has gone */
 }
