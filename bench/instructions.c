@@ -7,6 +7,7 @@
  *
  *   do        run and release, 13-byte key
  *   do-100    the same, 100-byte key
+ *   do-value  the same as do, with a value that is to be destroyed
  *   permit    claim a key and end the call, no waiter
  *   waiter    join through a future, be told through a queue, drain, release
  *             (libsingleflight only; 64 waiters on a call)
@@ -23,10 +24,17 @@ static const struct flight_ops *ops;
 static sflight_group *group;
 static sflight_queue *queue;
 static int value;
+static sflight_destroy_fn *destroy;
+
+static void destroy_value(void *v, size_t size, void *ctx)
+{
+    (void)ctx;
+    BENCH_CHECK(v == &value && size == sizeof(value));
+}
 
 static int fn(sflight_call *call, void *arg)
 {
-    ops->set(call, arg, sizeof(value), NULL, NULL);
+    ops->set(call, arg, sizeof(value), destroy, NULL);
     return 0;
 }
 
@@ -68,7 +76,8 @@ int main(int argc, char **argv)
 {
     void (*one)(unsigned long) = NULL;
     if (argc == 4 && (ops = flight_find(argv[2])) != NULL) {
-        if (strcmp(argv[1], "do") == 0 || strcmp(argv[1], "do-100") == 0)
+        if (strcmp(argv[1], "do") == 0 || strcmp(argv[1], "do-100") == 0 ||
+            strcmp(argv[1], "do-value") == 0)
             one = run;
         else if (strcmp(argv[1], "permit") == 0)
             one = permit;
@@ -76,11 +85,13 @@ int main(int argc, char **argv)
             one = waiter;
     }
     if (one == NULL) {
-        fprintf(stderr, "usage: %s do|do-100|permit|waiter IMPLEMENTATION N\n", argv[0]);
+        fprintf(stderr, "usage: %s do|do-100|do-value|permit|waiter IMPLEMENTATION N\n", argv[0]);
         return 2;
     }
     if (strcmp(argv[1], "do-100") == 0)
         key_len = 100;
+    if (strcmp(argv[1], "do-value") == 0)
+        destroy = destroy_value;
     unsigned long n = WARM_UP + strtoul(argv[3], NULL, 10);
     for (int i = 0; i < N_KEYS; i++)
         snprintf(keys[i], sizeof(keys[i]), "product:%05d%088d", i * 1543 % 100000, i);
