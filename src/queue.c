@@ -63,7 +63,7 @@ void queue_expect_less(struct sflight_queue *q)
 
 static void signal_consumer(struct sflight_queue *q)
 {
-    if (!atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */
+    if (!atomic_swap_acquire(&q->signalled, true)) /* [SIGNAL] */
         event_fd_set(q->fd);
 }
 
@@ -77,13 +77,13 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     } while (!atomic_cas_acq_rel(&q->pushed, &first, newest)); /* [PUSH] [SIGNAL] */
     if (first == NULL)
         signal_consumer(q);
-    atomic_sub_acq_rel(&q->n_pushing, 1); /* [PUSHING] */
+    atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
 }
 
 static void clear_signal(struct sflight_queue *q)
 {
     event_fd_clear(q->fd);
-    (void)atomic_swap_acq_rel(&q->signalled, false); /* [SIGNAL] */
+    atomic_store_release(&q->signalled, false); /* [SIGNAL] */
 }
 
 /* Takes what has been pushed; false if there was nothing. */
@@ -124,6 +124,6 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
     }
     if (cleared && q->ready != NULL)
         signal_consumer(q); /* there is more than was asked for */
-    atomic_sub_acq_rel(&q->n_expected, n_out);
+    atomic_sub_release(&q->n_expected, n_out);
     return (int)n_out;
 }

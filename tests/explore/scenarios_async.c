@@ -225,6 +225,28 @@ static void hand_over(void)
     world_end();
 }
 
+static void destroy_queue(void *unused)
+{
+    (void)unused;
+    while (sflight_queue_destroy(queue) == -EBUSY)
+        sched_yield_point(SITE);
+}
+
+/* Destroyed behind its consumer, too. */
+static void queue_goes(void)
+{
+    world_begin(NULL);
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+    ask_begin(fresh(0, "a"));
+    enqueue(fresh(1, "a"));
+    go(complete_permit, &asks[0]);
+    go(destroy_queue, NULL);
+    consume_all();
+    join_all();
+    world_end();
+}
+
 /* Enqueued against the end of the call: told by one of the two. */
 static void late_enqueue(void)
 {
@@ -417,6 +439,7 @@ const struct scenario scenarios_async[] = {
     {"future_fd", future_fd, 100, 3},
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
+    {"queue_goes", queue_goes, 100, 2},
     {"late_enqueue", late_enqueue, 100, 2},
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},

@@ -425,6 +425,59 @@ static void growth(void)
     world_end();
 }
 
+static void let_others_go_on(void)
+{
+    for (unsigned n = variant(30); n != 0; n--)
+        sched_yield_point(SITE);
+}
+
+static void complete_three(void *first)
+{
+    struct ask *ask = first;
+    for (unsigned i = 0; i < 3; i++)
+        ask_complete(&ask[i]);
+}
+
+static void wait_and_ask(void *ask)
+{
+    let_others_go_on();
+    ask_whole(ask);
+}
+
+/*
+ * An array from which the last calls go, with a key whose next run is in the array
+ * after it: the one run is ordered before the other by that array's having drained.
+ */
+static void drained(void)
+{
+    static const char *const keys[] = {"a", "b", "c", "d",  "e",  "f",
+                                       "g", "h", "j", "i1", "i2", "i3"};
+    enum { N = sizeof(keys) / sizeof(keys[0]), I1 = N - 3, I4 = N, Z1 = N + 1 };
+
+    world_begin(NULL);
+    for (unsigned i = 0; i < N; i++)
+        ask_begin(fresh(i, keys[i]));
+    ask_begin(fresh(I4, "i4")); /* in a chain so long that the array is replaced */
+    ask_begin(fresh(Z1, "z1"));
+    for (unsigned i = 0; i < I1; i++)
+        ask_complete(&asks[i]);
+    ask_whole(fresh(0, "a")); /* freezes buckets 0 to 7 of the old array */
+    if (variant(2))
+        ask_whole(fresh(0, "k")); /* and the others, that of the i's included */
+    fresh(2, "k"), fresh(3, "z2"), fresh(4, "i4"), fresh(5, variant(2) ? "i3" : "z3");
+    go(complete_three, &asks[I1]);
+    if (variant(2))
+        ask_complete(&asks[I4]);
+    go(two, &asks[2]); /* freezes the others, and may find the old array drained */
+    go(wait_and_ask, &asks[4]);
+    go(wait_and_ask, &asks[5]);
+    if (asks[I4].permit != NULL)
+        ask_complete(&asks[I4]);
+    join_all();
+    ask_complete(&asks[Z1]);
+    world_end();
+}
+
 /* --------------------------------------------------------------------- memory */
 
 /* Allocations fail now and then; nothing else may go wrong for that. */
@@ -473,6 +526,7 @@ const struct scenario scenarios_blocking[] = {
     {"crossing_batches", crossing_batches, 100, 1},
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
+    {"drained", drained, 200, 0},
     {"no_memory", no_memory, 100, 0},
     {0},
 };
