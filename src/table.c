@@ -70,13 +70,13 @@ static bool array_drained(struct bucket_array *a)
 /* The next array to be searched; takes drained ones out of the list on the way. */
 static struct bucket_array *array_older(struct bucket_array *a)
 {
-    struct bucket_array *older = atomic_load_acquire(&a->older); /* [DRAINED] */
-    while (UNLIKELY(older != NULL && array_drained(older))) {
+    for (;;) {
+        struct bucket_array *older = atomic_load_acquire(&a->older); /* [DRAINED] */
+        if (LIKELY(older == NULL || !array_drained(older)))
+            return older;
         struct bucket_array *next = atomic_load_acquire(&older->older); /* [DRAINED] */
         (void)atomic_cas_release(&a->older, &older, next);              /* [DRAINED] */
-        older = atomic_load_acquire(&a->older);
     }
-    return older;
 }
 
 static struct bucket_array *bucket_owner(struct table *t, struct table_node *node)

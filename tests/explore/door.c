@@ -395,6 +395,12 @@ void *door_alloc(size_t align, size_t size, const char *site)
     return memory_alloc(size, align);
 }
 
+void *door_zeroed(size_t size, const char *site)
+{
+    void *p = door_alloc(16, size, site);
+    return p != NULL ? door_memset(p, 0, size) : NULL;
+}
+
 void door_free(void *p)
 {
     if (memory_ours(p))
@@ -528,6 +534,8 @@ void reclaim_leave(struct lane *lane)
     for (unsigned i = 0; i < d.n_retired; i++)
         d.retired[i].waits_for &= ~me;
     give_back(false);
+    if (door.left != NULL)
+        door.left();
 }
 
 void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)

@@ -149,12 +149,14 @@ static inline void process_free(void *p)
     free(p);
 }
 void *door_alloc(size_t align, size_t size, const char *site);
+void *door_zeroed(size_t size, const char *site);
 void door_free(void *p);
 void *door_memset(void *p, int value, size_t size);
 void *door_memcpy(void *to, const void *from, size_t size);
 int door_memcmp(const void *a, const void *b, size_t size);
 
 #define aligned_alloc(align, size) door_alloc((align), (size), SITE)
+#define calloc(n, size) door_zeroed((n) * (size), SITE)
 #define free door_free /* members of this name, too */
 #undef memset
 #define memset(p, value, size) door_memset((p), (value), (size))
@@ -197,12 +199,13 @@ int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn
 
 /* What the library's surroundings do in this run; set before its group is made. */
 struct door {
-    unsigned n_cpus;   /* 1: nobody spins */
-    bool lazy_reclaim; /* what is retired comes back only when it must */
-    bool no_spares;    /* records are freed as soon as they are not needed */
-    bool common_slots; /* threads cannot have slots of their own */
-    unsigned failures; /* allocations and descriptors: one in so many fails; 0: none */
-    unsigned haste;    /* a reading of the clock jumps ahead, one in so many; 0: none */
+    unsigned n_cpus;    /* 1: nobody spins */
+    bool lazy_reclaim;  /* what is retired comes back only when it must */
+    bool no_spares;     /* records are freed as soon as they are not needed */
+    bool common_slots;  /* threads cannot have slots of their own */
+    unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
+    unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */
+    void (*left)(void); /* called by whoever has left a section; or NULL */
 };
 extern struct door door;
 

@@ -126,7 +126,7 @@ unsigned variant(unsigned n);
 
 /* A clean one of a few that there are. */
 struct ask *fresh(unsigned i, const char *key);
-enum { MAX_ASKS = 24 };
+enum { MAX_ASKS = 48 };
 extern struct ask asks[MAX_ASKS];
 
 struct scenario {

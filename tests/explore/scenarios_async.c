@@ -152,6 +152,25 @@ static void future_fd(void)
     one_future(watch, 0);
 }
 
+/* Its descriptor is asked for when it has been hung up long since. */
+static void future_fd_late(void)
+{
+    world_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "a"));
+    asks[1].patience_ns = 1;
+    world.may = MAY_TIME_OUT;
+    ask_get(&asks[1]);
+    go(complete_permit, &asks[0]);
+    int fd = sflight_future_fd(asks[1].future);
+    CHECK(fd >= 0);
+    door_wait_readable(fd);
+    CHECK(ask_poll(&asks[1]));
+    ask_release(&asks[1]);
+    join_all();
+    world_end();
+}
+
 /* Blocking callers and futures on one call; its permit is dropped. */
 static void permit_taken_over(void)
 {
@@ -437,6 +456,7 @@ const struct scenario scenarios_async[] = {
     {"future_get_until", future_get_until, 100, 3},
     {"future_then", future_then, 50, 3},
     {"future_fd", future_fd, 100, 3},
+    {"future_fd_late", future_fd_late, 500, 3},
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
     {"queue_goes", queue_goes, 100, 2},

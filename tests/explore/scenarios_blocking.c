@@ -478,6 +478,74 @@ static void drained(void)
     world_end();
 }
 
+static void complete_chain(void *last)
+{
+    struct ask *ask = last;
+    for (unsigned i = 0; i < 4; i++)
+        ask_complete(&ask[-(int)i]);
+}
+
+/* Permits: 0 to 12 in a first array, of 16 buckets, the others in one of 128. */
+static const char *const crowd[] = {"a",  "b", "c", "d", "e", "f",  "g",  "h", "j", "i", "i1", "i2",
+                                    "i3", "A", "B", "C", "D", "E",  "F",  "G", "H", "I", "J",  "K",
+                                    "L",  "M", "N", "O", "P", "A1", "A2", "Q", "R", "S", "T"};
+enum { CROWD = sizeof(crowd) / sizeof(crowd[0]), I3 = 12, B = 14 };
+
+/* All of the first array is frozen, and only the i's are in it. */
+static void begin_crowd(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < CROWD; i++)
+        ask_begin(fresh(i, crowd[i])); /* the second array comes with i3 */
+    ask_whole(fresh(CROWD, "z"));
+    ask_whole(fresh(CROWD, "y"));
+    for (unsigned i = 0; i < I3 - 3; i++)
+        ask_complete(&asks[i]);
+}
+
+static void end_crowd(void)
+{
+    join_all();
+    for (unsigned i = 0; i < CROWD; i++)
+        if (asks[i].permit != NULL)
+            ask_complete(&asks[i]);
+    world_end();
+}
+
+/* A third array comes, while the first drains that the second stands before. */
+static void third_array(void)
+{
+    begin_crowd();
+    go(complete_chain, &asks[I3]);
+    go(wait_and_ask, fresh(CROWD, "A3"));       /* makes the third */
+    go(wait_and_ask, fresh(CROWD + 1, "\xe9")); /* with i in one bucket of the first two */
+    go(wait_and_ask, fresh(CROWD + 2, "i3"));
+    end_crowd();
+}
+
+/* The third is in use; the others drain, one after the other or at once. */
+static void two_drain(void)
+{
+    static const char *const last[] = {"\x7f", "~", "}", "|", "{", "z", "y", "x",
+                                       "w",    "v", "u", "t", "s", "r", "q", "p"};
+    begin_crowd();
+    ask_begin(fresh(0, "A3")); /* the third */
+    for (unsigned i = I3 + 1; i < CROWD; i++)
+        if (i != B)
+            ask_complete(&asks[i]);
+    for (unsigned i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+        ask_whole(fresh(CROWD, last[i])); /* each freezes 8 more */
+    ask_begin(fresh(1, "z1"));
+    go(complete_chain, &asks[I3]);
+    go(wait_and_ask, fresh(CROWD, "z2")); /* may find an array that has drained */
+    go(wait_and_ask, fresh(CROWD + 1, "z3"));
+    go(wait_and_ask, fresh(CROWD + 2, "i3"));
+    for (unsigned n = variant(60); n != 0; n--)
+        sched_yield_point(SITE);
+    ask_complete(&asks[B]);
+    end_crowd();
+}
+
 /* --------------------------------------------------------------------- memory */
 
 /* Allocations fail now and then; nothing else may go wrong for that. */
@@ -527,6 +595,8 @@ const struct scenario scenarios_blocking[] = {
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
     {"drained", drained, 200, 0},
+    {"third_array", third_array, 200, 0},
+    {"two_drain", two_drain, 100, 0},
     {"no_memory", no_memory, 100, 0},
     {0},
 };
