@@ -156,6 +156,7 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
     self->waiting_for = call;
     for (struct sflight_call *c = call; c != NULL;) {
         struct caller *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
+        /* Closed before who leads it looked for us: seen because of the fence. */
         if (leader == NULL || (atomic_load_relaxed(&c->state) & CALL_CLOSED))
             break; /* nobody leads it, or its waiters are about to go on */
         circle = leader == self;
