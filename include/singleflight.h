@@ -59,7 +59,8 @@
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did
  *   before and, unless the key was forgotten, after the run of fn for the key
- *   before it.  Nothing orders a follower's earlier writes before fn.
+ *   before it; where sflight_forget() let it in, after what was done before
+ *   that.  Nothing orders a follower's earlier writes before fn.
  *
  * User code
  *   fn, destroy and callbacks never run inside an epoch section or while the

@@ -57,7 +57,7 @@ int sflight_group_close(sflight_group *g)
 {
     if (g == NULL)
         return -EINVAL;
-    (void)atomic_or_acq_rel(&g->flags, GROUP_CLOSED); /* [DRAIN] */
+    (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
     return 0;
 }
 

@@ -21,21 +21,30 @@
 #define atomic_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 
 #define atomic_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define atomic_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
 #define atomic_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
-#define atomic_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
 #define atomic_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define atomic_sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
+#define atomic_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define atomic_or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define atomic_or_acquire(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acquire)
+#define atomic_or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define atomic_or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
-#define atomic_and_acq_rel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
+#define atomic_and_acquire(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acquire)
 #define atomic_swap_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 #define atomic_swap_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 
-/* *expected gets the value found where the exchange fails. */
-#define atomic_cas_acq_rel(p, expected, v)                                                         \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
-                                            memory_order_acquire)
-#define atomic_cas_relaxed(p, expected, v)                                                         \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
-                                            memory_order_relaxed)
+/*
+ * *expected gets the value found where the exchange fails: acquired if the
+ * exchange itself would acquire, otherwise relaxed.
+ */
+#define atomic_cas_with(p, expected, v, order, failed)                                             \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_##order,            \
+                                            memory_order_##failed)
+#define atomic_cas_relaxed(p, expected, v) atomic_cas_with(p, expected, v, relaxed, relaxed)
+#define atomic_cas_acquire(p, expected, v) atomic_cas_with(p, expected, v, acquire, acquire)
+#define atomic_cas_release(p, expected, v) atomic_cas_with(p, expected, v, release, relaxed)
+#define atomic_cas_acq_rel(p, expected, v) atomic_cas_with(p, expected, v, acq_rel, acquire)
 
 /*
  * Adds to a word that only the calling thread writes while others read it: a
@@ -43,6 +52,11 @@
  */
 #define atomic_add_single_writer(p, v) atomic_store_release((p), atomic_load_relaxed(p) + (v))
 
+/*
+ * Fences keep stores before later loads, and that is all that is asked of them:
+ * what is to be acquired or released is so by a load, a store or a
+ * read-modify-write.  (Of reclaim.c's, which see, more is asked.)
+ */
 #ifdef SANITIZE_THREAD
 /* ThreadSanitizer has no fences; what they order is annotated where it matters. */
 #define atomic_fence_acquire() ((void)0)

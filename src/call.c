@@ -255,9 +255,9 @@ struct join {
     int rc; /* 0: joined */
 };
 
+/* *state as it was read last, and [CLOSE] acquired; gets what was added to. */
 static bool join_limited(struct sflight_call *c, struct join *join, uint64_t *state)
 {
-    *state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {
         if (*state & (CALL_CLOSED | CALL_FORGOTTEN))
             return false; /* RACE: closed since it was looked at */
@@ -291,7 +291,7 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        state = atomic_or_acq_rel(&c->state, CALL_FORGOTTEN); /* [FORGET] */
+        state = atomic_or_acquire(&c->state, CALL_FORGOTTEN); /* [FORGET] [CLOSE] */
         if (!(state & (CALL_CLOSED | CALL_FORGOTTEN))) {
             slot_count(join->slot, COUNT_EXPIRED);
             join->expired = c; /* another one before it is unlinked by its leader */
@@ -394,9 +394,9 @@ int call_shut(struct slot *slot, struct sflight_call *c)
 
 bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *c)
 {
-    uint64_t state = atomic_load_acquire(&c->state);
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     while (state & CALL_ORPHAN) {
-        if (atomic_cas_acq_rel(&c->state, &state,
+        if (atomic_cas_acquire(&c->state, &state,
                                (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
             atomic_store_release(&c->owner, caller);                      /* [OWNER] */
             if (call_kind(c) != CALL_OF_LEADER)
@@ -411,14 +411,15 @@ bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_cal
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state,
                           bool counted);
 
-/* Is there nobody left that waits for the call?  A hint, but exact when nothing moves. */
+/* Is there nobody left that waits for the call?  A hint, with no order, but exact when nothing
+ * moves. */
 bool call_unwanted(const struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
-    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_acquire(&c->result.starter_done))
+    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_relaxed(&c->result.starter_done))
         return false; /* RACE: its starter still waits */
-    return state_joiners(atomic_load_acquire(&c->state)) == 0;
+    return state_joiners(atomic_load_relaxed(&c->state)) == 0;
 }
 
 /* Somebody has left, and still has a hold: does that leave the call to nobody? */
@@ -429,9 +430,10 @@ static void forget_unwanted(struct slot *slot, struct sflight_call *c)
     atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
     if (!call_unwanted(c))
         return;
-    uint64_t state = atomic_load_acquire(&c->state);
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     while (!(state & (CALL_CLOSED | CALL_FORGOTTEN)) && state_joiners(state) == 0) {
-        if (atomic_cas_acq_rel(&c->state, &state,
+        /* This orders nothing: what is done after it is done by [MARK] and [UNLINK]. */
+        if (atomic_cas_relaxed(&c->state, &state,
                                state | CALL_FORGOTTEN | CALL_SEALED)) { /* [FORGET] */
             struct lane *lane = reclaim_enter(thread_self.hint);
             table_unlink_in_section(&g->table, &c->node);
@@ -458,8 +460,8 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
     if (look_back)
         atomic_add_relaxed(&c->gate, GATE_HOLD);
 
-    uint64_t state = atomic_load_acquire(&c->state);
-    for (;;) { /* RACE: again, if the state has changed */
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+    for (;;) {                                       /* RACE: again, if the state has changed */
         uint64_t left = state - unit;
         if (state & CALL_CLOSED) {
             if (look_back)
@@ -594,9 +596,9 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
     slot_count_n(slot, COUNT_RETURNED, n_async);
     if (!counted)
         slot_count(slot, COUNT_ENDED);
-    /* Who has left before the close may have left a future there. */
-    bool told = n_async != 0 || started || group_has_fibers(g) ||
-                atomic_load_acquire(&c->waiters) != NULL; /* [HANG] */
+    /* Who has left before the [CLOSE], which orders the two, may have left a future there. */
+    bool left = atomic_load_relaxed(&c->waiters) != NULL;
+    bool told = n_async != 0 || started || group_has_fibers(g) || left;
     gate_open(&c->gate, ended, n_joiners + c->result.extra_holds + 1);
     group_call_ended(g);
     if (told)
@@ -682,7 +684,7 @@ static bool forget_match(struct table_node *node, void *ctx)
             }
             forgotten |= CALL_SEALED;
         }
-        if (atomic_cas_acq_rel(&c->state, &state, forgotten)) { /* [FORGET] */
+        if (atomic_cas_release(&c->state, &state, forgotten)) { /* [FORGET] */
             forget->call = c;
             return true;
         }
@@ -765,7 +767,7 @@ void call_inherited(struct sflight_call *c)
     struct call_remains remains = {0};
 
     registry_lock(); /* other threads of the child may have futures on it, too */
-    bool open = atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    bool open = atomic_load_relaxed(&c->gate) & GATE_OPEN; /* ordered by the lock */
     if (!open && c->result.generation != g->generation) {
         if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
             call_alone(c, &remains);

@@ -156,7 +156,8 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
     self->waiting_for = call;
     for (struct sflight_call *c = call; c != NULL;) {
         struct caller *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
-        if (leader == NULL || (atomic_load_acquire(&c->state) & CALL_CLOSED))
+        /* Closed before who leads it looked for us: seen because of the fence. */
+        if (leader == NULL || (atomic_load_relaxed(&c->state) & CALL_CLOSED))
             break; /* nobody leads it, or its waiters are about to go on */
         circle = leader == self;
         if (circle || leader->waiting_for == c)
@@ -165,7 +166,7 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
     }
     if (circle)
         self->waiting_for = NULL;
-    (void)atomic_sub_acq_rel(&n_looking, 1); /* [LOOK] */
+    (void)atomic_sub_release(&n_looking, 1); /* [LOOK] */
     pthread_mutex_unlock(&waits);
     return !circle;
 }

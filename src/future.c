@@ -39,8 +39,10 @@ struct future_block {
     struct sflight_future futures[];
 };
 
+#ifndef BLOCK_BYTES          /* less in a build for tests */
+enum { BLOCK_BYTES = 1024 }; /* and so aligned: a future finds its block */
+#endif
 enum {
-    BLOCK_BYTES = 1024, /* and so aligned: a future finds its block */
     PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
 };
 
@@ -236,7 +238,7 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
 {
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
 
-    if (state == GONE || !atomic_cas_acq_rel(&f->state, &state, TELLING)) { /* [TELL] */
+    if (state == GONE || !atomic_cas_acquire(&f->state, &state, TELLING)) { /* [TELL] */
         future_free(thread_slot(g), f);
         return false;
     }
@@ -405,11 +407,11 @@ enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *
     void *fiber = f->owned.fiber;
 
     for (;;) {
-        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        uint32_t state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
         if ((state & STATE_MASK) != HUNG)
             break;
         if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_acq_rel(&f->state, &state, GONE)) /* [TELL] */
+            if (atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
                 return WAITER_TIMED_OUT;
             break;
         }
@@ -423,9 +425,9 @@ enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *
 
 void waiter_end(struct sflight_group *g, struct sflight_future *f)
 {
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
 
-    if ((state & STATE_MASK) == HUNG && atomic_cas_acq_rel(&f->state, &state, GONE)) /* [TELL] */
+    if ((state & STATE_MASK) == HUNG && atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
         return; /* it stays in the list: who tells it frees it */
     (void)await_telling(f);
     future_free(thread_slot_again(g), f);
@@ -435,12 +437,12 @@ void waiter_end(struct sflight_group *g, struct sflight_future *f)
 static struct sflight_future *take_waiter(struct sflight_group *g,
                                           _Atomic(struct sflight_future *) *list)
 {
-    struct sflight_future *f = atomic_load_acquire(list), *taken = NULL;
+    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
 
     do {
         if (f == NULL || f == WAITERS_TOLD)
             return NULL;
-    } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
     while (f != NULL) {
         struct sflight_future *next = f->next;
         if (f->kind == FUTURE_WAITER && taken == NULL) {
@@ -478,11 +480,11 @@ bool waiters_swept(struct slot *slot, struct sflight_group *g,
         return false; /* its counts would be everybody's; others sweep */
     if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
         return false;
-    struct sflight_future *f = atomic_load_acquire(list);
+    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
     do {
         if (f == NULL || f == WAITERS_TOLD)
             return false; /* RACE: somebody else has them all, to tell or to sweep */
-    } while (!atomic_cas_acq_rel(list, &f, NULL)); /* [HANG] */
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
     for (; f != NULL; n_found++) {
         struct sflight_future *next = f->next;
         if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
@@ -583,7 +585,7 @@ static int park_thread(struct sflight_future *f, const struct timespec *deadline
 {
     int rc = 0;
     for (;;) {
-        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        uint32_t state = atomic_load_relaxed(&f->state); /* future_end() looks again */
         if (state == TOLD)
             return 0;
         if (rc != 0)
@@ -596,20 +598,20 @@ static int park_thread(struct sflight_future *f, const struct timespec *deadline
 static int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
                       const struct timespec *deadline)
 {
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
 
     f->owned.fiber = fiber;
     if ((state & STATE_MASK) != HUNG ||
-        !atomic_cas_acq_rel(&f->state, &state, state | FIBER)) { /* [TELL] */
+        !atomic_cas_release(&f->state, &state, state | FIBER)) { /* [TELL] */
         (void)await_telling(f);                                  /* RACE: told on the way here */
         return 0;
     }
     for (;;) {
-        state = atomic_load_acquire(&f->state); /* [TELL] */
+        state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
         if ((state & STATE_MASK) != HUNG)
             break;
         if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_acq_rel(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
+            if (atomic_cas_relaxed(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
                 return -ETIMEDOUT;
             break;
         }

@@ -33,7 +33,9 @@ struct alloc;
 struct sflight_group;
 struct slot;
 
+#ifndef FUTURE_SPARES         /* less in a build for tests */
 enum { FUTURE_SPARES = 512 }; /* futures a slot keeps; the common one keeps none */
+#endif
 
 enum future_kind {
     FUTURE_PLAIN, /* not hung */

@@ -151,10 +151,11 @@ static void init_early(void)
 
 /* ----------------------------------------------------------------- gauges */
 
-/* The second halves of gauges. */
-static const uint32_t down_counters = 1u << COUNT_ENDED | 1u << COUNT_RELEASED |
-                                      1u << COUNT_RETURNED | 1u << COUNT_LEFT |
-                                      1u << COUNT_BATCHES_ENDED | 1u << COUNT_RECLAIMED;
+/* The second halves of gauges; but the end of a call is also a first half, of what is held. */
+static const uint32_t down_counters = 1u << COUNT_RELEASED | 1u << COUNT_RETURNED |
+                                      1u << COUNT_LEFT | 1u << COUNT_BATCHES_ENDED |
+                                      1u << COUNT_RECLAIMED;
+static const uint32_t end_counter = 1u << COUNT_ENDED;
 
 static void add_slot(uint64_t sum[N_COUNTERS], struct slot *slot, uint32_t which)
 {
@@ -171,7 +172,7 @@ static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_
 }
 
 /*
- * Adds up over all threads: all down counters before all others.  They only
+ * Adds up over all threads: the down half of each gauge before its up half.  They only
  * grow, but for a claim that was counted and has failed; and whatever passes from one place to
  * another is counted up in the new before it is counted down in the old; so a difference is never
  * below the truth of the moment in between.
@@ -181,7 +182,8 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     memset(sum, 0, N_COUNTERS * sizeof(sum[0]));
     registry_lock();
     add_slots(sum, g, down_counters);
-    add_slots(sum, g, ~down_counters);
+    add_slots(sum, g, end_counter);
+    add_slots(sum, g, ~(down_counters | end_counter));
     registry_unlock();
 }
 
@@ -337,10 +339,10 @@ int group_destroy(struct sflight_group *g)
 
 void group_wake_drainers(struct sflight_group *g)
 {
-    atomic_add_acq_rel(&g->drain_word, 1);
+    atomic_add_release(&g->drain_word, 1); /* [DRAIN] */
     futex_wake((uint32_t *)(void *)&g->drain_word, INT_MAX);
     if (group_has_fibers(g))
-        future_tell(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] */
+        future_tell(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] [DRAIN] */
 }
 
 /* Parks the thread until a call has ended.  0, or -ETIMEDOUT. */
@@ -348,7 +350,7 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
 {
     int rc = 0;
     for (;;) {
-        uint32_t word = atomic_load_acquire(&g->drain_word);
+        uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
         enum flying flying = group_flying(g);
         if (flying == NOTHING_FLIES)
             return 0;
@@ -389,12 +391,12 @@ int group_drain(struct sflight_group *g, const struct timespec *deadline)
 {
     void *fiber = group_has_fibers(g) ? g->runtime.self(g->runtime.ctx) : NULL;
 
-    atomic_add_acq_rel(&g->flags, GROUP_DRAINER);
+    atomic_add_relaxed(&g->flags, GROUP_DRAINER);
     atomic_fence_seq_cst(); /* [DRAIN] */
     int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
-    atomic_sub_acq_rel(&g->flags, GROUP_DRAINER);
+    atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* nobody waits any more */
     if (fiber != NULL) /* frees what it has given up; other drainers look again */
-        future_tell(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] */
+        future_tell(g, atomic_swap_acquire(&g->drain_waiters, NULL)); /* [HANG] */
     return rc;
 }
 

@@ -89,7 +89,7 @@ static inline bool group_has_fibers(struct sflight_group *g)
 static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->shared))
-        atomic_add_acq_rel(&slot->counters.n[which], 1); /* [GAUGE] */
+        atomic_add_release(&slot->counters.n[which], 1); /* [GAUGE] */
     else
         atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
@@ -98,16 +98,16 @@ static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
 static inline void slot_count_n(struct slot *slot, enum counter which, uint64_t n)
 {
     if (UNLIKELY(slot->shared))
-        atomic_add_acq_rel(&slot->counters.n[which], n); /* [GAUGE] */
+        atomic_add_release(&slot->counters.n[which], n); /* [GAUGE] */
     else
         atomic_add_single_writer(&slot->counters.n[which], n); /* [GAUGE] */
 }
 
-/* Takes back one that was counted before it was certain. */
+/* Takes back one that was counted up before it was certain; only what goes down says more. */
 static inline void slot_uncount(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->shared))
-        atomic_sub_acq_rel(&slot->counters.n[which], 1); /* [GAUGE] */
+        atomic_sub_relaxed(&slot->counters.n[which], 1); /* [GAUGE] */
     else
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }

@@ -148,7 +148,7 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
         if (expired)
             return GATE_TIMED_OUT;
         if (!(word & GATE_PARKED))
-            word = atomic_or_acq_rel(g, GATE_PARKED); /* [PARK] */
+            word = atomic_or_relaxed(g, GATE_PARKED); /* [PARK]: one word, any order */
         if (word & GATE_OPEN)
             continue; /* RACE: opened since */
         if (word & GATE_NUDGED)
@@ -161,19 +161,19 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 void gate_open(gate *g, uint64_t bits, uint32_t holds)
 {
     uint64_t word =
-        atomic_add_acq_rel(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
+        atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (word & GATE_PARKED)
         futex_wake(futex_word(g), FAN_OUT);
 }
 
 void gate_nudge(gate *g)
 {
-    uint64_t word = atomic_or_acq_rel(g, GATE_NUDGED); /* [NUDGE] */
+    uint64_t word = atomic_or_release(g, GATE_NUDGED); /* [NUDGE] */
     if (word & GATE_PARKED)
         futex_wake(futex_word(g), 1);
 }
 
 void gate_answer(gate *g)
 {
-    (void)atomic_and_acq_rel(g, ~GATE_NUDGED); /* [NUDGE] */
+    (void)atomic_and_acquire(g, ~GATE_NUDGED); /* [NUDGE] */
 }

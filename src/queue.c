@@ -77,7 +77,7 @@ void queue_expect_less(struct sflight_queue *q)
 
 static void signal_consumer(struct sflight_queue *q)
 {
-    if (!atomic_swap_acq_rel(&q->signalled, true)) /* [SIGNAL] */
+    if (!atomic_swap_acquire(&q->signalled, true)) /* [SIGNAL] */
         event_fd_set(q->fd);
 }
 
@@ -91,13 +91,13 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     } while (!atomic_cas_acq_rel(&q->pushed, &first, newest)); /* [PUSH] [SIGNAL] */
     if (first == NULL)
         signal_consumer(q);
-    atomic_sub_acq_rel(&q->n_pushing, 1); /* [PUSHING] */
+    atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
 }
 
 static void clear_signal(struct sflight_queue *q)
 {
     event_fd_clear(q->fd);
-    (void)atomic_swap_acq_rel(&q->signalled, false); /* [SIGNAL] */
+    atomic_store_release(&q->signalled, false); /* [SIGNAL] */
 }
 
 /* Takes what has been pushed; false if there was nothing. */

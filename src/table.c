@@ -70,13 +70,13 @@ static bool array_drained(struct bucket_array *a)
 /* The next array to be searched; takes drained ones out of the list on the way. */
 static struct bucket_array *array_older(struct bucket_array *a)
 {
-    struct bucket_array *older = atomic_load_acquire(&a->older);
-    while (UNLIKELY(older != NULL && array_drained(older))) {
-        struct bucket_array *next = atomic_load_acquire(&older->older);
-        if (atomic_cas_acq_rel(&a->older, &older, next))
-            older = next;
+    for (;;) {
+        struct bucket_array *older = atomic_load_acquire(&a->older); /* [DRAINED] */
+        if (LIKELY(older == NULL || !array_drained(older)))
+            return older;
+        struct bucket_array *next = atomic_load_acquire(&older->older); /* [DRAINED] */
+        (void)atomic_cas_release(&a->older, &older, next);              /* [DRAINED] */
     }
-    return older;
 }
 
 static struct bucket_array *bucket_owner(struct table *t, struct table_node *node)
@@ -90,7 +90,7 @@ static struct bucket_array *bucket_owner(struct table *t, struct table_node *nod
 /* To be called by whoever makes a bucket frozen and empty: that happens once. */
 static void bucket_drained(struct bucket_array *a)
 {
-    (void)atomic_add_acq_rel(&a->n_drained, 1); /* [DRAINED] */
+    (void)atomic_add_release(&a->n_drained, 1); /* [DRAINED] */
 }
 
 /* Returns the word, which has FROZEN and, unless it is empty, SEEN. */
@@ -159,7 +159,7 @@ again:;
         if (UNLIKELY(word & LINK_FROZEN))
             goto again; /* whoever froze it had seen a newer array [FREEZE] */
         if (word != 0 && !(word & LINK_SEEN)) {
-            if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
+            if (!atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
                 continue; /* RACE: claimed, seen or removed since */
             word |= LINK_SEEN;
         }
@@ -180,7 +180,7 @@ again:;
 
 /*
  * Replaces the first node of a bucket, found in *word, by its successor, and
- * updates *word; false, with *word read anew, if the bucket has changed.
+ * updates *word; false if the bucket has changed.
  */
 static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *word,
                               struct table_node *successor)
@@ -190,7 +190,7 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
         (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
     /* The owning array must be found before the node can be reused. */
     struct bucket_array *drains = shorter == LINK_FROZEN ? bucket_owner(t, first) : NULL;
-    if (!atomic_cas_acq_rel(bucket, word, shorter)) /* [UNLINK] */
+    if (!atomic_cas_release(bucket, word, shorter)) /* [UNLINK] */
         return false;
     *word = shorter;
     if (drains != NULL)
@@ -206,7 +206,7 @@ again:; /* RACE: the bucket has changed */
     if (link_node(word) == NULL)
         return;
     if (!(word & LINK_SEEN)) {
-        if (!atomic_cas_acq_rel(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
+        if (!atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
             goto again; /* RACE: claimed, seen or removed since */
         word |= LINK_SEEN;
     }
@@ -222,7 +222,7 @@ again:; /* RACE: the bucket has changed */
                 goto again; /* RACE: claimed since, or another remover was first */
         } else {
             uintptr_t expected = (uintptr_t)node; /* without a mark: `from` is not being removed */
-            if (!atomic_cas_acq_rel(from, &expected, (uintptr_t)successor)) /* [UNLINK] */
+            if (!atomic_cas_release(from, &expected, (uintptr_t)successor)) /* [UNLINK] */
                 goto again; /* RACE: another remover was there */
         }
         if (node == last)
@@ -233,7 +233,7 @@ again:; /* RACE: the bucket has changed */
 
 void table_unlink_in_section(struct table *t, struct table_node *node)
 {
-    (void)atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
+    (void)atomic_or_release(&node->next, LINK_MARK); /* [MARK] */
     chain_purge(t, node->bucket, node);
 }
 
@@ -268,7 +268,7 @@ void table_relieve(struct table *t, uint64_t hash)
         return;
     if (atomic_swap_acquire(&shard->growing, true)) /* [GROW-ONE] */
         return;
-    if (newest == atomic_load_acquire(&shard->newest)) {
+    if (newest == atomic_load_relaxed(&shard->newest)) { /* ordered by [GROW-ONE] */
         struct bucket_array *larger = array_new(t, (newest->mask + 1) << GROWTH_SHIFT, newest);
         if (larger != NULL)                               /* otherwise chains just get longer */
             atomic_store_release(&shard->newest, larger); /* [GROW-ARRAY] */

@@ -144,7 +144,7 @@ static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
     uintptr_t expected = (uintptr_t)node;
     /* Nobody else writes this next pointer while the node is unseen. */
     uintptr_t next = atomic_load_relaxed(&node->next);
-    return atomic_cas_acq_rel(node->bucket, &expected,
+    return atomic_cas_release(node->bucket, &expected,
                               next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] */
 }
 

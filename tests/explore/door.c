@@ -534,6 +534,8 @@ void reclaim_leave(struct lane *lane)
     for (unsigned i = 0; i < d.n_retired; i++)
         d.retired[i].waits_for &= ~me;
     give_back(false);
+    if (door.left != NULL)
+        door.left();
 }
 
 void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)

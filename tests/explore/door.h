@@ -48,33 +48,34 @@
 #define atomic_store_relaxed(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELAXED, SITE)
 #define atomic_store_release(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
 
+/* Also those that are not in use, for when an order is weakened. */
 #define atomic_add_relaxed(p, v) EX_RMW(p, RMW_ADD, v, EX_RELAXED)
-#define atomic_add_acq_rel(p, v) EX_RMW(p, RMW_ADD, v, EX_ACQ_REL)
-#define atomic_sub_acq_rel(p, v) EX_RMW(p, RMW_SUB, v, EX_ACQ_REL)
-#define atomic_sub_relaxed(p, v) EX_RMW(p, RMW_SUB, v, EX_RELAXED)
-#define atomic_or_acq_rel(p, v) EX_RMW(p, RMW_OR, v, EX_ACQ_REL)
-#define atomic_and_acq_rel(p, v) EX_RMW(p, RMW_AND, v, EX_ACQ_REL)
-#define atomic_swap_acquire(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQUIRE)
-#define atomic_swap_acq_rel(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQ_REL)
-#define atomic_cas_acq_rel(p, e, v) EX_CAS(p, e, v, EX_ACQ_REL)
-#define atomic_cas_relaxed(p, e, v) EX_CAS(p, e, v, EX_RELAXED)
-
-/* One writer: that is checked where the store finds another value than was read. */
-#define atomic_add_single_writer(p, v) door_count((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
-
-/* Not in use today, but as good as the others when an order has to be weakened. */
 #define atomic_add_acquire(p, v) EX_RMW(p, RMW_ADD, v, EX_ACQUIRE)
 #define atomic_add_release(p, v) EX_RMW(p, RMW_ADD, v, EX_RELEASE)
+#define atomic_add_acq_rel(p, v) EX_RMW(p, RMW_ADD, v, EX_ACQ_REL)
+#define atomic_sub_relaxed(p, v) EX_RMW(p, RMW_SUB, v, EX_RELAXED)
 #define atomic_sub_acquire(p, v) EX_RMW(p, RMW_SUB, v, EX_ACQUIRE)
 #define atomic_sub_release(p, v) EX_RMW(p, RMW_SUB, v, EX_RELEASE)
+#define atomic_sub_acq_rel(p, v) EX_RMW(p, RMW_SUB, v, EX_ACQ_REL)
 #define atomic_or_relaxed(p, v) EX_RMW(p, RMW_OR, v, EX_RELAXED)
 #define atomic_or_acquire(p, v) EX_RMW(p, RMW_OR, v, EX_ACQUIRE)
 #define atomic_or_release(p, v) EX_RMW(p, RMW_OR, v, EX_RELEASE)
+#define atomic_or_acq_rel(p, v) EX_RMW(p, RMW_OR, v, EX_ACQ_REL)
 #define atomic_and_relaxed(p, v) EX_RMW(p, RMW_AND, v, EX_RELAXED)
+#define atomic_and_acquire(p, v) EX_RMW(p, RMW_AND, v, EX_ACQUIRE)
+#define atomic_and_release(p, v) EX_RMW(p, RMW_AND, v, EX_RELEASE)
+#define atomic_and_acq_rel(p, v) EX_RMW(p, RMW_AND, v, EX_ACQ_REL)
 #define atomic_swap_relaxed(p, v) EX_RMW(p, RMW_SWAP, v, EX_RELAXED)
+#define atomic_swap_acquire(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQUIRE)
 #define atomic_swap_release(p, v) EX_RMW(p, RMW_SWAP, v, EX_RELEASE)
+#define atomic_swap_acq_rel(p, v) EX_RMW(p, RMW_SWAP, v, EX_ACQ_REL)
+#define atomic_cas_relaxed(p, e, v) EX_CAS(p, e, v, EX_RELAXED)
 #define atomic_cas_acquire(p, e, v) EX_CAS(p, e, v, EX_ACQUIRE)
 #define atomic_cas_release(p, e, v) EX_CAS(p, e, v, EX_RELEASE)
+#define atomic_cas_acq_rel(p, e, v) EX_CAS(p, e, v, EX_ACQ_REL)
+
+/* One writer: that is checked where the store finds another value than was read. */
+#define atomic_add_single_writer(p, v) door_count((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
 
 #define atomic_fence_acquire() memory_fence(EX_ACQUIRE, false)
 #define atomic_fence_seq_cst() door_fence(SITE)
@@ -198,12 +199,13 @@ int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn
 
 /* What the library's surroundings do in this run; set before its group is made. */
 struct door {
-    unsigned n_cpus;   /* 1: nobody spins */
-    bool lazy_reclaim; /* what is retired comes back only when it must */
-    bool no_spares;    /* records are freed as soon as they are not needed */
-    bool common_slots; /* threads cannot have slots of their own */
-    unsigned failures; /* allocations and descriptors: one in so many fails; 0: none */
-    unsigned haste;    /* a reading of the clock jumps ahead, one in so many; 0: none */
+    unsigned n_cpus;    /* 1: nobody spins */
+    bool lazy_reclaim;  /* what is retired comes back only when it must */
+    bool no_spares;     /* records are freed as soon as they are not needed */
+    bool common_slots;  /* threads cannot have slots of their own */
+    unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
+    unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */
+    void (*left)(void); /* called by whoever has left a section; or NULL */
 };
 extern struct door door;
 

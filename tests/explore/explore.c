@@ -23,10 +23,10 @@ static unsigned n_scenarios;
 
 static struct {
     uint64_t first, n_seeds;
-    bool random, exhaustive, trace, only_one;
+    bool random, exhaustive, trace, only_one, stop;
     unsigned preemptions; /* instead of the scenario's */
     unsigned at_once;
-} options = {1, SEEDS, true, true, false, false, 0, 2};
+} options = {1, SEEDS, true, true, false, false, false, 0, 2};
 
 static const struct scenario *current;
 
@@ -225,6 +225,8 @@ static int run_all(FILE *again)
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
             printf("not ok - %s\n", scenarios[first]->name);
             failures++;
+            if (options.stop)
+                break;
         }
         fflush(stdout);
         first++;
@@ -236,7 +238,7 @@ static void usage(void)
 {
     fprintf(stderr, "explore [SCENARIO] [--list] [--seeds N] [--first N] [--seed N] [--trace]\n"
                     "        [--again FILE] [--random] [--exhaustive] [--preemptions N] [--choices "
-                    "C] [--at-once N]\n");
+                    "C] [--at-once N] [--stop]\n");
     exit(2);
 }
 
@@ -260,6 +262,8 @@ int main(int argc, char **argv)
             return 0;
         } else if (strcmp(arg, "--trace") == 0) {
             options.trace = true;
+        } else if (strcmp(arg, "--stop") == 0) {
+            options.stop = true; /* at the first scenario that fails */
         } else if (strcmp(arg, "--random") == 0) {
             options.exhaustive = false;
         } else if (strcmp(arg, "--exhaustive") == 0) {

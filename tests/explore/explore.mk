@@ -14,7 +14,8 @@ EXPLORE_OBJ := $(EXPLORE_SRC:src/%.c=$(EXPLORE)/src/%.o)
 EXPLORE_OWN := $(patsubst tests/explore/%.c,$(EXPLORE)/%.o,$(wildcard tests/explore/*.c))
 
 EXPLORE_CFLAGS = $(CFLAGS_ALL) -O2 -U_FORTIFY_SOURCE -fno-builtin -Wno-pedantic
-EXPLORE_SEEN := -include tests/explore/door.h -fsanitize=thread -Wno-unused-value -Wno-shadow -DSWEEP_AT_LEAST=1 -DFAN_OUT=2
+EXPLORE_SEEN := -include tests/explore/door.h -fsanitize=thread -Wno-unused-value -Wno-shadow -DSWEEP_AT_LEAST=1 \
+	-DFAN_OUT=2 -DFUTURE_SPARES=2 -DBLOCK_BYTES=128
 
 $(EXPLORE)/src/%.o: src/%.c tests/explore/door.h $(BUILD)/flags tests/explore/explore.mk
 	@mkdir -p $(@D)

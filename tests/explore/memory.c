@@ -443,13 +443,13 @@ void memory_fence(int order, bool seq_cst)
 {
     int self = sched.self;
     threads[self].now.t[self]++;
-    if (order & EX_ACQUIRE)
+    if ((order & EX_ACQUIRE) && memory_x86)
         clock_join(&threads[self].now, &threads[self].pending);
     if (seq_cst) {
         clock_join(&threads[self].floor, &fences);
         clock_join(&fences, &threads[self].now);
     }
-    if (order & EX_RELEASE)
+    if ((order & EX_RELEASE) && memory_x86)
         threads[self].fenced = threads[self].now;
     threads[self].now.t[self]++; /* what comes now is not given */
 }
@@ -464,6 +464,14 @@ void memory_give(struct clock *clock)
 void memory_take(const struct clock *clock)
 {
     clock_join(&threads[sched.self].now, clock);
+}
+
+bool memory_after(const struct clock *clock)
+{
+    for (int i = 0; i < MAX_THREADS; i++)
+        if (threads[sched.self].now.t[i] < clock->t[i])
+            return false;
+    return true;
 }
 
 void memory_take_all(void)

@@ -55,7 +55,8 @@ void memory_plain(const volatile void *p, size_t size, bool write);
 /* The running thread's clock goes to, or takes in, what something else carries. */
 void memory_give(struct clock *clock);
 void memory_take(const struct clock *clock);
-void memory_take_all(void); /* as if everybody had been joined */
+void memory_take_all(void);                   /* as if everybody had been joined */
+bool memory_after(const struct clock *clock); /* it has all of that */
 
 /* Hooks for the scheduler. */
 void memory_thread_begins(int thread);

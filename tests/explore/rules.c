@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RUNS = 64, MAX_FORGETS = 32, MAX_KEYS = 32, MAX_BATCH = 8 };
+enum { MAX_RUNS = 64, MAX_FORGETS = 32, MAX_BATCH = 8 };
 
 struct value {
     struct run *run;
@@ -23,12 +23,11 @@ static struct {
         const char *key;
         uint64_t begun, ended;
         int thread;
-        bool done; /* nobody was let off: no call that it saw can be joined any more */
+        struct clock before; /* what its caller had done */
+        bool done;           /* nobody was let off: no call that it saw can be joined any more */
     } forgets[MAX_FORGETS];
     unsigned n_forgets;
-    struct key_state {
-        uint64_t n_runs; /* written by each, one after the other */
-    } * keys;
+    bool unordered;       /* a run did not come after one that had ended */
     struct clock reached; /* of all flags */
     int threads[MAX_THREADS];
     unsigned n_threads;
@@ -67,8 +66,6 @@ void world_begin(const sflight_options *options)
     }
     unsigned failures = door.failures;
     door.failures = 0;
-    w.keys = aligned_alloc(8, MAX_KEYS * sizeof(*w.keys));
-    memset((void *)w.keys, 0, MAX_KEYS * sizeof(*w.keys));
     CHECK(sflight_group_create(&world.group, &o) == 0);
     door.failures = failures;
 }
@@ -96,11 +93,11 @@ void world_end(void)
         CHECK(stats.in_flight == 0);
         CHECK(stats.waiting == 0);
         CHECK(stats.held == 0);
+        CHECK(!w.unordered || stats.forgotten + stats.expired != 0 || world.leaks);
         CHECK(sflight_group_destroy(world.group) == 0);
     }
     for (unsigned i = 0; i < w.n_runs; i++)
         check_run(&w.runs[i]);
-    free((void *)w.keys);
 }
 
 int go(void (*body)(void *arg), void *arg)
@@ -165,14 +162,6 @@ unsigned n_running(void)
 
 /* ---------------------------------------------------------------------- runs */
 
-static struct key_state *key_state(const char *key)
-{
-    unsigned i = 0;
-    for (const char *p = key; *p != '\0'; p++)
-        i = i * 31 + (unsigned char)*p;
-    return &w.keys[i % MAX_KEYS]; /* scenarios have few keys */
-}
-
 static bool forgotten_since(const char *key, uint64_t since)
 {
     for (unsigned i = 0; i < w.n_forgets; i++)
@@ -180,6 +169,15 @@ static bool forgotten_since(const char *key, uint64_t since)
             (w.forgets[i].ended == 0 || w.forgets[i].ended > since))
             return true;
     return world.forgets;
+}
+
+/* What was done before a forget of the key comes before what is done now. */
+static bool after_a_forget(const char *key)
+{
+    for (unsigned i = 0; i < w.n_forgets; i++)
+        if (strcmp(w.forgets[i].key, key) == 0 && memory_after(&w.forgets[i].before))
+            return true;
+    return false;
 }
 
 static void destroy_value(void *p, size_t size, void *ctx)
@@ -196,6 +194,24 @@ static void destroy_value(void *p, size_t size, void *ctx)
     free(value);
 }
 
+/* Two runs for a key, of which one begins. */
+static void check_pair(struct run *earlier, struct run *run)
+{
+    uint64_t claimed =
+        run->claimed_after < earlier->claimed_after ? run->claimed_after : earlier->claimed_after;
+    if (earlier->ended == 0) {
+        if (!forgotten_since(run->key, claimed))
+            explore_fail("two runs for key %s at once", run->key);
+        /* Whichever of them was claimed later. */
+        if (!world.forgets && !earlier->after_forget && !run->after_forget)
+            explore_fail("two runs for key %s, neither of them after a forget", run->key);
+    } else if (!memory_after(&earlier->end)) {
+        if (w.n_forgets == 0 && !world.forgets)
+            explore_fail("a run for key %s that does not come after an earlier one", run->key);
+        w.unordered = true; /* then one of them has been forgotten: see world_end() */
+    }
+}
+
 static struct run *run_begins(struct ask *ask)
 {
     CHECK(!door_in_section());
@@ -209,16 +225,10 @@ static struct run *run_begins(struct ask *ask)
                         .followers = -1};
     ask->run = run;
     ask->led = true;
-    for (unsigned i = 0; i + 1 < w.n_runs; i++) {
-        struct run *other = &w.runs[i];
-        if (other->ended == 0 && strcmp(other->key, run->key) == 0 &&
-            !forgotten_since(run->key, run->claimed_after < other->claimed_after
-                                           ? run->claimed_after
-                                           : other->claimed_after))
-            explore_fail("two runs for key %s at once", run->key);
-    }
-    if (w.n_forgets == 0 && !world.forgets)
-        key_state(ask->key)->n_runs++; /* a race, if the runs are not ordered */
+    run->after_forget = after_a_forget(run->key);
+    for (unsigned i = 0; i + 1 < w.n_runs; i++)
+        if (strcmp(w.runs[i].key, run->key) == 0)
+            check_pair(&w.runs[i], run);
     return run;
 }
 
@@ -243,6 +253,7 @@ static int run_id(const struct run *run)
 static void run_ends(struct run *run)
 {
     run->ended = step();
+    memory_give(&run->end);
 }
 
 static int work(sflight_call *call, void *arg)
@@ -582,6 +593,7 @@ int forget(const char *key, bool unshared)
     w.forgets[i].key = key;
     w.forgets[i].thread = sched.self;
     w.forgets[i].begun = step();
+    memory_give(&w.forgets[i].before);
     int rc = unshared ? sflight_forget_unshared(world.group, key, strlen(key))
                       : sflight_forget(world.group, key, strlen(key));
     CHECK(rc == 0 || rc == 1);

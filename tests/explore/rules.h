@@ -3,7 +3,8 @@
  * What scenarios are written in: callers that ask for a key, and the rules that
  * every answer must keep, whatever the schedule.
  *
- *   - two runs of fn for a key overlap only if the key was forgotten between (I2);
+ *   - two runs of fn for a key overlap only if the key was forgotten between (I2), and
+ *     then the forget comes before the second; otherwise the first does;
  *   - nobody gets the result of a call of which somebody had returned before it
  *     began (I3), or which had been forgotten before it began (I4);
  *   - one leader for each run; the same number of followers told to all, and not
@@ -62,7 +63,8 @@ struct run {
     struct ask *leader;
     const char *key;
     uint64_t claimed_after, begun, ended, first_return; /* steps; 0: not yet */
-    bool has_value, left;
+    struct clock end;
+    bool has_value, left, after_forget;
     unsigned n_destroyed, n_leaders, n_followers, holds;
     int64_t followers; /* as told; -1: not yet */
 };
@@ -124,7 +126,7 @@ unsigned variant(unsigned n);
 
 /* A clean one of a few that there are. */
 struct ask *fresh(unsigned i, const char *key);
-enum { MAX_ASKS = 24 };
+enum { MAX_ASKS = 48 };
 extern struct ask asks[MAX_ASKS];
 
 struct scenario {

@@ -117,6 +117,36 @@ static void alone_against_close(void)
     world_end();
 }
 
+static bool ready[2];
+
+static void get_ready_and_ask(void *arg)
+{
+    struct ask *ask = arg;
+    ask_whole(&ask[0]);
+    reached(&ready[ask != asks]);
+    ask_whole(&ask[1]);
+}
+
+/* Of two claims one fails, and need not try again: the group has been closed. */
+static void alone_claims_against_close(void)
+{
+    alone_begin();
+    sched.counters = true;
+    world.may = MAY_BE_SHUT;
+    if (variant(2)) /* as x86, which needs more of a fence there */
+        memory_old_values = memory_x86 = true;
+    ready[0] = ready[1] = false;
+    bare(0, "b")[1].key = "a";
+    bare(BARE, "c")[1].key = "a";
+    go(get_ready_and_ask, &asks[0]);
+    go(get_ready_and_ask, &asks[BARE]);
+    until(&ready[0]);
+    until(&ready[1]);
+    close_and_drain(NULL);
+    join_all();
+    world_end();
+}
+
 static void alone_against_fork(void)
 {
     alone_begin();
@@ -169,6 +199,7 @@ const struct scenario scenarios_alone[] = {
     {"alone_against_join", alone_against_join, 100, 1},
     {"alone_against_forget", alone_against_forget, 100, 2},
     {"alone_against_close", alone_against_close, 100, 2},
+    {"alone_claims_against_close", alone_claims_against_close, 300, 1},
     {"alone_against_fork", alone_against_fork, 100, 0},
     {"alone_handed_over", alone_handed_over, 100, 2},
     {0},

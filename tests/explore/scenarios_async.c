@@ -152,6 +152,25 @@ static void future_fd(void)
     one_future(watch, 0);
 }
 
+/* Its descriptor is asked for when it has been hung up long since. */
+static void future_fd_late(void)
+{
+    world_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "a"));
+    asks[1].patience_ns = 1;
+    world.may = MAY_TIME_OUT;
+    ask_get(&asks[1]);
+    go(complete_permit, &asks[0]);
+    int fd = sflight_future_fd(asks[1].future);
+    CHECK(fd >= 0);
+    door_wait_readable(fd);
+    CHECK(ask_poll(&asks[1]));
+    ask_release(&asks[1]);
+    join_all();
+    world_end();
+}
+
 /* Blocking callers and futures on one call; its permit is dropped. */
 static void permit_taken_over(void)
 {
@@ -221,6 +240,28 @@ static void hand_over(void)
     consume_all();
     int rc = sflight_queue_destroy(queue); /* behind the producers */
     CHECK(rc == 0);
+    join_all();
+    world_end();
+}
+
+static void destroy_queue(void *unused)
+{
+    (void)unused;
+    while (sflight_queue_destroy(queue) == -EBUSY)
+        sched_yield_point(SITE);
+}
+
+/* Destroyed behind its consumer, too. */
+static void queue_goes(void)
+{
+    world_begin(NULL);
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+    ask_begin(fresh(0, "a"));
+    enqueue(fresh(1, "a"));
+    go(complete_permit, &asks[0]);
+    go(destroy_queue, NULL);
+    consume_all();
     join_all();
     world_end();
 }
@@ -430,8 +471,10 @@ const struct scenario scenarios_async[] = {
     {"future_get_until", future_get_until, 100, 3},
     {"future_then", future_then, 50, 3},
     {"future_fd", future_fd, 100, 3},
+    {"future_fd_late", future_fd_late, 500, 3},
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
+    {"queue_goes", queue_goes, 100, 2},
     {"late_enqueue", late_enqueue, 100, 2},
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},

@@ -451,6 +451,127 @@ static void growth_by_two(void)
     world_end();
 }
 
+static void let_others_go_on(void)
+{
+    for (unsigned n = variant(30); n != 0; n--)
+        sched_yield_point(SITE);
+}
+
+static void complete_three(void *first)
+{
+    struct ask *ask = first;
+    for (unsigned i = 0; i < 3; i++)
+        ask_complete(&ask[i]);
+}
+
+static void wait_and_ask(void *ask)
+{
+    let_others_go_on();
+    ask_whole(ask);
+}
+
+/*
+ * An array from which the last calls go, with a key whose next run is in the array
+ * after it: the one run is ordered before the other by that array's having drained.
+ */
+static void drained(void)
+{
+    static const char *const keys[] = {"a", "b", "c", "d",  "e",  "f",
+                                       "g", "h", "j", "i1", "i2", "i3"};
+    enum { N = sizeof(keys) / sizeof(keys[0]), I1 = N - 3, I4 = N, Z1 = N + 1 };
+
+    world_begin(NULL);
+    for (unsigned i = 0; i < N; i++)
+        ask_begin(fresh(i, keys[i]));
+    ask_begin(fresh(I4, "i4")); /* in a chain so long that the array is replaced */
+    ask_begin(fresh(Z1, "z1"));
+    for (unsigned i = 0; i < I1; i++)
+        ask_complete(&asks[i]);
+    ask_whole(fresh(0, "a")); /* freezes buckets 0 to 7 of the old array */
+    if (variant(2))
+        ask_whole(fresh(0, "k")); /* and the others, that of the i's included */
+    fresh(2, "k"), fresh(3, "z2"), fresh(4, "i4"), fresh(5, variant(2) ? "i3" : "z3");
+    go(complete_three, &asks[I1]);
+    if (variant(2))
+        ask_complete(&asks[I4]);
+    go(two, &asks[2]); /* freezes the others, and may find the old array drained */
+    go(wait_and_ask, &asks[4]);
+    go(wait_and_ask, &asks[5]);
+    if (asks[I4].permit != NULL)
+        ask_complete(&asks[I4]);
+    join_all();
+    ask_complete(&asks[Z1]);
+    world_end();
+}
+
+static void complete_chain(void *last)
+{
+    struct ask *ask = last;
+    for (unsigned i = 0; i < 4; i++)
+        ask_complete(&ask[-(int)i]);
+}
+
+/* Permits: 0 to 12 in a first array, of 16 buckets, the others in one of 128. */
+static const char *const crowd[] = {"a",  "b", "c", "d", "e", "f",  "g",  "h", "j", "i", "i1", "i2",
+                                    "i3", "A", "B", "C", "D", "E",  "F",  "G", "H", "I", "J",  "K",
+                                    "L",  "M", "N", "O", "P", "A1", "A2", "Q", "R", "S", "T"};
+enum { CROWD = sizeof(crowd) / sizeof(crowd[0]), I3 = 12, B = 14 };
+
+/* All of the first array is frozen, and only the i's are in it. */
+static void begin_crowd(void)
+{
+    world_begin(NULL);
+    for (unsigned i = 0; i < CROWD; i++)
+        ask_begin(fresh(i, crowd[i])); /* the second array comes with i3 */
+    ask_whole(fresh(CROWD, "z"));
+    ask_whole(fresh(CROWD, "y"));
+    for (unsigned i = 0; i < I3 - 3; i++)
+        ask_complete(&asks[i]);
+}
+
+static void end_crowd(void)
+{
+    join_all();
+    for (unsigned i = 0; i < CROWD; i++)
+        if (asks[i].permit != NULL)
+            ask_complete(&asks[i]);
+    world_end();
+}
+
+/* A third array comes, while the first drains that the second stands before. */
+static void third_array(void)
+{
+    begin_crowd();
+    go(complete_chain, &asks[I3]);
+    go(wait_and_ask, fresh(CROWD, "A3"));       /* makes the third */
+    go(wait_and_ask, fresh(CROWD + 1, "\xe9")); /* with i in one bucket of the first two */
+    go(wait_and_ask, fresh(CROWD + 2, "i3"));
+    end_crowd();
+}
+
+/* The third is in use; the others drain, one after the other or at once. */
+static void two_drain(void)
+{
+    static const char *const last[] = {"\x7f", "~", "}", "|", "{", "z", "y", "x",
+                                       "w",    "v", "u", "t", "s", "r", "q", "p"};
+    begin_crowd();
+    ask_begin(fresh(0, "A3")); /* the third */
+    for (unsigned i = I3 + 1; i < CROWD; i++)
+        if (i != B)
+            ask_complete(&asks[i]);
+    for (unsigned i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+        ask_whole(fresh(CROWD, last[i])); /* each freezes 8 more */
+    ask_begin(fresh(1, "z1"));
+    go(complete_chain, &asks[I3]);
+    go(wait_and_ask, fresh(CROWD, "z2")); /* may find an array that has drained */
+    go(wait_and_ask, fresh(CROWD + 1, "z3"));
+    go(wait_and_ask, fresh(CROWD + 2, "i3"));
+    for (unsigned n = variant(60); n != 0; n--)
+        sched_yield_point(SITE);
+    ask_complete(&asks[B]);
+    end_crowd();
+}
+
 /* --------------------------------------------------------------------- memory */
 
 /* Allocations fail now and then; nothing else may go wrong for that. */
@@ -500,6 +621,9 @@ const struct scenario scenarios_blocking[] = {
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
     {"growth_by_two", growth_by_two, 50, 2},
+    {"drained", drained, 200, 0},
+    {"third_array", third_array, 200, 0},
+    {"two_drain", two_drain, 100, 0},
     {"no_memory", no_memory, 100, 0},
     {0},
 };

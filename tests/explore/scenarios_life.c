@@ -167,6 +167,113 @@ static void destroy_against_leader(void)
     world_end();
 }
 
+static bool is_in[2];
+
+static void say_is_in(struct ask *ask)
+{
+    reached(&is_in[ask - asks]);
+    pause_here();
+}
+
+/* Who comes back knows that it was in, and whether the other one is. */
+static void ask_and_say(void *arg)
+{
+    struct ask *ask = arg;
+    ask_result(ask);
+    if (ask->rc == 0 && ask->r.followers != 0)
+        reached(&is_in[1 - (ask - asks)]);
+    ask_release(ask);
+    reached(&is_in[ask - asks]);
+}
+
+static bool has_tried;
+
+/* Who has joined does not get much further meanwhile. */
+static void dawdle(void)
+{
+    for (unsigned n = 0; n < 200 && !has_tried; n++)
+        sched_yield_point(SITE);
+}
+
+/* Somebody knows of a follower, but from the leader only, and destroys as soon as may be. */
+static void destroy_against_follower(void)
+{
+    sflight_options o = world_options();
+    o.max_waiters = variant(2);
+    world_begin(&o);
+    sched.counters = true;
+    world.settled = true;
+    has_tried = false;
+    door.left = variant(2) ? dawdle : NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        is_in[i] = false;
+        fresh(i, "a")->inside = say_is_in;
+        go(ask_and_say, &asks[i]);
+    }
+    until(&is_in[0]);
+    until(&is_in[1]);
+    int rc = sflight_group_destroy(world.group);
+    has_tried = true;
+    if (rc != 0)
+        destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
+static void drop(void *ask)
+{
+    ask_drop(ask);
+}
+
+/* Its starter leaves while a call that it started ends. */
+static void destroy_against_start(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    world.settled = true;
+    ask_start(fresh(0, "a"));
+    go(variant(3) == 0 ? get_and_release : drop, &asks[0]);
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
+/* A future counts as waiting or as held, at any moment. */
+static void stats_against_complete(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "a"));
+    go(complete, &asks[0]);
+    for (unsigned i = 0; i < 4; i++) {
+        sflight_stats stats;
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+        CHECK(stats.waiting + stats.held >= 1);
+    }
+    get_and_release(&asks[1]);
+    join_all();
+    world_end();
+}
+
+static void drain_only(void *unused)
+{
+    (void)unused;
+    CHECK(sflight_group_drain(world.group, NULL) == 0);
+}
+
+/* A claim that is counted and fails, while somebody waits for the count to go down. */
+static void drain_against_claims(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    go(drain_only, NULL);
+    go_ask(0, "a");
+    go_ask(1, "a");
+    join_all();
+    world_end();
+}
+
 /* --------------------------------------------------------------- thread exit */
 
 /* Slots pass from threads that end to those that come. */
@@ -369,6 +476,10 @@ const struct scenario scenarios_life[] = {
     {"drain_with_deadline", drain_with_deadline, 100, 1},
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
+    {"destroy_against_follower", destroy_against_follower, 200, 1},
+    {"destroy_against_start", destroy_against_start, 500, 2},
+    {"stats_against_complete", stats_against_complete, 100, 2},
+    {"drain_against_claims", drain_against_claims, 200, 1},
     {"threads_come_and_go", threads_come_and_go, 100, 0},
     {"exit_against_destroy", exit_against_destroy, 100, 2},
     {"fork_amidst", fork_amidst, 300, 0},
