@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "futex.h"
 #include "future.h"
+#include "queue.h"
 #include "reclaim.h"
 #include "thread.h"
 
@@ -133,6 +134,7 @@ static void fork_child(void)
     reclaim_after_fork();
     for (struct sflight_group *g = groups; g != NULL; g = g->next)
         group_after_fork(g);
+    queues_after_fork();
     caller_after_fork(true);
     registry_unlock();
 }

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "future.h"
+#include "group.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,7 +18,10 @@ struct sflight_queue {
 
     _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's, oldest first */
     int fd;
+    struct sflight_queue *next, **prev; /* in `queues` */
 };
+
+static struct sflight_queue *queues; /* all, for fork(); under the registry's lock */
 
 int queue_create(struct sflight_queue **out)
 {
@@ -31,6 +35,13 @@ int queue_create(struct sflight_queue **out)
         return fd;
     }
     q->fd = fd;
+    registry_lock();
+    q->next = queues;
+    q->prev = &queues;
+    if (q->next != NULL)
+        q->next->prev = &q->next;
+    queues = q;
+    registry_unlock();
     *out = q;
     return 0;
 }
@@ -41,9 +52,20 @@ int queue_destroy(struct sflight_queue *q)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
         cpu_yield();                                /* about to write the descriptor */
+    registry_lock();
+    *q->prev = q->next;
+    if (q->next != NULL)
+        q->next->prev = q->prev;
+    registry_unlock();
     event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;
+}
+
+void queues_after_fork(void)
+{
+    for (struct sflight_queue *q = queues; q != NULL; q = q->next)
+        atomic_store_relaxed(&q->n_pushing, 0); /* alone in the child */
 }
 
 int queue_fd(const struct sflight_queue *q)

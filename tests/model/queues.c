@@ -21,6 +21,8 @@
         atomic_store_relaxed(&zeroed->n_pushing, 0);                                               \
         atomic_store_relaxed(&zeroed->n_expected, 0);                                              \
         zeroed->ready = NULL;                                                                      \
+        zeroed->next = NULL;                                                                       \
+        zeroed->prev = NULL;                                                                       \
     } while (0)
 
 #include "../include/singleflight.h"
@@ -28,6 +30,10 @@
 
 #define SFLIGHT_EVENT_FD_H
 #define SFLIGHT_ALLOC_H
+#define SFLIGHT_GROUP_H
+
+static void registry_lock(void) {}
+static void registry_unlock(void) {}
 
 struct alloc {
     int unused;
