@@ -573,6 +573,13 @@ void call_exit_slow(struct caller *caller, struct sflight_call *c)
         call_abandon(caller->leading);
 }
 
+/* A thread that has no slot of its own may end without thread_end(): nobody may look at it then. */
+static void caller_unseen_without_slot(const struct slot *slot)
+{
+    if (UNLIKELY(slot->shared))
+        caller_unseen();
+}
+
 /* `state` as it was at the close; counted: COUNT_ENDED has been. */
 static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, uint64_t state,
                           bool counted)
@@ -581,6 +588,7 @@ static void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t en
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state & CALL_SEALED ? 0 : state_async(state);
 
+    caller_unseen_without_slot(slot);
     c->result.seen = true;
     if (!table_unlink_alone(&g->table, &c->node)) {
         struct lane *lane = reclaim_enter(thread_self.hint);
@@ -640,6 +648,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
             if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
                 continue;                                     /* RACE: joined or left since */
             if (followed) {
+                caller_unseen_without_slot(slot);
                 nudge(c);
             } else {
                 finish_closed(slot, c, ENDED_ABANDONED, state, false);

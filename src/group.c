@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "futex.h"
 #include "future.h"
+#include "queue.h"
 #include "reclaim.h"
 #include "thread.h"
 
@@ -85,12 +86,21 @@ static void slot_after_fork(struct slot *slot, struct call_remains remains)
                 counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
 }
 
+/* Up to now: what is released may have been counted as held in another slot. */
+static uint64_t counted_as_held(struct slot *slot)
+{
+    return counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - counter(slot, COUNT_RELEASED);
+}
+
 /* Threads that do not exist in the child lead, wait for and hold nothing. */
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
     struct call_remains remains, none = {0};
+    uint64_t n_held_by_all = counted_as_held(&g->common);
 
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        n_held_by_all += counted_as_held(slot);
     g->generation++;
     remains = call_after_fork(g);
 
@@ -108,8 +118,10 @@ static void group_after_fork(struct sflight_group *g)
     if (mine == NULL) {
         slot_after_fork(&g->common, remains);
     } else {
-        uint64_t n_held = difference(counter(mine, COUNT_ENDED) + counter(mine, COUNT_HELD),
-                                     counter(mine, COUNT_RELEASED));
+        /* Whoever ends a call counts the holds of its futures, which others may have released. */
+        uint64_t n_held = difference(counted_as_held(mine), 0);
+        if (n_held > n_held_by_all)
+            n_held = difference(n_held_by_all, 0);
         slot_after_fork(&g->common, none);
         remains.n_held += n_held;
         slot_after_fork(mine, remains);
@@ -125,6 +137,7 @@ static void fork_child(void)
     reclaim_after_fork();
     for (struct sflight_group *g = groups; g != NULL; g = g->next)
         group_after_fork(g);
+    queues_after_fork();
     caller_after_fork(true);
     registry_unlock();
 }

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "future.h"
+#include "group.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,12 +22,15 @@ struct sflight_queue {
     _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's, oldest first */
     _Atomic(uint64_t) n_drained;                       /* written by the consumer */
     int fd;
+    struct sflight_queue *next, **prev; /* in `queues` */
 
     /* Futures enqueued, ever: the sum.  So that threads do not fight for a line. */
     struct {
         _Alignas(CACHE_LINE) _Atomic(uint64_t) count;
     } enqueued[STRIPES];
 };
+
+static struct sflight_queue *queues; /* all, for fork(); under the registry's lock */
 
 int queue_create(struct sflight_queue **out)
 {
@@ -40,6 +44,13 @@ int queue_create(struct sflight_queue **out)
         return fd;
     }
     q->fd = fd;
+    registry_lock();
+    q->next = queues;
+    q->prev = &queues;
+    if (q->next != NULL)
+        q->next->prev = &q->next;
+    queues = q;
+    registry_unlock();
     *out = q;
     return 0;
 }
@@ -54,9 +65,20 @@ int queue_destroy(struct sflight_queue *q)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
         cpu_yield();                                /* RACE: about to write the descriptor */
+    registry_lock();
+    *q->prev = q->next;
+    if (q->next != NULL)
+        q->next->prev = q->prev;
+    registry_unlock();
     event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;
+}
+
+void queues_after_fork(void)
+{
+    for (struct sflight_queue *q = queues; q != NULL; q = q->next)
+        atomic_store_relaxed(&q->n_pushing, 0); /* alone in the child */
 }
 
 int queue_fd(const struct sflight_queue *q)

@@ -8,7 +8,7 @@
  *   [EPOCH-ENTER]   begin reads the global epoch, and nothing keeps the section's
  *                   loads behind that read: a fence does.  Where stores reach
  *                   everybody at once (x86, ARMv8) an acquire fence would do; the
- *                   C11 model allows less, so it is a full one (tests/model/epoch.c).
+ *                   C11 model allows less, so it is a full one (tests/model/lanes.c).
  *   [EPOCH-RETIRE]  the entry is filed under the global epoch as read by call,
  *                   without a fence: a seq_cst fence puts that read behind the
  *                   unlink, so that no section which can still see the entry is

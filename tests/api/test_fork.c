@@ -205,6 +205,36 @@ static void a_result_of_another_thread(void **state)
     flight_end(&f);
 }
 
+static void *get_and_release(void *future)
+{
+    sflight_result r;
+    assert_int_equal(sflight_future_get(future, NULL, &r), 0);
+    sflight_result_release(&r);
+    return NULL;
+}
+
+/* The forking thread has ended a call, and another thread has had all of its result. */
+static void a_result_that_was_released_elsewhere(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *permit, *none;
+    sflight_future *f;
+    assert_int_equal(sflight_begin(g, "key", 3, &permit, &f), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+    assert_null(none);
+    sflight_complete(permit, 0);
+    thread_join(thread_start(get_and_release, f));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(stats_of(g).held, 0);
+        child_uses_group(g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    group_end(g);
+}
+
 /* ------------------------------------------------ a leader forks inside fn */
 
 struct forker {
@@ -543,6 +573,7 @@ int main(void)
         cmocka_unit_test(grandchildren),
         cmocka_unit_test(a_held_result_is_held_in_both),
         cmocka_unit_test(a_result_of_another_thread),
+        cmocka_unit_test(a_result_that_was_released_elsewhere),
         cmocka_unit_test(a_leader_forks_inside_fn),
         cmocka_unit_test(a_leader_forks_further_in),
         cmocka_unit_test(values_of_other_leaders),

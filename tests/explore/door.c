@@ -2,6 +2,7 @@
 /* See door.h. */
 #include "door.h"
 
+#include "../../src/queue.h"
 #include "../../src/thread.h"
 
 #include <errno.h>
@@ -193,6 +194,16 @@ void door_fork(void)
     memory_take_all();
     for (unsigned i = 0; i < process.n_fork; i++)
         process.fork[i].child();
+}
+
+void door_release_lost(struct sflight_group *g, uint64_t n)
+{
+    slot_count_n(&g->common, COUNT_RELEASED, n);
+}
+
+void door_drain_lost(struct sflight_queue *queue)
+{
+    queue_expect_less(queue);
 }
 
 static void detached_body(void *unused)

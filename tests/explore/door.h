@@ -215,6 +215,11 @@ void door_check_end(void);
 
 /* Forks, seen by the child: everybody else is gone.  By thread 0. */
 void door_fork(void);
+struct sflight_group;
+struct sflight_queue;
+/* As if somebody gave up n results that nobody has any more, or drained a future. */
+void door_release_lost(struct sflight_group *g, uint64_t n);
+void door_drain_lost(struct sflight_queue *queue);
 void door_detached_join(void);   /* threads that the library made have ended */
 void door_wait_readable(int fd); /* as poll(2) would */
 bool door_readable(int fd);

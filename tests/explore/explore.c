@@ -33,6 +33,7 @@ static const struct scenario *current;
 static void run_body(void *arg)
 {
     memset(&world, 0, sizeof(world));
+    memset(asks, 0, sizeof(asks));
     ((const struct scenario *)arg)->body();
 }
 

@@ -27,7 +27,11 @@ static struct {
         bool done;           /* nobody was let off: no call that it saw can be joined any more */
     } forgets[MAX_FORGETS];
     unsigned n_forgets;
-    bool unordered;       /* a run did not come after one that had ended */
+    bool unordered;  /* a run did not come after one that had ended */
+    bool failures;   /* memory is not always to be had */
+    unsigned n_lost; /* futures and results of threads that have vanished, at most */
+    uint64_t closed; /* 0: it is not */
+    int closer;
     struct clock reached; /* of all flags */
     int threads[MAX_THREADS];
     unsigned n_threads;
@@ -68,12 +72,13 @@ void world_begin(const sflight_options *options)
     door.failures = 0;
     CHECK(sflight_group_create(&world.group, &o) == 0);
     door.failures = failures;
+    w.failures = failures != 0;
 }
 
 static void check_run(struct run *run)
 {
-    CHECK(run->holds == 0);
-    CHECK(run->n_destroyed == run->has_value || world.leaks);
+    CHECK(run->holds == 0 || world.leaks);
+    CHECK(run->n_destroyed == run->has_destroy || world.leaks);
     CHECK(run->n_leaders <= 1);
     if (run->followers >= 0) {
         CHECK(run->n_followers <= (uint64_t)run->followers);
@@ -92,12 +97,76 @@ void world_end(void)
         CHECK(sflight_group_stats(world.group, &stats) == 0);
         CHECK(stats.in_flight == 0);
         CHECK(stats.waiting == 0);
-        CHECK(stats.held == 0);
+        CHECK(stats.held <= w.n_lost);
         CHECK(!w.unordered || stats.forgotten + stats.expired != 0 || world.leaks);
+        door_release_lost(world.group, stats.held);
         CHECK(sflight_group_destroy(world.group) == 0);
     }
     for (unsigned i = 0; i < w.n_runs; i++)
         check_run(&w.runs[i]);
+}
+
+void world_fork(void)
+{
+    door_fork();
+    world.leaks = true;   /* what others had in hand is lost with them */
+    world.leavers = true; /* and they do not come for their results */
+    w.n_lost = 0;
+    for (unsigned i = 0; i < MAX_ASKS; i++)
+        if (asks[i].begun != 0 && asks[i].thread != sched.self)
+            w.n_lost += asks[i].over ? asks[i].n_holds : 1;
+    for (unsigned i = 0; i < w.n_runs; i++) {
+        struct run *run = &w.runs[i];
+        if (run->thread == sched.self)
+            continue;
+        w.n_lost += run->leader->async; /* whoever ran it for its starter had a hold, too */
+        if (run->ended == 0) {
+            run->ended = step();
+            run->left = true;
+        }
+    }
+}
+
+static struct timespec deadline_in(uint64_t patience_ns)
+{
+    uint64_t at = sched.now_ns + patience_ns;
+    return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+}
+
+/* With old values, "before" is what a thread knows of: what it has done itself. */
+static bool known_to(int thread, int by)
+{
+    return !memory_old_values || thread == by;
+}
+
+void world_close(void)
+{
+    world.may |= MAY_BE_SHUT;
+    CHECK(sflight_group_close(world.group) == 0);
+    if (w.closed == 0) {
+        w.closed = step();
+        w.closer = sched.self;
+    }
+}
+
+/* The group had been closed before this caller began. */
+static bool shut_before(const struct ask *ask)
+{
+    return w.closed != 0 && w.closed < ask->begun && known_to(w.closer, ask->thread);
+}
+
+void world_drain(uint64_t patience_ns)
+{
+    struct timespec deadline = deadline_in(patience_ns);
+    uint64_t begun = step();
+    int rc = sflight_group_drain(world.group, patience_ns != 0 ? &deadline : NULL);
+
+    CHECK(rc == 0 || (rc == -ETIMEDOUT && patience_ns != 0));
+    for (unsigned i = 0; rc == 0 && i < w.n_runs; i++)
+        CHECK(w.runs[i].begun > begun || w.runs[i].ended != 0 ||
+              !known_to(w.runs[i].thread, sched.self));
+    if (rc == 0 && w.closed != 0 && w.closed < begun && known_to(w.closer, sched.self))
+        world.shut = true;
 }
 
 int go(void (*body)(void *arg), void *arg)
@@ -215,13 +284,14 @@ static void check_pair(struct run *earlier, struct run *run)
 static struct run *run_begins(struct ask *ask)
 {
     CHECK(!door_in_section());
-    CHECK(!world.shut);
+    CHECK(!world.shut && !shut_before(ask));
     CHECK(w.n_runs < MAX_RUNS);
     struct run *run = &w.runs[w.n_runs++];
     *run = (struct run){.leader = ask,
                         .key = ask->key,
                         .claimed_after = ask->begun,
                         .begun = step(),
+                        .thread = sched.self,
                         .followers = -1};
     ask->run = run;
     ask->led = true;
@@ -234,15 +304,20 @@ static struct run *run_begins(struct ask *ask)
 
 static void run_sets(struct run *run, sflight_call *call)
 {
+    bool allocs = run->leader->allocs;
+
     if (run->leader->bare)
         return;
-    struct value *value = aligned_alloc(8, sizeof(*value));
+    struct value *value =
+        allocs ? sflight_call_alloc(call, sizeof(*value)) : aligned_alloc(8, sizeof(*value));
     if (value == NULL)
         return;
     value->run = run;
     value->payload = run->begun;
     run->has_value = true;
-    sflight_call_set(call, value, sizeof(*value), destroy_value, run);
+    run->has_destroy = !allocs;
+    if (!allocs)
+        sflight_call_set(call, value, sizeof(*value), destroy_value, run);
 }
 
 static int run_id(const struct run *run)
@@ -256,13 +331,22 @@ static void run_ends(struct run *run)
     memory_give(&run->end);
 }
 
+static bool is_key(const char *key, const sflight_call *call)
+{
+    size_t len;
+    const void *data = sflight_call_key(call, &len);
+    return len == strlen(key) && memcmp(data, key, len) == 0;
+}
+
 static int work(sflight_call *call, void *arg)
 {
     struct ask *ask = arg;
     struct run *run = run_begins(ask);
 
+    CHECK(is_key(ask->key, call));
     run_sets(run, call);
     pause_here();
+    CHECK(ask->async || !sflight_call_unwanted(call));
     if (ask->inside != NULL)
         ask->inside(ask);
     if (ask->inner != NULL)
@@ -271,7 +355,8 @@ static int work(sflight_call *call, void *arg)
     switch (ask->way) {
     case PANICS:
         run->left = true;
-        sflight_panic(call, "run %d", run_id(run));
+        run->told = run_id(run);
+        sflight_panic(call, "run %d", run->told);
     case EXITS:
         run->left = true;
         sched_exit();
@@ -299,8 +384,7 @@ static void check_result(struct ask *ask, struct run *run)
     for (unsigned i = 0; i < w.n_forgets; i++)
         if (strcmp(w.forgets[i].key, ask->key) == 0 && w.forgets[i].done &&
             w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun &&
-            /* With old values, "before" is what the caller knows of: its own. */
-            (!memory_old_values || w.forgets[i].thread == ask->thread))
+            known_to(w.forgets[i].thread, ask->thread))
             explore_fail("a result that had been forgotten before this caller began");
     CHECK(r->leader == (run->leader == (ask->first != NULL ? ask->first : ask)));
     if (ask->first == NULL && r->leader)
@@ -319,12 +403,23 @@ static void check_result(struct ask *ask, struct run *run)
         run->first_return = step();
 }
 
+/* Of the run, or the batch, that panicked with this number: the run for the key. */
+static struct run *run_told(int told, const char *key)
+{
+    for (unsigned i = 0; i < w.n_runs; i++)
+        if (w.runs[i].told == told && strcmp(w.runs[i].key, key) == 0)
+            return &w.runs[i];
+    explore_fail("a panic that was not in a run for key %s", key);
+}
+
 /* The call has come back with ask->rc and ask->r. */
 static void answered(struct ask *ask)
 {
     bool may = false;
 
     ask->over = true;
+    ask->n_holds = ask->r.hold != NULL;
+    CHECK(!shut_before(ask) || ask->rc == -ESHUTDOWN || ask->rc == -ENOMEM);
     if (ask->rc == 0) {
         CHECK(ask->r.status >= 1 && ask->r.status <= (int)w.n_runs);
         struct run *run = &w.runs[ask->r.status - 1];
@@ -337,10 +432,11 @@ static void answered(struct ask *ask)
         int id;
         CHECK(ask->r.value != NULL && ask->r.status == 0);
         if (sscanf(ask->r.value, "run %d", &id) == 1) {
-            CHECK(id >= 1 && id <= (int)w.n_runs && w.runs[id - 1].left);
-            check_result(ask, &w.runs[id - 1]);
+            struct run *run = run_told(id, ask->key);
+            CHECK(run->left);
+            check_result(ask, run);
         } else {
-            CHECK(door.failures != 0); /* no memory for the message */
+            CHECK(w.failures); /* no memory for the message */
         }
         return;
     }
@@ -359,22 +455,16 @@ static void answered(struct ask *ask)
         may = allowed(ask) & MAY_BE_SHUT;
         break;
     case -EAGAIN:
-        may = (allowed(ask) & MAY_BE_FULL) || door.failures != 0;
+        may = (allowed(ask) & MAY_BE_FULL) || w.failures;
         break;
     case -ENOMEM:
-        may = door.failures != 0;
+        may = w.failures;
         break;
     default:
         break;
     }
     if (!may)
         explore_fail("answer %d (%s) is not right here", ask->rc, sflight_strerror(ask->rc));
-}
-
-static struct timespec deadline_of(const struct ask *ask)
-{
-    uint64_t at = sched.now_ns + ask->patience_ns;
-    return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
 }
 
 void ask_result(struct ask *ask)
@@ -384,7 +474,7 @@ void ask_result(struct ask *ask)
     if (ask->patience_ns == 0) {
         ask->rc = sflight_do(world.group, ask->key, strlen(ask->key), work, ask, &ask->r);
     } else {
-        struct timespec deadline = deadline_of(ask);
+        struct timespec deadline = deadline_in(ask->patience_ns);
         ask->rc = sflight_do_until(world.group, ask->key, strlen(ask->key), work, ask, &deadline,
                                    &ask->r);
     }
@@ -396,11 +486,25 @@ void ask_release(struct ask *ask)
     if (ask->rc == 0)
         ask->run->holds--;
     sflight_result_release(&ask->r);
+    ask->n_holds -= ask->n_holds != 0;
 }
 
 void ask_whole(void *ask)
 {
     ask_result(ask);
+    ask_release(ask);
+}
+
+void ask_retain(struct ask *ask)
+{
+    sflight_result copy;
+
+    CHECK(sflight_result_retain(&ask->r, &copy) == 0);
+    ask->run->holds++;
+    ask->n_holds++;
+    ask_release(ask);
+    pause_here();
+    ask->r = copy;
     ask_release(ask);
 }
 
@@ -417,11 +521,9 @@ static int work_many(sflight_call *const *calls, size_t n, void *arg)
     struct ask *last = NULL;
 
     for (size_t i = 0; i < n; i++) {
-        size_t len;
-        const char *key = sflight_call_key(calls[i], &len);
         for (unsigned k = 0; k < batch->n; k++) {
             struct ask *ask = &batch->asks[k];
-            if (strlen(ask->key) == len && memcmp(ask->key, key, len) == 0) {
+            if (is_key(ask->key, calls[i])) {
                 run_sets(run_begins(ask), calls[i]);
                 sflight_call_set_status(calls[i], run_id(ask->run));
                 last = ask;
@@ -433,9 +535,12 @@ static int work_many(sflight_call *const *calls, size_t n, void *arg)
     for (unsigned k = 0; k < batch->n; k++)
         if (batch->asks[k].led && batch->asks[k].run->ended == 0) {
             run_ends(batch->asks[k].run);
-            if (last->way == EXITS)
-                batch->asks[k].run->left = true;
+            batch->asks[k].run->left = last->way != RETURNS;
+            if (last->way == PANICS)
+                batch->asks[k].run->told = run_id(last->run);
         }
+    if (last->way == PANICS)
+        sflight_panic(calls[0], "run %d", last->run->told);
     if (last->way == EXITS)
         sched_exit();
     return 0;
@@ -457,7 +562,7 @@ void ask_many(struct ask *asks, unsigned n)
             if (strcmp(asks[k].key, asks[i].key) == 0)
                 asks[i].first = &asks[k];
     }
-    struct timespec deadline = deadline_of(&asks[0]);
+    struct timespec deadline = deadline_in(asks[0].patience_ns);
     int whole = sflight_do_many(world.group, keys, n, work_many, &batch,
                                 asks[0].patience_ns != 0 ? &deadline : NULL, r, rc);
     for (unsigned i = 0; i < n; i++) {
@@ -473,11 +578,15 @@ void ask_begin(struct ask *ask)
 {
     ask->begun = step();
     ask->thread = sched.self;
+    ask->async = true;
     ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
     if (ask->rc != 0) {
         CHECK(ask->permit == NULL && ask->future == NULL);
         answered(ask);
-    } else if (ask->permit != NULL) {
+        return;
+    }
+    CHECK(!shut_before(ask));
+    if (ask->permit != NULL) {
         CHECK(ask->future == NULL);
         run_sets(run_begins(ask), ask->permit);
     }
@@ -504,16 +613,19 @@ void ask_start(struct ask *ask)
 {
     ask->begun = step();
     ask->thread = sched.self;
+    ask->async = true;
     ask->rc = sflight_start(world.group, ask->key, strlen(ask->key), work, ask, &ask->future);
     if (ask->rc != 0) {
         CHECK(ask->future == NULL);
         answered(ask);
+        return;
     }
+    CHECK(!shut_before(ask));
 }
 
 void ask_get(struct ask *ask)
 {
-    struct timespec deadline = deadline_of(ask);
+    struct timespec deadline = deadline_in(ask->patience_ns);
     int rc = sflight_future_get(ask->future, ask->patience_ns != 0 ? &deadline : NULL, &ask->r);
     if (rc == -ETIMEDOUT || rc == -EDEADLK) {
         CHECK(ask->patience_ns != 0 || rc == -EDEADLK);
@@ -561,10 +673,12 @@ void ask_then(struct ask *ask)
         ask_drop(ask);
 }
 
-void ask_enqueue(struct ask *ask, sflight_queue *queue)
+bool ask_enqueue(struct ask *ask, sflight_queue *queue)
 {
-    if (sflight_future_enqueue(ask->future, queue, (uint64_t)(uintptr_t)ask) != 0)
-        ask_drop(ask);
+    if (sflight_future_enqueue(ask->future, queue, (uint64_t)(uintptr_t)ask) == 0)
+        return true;
+    ask_drop(ask);
+    return false;
 }
 
 unsigned ask_drain(sflight_queue *queue)

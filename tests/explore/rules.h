@@ -7,6 +7,8 @@
  *     then the forget comes before the second; otherwise the first does;
  *   - nobody gets the result of a call of which somebody had returned before it
  *     began (I3), or which had been forgotten before it began (I4);
+ *   - nobody leads or gets anything who began after the group had been closed;
+ *     who has drained it finds no run that had begun before;
  *   - one leader for each run; the same number of followers told to all, and not
  *     fewer than there are (I5);
  *   - a value is what its run wrote, is destroyed once, and after its last hold;
@@ -45,6 +47,7 @@ struct ask {
     void (*inside)(struct ask *ask); /* in fn */
     struct ask *inner;               /* asked in fn */
     bool bare;                       /* fn sets no value */
+    bool allocs;                     /* fn has the group allocate the value */
     unsigned may;
     struct ask *first; /* of the same batch, for the same key */
     /* out */
@@ -56,6 +59,8 @@ struct ask {
     uint64_t begun;
     int thread;
     bool led, over;
+    unsigned n_holds;
+    bool async; /* by ask_begin() or ask_start() */
 };
 
 /* One run of fn, or of a permit. */
@@ -64,7 +69,9 @@ struct run {
     const char *key;
     uint64_t claimed_after, begun, ended, first_return; /* steps; 0: not yet */
     struct clock end;
-    bool has_value, left, after_forget;
+    bool has_value, has_destroy, left, after_forget;
+    int thread; /* that runs fn, or got the permit */
+    int told;   /* in the message of a panic; 0: none */
     unsigned n_destroyed, n_leaders, n_followers, holds;
     int64_t followers; /* as told; -1: not yet */
 };
@@ -85,6 +92,16 @@ void world_begin(const sflight_options *options);
 /* All threads have ended.  Looks at everything, and destroys the group. */
 void world_end(void);
 
+/*
+ * Forks, as door_fork().  What others lead does not exist in the child.  Futures that they had, or
+ * were about to get, keep the group in use there, and nobody can give them up; what they held may.
+ */
+void world_fork(void);
+/* Closes the group, as often as one likes. */
+void world_close(void);
+/* Waits until all runs have ended that are under way; 0 ns: no deadline. */
+void world_drain(uint64_t patience_ns);
+
 /* Threads of the scenario. */
 int go(void (*body)(void *arg), void *arg);
 void join_all(void);
@@ -93,6 +110,7 @@ void join_all(void);
 void ask_result(struct ask *ask);
 void ask_release(struct ask *ask);
 void ask_whole(void *ask);
+void ask_retain(struct ask *ask); /* a second hold, which outlives the first one, and its release */
 void ask_many(struct ask *asks, unsigned n); /* one batch */
 
 /* sflight_begin: then there is a permit or a future, or rc is not 0. */
@@ -105,7 +123,8 @@ void ask_get(struct ask *ask);  /* false answers: -ETIMEDOUT leaves the future *
 bool ask_poll(struct ask *ask); /* true: answered */
 void ask_drop(struct ask *ask);
 void ask_then(struct ask *ask); /* answered and released in the callback, `over` is set */
-void ask_enqueue(struct ask *ask, sflight_queue *queue);
+/* False if there was no memory: the future has been dropped. */
+bool ask_enqueue(struct ask *ask, sflight_queue *queue);
 /* Drains once; the tags are asks.  Returns how many. */
 unsigned ask_drain(sflight_queue *queue);
 
@@ -126,7 +145,7 @@ unsigned variant(unsigned n);
 
 /* A clean one of a few that there are. */
 struct ask *fresh(unsigned i, const char *key);
-enum { MAX_ASKS = 48 };
+enum { MAX_ASKS = 64 };
 extern struct ask asks[MAX_ASKS];
 
 struct scenario {

@@ -157,8 +157,7 @@ static void alone_against_fork(void)
         some(bare(2 * BARE, "c"));
     for (unsigned n = variant(60); n != 0; n--)
         sched_yield_point(SITE);
-    door_fork();
-    world.leaks = world.forgets = true;
+    world_fork();
     some(bare(2 * BARE, "a"));
     some(bare(3 * BARE, "b"));
     CHECK(asks[2 * BARE].rc == 0 && asks[3 * BARE].rc == 0);

@@ -202,9 +202,8 @@ static void enqueue(void *arg)
     begin_and_complete(ask);
     if (ask->future != NULL) {
         n_queued++;
-        ask_enqueue(ask, queue);
-        if (ask->over && ask->rc == 0 && ask->run == NULL)
-            n_queued--; /* there was no memory: it has been dropped */
+        if (!ask_enqueue(ask, queue))
+            n_queued--;
     }
 }
 

@@ -314,9 +314,6 @@ static void exit_against_destroy(void)
 
 static void child_goes_on(void)
 {
-    world.leaks = true; /* what others had in hand is lost with them */
-    world.leavers = true;
-    world.forgets = true; /* their runs never end */
     ask_whole(fresh(20, "a"));
     ask_whole(fresh(21, "b"));
     CHECK(asks[20].rc == 0 && asks[20].led);
@@ -353,7 +350,7 @@ static void fork_amidst(void)
     if (variant(2))
         go(forget_and_ask, fresh(4, "a"));
     let_others_go_on();
-    door_fork();
+    world_fork();
     child_goes_on();
     world_end();
 }
@@ -364,7 +361,7 @@ static void fork_here(struct ask *ask)
 {
     (void)ask;
     let_others_go_on();
-    door_fork();
+    world_fork();
     forked = true;
 }
 
@@ -424,8 +421,7 @@ static void futures_begin(void)
 static void fork_and_end_all(unsigned n)
 {
     let_others_go_on();
-    door_fork();
-    world.leaks = world.forgets = true;
+    world_fork();
     end_all(n);
     child_goes_on();
     world_end();

@@ -2,19 +2,34 @@
 /*
  * Bytes become a few callers, what each of them does, and the schedule; see
  * README.md for the format.  The rules of tests/explore are the oracle.
+ *
+ * What an operation does not finish, a permit, a future or a hold, its caller
+ * keeps to its end.  Whoever keeps a permit waits for nothing without a
+ * deadline: two of them would wait for each other.
  */
 #include "../explore/rules.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CALLERS = 4, MAX_OPS = 4, SHORT_NS = 300 };
+enum {
+    MAX_CALLERS = 4,
+    MAX_OPS = 4,
+    PER_OP = 3, /* asks that an operation has */
+    N_KEYS = 4,
+    FIRST_AFTER = MAX_CALLERS * MAX_OPS * PER_OP, /* ask, when all have ended */
+    SHORT_NS = 300,
+};
 
-static const char *const keys[] = {"a1", "a2", "b", "a key that is too long for the record"};
+static const char *const keys[N_KEYS] = {"a1", "a2", "b", "a key that is too long for the record"};
 
 struct caller_of_bytes {
     uint8_t ops[MAX_OPS];
     unsigned n_ops, first_ask;
+    struct ask *kept[MAX_OPS]; /* NULL: has ended */
+    unsigned n_kept;
 };
 
 static struct {
@@ -23,95 +38,462 @@ static struct {
     struct caller_of_bytes callers[MAX_CALLERS];
 } program;
 
-static void by_future(struct ask *ask, unsigned how)
+/*
+ * Everybody enqueues; the first caller drains, and what is left is drained in the end.  A forked
+ * child has one of its own, besides those of its parents.
+ */
+static struct queue {
+    sflight_queue *q; /* NULL: there is none, or there was no memory */
+    unsigned n_in, n_out;
+    struct clock made;         /* who enqueues has been told of it */
+} queues[1 + MAX_OPS], *queue; /* the newest */
+
+static void keep(struct caller_of_bytes *caller, struct ask *ask)
 {
-    if (ask->permit != NULL && how == 3)
-        ask_abandon(ask);
-    else if (ask->permit != NULL)
-        ask_complete(ask);
+    caller->kept[caller->n_kept++] = ask;
+}
+
+static bool keeps_permit(const struct caller_of_bytes *caller)
+{
+    for (unsigned i = 0; i < caller->n_kept; i++)
+        if (caller->kept[i]->permit != NULL)
+            return true;
+    return false;
+}
+
+/* Also of a caller that leaves by fn. */
+static void end_kept(struct caller_of_bytes **caller)
+{
+    struct ask **kept = (*caller)->kept;
+    unsigned n = (*caller)->n_kept;
+
+    for (unsigned i = 0; i < n; i++)
+        if (kept[i]->permit != NULL) {
+            ask_complete(kept[i]);
+            kept[i] = NULL;
+        }
+    for (unsigned i = 0; i < n; i++)
+        if (kept[i] != NULL) {
+            kept[i]->patience_ns = 0;
+            if (kept[i]->future != NULL && !ask_poll(kept[i]))
+                ask_get(kept[i]);
+            ask_release(kept[i]);
+        }
+}
+
+/* ------------------------------------------------------------ by blocking */
+
+static void do_one(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    ask_whole(ask);
+}
+
+static void do_now(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->patience_ns = 1;
+    do_one(caller, ask);
+}
+
+static void do_soon(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->patience_ns = SHORT_NS;
+    do_one(caller, ask);
+}
+
+/* fn asks for the other key of a pair: two that do so may close a circle. */
+static void do_nested(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->inner = &ask[1];
+    ask->inner->may = MAY_DEADLOCK;
+    do_one(caller, ask);
+}
+
+static void do_panic(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->way = PANICS;
+    do_one(caller, ask);
+}
+
+/* The first thread is needed later. */
+static enum way exits(void)
+{
+    return sched.self == 0 ? PANICS : EXITS;
+}
+
+static void do_exit(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->way = exits();
+    do_one(caller, ask);
+}
+
+static void do_pause(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    ask_result(ask);
+    pause_here();
+    ask_release(ask);
+}
+
+static void do_retain(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    ask_result(ask);
+    if (ask->rc == 0)
+        ask_retain(ask);
+    else
+        ask_release(ask);
+}
+
+static void do_keep(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask_result(ask);
+    keep(caller, ask);
+}
+
+static void many_of(struct ask *ask, unsigned n)
+{
+    ask_many(ask, n);
+    for (unsigned i = 0; i < n; i++)
+        ask_release(&ask[i]);
+}
+
+static void many_one(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    many_of(ask, 1);
+}
+
+/* Both keys of a pair, the first of them twice. */
+static void many(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    many_of(ask, PER_OP);
+}
+
+static void many_soon(struct caller_of_bytes *caller, struct ask *ask)
+{
+    for (unsigned i = 0; i < PER_OP; i++)
+        ask[i].patience_ns = SHORT_NS;
+    many(caller, ask);
+}
+
+static void many_leave(struct caller_of_bytes *caller, struct ask *ask)
+{
+    for (unsigned i = 0; i < PER_OP; i++)
+        ask[i].way = ask->key == keys[0] ? exits() : PANICS;
+    many(caller, ask);
+}
+
+/* --------------------------------------------------------- without blocking */
+
+static void get(struct ask *ask)
+{
     if (ask->future == NULL)
         return;
-    switch (how) {
-    case 0:
-        ask_get(ask);
-        if (ask->future != NULL)
-            ask_drop(ask);
-        else
-            ask_release(ask);
-        break;
-    case 1:
+    ask_get(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+    else
+        ask_release(ask);
+}
+
+static void begin(struct ask *ask)
+{
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+}
+
+static void begin_get(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    begin(ask);
+    get(ask);
+}
+
+static void begin_then(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    begin(ask);
+    if (ask->future != NULL)
         ask_then(ask);
-        break;
-    default:
+}
+
+static void begin_drop(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    begin(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+}
+
+static void begin_abandon(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_abandon(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+}
+
+/* Its descriptor says when. */
+static void begin_watch(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin(ask);
+    if (ask->future == NULL)
+        return;
+    int fd = sflight_future_fd(ask->future);
+    if (fd < 0)
+        CHECK(door.failures != 0);
+    else if (!keeps_permit(caller))
+        door_wait_readable(fd);
+    if (ask_poll(ask)) {
+        ask_release(ask);
+    } else {
+        CHECK(fd < 0 || keeps_permit(caller));
         ask_drop(ask);
     }
 }
 
-/* Bits 0 and 1: the key; 2 to 4: what; 5 and 6: how. */
-static void operate(struct ask *ask, uint8_t op)
+static void begin_keep(struct caller_of_bytes *caller, struct ask *ask)
 {
-    unsigned how = op >> 5 & 3;
+    ask_begin(ask);
+    keep(caller, ask);
+}
 
-    switch (op >> 2 & 7) {
-    case 0:
-        ask_whole(ask);
-        break;
-    case 1:
-        ask->patience_ns = 1 + how * SHORT_NS;
-        ask_whole(ask);
-        break;
-    case 2:
-        (void)forget(ask->key, how & 1);
-        break;
-    case 3:
-        ask_begin(ask);
-        by_future(ask, how);
-        break;
-    case 4:
-        ask->way = how == 3 ? PANICS : RETURNS;
-        ask->may = MAY_BE_FULL; /* there are only so many threads */
-        ask_start(ask);
-        by_future(ask, how);
-        break;
-    case 5:
-        ask->way = how & 1 ? EXITS : PANICS;
-        ask_whole(ask);
-        break;
-    case 6:
-        ask_many(ask, 1);
-        ask_release(ask);
-        break;
-    default:
-        ask_result(ask);
-        pause_here();
-        ask_release(ask);
+static void start(struct ask *ask)
+{
+    ask->may |= MAY_BE_FULL; /* there are only so many threads */
+    ask_start(ask);
+}
+
+static void start_get(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    start(ask);
+    get(ask);
+}
+
+static void start_then(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    start(ask);
+    if (ask->future != NULL)
+        ask_then(ask);
+}
+
+static void start_drop(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    start(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+}
+
+static void start_panic(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->way = PANICS;
+    start_drop(caller, ask);
+}
+
+static void start_keep(struct caller_of_bytes *caller, struct ask *ask)
+{
+    start(ask);
+    keep(caller, ask);
+}
+
+/* -------------------------------------------------------------------- queue */
+
+static void queue_begin(void)
+{
+    queue->n_in = queue->n_out = 0;
+    queue->q = NULL;
+    CHECK(sflight_queue_create(&queue->q) == 0 || door.failures != 0);
+    memory_give(&queue->made);
+}
+
+/* All futures that were enqueued arrive, and their descriptor says so. */
+static void queue_end(void)
+{
+    if (queue->q == NULL)
+        return;
+    if (queue->n_out != queue->n_in)
+        CHECK(sflight_queue_destroy(queue->q) == -EBUSY);
+    while (queue->n_out != queue->n_in) {
+        door_wait_readable(sflight_queue_fd(queue->q));
+        queue->n_out += ask_drain(queue->q);
     }
+    CHECK(sflight_queue_destroy(queue->q) == 0);
+}
+
+/* Some may have been lost with the threads that were about to push them. */
+static void queue_end_of_parent(void)
+{
+    if (queue->q == NULL)
+        return;
+    while (ask_drain(queue->q) != 0)
+        continue;
+    while (sflight_queue_destroy(queue->q) == -EBUSY) {
+        CHECK(queue->n_in-- != 0);
+        door_drain_lost(queue->q);
+    }
+}
+
+static void start_enqueue(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    start(ask);
+    if (ask->future == NULL)
+        return;
+    if (queue->q == NULL) {
+        ask_drop(ask);
+        return;
+    }
+    memory_take(&queue->made);
+    queue->n_in++;
+    if (!ask_enqueue(ask, queue->q))
+        queue->n_in--;
+}
+
+static void drain_queue(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)ask;
+    if (caller != &program.callers[0] || queue->q == NULL)
+        return;
+    queue->n_out += ask_drain(queue->q);
+    if (queue->n_out != 0 && queue->n_out == queue->n_in) {
+        sflight_queue *old = queue->q;
+        queue->q = NULL;
+        CHECK(sflight_queue_destroy(old) == 0); /* behind the producers */
+        queue_begin();
+    }
+}
+
+/* -------------------------------------------------------------------- group */
+
+static void forget_key(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    (void)forget(ask->key, false);
+}
+
+static void forget_unshared(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    (void)forget(ask->key, true);
+}
+
+static void close_group(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller, (void)ask;
+    world_close();
+}
+
+static void drain_group(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    world_drain(ask->patience_ns);
+}
+
+/* None is ever below 0. */
+static void look(struct caller_of_bytes *caller, struct ask *ask)
+{
+    sflight_stats s;
+
+    (void)caller, (void)ask;
+    CHECK(sflight_group_stats(world.group, &s) == 0);
+    CHECK(s.in_flight <= MAX_ASKS && s.waiting <= MAX_ASKS && s.held <= MAX_ASKS);
+}
+
+/* The child goes on with what this thread has in hand, and with a queue of its own. */
+static void fork_here(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller, (void)ask;
+    if (sched.self != 0)
+        return;
+    world_fork();
+    queue++;
+    queue_begin();
+}
+
+/* By bits 2 to 4, and 5 and 6. */
+static void (*const operations[8][4])(struct caller_of_bytes *caller, struct ask *ask) = {
+    {do_one, do_nested, start_keep, do_keep},
+    {do_now, do_soon, drain_queue, begin_watch},
+    {forget_key, forget_unshared, close_group, drain_group},
+    {begin_get, begin_then, begin_drop, begin_abandon},
+    {start_get, start_then, start_drop, start_panic},
+    {do_panic, do_exit, look, fork_here},
+    {many_one, many, many_soon, many_leave},
+    {do_pause, do_retain, begin_keep, start_enqueue},
+};
+
+static void operate(struct caller_of_bytes *caller, unsigned i)
+{
+    unsigned op = caller->ops[i], key = op & 3;
+    struct ask *ask = NULL;
+
+    for (unsigned k = PER_OP; k-- != 0;) {
+        ask = fresh(caller->first_ask + i * PER_OP + k, keys[key ^ k % 2]);
+        ask->allocs = ask->key == keys[1];
+        ask->patience_ns = keeps_permit(caller) ? SHORT_NS : 0;
+    }
+    operations[op >> 2 & 7][op >> 5 & 3](caller, ask);
 }
 
 static void call(void *arg)
 {
-    const struct caller_of_bytes *caller = arg;
+    struct caller_of_bytes *caller __attribute__((cleanup(end_kept))) = arg;
+
     for (unsigned i = 0; i < caller->n_ops; i++)
-        operate(fresh(caller->first_ask + i, keys[caller->ops[i] & 3]), caller->ops[i]);
+        operate(caller, i);
+}
+
+/* Nobody leads a key any more, so that whoever comes does. */
+static void ask_after_all(void)
+{
+    door.failures = 0;
+    for (unsigned i = 0; i < N_KEYS; i++) {
+        struct ask *ask = fresh(FIRST_AFTER + i, keys[i]);
+        ask_whole(ask);
+        CHECK(ask->led || ask->rc == -ESHUTDOWN);
+    }
 }
 
 static void scenario(void *unused)
 {
     sflight_options o = world_options();
+    unsigned first = program.options >> 6 & 1;
 
     (void)unused;
     memset(&world, 0, sizeof(world));
+    memset(asks, 0, sizeof(asks));
     o.on_abandon = program.options & 1 ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE;
     o.cancel_unwanted = program.options >> 1 & 1;
     o.max_waiters = program.options >> 2 & 1;
+    o.max_age_ns = program.options >> 7 & 1 ? SHORT_NS : 0;
     door.failures = program.options >> 3 & 1 ? 8 : 0;
     world_begin(&o);
+    sched.counters = sched_mishap(4);
     world.leavers = true;
-    world.forgets = o.cancel_unwanted;
+    world.forgets = o.cancel_unwanted || o.max_age_ns != 0;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD | (o.max_waiters != 0 ? MAY_BE_FULL : 0);
-    for (unsigned i = 0; i < program.n_callers; i++)
+    memset(queues, 0, sizeof(queues));
+    queue = queues;
+    queue_begin();
+    for (unsigned i = first; i < program.n_callers; i++)
         go(call, &program.callers[i]);
+    if (first != 0)
+        call(&program.callers[0]);
     join_all();
+    ask_after_all();
+    queue_end();
+    while (queue != queues) {
+        queue--;
+        queue_end_of_parent();
+    }
     world_end();
 }
 
@@ -125,8 +507,8 @@ static const uint8_t *decode(const uint8_t *p, size_t *size)
     n--;
     for (unsigned i = 0; i < program.n_callers; i++) {
         struct caller_of_bytes *caller = &program.callers[i];
-        caller->first_ask = i * MAX_OPS;
-        caller->n_ops = 0;
+        caller->first_ask = i * MAX_OPS * PER_OP;
+        caller->n_ops = caller->n_kept = 0;
         while (n != 0 && caller->n_ops < MAX_OPS) {
             uint8_t b = *p++;
             n--;
@@ -153,11 +535,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *schedule = decode(data, &size);
     for (size_t i = 0; i < size; i++) /* of what the bytes do not say */
         seed = seed * 31 + schedule[i];
-    struct sched_plan plan = {
-        .strategy = BY_BYTES, .seed = seed, .bytes = schedule, .n_bytes = size};
+    struct sched_plan plan = {.strategy = BY_BYTES,
+                              .seed = seed,
+                              .bytes = schedule,
+                              .n_bytes = size,
+                              .trace = getenv("FUZZ_TRACE") != NULL};
     sched_failed = failed;
     door_reset();
     sched_run(&plan, scenario, NULL);
-    door_check_end();
+    if (!world.leaks)
+        door_check_end();
     return 0;
 }

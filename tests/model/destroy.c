@@ -58,7 +58,7 @@ static void *destroyer(void *unused)
 {
     model_enter(2);
     (void)unused;
-    __VERIFIER_assume(atomic_load_acquire(&entered));
+    model_await(atomic_load_acquire(&entered));
     (void)group_destroy(&group);
     return NULL;
 }

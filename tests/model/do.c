@@ -6,7 +6,7 @@
  *     ([PUB-RESULT], [HOLD]: a data race, or the assertion, otherwise);
  *   - each value is destroyed once;
  *   - a caller never gets the result of a call that it has returned from (I3);
- *   - nobody waits for ever (--check-liveness): who joins is counted (I5);
+ *   - nobody waits for ever (-DLIVE): who joins is counted (I5);
  *   - the counters balance at the end;
  *   - a record is not touched after it has been freed (I6, I7), and the record
  *     of an unseen call may be used again at once.

@@ -6,7 +6,7 @@
  * Thread 0 does a call, thread 1 closes the group and drains it.
  *   - what fn did is over when drain returns, and no fn begins after it (a data
  *     race with what the drainer does then, otherwise);
- *   - the drainer does not sleep for ever (--check-liveness).
+ *   - the drainer does not sleep for ever (-DLIVE).
  * With -DCHAIN the bucket is not empty, so that the claim is made in a section;
  * with -DLOOKER thread 2 looks into it, so that the
  * call may not end as one that nobody has seen.

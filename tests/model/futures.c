@@ -11,7 +11,7 @@
  *   -DCASE=5  gives it to a queue
  *
  *   - who waits is woken, and who is to be told is told, once ([HANG], [NOTIFY],
- *     [TELL]; --check-liveness);
+ *     [TELL]; -DLIVE);
  *   - the future is filled in when it is told [HANG], and given back once;
  *   - its descriptor is closed once, and not written after that [TELL];
  *   - the value is destroyed once, the record freed once, and the counters balance.
@@ -137,6 +137,7 @@ static void *owner(void *unused)
     }
 #else
     assert(future_enqueue(future, (void *)&value, 3) == 0);
+    REACHED(atomic_load_relaxed(&n_told) == 0);
 #endif
     return NULL;
 }

@@ -4,7 +4,7 @@
  *
  * WAITERS threads park, one opens.  With -DCHAIN they keep their holds, so that
  * three waiters can be checked, one more than the opener wakes.
- *   - nobody sleeps for ever [PARK] (--check-liveness), the chain of wakes
+ *   - nobody sleeps for ever [PARK] (-DLIVE), the chain of wakes
  *     included, if there are more than two waiters;
  *   - who comes through the gate sees the result [PUB-RESULT] (a data race
  *     otherwise), and the opener's bits;

@@ -13,7 +13,7 @@
  *     freed once, after its last user (I7, [HOLD]);
  *   - who does not leave always comes back, with the result or, if the leader
  *     dies, as the one new leader or with the new leader's result ([NUDGE],
- *     [ORPHAN]; --check-liveness);
+ *     [ORPHAN]; -DLIVE);
  *   - the counters balance at the end;
  *   - the new leader sees what the old one wrote [ORPHAN].
  */

@@ -59,6 +59,28 @@ static inline void model_start(pthread_t *threads, int n, void *(*fn)(void *))
 #define REACHED(condition) ((void)sizeof(condition))
 #endif
 
+/* --------------------------------------------------------------- waits */
+
+/*
+ * Waits for what others do.  Built with -DLIVE, and run with --check-liveness, it is
+ * a loop as the checker wants it written, which it complains of if it never
+ * ends; otherwise an execution in which it would have to wait is given up.
+ */
+#ifdef LIVE
+#define model_await(condition)                                                                     \
+    do {                                                                                           \
+        __VERIFIER_loop_begin();                                                                   \
+        for (;;) {                                                                                 \
+            __VERIFIER_spin_start();                                                               \
+            if (condition)                                                                         \
+                break;                                                                             \
+            __VERIFIER_spin_end(0);                                                                \
+        }                                                                                          \
+    } while (0)
+#else
+#define model_await(condition) __VERIFIER_assume(condition)
+#endif
+
 /* -------------------------------------------------------------- memory */
 
 /* Word by word, where the size is not known to the compiler; all such memory is words. */

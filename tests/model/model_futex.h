@@ -2,7 +2,7 @@
 /*
  * One futex, as the kernel has it: under one lock, a waiter compares and
  * queues, and a waker takes waiters off the queue, first come first served.  A
- * waiter that nobody wakes spins for ever: --check-liveness reports it.
+ * waiter that nobody wakes waits for ever: with -DLIVE that is reported.
  *
  * A wait with a deadline gives up at a moment of the scheduler's choice, unless
  * it has been woken before.
@@ -46,14 +46,8 @@ static int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *
         pthread_mutex_unlock(&futex_lock);
         return asleep ? -ETIMEDOUT : 0;
     }
-    /* A spin loop, as the checker wants it written: it blocks here until the load may say more. */
-    __VERIFIER_loop_begin();
-    for (;;) {
-        __VERIFIER_spin_start();
-        if (atomic_load_relaxed(&futex_woken[me]))
-            return 0;
-        __VERIFIER_spin_end(0);
-    }
+    model_await(atomic_load_relaxed(&futex_woken[me]));
+    return 0;
 }
 
 static void futex_wake(uint32_t *word, uint32_t n)

@@ -36,6 +36,7 @@ static int thread_init(void)
 {
     return 0;
 }
+static void queues_after_fork(void) {}
 static void caller_init(void) {}
 static void caller_before_fork(void) {}
 static void caller_after_fork(bool child)

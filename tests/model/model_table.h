@@ -43,7 +43,7 @@ static void node_retire(struct table_node *node)
 {
     atomic_fence_seq_cst();
     for (int i = 0; i < MODEL_THREADS; i++)
-        __VERIFIER_assume(atomic_load_acquire(&model_in_section[i]) == 0);
+        model_await(atomic_load_acquire(&model_in_section[i]) == 0);
     free(node);
 }
 
