@@ -36,7 +36,7 @@
 #define POLLS 2 /* by thread 0 */
 #endif
 #ifndef HELPS
-#define HELPS 2 /* by thread 2 */
+#define HELPS 1 /* by thread 2 */
 #endif
 
 static bool alone; /* nobody is in a section, or has a lane */
