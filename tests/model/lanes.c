@@ -25,6 +25,7 @@
  * Without [EPOCH-ENTER] (-DNO_ENTER) it goes wrong; README.md says why also with an
  * acquire fence (-DENTER_ACQUIRE).
  */
+#define OWN_YIELD
 #include "model_ck.h"
 
 #undef SFLIGHT_RECLAIM_H
