@@ -638,6 +638,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         c->result.status_set = false;
         c->result.panicked = false;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
+        c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         slot_count(slot, COUNT_HELD);
         atomic_add_relaxed(&c->gate, GATE_HOLD);
