@@ -79,8 +79,13 @@
  *   exist there, and futures on them, unless given to a callback or a queue, find
  *   them abandoned; permits are the child's if the forking thread got them.
  *   Results that the forking thread does not hold are not counted as held in
- *   the child.  A future's or queue's descriptor is shared with the parent: make
- *   new ones.  Handlers of pthread_atfork() must not call the library.
+ *   the child; but where threads have handed results to one another before, its
+ *   count may be off, and sflight_group_destroy() there may say -EBUSY, or 0 with
+ *   a result still held.  A future's or queue's descriptor is shared with the
+ *   parent, which is not told of what the child has drained or read: leave the
+ *   parent's queues alone, make new ones (destroying one there is harmless; it
+ *   says -EBUSY if another thread was enqueueing, pushing or draining).  Handlers
+ *   of pthread_atfork() must not call the library.
  *   The shared library cannot be unloaded by dlclose().
  */
 #ifndef SFLIGHT_H
@@ -238,9 +243,10 @@ typedef struct sflight_options {
     size_t struct_size;       /* set by sflight_options_init() */
     size_t expected_inflight; /* calls in flight to size the tables for; they
                                  grow by themselves past it (0: by the number
-                                 of CPUs, 32 KiB for each, at most 2 MiB.  A
-                                 group for a few calls, one of many, does with
-                                 64).  At most 2^26 */
+                                 of CPUs, about 32 KiB for each, at most 2 MiB
+                                 unless shards asks for more.  A group for a
+                                 few calls, one of many, does with 64).  At
+                                 most 2^26 */
     uint32_t shards;          /* tables the keys are spread over; rounded up to
                                  a power of two (0: by the number of CPUs; at
                                  most 65,536) */

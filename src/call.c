@@ -179,8 +179,9 @@ static void destroy_guard_check(struct destroy_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
+        bool inherited = guard->call->result.generation != slot->group->generation;
         call_give_back(slot, guard->call);
-        slot_count(slot, COUNT_RELEASED);
+        inherited ? call_released_inherited(slot) : slot_count(slot, COUNT_RELEASED);
     }
 }
 

@@ -97,7 +97,7 @@ static enum gate_outcome spin(gate *g, uint64_t budget_ns)
     return GATE_IS_CLOSED;
 }
 
-static enum gate_outcome yield(gate *g)
+static enum gate_outcome yield(gate *g, const struct timespec *deadline)
 {
     uint64_t begin = clock_now_ns();
     int n_yields = 0;
@@ -107,7 +107,8 @@ static enum gate_outcome yield(gate *g)
         enum gate_outcome outcome = gate_look(g);
         if (outcome != GATE_IS_CLOSED)
             return outcome;
-    } while (++n_yields < YIELDS || clock_now_ns() - begin < SPIN_MAX_NS);
+    } while ((++n_yields < YIELDS || clock_now_ns() - begin < SPIN_MAX_NS) &&
+             clock_left_ns(deadline) > YIELD_LEFT_NS);
     return GATE_IS_CLOSED;
 }
 
@@ -128,7 +129,7 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
     }
     if (outcome == GATE_IS_CLOSED && s->crowded && s->limit_ns == SPIN_ADAPTIVE &&
         left_ns > YIELD_LEFT_NS && habit_tries(&s->yield)) {
-        outcome = yield(g);
+        outcome = yield(g, deadline);
         habit_learn(&s->yield, outcome != GATE_IS_CLOSED);
     }
     return outcome;

@@ -154,12 +154,13 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
             break;
         }
         q->ready = f->next;
+        /* Before destroy may run, and not return. */
+        atomic_add_single_writer(&q->n_drained, 1); /* [GAUGE] */
         out[n_out].tag = f->queued.tag;
         out[n_out].rc = future_take(f, &out[n_out].result);
         n_out++;
     }
     if (cleared && q->ready != NULL)
-        signal_consumer(q);                         /* there is more than was asked for */
-    atomic_add_single_writer(&q->n_drained, n_out); /* [GAUGE] */
+        signal_consumer(q); /* there is more than was asked for */
     return (int)n_out;
 }

@@ -13,7 +13,7 @@
  *
  *     producer                          consumer
  *     push -> the stack was empty       read the descriptor
- *     swap signalled                    swap signalled to 0
+ *     swap signalled                    signalled = 0
  *       -> 0: write the descriptor      take the stack
  *
  * If the push comes before the take, the chain is taken.  If it comes after, it
