@@ -137,30 +137,41 @@ static bool refill(struct sflight_queue *q)
     return any;
 }
 
+/* What is due however a drain ends: it may destroy a value, which may not return. */
+struct drain {
+    struct sflight_queue *q;
+    unsigned n_popped;
+    bool cleared;
+};
+
+static void drain_ends(struct drain *d)
+{
+    if (d->cleared && d->q->ready != NULL)
+        signal_consumer(d->q);                               /* there is more than was asked for */
+    atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last touch [GAUGE] */
+}
+
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
 {
+    struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};
     unsigned n_out = 0;
-    bool cleared = false;
 
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
-            if (!cleared) {
+            if (!d.cleared) {
                 clear_signal(q);
-                cleared = true;
+                d.cleared = true;
             }
             if (refill(q))
                 continue;
             break;
         }
         q->ready = f->next;
-        /* Before destroy may run, and not return. */
-        atomic_add_single_writer(&q->n_drained, 1); /* [GAUGE] */
+        d.n_popped++;
         out[n_out].tag = f->queued.tag;
         out[n_out].rc = future_take(f, &out[n_out].result);
         n_out++;
     }
-    if (cleared && q->ready != NULL)
-        signal_consumer(q); /* there is more than was asked for */
     return (int)n_out;
 }
