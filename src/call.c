@@ -308,8 +308,12 @@ static bool join_match(struct table_node *node, void *ctx)
          * caller began before the forgetting was over.
          */
         state = atomic_add_acq_rel(&c->state, join->unit); /* [CLOSE] */
-        if (state & (CALL_CLOSED | CALL_SEALED))
-            return false; /* RACE: the same */
+        if (state & (CALL_CLOSED | CALL_SEALED)) {
+            /* Whoever closed it has the count; only a forked child looks again. */
+            /* RACE: the same */
+            atomic_sub_relaxed(&c->state, join->unit);
+            return false;
+        }
     }
     join->found = c;
     join->rank = state_blocking(state);
