@@ -3,6 +3,9 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 static sflight_queue *queue_new(void)
 {
     sflight_queue *q = NULL;
@@ -330,6 +333,29 @@ static void destroyed_behind_the_producer(void **state)
 
 /* ------------------------------------------------------------------ memory */
 
+/* A forked child looks at all that there are, and at no other. */
+static void queues_go_in_any_order(void **state)
+{
+    (void)state;
+    static const int orders[][3] = {{0, 1, 2}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}};
+    for (size_t i = 0; i < LENGTH(orders); i++) {
+        sflight_queue *queues[] = {queue_new(), queue_new(), queue_new()};
+        for (size_t k = 0; k < LENGTH(queues); k++) {
+            assert_int_equal(sflight_queue_destroy(queues[orders[i][k]]), 0);
+            if (SANITIZED || EMULATED)
+                continue;
+            fflush(NULL);
+            pid_t pid = fork();
+            assert_true(pid >= 0);
+            if (pid == 0)
+                _exit(0);
+            int status;
+            assert_int_equal(waitpid(pid, &status, 0), pid);
+            assert_int_equal(status, 0);
+        }
+    }
+}
+
 static void out_of_memory(void **state)
 {
     (void)state;
@@ -374,6 +400,7 @@ int main(void)
         cmocka_unit_test(one_group_for_many_queues),
         cmocka_unit_test(every_completion_once),
         cmocka_unit_test(destroyed_behind_the_producer),
+        cmocka_unit_test(queues_go_in_any_order),
         cmocka_unit_test(out_of_memory),
     };
     return RUN_TESTS(tests);
