@@ -660,6 +660,17 @@ void ask_drop(struct ask *ask)
     ask->over = true;
 }
 
+void ask_get_or_drop(struct ask *ask)
+{
+    if (ask->future == NULL)
+        return;
+    ask_get(ask);
+    if (ask->future != NULL)
+        ask_drop(ask);
+    else
+        ask_release(ask);
+}
+
 static void told(void *arg, int rc, sflight_result *r)
 {
     struct ask *ask = arg;

@@ -122,7 +122,8 @@ void ask_start(struct ask *ask);
 void ask_get(struct ask *ask);  /* false answers: -ETIMEDOUT leaves the future */
 bool ask_poll(struct ask *ask); /* true: answered */
 void ask_drop(struct ask *ask);
-void ask_then(struct ask *ask); /* answered and released in the callback, `over` is set */
+void ask_get_or_drop(struct ask *ask); /* got and released; dropped at its deadline; or nothing */
+void ask_then(struct ask *ask);        /* answered and released in the callback, `over` is set */
 /* False if there was no memory: the future has been dropped. */
 bool ask_enqueue(struct ask *ask, sflight_queue *queue);
 /* Drains once; the tags are asks.  Returns how many. */

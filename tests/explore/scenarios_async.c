@@ -29,13 +29,7 @@ static void get(void *arg)
 {
     struct ask *ask = arg;
     begin_and_complete(ask);
-    if (ask->future == NULL)
-        return;
-    ask_get(ask);
-    if (ask->future != NULL)
-        ask_drop(ask);
-    else
-        ask_release(ask);
+    ask_get_or_drop(ask);
 }
 
 static void drop(void *arg)
@@ -332,12 +326,18 @@ static void started(void)
     world_end();
 }
 
-static void started_and_dropped(void)
+/* Calls that nobody waits for are forgotten. */
+static void unwanted_begin(void)
 {
     sflight_options o = world_options();
     o.cancel_unwanted = true;
     world_begin(&o);
     world.leavers = world.forgets = true;
+}
+
+static void started_and_dropped(void)
+{
+    unwanted_begin();
     ask_start(fresh(0, "a"));
     go(drop, fresh(1, "a"));
     if (asks[0].future != NULL)
@@ -349,10 +349,7 @@ static void started_and_dropped(void)
 /* Two leave at once: the call must be forgotten by one of them. */
 static void unwanted(void)
 {
-    sflight_options o = world_options();
-    o.cancel_unwanted = true;
-    world_begin(&o);
-    world.leavers = world.forgets = true;
+    unwanted_begin();
     ask_begin(fresh(0, "a"));
     go(drop, fresh(1, "a"));
     go(drop, fresh(2, "a"));
@@ -375,10 +372,7 @@ static void unwanted(void)
 /* The last one leaves while another comes: it joins and gets the result, or leads its own. */
 static void unwanted_and_wanted(void)
 {
-    sflight_options o = world_options();
-    o.cancel_unwanted = true;
-    world_begin(&o);
-    world.leavers = world.forgets = true;
+    unwanted_begin();
     ask_begin(fresh(0, "a"));
     go(drop, fresh(1, "a"));
     go(get, fresh(2, "a"));
@@ -398,10 +392,7 @@ static void wait_in_fn(struct ask *ask)
 /* The same for a call that was started: its starter leaves, and a joiner. */
 static void unwanted_start(void)
 {
-    sflight_options o = world_options();
-    o.cancel_unwanted = true;
-    world_begin(&o);
-    world.leavers = world.forgets = true;
+    unwanted_begin();
     let_go = false;
     fresh(0, "a")->inside = wait_in_fn;
     ask_start(&asks[0]);

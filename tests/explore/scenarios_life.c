@@ -121,6 +121,14 @@ static void destroy_when_idle(void *unused)
     world.shut = true;
 }
 
+/* For scenarios that destroy the group by themselves, as its counters allow. */
+static void destroyed_begin(const sflight_options *options)
+{
+    world_begin(options);
+    sched.counters = true;
+    world.settled = true;
+}
+
 static void get_and_release(void *arg)
 {
     struct ask *ask = arg;
@@ -136,9 +144,7 @@ static void complete(void *ask)
 /* Destroyed as soon as that is allowed, by somebody who does not wait for the threads. */
 static void destroy_against_calls(void)
 {
-    world_begin(NULL);
-    sched.counters = true;
-    world.settled = true;
+    destroyed_begin(NULL);
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(1, "a"));
     go(complete, &asks[0]);
@@ -156,9 +162,7 @@ static void destroy_against_leader_body(void *unused)
 
 static void destroy_against_leader(void)
 {
-    world_begin(NULL);
-    sched.counters = true;
-    world.settled = true;
+    destroyed_begin(NULL);
     in_fn = false;
     fresh(0, "a")->inside = say_in_fn;
     go(ask_whole, &asks[0]);
@@ -200,9 +204,7 @@ static void destroy_against_follower(void)
 {
     sflight_options o = world_options();
     o.max_waiters = variant(2);
-    world_begin(&o);
-    sched.counters = true;
-    world.settled = true;
+    destroyed_begin(&o);
     has_tried = false;
     door.left = variant(2) ? dawdle : NULL;
     for (unsigned i = 0; i < 2; i++) {
@@ -228,9 +230,7 @@ static void drop(void *ask)
 /* Its starter leaves while a call that it started ends. */
 static void destroy_against_start(void)
 {
-    world_begin(NULL);
-    sched.counters = true;
-    world.settled = true;
+    destroyed_begin(NULL);
     ask_start(fresh(0, "a"));
     go(variant(3) == 0 ? get_and_release : drop, &asks[0]);
     destroy_when_idle(NULL);

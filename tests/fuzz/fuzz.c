@@ -187,17 +187,6 @@ static void many_leave(struct caller_of_bytes *caller, struct ask *ask)
 
 /* --------------------------------------------------------- without blocking */
 
-static void get(struct ask *ask)
-{
-    if (ask->future == NULL)
-        return;
-    ask_get(ask);
-    if (ask->future != NULL)
-        ask_drop(ask);
-    else
-        ask_release(ask);
-}
-
 static void begin(struct ask *ask)
 {
     ask_begin(ask);
@@ -209,7 +198,7 @@ static void begin_get(struct caller_of_bytes *caller, struct ask *ask)
 {
     (void)caller;
     begin(ask);
-    get(ask);
+    ask_get_or_drop(ask);
 }
 
 static void begin_then(struct caller_of_bytes *caller, struct ask *ask)
@@ -273,7 +262,7 @@ static void start_get(struct caller_of_bytes *caller, struct ask *ask)
 {
     (void)caller;
     start(ask);
-    get(ask);
+    ask_get_or_drop(ask);
 }
 
 static void start_then(struct caller_of_bytes *caller, struct ask *ask)
