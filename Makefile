@@ -22,11 +22,11 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 
-# These targets install what they need before anything else is looked at; for `make test` that is
-# also what the programs of the demos need, which are tested as well.
+# These targets install what they need before anything else is looked at (not so with make -n); for
+# `make test` that is also what the programs of the demos need, which are tested as well.
 BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
 	coverage,$(MAKECMDGOALS))))
-ifneq ($(BOOTSTRAP),)
+ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
 $(error tools/bootstrap failed)

@@ -2,18 +2,105 @@
 /*
  * inflight.c - does a call cost more when many others are in flight?
  *   steady    1..1,000,000 calls in flight: the oldest is ended and a new one
- *             begun, again and again
+ *             begun, again and again, after each has been replaced once
  *   grow      from none to as many: the mean for a new one, and the longest
  *             pause, which is the minimum over the rounds of the longest of
  *             each round (a pause in which the thread was preempted is no pause
  *             of the table's)
+ * "limit" is what no table can do without: the hash, a copy of the key into a
+ * record, and one locked operation on the key's word for its beginning and one for
+ * its end.
  */
 #include "lib/bench.h"
 
+#include <stdatomic.h>
+#include <string.h>
 #include <sys/resource.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 static struct bench_key *keys; /* 2 * n_calls */
 static size_t n_calls;
+
+/* ----------------------------------------------------------------- the limit */
+
+struct limit_record {
+    _Alignas(64) char key[BENCH_KEY_LEN];
+    uint64_t hash;
+    struct limit_record *next; /* spare */
+};
+
+/* Each word is the sum of the addresses of the records in it. */
+struct limit {
+    size_t mask;
+    _Atomic uint64_t *words;
+    struct limit_record *records, *spare;
+    size_t n_made;
+};
+static struct limit limit;
+
+static int limit_create(sflight_group **out, size_t expected_inflight)
+{
+    (void)expected_inflight;
+    limit = (struct limit){.mask = 1};
+    while (limit.mask < 2 * n_calls)
+        limit.mask *= 2;
+    limit.words = calloc(limit.mask--, sizeof(*limit.words));
+    limit.records = aligned_alloc(64, (n_calls + 1) * sizeof(*limit.records));
+    BENCH_CHECK(limit.words != NULL && limit.records != NULL);
+    *out = (sflight_group *)&limit;
+    return 0;
+}
+
+static int limit_lead(sflight_group *g, const void *key, size_t key_len, sflight_call **call)
+{
+    struct limit_record *r = limit.spare;
+    (void)g;
+    if (r != NULL)
+        limit.spare = r->next;
+    else
+        r = &limit.records[limit.n_made++];
+    memcpy(r->key, key, BENCH_KEY_LEN);
+    r->hash = XXH3_64bits_withSeed(key, key_len, 1);
+    atomic_fetch_add(&limit.words[r->hash & limit.mask], (uintptr_t)r);
+    *call = (sflight_call *)r;
+    return 0;
+}
+
+static void limit_set(sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
+                      void *ctx)
+{
+    (void)call, (void)value, (void)size, (void)destroy, (void)ctx;
+}
+
+static void limit_finish(sflight_call *call, int status)
+{
+    struct limit_record *r = (struct limit_record *)call;
+    (void)status;
+    atomic_fetch_sub(&limit.words[r->hash & limit.mask], (uintptr_t)r);
+    r->next = limit.spare;
+    limit.spare = r;
+}
+
+static int limit_destroy(sflight_group *g)
+{
+    (void)g;
+    for (size_t i = 0; i <= limit.mask; i++)
+        BENCH_CHECK(limit.words[i] == 0);
+    free(limit.words);
+    free(limit.records);
+    return 0;
+}
+
+static const struct flight_ops limit_ops = {.name = "limit",
+                                            .create = limit_create,
+                                            .lead = limit_lead,
+                                            .finish = limit_finish,
+                                            .set = limit_set,
+                                            .destroy = limit_destroy};
+
+/* -------------------------------------------------------------- the question */
 
 struct flight {
     sflight_call **calls; /* of the keys from first, in a ring */
@@ -28,6 +115,17 @@ static sflight_call *lead(struct bench_subject *s, size_t i)
     return call;
 }
 
+/* Ends the oldest and begins a new one. */
+static void replace(struct bench_subject *s, struct flight *f)
+{
+    s->ops->finish(f->calls[f->slot], 0);
+    f->calls[f->slot] = lead(s, f->next);
+    if (++f->slot == n_calls)
+        f->slot = 0;
+    if (++f->next == 2 * n_calls)
+        f->next = 0;
+}
+
 static void steady(struct bench_subject *s, struct bench_round *r)
 {
     struct flight *f = s->own;
@@ -35,12 +133,7 @@ static void steady(struct bench_subject *s, struct bench_round *r)
     uint64_t begin = bench_now_ns();
     for (uint64_t i = 0; i < r->n; i++) {
         uint64_t from = i % 16 == 0 ? bench_now_ns() : 0;
-        s->ops->finish(f->calls[f->slot], 0);
-        f->calls[f->slot] = lead(s, f->next);
-        if (++f->slot == n_calls)
-            f->slot = 0;
-        if (++f->next == 2 * n_calls)
-            f->next = 0;
+        replace(s, f);
         if (from != 0)
             bench_sample(&samples, bench_now_ns() - from);
     }
@@ -101,6 +194,7 @@ int main(int argc, char **argv)
     if (bench.max != 0)
         most = bench.max;
     size_t n = bench_subjects(s);
+    n = bench_subject_add(s, n, "limit", &limit_ops, NULL);
     keys = calloc((size_t)(2 * most), sizeof(*keys));
     BENCH_CHECK(keys != NULL);
     for (size_t i = 0; i < (size_t)(2 * most); i++)
@@ -121,9 +215,12 @@ int main(int argc, char **argv)
                                            .round = grow},
                       s, n);
         bench_groups_create(s, n, 0);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             for (size_t k = 0; k < n_calls; k++)
                 f[i].calls[k] = lead(&s[i], k);
+            for (size_t k = 0; k < n_calls; k++)
+                replace(&s[i], &f[i]); /* tables have grown meanwhile: that is over now */
+        }
         bench_run(&(struct bench_case){.label = "steady",
                                        .x = (double)n_calls,
                                        .sized = true,
