@@ -101,10 +101,11 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
     return call_batch(g, keys, n, fn, arg, deadline, r, rc);
 }
 
-static NOINLINE void release_any(struct sflight_call *call)
+/* slot: NULL if it is not at hand. */
+static NOINLINE void release_any(struct slot *slot, struct sflight_call *call)
 {
-    struct slot *slot = thread_slot(call->group);
-
+    if (slot == NULL)
+        slot = thread_slot(call->group);
     if (call_held_alone(call)) {
         slot = call_destroy_alone(slot, call);
         if (slot == thread_slot_known(call->group) && call_release_alone(slot, call))
@@ -124,7 +125,7 @@ void sflight_result_release(sflight_result *r)
         return;
     struct slot *slot = thread_slot_known(call->group);
     if (UNLIKELY(slot == NULL || !call_release_alone(slot, call)))
-        release_any(call);
+        release_any(slot, call);
 }
 
 int sflight_result_retain(const sflight_result *r, sflight_result *copy)

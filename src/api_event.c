@@ -13,8 +13,8 @@
 #include <string.h>
 
 /* Without a caller that blocks.  Returns as call_claim_or_join() does. */
-static int claim_or_join(struct slot *slot, const void *key, size_t key_len, enum call_kind kind,
-                         sflight_call **call)
+static ALWAYS_INLINE int claim_or_join(struct slot *slot, const void *key, size_t key_len,
+                                       enum call_kind kind, sflight_call **call)
 {
     struct call_start start = {NULL, kind, CALL_ASYNC};
     unsigned rank;

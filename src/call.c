@@ -256,6 +256,20 @@ struct join {
     int rc; /* 0: joined */
 };
 
+/*
+ * *state gets what was added to.  A call forgotten since it was looked at may still be
+ * joined: this caller began before the forgetting was over.
+ */
+static ALWAYS_INLINE bool join_add(struct sflight_call *c, uint64_t unit, uint64_t *state)
+{
+    *state = atomic_add_acq_rel(&c->state, unit); /* [CLOSE] */
+    if (LIKELY(!(*state & (CALL_CLOSED | CALL_SEALED))))
+        return true;
+    /* Whoever closed it has the count; only a forked child looks again. */
+    atomic_sub_relaxed(&c->state, unit); /* RACE: closed since it was looked at */
+    return false;
+}
+
 /* *state as it was read last, and [CLOSE] acquired; gets what was added to. */
 static bool join_limited(struct sflight_call *c, struct join *join, uint64_t *state)
 {
@@ -303,21 +317,36 @@ static bool join_match(struct table_node *node, void *ctx)
         if (!join_limited(c, join, &state))
             return false; /* RACE: the same */
     } else {
-        /*
-         * A call forgotten since it was looked at may still be joined: this
-         * caller began before the forgetting was over.
-         */
-        state = atomic_add_acq_rel(&c->state, join->unit); /* [CLOSE] */
-        if (state & (CALL_CLOSED | CALL_SEALED)) {
-            /* Whoever closed it has the count; only a forked child looks again. */
-            /* RACE: the same */
-            atomic_sub_relaxed(&c->state, join->unit);
-            return false;
-        }
+        if (!join_add(c, join->unit, &state))
+            return false; /* RACE: the same */
     }
     join->found = c;
     join->rank = state_blocking(state);
     return true;
+}
+
+/*
+ * What many want stands first in its bucket, and has been seen: joins it without a
+ * search.  NULL, and it has not joined, where that is not so, or where the group's options
+ * want a closer look.
+ */
+static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
+                                                     const struct table_key *key,
+                                                     const struct call_start *start, unsigned *rank)
+{
+    struct table_node *node = table_first_in_section(&g->table, key->hash);
+    uint64_t state;
+
+    if (node == NULL || !table_key_equal(node, key) || (g->max_waiters | g->max_age_ns) != 0)
+        return NULL;
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    /* Only to look; the addition decides.  Nobody else writes this caller's name. */
+    if ((atomic_load_relaxed(&c->state) & (CALL_CLOSED | CALL_FORGOTTEN)) ||
+        (start->owner != NULL && atomic_load_relaxed(&c->owner) == start->owner) ||
+        !join_add(c, start->unit, &state))
+        return NULL;
+    *rank = state_blocking(state);
+    return c;
 }
 
 /* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
@@ -338,19 +367,18 @@ static int search_failed(struct slot *slot, int rc)
     return rc;
 }
 
-int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
-                            struct sflight_call *mine, bool spare, struct sflight_call **out,
-                            unsigned *rank)
+/* Joins the key's call, or claims it, wherever that stands.  Ends the section. */
+static NOINLINE int search(struct slot *slot, const struct table_key *key, struct call_start start,
+                           struct sflight_call *mine, bool spare, struct lane *lane,
+                           struct sflight_call **out, unsigned *rank)
 {
     struct sflight_group *g = slot->group;
     struct join join = {.caller = start.owner, .slot = slot, .unit = start.unit};
     struct table_search search = {.key = *key, .match = join_match, .ctx = &join};
     enum table_found found;
 
-    slot_count(slot, COUNT_ENTERED); /* before the claim, so that a drainer cannot miss it */
     for (;;) {
         search.claim = mine != NULL ? &mine->node : NULL;
-        struct lane *lane = reclaim_enter(thread_self.hint);
         found = table_search_in_section(&g->table, &search);
         if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
             /* Nothing is allocated for this, so it need not be outside of the section. */
@@ -367,6 +395,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
         mine = call_new(slot, key->data, key->len, key->hash, &start);
         if (mine == NULL)
             return search_failed(slot, -ENOMEM);
+        lane = reclaim_enter(thread_self.hint);
     }
     if (found == TABLE_CLAIMED) {
         slot_count(slot, COUNT_LED);
@@ -384,6 +413,26 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     slot_count(slot, COUNT_LEFT);
     *out = join.found;
     *rank = join.rank;
+    return CALL_FOLLOWS;
+}
+
+int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
+                            struct sflight_call *mine, bool spare, struct sflight_call **out,
+                            unsigned *rank)
+{
+    /* Keeps the group while this thread is in it; before a claim, so that a drainer cannot miss it.
+     */
+    slot_count(slot, COUNT_ENTERED);
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    struct sflight_call *c = join_first(slot->group, key, &start, rank);
+    if (UNLIKELY(c == NULL))
+        return search(slot, key, start, mine, spare, lane, out, rank);
+    reclaim_leave(lane);
+    if (UNLIKELY(mine != NULL) && !spare)
+        call_discard(slot, mine);
+    slot_count(slot, COUNT_JOINED);
+    slot_count(slot, COUNT_LEFT);
+    *out = c;
     return CALL_FOLLOWS;
 }
 

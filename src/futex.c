@@ -26,9 +26,10 @@ int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadlin
     return rc;
 }
 
-void futex_wake(uint32_t *word, uint32_t n)
+uint32_t futex_wake(uint32_t *word, uint32_t n)
 {
     int saved = errno;
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n > INT_MAX ? INT_MAX : n);
+    long n_woken = syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n > INT_MAX ? INT_MAX : n);
     errno = saved;
+    return n_woken > 0 ? (uint32_t)n_woken : 0;
 }

@@ -13,7 +13,7 @@
  */
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline);
 
-/* Wakes at most n sleepers of the word.  errno is kept. */
-void futex_wake(uint32_t *word, uint32_t n);
+/* Wakes at most n sleepers of the word; returns how many.  errno is kept. */
+uint32_t futex_wake(uint32_t *word, uint32_t n);
 
 #endif

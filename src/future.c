@@ -133,20 +133,24 @@ void future_free_spares(struct slot *slot)
     future_free_list(&slot->group->alloc, slot->spare_futures);
 }
 
-/* Its owner has no more use for it, or it has been told. */
-static void future_end(struct slot *slot, struct sflight_future *f)
+/* True if it is still the owner's to free. */
+static NOINLINE bool owner_goes(struct sflight_future *f)
 {
-    if (f->kind == FUTURE_OWNED) {
-        int fd = f->owned.fd;
-        uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
-        if (state == TELLING)
-            return; /* RACE: the teller closes and frees it */
-        if (fd >= 0)
-            event_fd_close(fd);
-        if (state != TOLD)
-            return; /* it stays in the list: the teller frees it */
-    }
-    future_free(slot, f);
+    int fd = f->owned.fd;
+    uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
+
+    if (state == TELLING)
+        return false; /* RACE: the teller closes and frees it */
+    if (fd >= 0)
+        event_fd_close(fd);
+    return state == TOLD; /* otherwise it stays in the list: the teller frees it */
+}
+
+/* Its owner has no more use for it, or it has been told. */
+static ALWAYS_INLINE void future_end(struct slot *slot, struct sflight_future *f)
+{
+    if (f->kind != FUTURE_OWNED || owner_goes(f))
+        future_free(slot, f);
 }
 
 /* ------------------------------------------------------------------ claims */
@@ -575,7 +579,7 @@ int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t t
         return rc;
     f->queued.to = q;
     f->queued.tag = tag;
-    queue_expect(q, thread_self.hint);
+    queue_expect(q);
     future_hang(f, FUTURE_QUEUED);
     return 0;
 }

@@ -135,6 +135,14 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
     return outcome;
 }
 
+/* The gate is open: whoever sleeps is to go. */
+static void wake_some(gate *g)
+{
+    /* Nobody goes to sleep any more: who finds too few has found the last. */
+    if (futex_wake(futex_word(g), FAN_OUT) < FAN_OUT)
+        (void)atomic_and_relaxed(g, ~GATE_PARKED); /* only spares the others a system call */
+}
+
 enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 {
     bool expired = false, slept = false;
@@ -142,8 +150,8 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
     for (;;) {
         uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
         if (word & GATE_OPEN) {
-            if (slept)
-                futex_wake(futex_word(g), FAN_OUT);
+            if (slept && (word & GATE_PARKED))
+                wake_some(g);
             return GATE_IS_OPEN;
         }
         if (expired)
@@ -164,7 +172,7 @@ void gate_open(gate *g, uint64_t bits, uint32_t holds)
     uint64_t word =
         atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (word & GATE_PARKED)
-        futex_wake(futex_word(g), FAN_OUT);
+        wake_some(g);
 }
 
 void gate_nudge(gate *g)

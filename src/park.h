@@ -4,7 +4,8 @@
  * where there are more of them than CPUs let others run, for as long as that has lately
  * paid; then they park on a futex.
  *
- *   bits  0..7   PARKED  set by a waiter before it sleeps, never cleared
+ *   bits  0..7   PARKED  set by a waiter before it sleeps; cleared when the gate is open
+ *                        and nobody sleeps any more (whoever was about to may set it again)
  *                OPEN    set once, by the opener
  *                NUDGED  look up: what the gate guards wants attention
  *                and four bits that the opener may use
@@ -25,7 +26,8 @@
  *
  * Waking is a chain: the opener wakes FAN_OUT, and everybody who was parked
  * wakes FAN_OUT more as it leaves, so that the opener is soon done, however
- * many wait.
+ * many wait.  Who finds fewer has found the last, for nobody goes to sleep at an
+ * open gate, and clears PARKED: the others need not ask the kernel.
  */
 #ifndef SFLIGHT_PARK_H
 #define SFLIGHT_PARK_H

@@ -6,6 +6,7 @@
 #include "event_fd.h"
 #include "future.h"
 #include "group.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -24,9 +25,15 @@ struct sflight_queue {
     int fd;
     struct sflight_queue *next, **prev; /* in `queues` */
 
-    /* Futures enqueued, ever: the sum.  So that threads do not fight for a line. */
-    struct {
-        _Alignas(CACHE_LINE) _Atomic(uint64_t) count;
+    /*
+     * Futures enqueued, ever: the sum.  A stripe is owned by the first thread that
+     * comes to it, which counts there without a read-modify-write; the others that
+     * come to it count apart.
+     */
+    struct stripe {
+        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_owner;
+        _Atomic(const struct thread *) owner;
+        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_others;
     } enqueued[STRIPES];
 };
 
@@ -59,8 +66,10 @@ int queue_destroy(struct sflight_queue *q)
 {
     /* What has been drained is known to have been enqueued. */
     uint64_t n_out = atomic_load_acquire(&q->n_drained); /* [GAUGE] */
-    for (unsigned i = 0; i < STRIPES; i++)
-        n_out -= atomic_load_relaxed(&q->enqueued[i].count);
+    for (unsigned i = 0; i < STRIPES; i++) {
+        n_out -= atomic_load_relaxed(&q->enqueued[i].n_by_owner);
+        n_out -= atomic_load_relaxed(&q->enqueued[i].n_by_others);
+    }
     if (n_out != 0)
         return -EBUSY;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
@@ -86,15 +95,28 @@ int queue_fd(const struct sflight_queue *q)
     return q->fd;
 }
 
-void queue_expect(struct sflight_queue *q, unsigned hint)
+/* A thread that has ended leaves its stripe to whichever has its address next. */
+static bool stripe_is_own(struct stripe *s)
 {
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    return owner == &thread_self ||
+           (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+}
+
+void queue_expect(struct sflight_queue *q)
+{
+    struct stripe *s = &q->enqueued[thread_self.hint % STRIPES];
+
     /* Before the push, by whom it is ordered. */
-    atomic_add_relaxed(&q->enqueued[hint % STRIPES].count, 1);
+    if (LIKELY(stripe_is_own(s)))
+        atomic_add_single_writer(&s->n_by_owner, 1);
+    else
+        atomic_add_relaxed(&s->n_by_others, 1);
 }
 
 void queue_expect_less(struct sflight_queue *q)
 {
-    atomic_sub_relaxed(&q->enqueued[0].count, 1); /* alone in a forked child; below 0 if need be */
+    atomic_sub_relaxed(&q->enqueued[0].n_by_others, 1); /* below 0 if need be */
 }
 
 static void signal_consumer(struct sflight_queue *q)

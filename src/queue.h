@@ -31,8 +31,9 @@ int queue_destroy(struct sflight_queue *q);
 int queue_fd(const struct sflight_queue *q);
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
 
-/* One more future will be pushed, or one less.  hint spreads threads: a number of their own. */
-void queue_expect(struct sflight_queue *q, unsigned hint);
+/* The calling thread enqueues one more future, which will be pushed; or, in a forked child, one
+   will not be. */
+void queue_expect(struct sflight_queue *q);
 void queue_expect_less(struct sflight_queue *q);
 
 /* In a forked child: nobody else is in the middle of a push. */

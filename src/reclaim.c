@@ -61,7 +61,7 @@ void reclaim_init(void)
     ck_epoch_init(&domain.epoch);
 }
 
-static bool lane_borrow(struct lane *lane)
+static ALWAYS_INLINE bool lane_borrow(struct lane *lane)
 {
     /* The load spares the line of a busy lane; the swap decides. */
     if (atomic_load_relaxed(&lane->busy) != 0 ||
@@ -79,11 +79,11 @@ static void lane_give_back(struct lane *lane)
     atomic_store_release(&lane->busy, 0); /* [LANE] */
 }
 
-static struct lane *lane_any(unsigned hint)
+/* The hint's lane is busy. */
+static NOINLINE struct lane *lane_search(unsigned hint)
 {
-    struct lane *lane = &domain.lanes[hint & domain.mask];
-    if (LIKELY(lane_borrow(lane)))
-        return lane;
+    struct lane *lane;
+
     for (;;) {
         for (unsigned i = 0; i <= domain.mask; i++) {
             lane = &domain.lanes[(hint + i) & domain.mask];
@@ -98,6 +98,12 @@ static struct lane *lane_any(unsigned hint)
         }
         cpu_yield();
     }
+}
+
+static ALWAYS_INLINE struct lane *lane_any(unsigned hint)
+{
+    struct lane *lane = &domain.lanes[hint & domain.mask];
+    return LIKELY(lane_borrow(lane)) ? lane : lane_search(hint);
 }
 
 static void section_begin(struct lane *lane)

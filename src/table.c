@@ -118,19 +118,13 @@ static void array_sweep(struct bucket_array *a)
         (void)bucket_freeze(a, &a->buckets[i]);
 }
 
-static bool key_equal(const struct table_node *node, const struct table_search *s)
-{
-    return node->hash == s->key.hash && node->key_len == s->key.len &&
-           (s->key.len == 0 || memcmp(node->key, s->key.data, s->key.len) == 0);
-}
-
 /* Walks a chain from its first node; *n_passed counts the nodes. */
 static bool chain_match(struct table_node *node, struct table_search *s, unsigned *n_passed)
 {
     while (node != NULL) {
         uintptr_t next = atomic_load_acquire(&node->next); /* [CLAIM] */
         /* A marked node has been forgotten or has ended. */
-        if (!(next & LINK_MARK) && key_equal(node, s) && s->match(node, s->ctx))
+        if (!(next & LINK_MARK) && table_key_equal(node, &s->key) && s->match(node, s->ctx))
             return true;
         node = link_node(next);
         ++*n_passed;

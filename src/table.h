@@ -120,6 +120,50 @@ static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t has
     return LIKELY(atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
 }
 
+struct table_key {
+    uint64_t hash;
+    const void *data;
+    size_t len;
+};
+
+/* Most keys are short: by overlapping words, without a call. */
+static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned char *b, size_t len)
+{
+    uint64_t x[3], y[3];
+
+    if (UNLIKELY(len < 8 || len > 24))
+        return len == 0 || memcmp(a, b, len) == 0;
+    size_t middle = len > 16 ? 8 : 0;
+    memcpy(&x[0], a, 8);
+    memcpy(&y[0], b, 8);
+    memcpy(&x[1], a + middle, 8);
+    memcpy(&y[1], b + middle, 8);
+    memcpy(&x[2], a + len - 8, 8);
+    memcpy(&y[2], b + len - 8, 8);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+}
+
+static inline bool table_key_equal(const struct table_node *node, const struct table_key *key)
+{
+    return node->hash == key->hash && node->key_len == key->len &&
+           bytes_equal(node->key, key->data, key->len);
+}
+
+/*
+ * The first node of this hash's bucket, or NULL: where there is none, it has not
+ * been SEEN, or older arrays are still to be emptied, as a search helps to.  Inside a
+ * section.
+ */
+static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, uint64_t hash)
+{
+    struct bucket_array *newest =
+        atomic_load_acquire(&table_shard(t, hash)->newest);    /* [GROW-ARRAY] */
+    if (UNLIKELY(atomic_load_relaxed(&newest->older) != NULL)) /* a node found is right anyway */
+        return NULL;
+    uintptr_t word = atomic_load_acquire(&newest->buckets[hash & newest->mask]); /* [CLAIM] */
+    return (word & LINK_BITS) == LINK_SEEN ? link_node(word) : NULL;
+}
+
 /* Claims the node's key in that bucket, if it still is empty. */
 static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node *node)
 {
@@ -158,12 +202,6 @@ enum table_found {
     TABLE_ABSENT,  /* not there, and nothing was inserted */
     TABLE_MATCHED, /* match() said yes */
     TABLE_CLAIMED, /* not there, and `claim` was inserted */
-};
-
-struct table_key {
-    uint64_t hash;
-    const void *data;
-    size_t len;
 };
 
 struct table_search {

@@ -122,6 +122,52 @@ static void one_group_for_many_queues(void **state)
     group_end(g);
 }
 
+/* More threads than a queue has lines to count on. */
+struct crowd {
+    sflight_group *g;
+    sflight_queue *q;
+    pthread_barrier_t all;
+};
+
+static void *enqueue_one(void *arg)
+{
+    struct crowd *crowd = arg;
+    sflight_call *call;
+    sflight_future *f;
+    (void)pthread_barrier_wait(&crowd->all);
+    int rc = sflight_begin(crowd->g, "0", 1, &call, &f);
+    if (rc == 0)
+        rc = sflight_future_enqueue(f, crowd->q, 1);
+    (void)pthread_barrier_wait(&crowd->all); /* nobody is the next one's successor */
+    return rc == 0 ? crowd : NULL;
+}
+
+static void a_crowd_enqueues(void **state)
+{
+    (void)state;
+    enum { N = 40 };
+    struct crowd crowd = {.g = group_new(NULL), .q = queue_new()};
+    pthread_t threads[N];
+    sflight_completion done[N + 1];
+
+    assert_int_equal(pthread_barrier_init(&crowd.all, NULL, N), 0);
+    sflight_call *call = lead(crowd.g, "0");
+    for (int i = 0; i < N; i++)
+        threads[i] = thread_start(enqueue_one, &crowd);
+    for (int i = 0; i < N; i++)
+        assert_ptr_equal(thread_join(threads[i]), &crowd);
+    assert_int_equal(pthread_barrier_destroy(&crowd.all), 0);
+    sflight_complete(call, 7);
+    assert_int_equal(sflight_queue_destroy(crowd.q), -EBUSY);
+    assert_int_equal(sflight_queue_drain(crowd.q, done, N + 1), N);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(done[i].result.status, 7);
+        sflight_result_release(&done[i].result);
+    }
+    assert_int_equal(sflight_queue_destroy(crowd.q), 0); /* each was counted */
+    group_end(crowd.g);
+}
+
 /* -------------------------------------------------------- once, and no more */
 
 enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = SANITIZED ? 10000 : 60000 };
@@ -398,6 +444,7 @@ int main(void)
         cmocka_unit_test(small_drains),
         cmocka_unit_test(one_queue_for_many_groups),
         cmocka_unit_test(one_group_for_many_queues),
+        cmocka_unit_test(a_crowd_enqueues),
         cmocka_unit_test(every_completion_once),
         cmocka_unit_test(destroyed_behind_the_producer),
         cmocka_unit_test(queues_go_in_any_order),

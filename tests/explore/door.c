@@ -367,12 +367,12 @@ int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadlin
     return sched_sleep(word, until, true, SITE) == WOKEN_BY_TIME ? -ETIMEDOUT : 0;
 }
 
-void futex_wake(uint32_t *word, uint32_t n)
+uint32_t futex_wake(uint32_t *word, uint32_t n)
 {
     outside_of_sections(SITE, "a futex");
     sched_point(SITE);
     sched_note(SITE, "wake", word, n);
-    sched_wake(word, n);
+    return sched_wake(word, n);
 }
 
 uint64_t clock_now_ns(void)

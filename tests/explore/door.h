@@ -97,7 +97,7 @@ bool door_cas(volatile void *p, unsigned size, void *expected, uint64_t value, i
 /* ------------------------------------------------- futex.h, clock.h, cpu.h */
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline);
-void futex_wake(uint32_t *word, uint32_t n);
+uint32_t futex_wake(uint32_t *word, uint32_t n);
 
 uint64_t clock_now_ns(void);
 uint64_t clock_left_ns(const struct timespec *deadline);

@@ -237,6 +237,25 @@ static void hand_over(void)
     world_end();
 }
 
+/* Threads count what the queue has to expect; none is lost, or it could not be destroyed. */
+static void three_enqueue(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+    ask_begin(fresh(0, "a"));
+    go(enqueue, fresh(1, "a"));
+    go(enqueue, fresh(2, "a"));
+    go(enqueue, fresh(3, "a"));
+    join_all();
+    complete_permit(&asks[0]);
+    consume_all();
+    CHECK(n_queued == 3);
+    CHECK(sflight_queue_destroy(queue) == 0);
+    world_end();
+}
+
 static void destroy_queue(void *unused)
 {
     (void)unused;
@@ -464,6 +483,7 @@ const struct scenario scenarios_async[] = {
     {"future_fd_late", future_fd_late, 500, 3},
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
+    {"three_enqueue", three_enqueue, 100, 2},
     {"queue_goes", queue_goes, 100, 2},
     {"late_enqueue", late_enqueue, 100, 2},
     {"started", started, 200, 1},

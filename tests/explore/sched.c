@@ -422,18 +422,19 @@ enum woken sched_sleep(const void *key, uint64_t until_ns, bool spurious, const 
     return t->woken;
 }
 
-void sched_wake(const void *key, unsigned n)
+unsigned sched_wake(const void *key, unsigned n)
 {
-    while (n-- != 0) {
+    for (unsigned n_woken = 0; n_woken < n; n_woken++) {
         int first = -1;
         for (int i = 0; i < s.n_threads; i++)
             if (s.threads[i].state == ASLEEP && s.threads[i].key == key &&
                 (first < 0 || s.threads[i].asleep_since < s.threads[first].asleep_since))
                 first = i;
         if (first < 0)
-            return;
+            return n_woken;
         wake_thread(first, WOKEN);
     }
+    return n;
 }
 
 /* ---------------------------------------------------------------- coroutines */
@@ -457,7 +458,7 @@ static void coroutine(void)
         sched_thread_ends(sched.self);
         t->state = ENDED;
         s.ready &= ~bit(sched.self);
-        sched_wake(t, MAX_THREADS);
+        (void)sched_wake(t, MAX_THREADS);
         if (_setjmp(t->at) != 0)
             continue;
         if (sched.self == 0)

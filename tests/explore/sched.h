@@ -88,7 +88,7 @@ enum woken { WOKEN, WOKEN_BY_TIME, WOKEN_BY_NOBODY };
  */
 enum woken sched_sleep(const void *key, uint64_t until_ns, bool spurious, const char *site);
 /* Wakes at most n threads, first come first served. */
-void sched_wake(const void *key, unsigned n);
+unsigned sched_wake(const void *key, unsigned n);
 
 /* One of 0..n-1. */
 unsigned sched_choose(unsigned n);

@@ -78,9 +78,9 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     call_release(thread_slot(&group), r.hold);
 }
 
-void queue_expect(struct sflight_queue *q, unsigned hint)
+void queue_expect(struct sflight_queue *q)
 {
-    (void)q, (void)hint;
+    (void)q;
 }
 
 #include "future.c"

@@ -3,7 +3,7 @@
  * The gate: src/park.c as it is, over the model of a futex.
  *
  * WAITERS threads park, one opens.  With -DCHAIN they keep their holds, so that
- * three waiters can be checked, one more than the opener wakes.
+ * three waiters can be checked, one more than is woken at a time.
  *   - nobody sleeps for ever [PARK] (-DLIVE), the chain of wakes
  *     included, if there are more than two waiters;
  *   - who comes through the gate sees the result [PUB-RESULT] (a data race
@@ -15,6 +15,8 @@
 #include "model.h"
 
 #include "model_futex.h"
+
+#define FAN_OUT 2
 
 #include "park.c"
 

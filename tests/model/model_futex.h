@@ -50,19 +50,22 @@ static int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *
     return 0;
 }
 
-static void futex_wake(uint32_t *word, uint32_t n)
+static uint32_t futex_wake(uint32_t *word, uint32_t n)
 {
+    uint32_t left = n;
+
     (void)word;
     pthread_mutex_lock(&futex_lock);
     int n_queued = atomic_load_relaxed(&futex_n_queued);
-    for (int i = 0; i < n_queued && n != 0; i++) {
+    for (int i = 0; i < n_queued && left != 0; i++) {
         if (futex_queued[i]) {
             futex_queued[i] = 0;
             atomic_store_relaxed(&futex_woken[i], 1);
-            n--;
+            left--;
         }
     }
     pthread_mutex_unlock(&futex_lock);
+    return n - left;
 }
 
 #endif

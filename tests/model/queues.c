@@ -6,6 +6,7 @@
  * it has all.
  *   - it gets all of them, filled in [PUSH], and is told of each ([SIGNAL];
  *     -DLIVE);
+ *   - all are counted, so that it can be destroyed;
  *   - nobody writes the descriptor once it has been closed, or touches the queue
  *     once it has been freed [PUSHING].
  */
@@ -22,7 +23,9 @@
         atomic_store_relaxed(&zeroed->signalled, false);                                           \
         atomic_store_relaxed(&zeroed->n_pushing, 0);                                               \
         atomic_store_relaxed(&zeroed->n_drained, 0);                                               \
-        atomic_store_relaxed(&zeroed->enqueued[0].count, 0);                                       \
+        atomic_store_relaxed(&zeroed->enqueued[0].n_by_owner, 0);                                  \
+        atomic_store_relaxed(&zeroed->enqueued[0].owner, NULL);                                    \
+        atomic_store_relaxed(&zeroed->enqueued[0].n_by_others, 0);                                 \
         zeroed->ready = NULL;                                                                      \
         zeroed->next = NULL;                                                                       \
         zeroed->prev = NULL;                                                                       \
@@ -34,6 +37,13 @@
 #define SFLIGHT_EVENT_FD_H
 #define SFLIGHT_ALLOC_H
 #define SFLIGHT_GROUP_H
+#define SFLIGHT_THREAD_H
+
+static struct thread {
+    unsigned hint;
+} model_thread[2];
+static _Thread_local struct thread *model_self;
+#define thread_self (*model_self)
 
 static void registry_lock(void) {}
 static void registry_unlock(void) {}
@@ -103,6 +113,7 @@ static struct sflight_queue *q;
 
 static void fill(int i)
 {
+    queue_expect(q);
     futures[i].queued.to = q;
     futures[i].queued.tag = (uint64_t)(i + 1);
 }
@@ -111,6 +122,7 @@ static void *producer(void *arg)
 {
     int i = arg != NULL;
 
+    model_self = &model_thread[i];
     fill(i);
     futures[i].next = NULL;
     if (i == 1 && ALL == 3) {
@@ -131,8 +143,6 @@ int main(void)
     bool asked = false;
 
     assert(queue_create(&q) == 0);
-    for (int i = 0; i < ALL; i++)
-        queue_expect(q, 0);
     pthread_create(&threads[0], NULL, producer, NULL);
     pthread_create(&threads[1], NULL, producer, (void *)1);
     while (n < ALL) {

@@ -1,20 +1,44 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The chain of wakes: the opener wakes two, and everybody who has slept wakes two
- * more as it comes through (gate_park() of src/park.c).  Four waiters, of whom two
- * may be woken by their deadlines instead, at any moment.  All come through.
+ * more as it comes through, until one has found fewer than two and has taken PARKED
+ * back (gate_park() and wake_some() of src/park.c).  Four waiters, of whom two may be
+ * woken by their deadlines instead, at any moment.  All come through.
  *
  * -DFAULT=1  who has slept wakes nobody
  *        =2  whose deadline has passed wakes nobody, though the gate was open
+ *        =3  PARKED is taken back by who has found two
+ *        =4  PARKED is taken back first, by who then finds two
  */
 #define N 4
 #include "futex.inc"
 
 byte n_through;
 
+/* FUTEX_WAKE is one step, under the kernel's lock, and says how many it has woken. */
+inline wake_two(few)
+{
+#if FAULT == 4
+    parked = false;
+#endif
+    atomic {
+        few = asleep[0] + asleep[1] + asleep[2] + asleep[3] < 2;
+        futex_wake_one();
+        futex_wake_one()
+    };
+    if
+#if FAULT == 3
+    :: true -> parked = false
+#else
+    :: few -> parked = false
+    :: else
+#endif
+    fi
+}
+
 proctype waiter(byte me; bool has_deadline)
 {
-    bool expired, slept;
+    bool expired, slept, few;
 again:
     if
     :: open -> goto through
@@ -44,9 +68,9 @@ through:
 #if FAULT != 1
     if
 #if FAULT == 2
-    :: slept && !expired -> futex_wake_one(); futex_wake_one()
+    :: slept && parked && !expired -> wake_two(few)
 #else
-    :: slept -> futex_wake_one(); futex_wake_one()
+    :: slept && parked -> wake_two(few)
 #endif
     :: else
     fi;
@@ -57,10 +81,10 @@ left:
 
 active proctype opener()
 {
-    bool seen;
+    bool seen, few;
     atomic { open = true; seen = parked }
     if
-    :: seen -> futex_wake_one(); futex_wake_one()
+    :: seen -> wake_two(few)
     :: else
     fi
 }

@@ -54,6 +54,33 @@ static void test_empty_key(void **state)
     table_down(&f);
 }
 
+/* Keys of one hash and one length that differ in one byte, wherever that is, are two keys. */
+static void test_each_byte_counts(void **state)
+{
+    (void)state;
+    enum { MOST = 40 };
+    unsigned char bytes[MOST] = {0}, other[MOST] = {0};
+    struct fixture f;
+    struct table *t = table_up(&f, 1, 1);
+
+    for (size_t len = 1; len <= MOST; len++) {
+        struct item item, wanted;
+        struct meanwhile m = {0};
+        item_set(&item, 7, 0)->node.key = bytes;
+        item_set(&wanted, 7, 0)->node.key = other;
+        item.node.key_len = wanted.node.key_len = len;
+        claim(t, &item);
+        assert_int_equal(search_with(t, &wanted, NULL, &m, NULL), TABLE_MATCHED);
+        for (size_t i = 0; i < len; i++) {
+            other[i] = 1;
+            assert_int_equal(search_with(t, &wanted, NULL, &m, NULL), TABLE_ABSENT);
+            other[i] = 0;
+        }
+        unlink_item(t, &item);
+    }
+    table_down(&f);
+}
+
 static void test_remove_unseen(void **state)
 {
     (void)state;
@@ -299,6 +326,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_claim_and_find),
         cmocka_unit_test(test_empty_key),
+        cmocka_unit_test(test_each_byte_counts),
         cmocka_unit_test(test_remove_unseen),
         cmocka_unit_test(test_unlink_alone),
         cmocka_unit_test(test_three_neighbours_in_every_order),
