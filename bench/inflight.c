@@ -7,9 +7,9 @@
  *             pause, which is the minimum over the rounds of the longest of
  *             each round (a pause in which the thread was preempted is no pause
  *             of the table's)
- * "limit" is what no table can do without: the hash, a copy of the key into a
- * record, and one locked operation on the key's word for its beginning and one for
- * its end.
+ * "expected" is the library in a group that was told how many.  "limit" is what no
+ * table can do without: the hash, a copy of the key into a record, and one locked
+ * operation on the key's word for its beginning and one for its end.
  */
 #include "lib/bench.h"
 
@@ -99,6 +99,14 @@ static const struct flight_ops limit_ops = {.name = "limit",
                                             .finish = limit_finish,
                                             .set = limit_set,
                                             .destroy = limit_destroy};
+
+/* --------------------------------------- the library, told how many there will be */
+
+static int expecting_create(sflight_group **out, size_t expected_inflight)
+{
+    (void)expected_inflight;
+    return flight_sflight.create(out, n_calls);
+}
 
 /* -------------------------------------------------------------- the question */
 
@@ -194,6 +202,9 @@ int main(int argc, char **argv)
     if (bench.max != 0)
         most = bench.max;
     size_t n = bench_subjects(s);
+    struct flight_ops expecting = flight_sflight;
+    expecting.create = expecting_create;
+    n = bench_subject_add(s, n, "expected", &expecting, NULL);
     n = bench_subject_add(s, n, "limit", &limit_ops, NULL);
     keys = calloc((size_t)(2 * most), sizeof(*keys));
     BENCH_CHECK(keys != NULL);

@@ -241,12 +241,12 @@ typedef struct sflight_runtime {
 
 typedef struct sflight_options {
     size_t struct_size;       /* set by sflight_options_init() */
-    size_t expected_inflight; /* calls in flight to size the tables for; they
-                                 grow by themselves past it (0: by the number
-                                 of CPUs, about 32 KiB for each, at most 2 MiB
-                                 unless shards asks for more.  A group for a
-                                 few calls, one of many, does with 64).  At
-                                 most 2^26 */
+    size_t expected_inflight; /* calls in flight to size the tables for, with
+                                 64 to 128 bytes for each; they grow by
+                                 themselves past it (0: by the number of CPUs,
+                                 about 32 KiB for each, at most 2 MiB unless
+                                 shards asks for more.  A group for a few calls,
+                                 one of many, does with 64).  At most 2^26 */
     uint32_t shards;          /* tables the keys are spread over; rounded up to
                                  a power of two (0: by the number of CPUs; at
                                  most 65,536) */
