@@ -244,7 +244,7 @@ typedef struct sflight_options {
     size_t expected_inflight; /* calls in flight to size the tables for, with
                                  64 to 128 bytes for each; they grow by
                                  themselves past it (0: by the number of CPUs,
-                                 about 32 KiB for each, at most 2 MiB unless
+                                 about 64 KiB for each, at most 2 MiB unless
                                  shards asks for more.  A group for a few calls,
                                  one of many, does with 64).  At most 2^26 */
     uint32_t shards;          /* tables the keys are spread over; rounded up to

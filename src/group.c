@@ -20,9 +20,9 @@
 enum {
     /* Few claims find company, which costs five times as much (bench/inflight, `expected`). */
     BUCKETS_PER_CALL = 8,
-    /* Where nothing is expected: 512 lines, so that the keys of one thread are seldom in
-       a line with those of another (bench/disjoint). */
-    BUCKETS_PER_CPU = 4096,
+    /* Where nothing is expected: 1,024 lines, so that the keys of one thread are seldom in a
+       line with those of another (bench/disjoint), and 1,000 calls seldom share a bucket. */
+    BUCKETS_PER_CPU = 8192,
     MAX_DEFAULT_BUCKETS = 1 << 18,
     MIN_BUCKETS = 16, /* of a shard */
     SHARDS_PER_CPU = 4,

@@ -8,7 +8,7 @@ enum {
     GROWTH_SHIFT = 3, /* each array is 8 times the one before: few arrays to search */
     CROWDED = 3,      /* a search that passes so many nodes looks around */
     SWEEP = 8,        /* buckets that a search of an old array freezes besides: about a line */
-    SAMPLE = 32,      /* at so many buckets; 5/8 of them in use is one node for each */
+    SAMPLE = 32,      /* at so many buckets; 3/8 of them in use is one node for two */
 };
 
 static size_t array_bytes(size_t n)
@@ -249,7 +249,7 @@ static bool array_full(const struct bucket_array *a, uint64_t hash)
     size_t used = 0;
     for (size_t i = 0; i < n; i++)
         used += link_node(atomic_load_relaxed(&a->buckets[(hash + i) & a->mask])) != NULL;
-    return used * 8 >= n * 5;
+    return used * 8 >= n * 3;
 }
 
 void table_relieve(struct table *t, uint64_t hash)
