@@ -130,6 +130,7 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
+	@[ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 # --------------------------------------------------------------------------------------- tests
 .PHONY: test

@@ -5,8 +5,7 @@
  * the hash, a copy of the key and three locked operations on a line that nobody
  * else has.
  *
- * measured() is one function, so that the instructions of it can be counted (see
- * bench/instructions).
+ * instructions.c counts the instructions of the same.
  */
 #include "lib/bench.h"
 

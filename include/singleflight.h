@@ -35,11 +35,12 @@
  *   sflight_strerror() explains each code:
  *     -EINVAL           an argument is NULL, out of range or malformed
  *     -ENOMEM           the allocator said no; nothing happened
- *     -EAGAIN           the call has options.max_waiters followers already
+ *     -EAGAIN           the call has options.max_waiters followers already; of
+ *                       sflight_future_poll(): the result is not there yet
  *     -ETIMEDOUT        the deadline passed
  *     -EDEADLK          waiting here would wait for the caller itself
  *     -ESHUTDOWN        the group is closed
- *     -EBUSY            the group is in use and was not destroyed
+ *     -EBUSY            the group, or queue, is in use and was not destroyed
  *     -EMFILE, -ENFILE  no descriptor can be made
  *     -EOWNERDEAD       the leader left fn without returning
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
@@ -176,7 +177,7 @@ enum {
 /* options.on_panic: the leader called sflight_panic() */
 enum {
     SFLIGHT_PANIC_SHARE = 0, /* every caller gets -ENOTRECOVERABLE (default) */
-    SFLIGHT_PANIC_ABORT = 1  /* print the message to stderr, then abort() */
+    SFLIGHT_PANIC_ABORT = 1  /* print message and backtrace, then abort() */
 };
 
 #define SFLIGHT_SPIN_ADAPTIVE UINT64_MAX /* options.spin_ns: the default */
@@ -246,7 +247,8 @@ typedef struct sflight_options {
                                  themselves past it (0: by the number of CPUs,
                                  about 64 KiB for each, at most 2 MiB unless
                                  shards asks for more.  A group for a few calls,
-                                 one of many, does with 64).  At most 2^26 */
+                                 one of many, does with 64, at some ns more for
+                                 each).  At most 2^26 */
     uint32_t shards;          /* tables the keys are spread over; rounded up to
                                  a power of two (0: by the number of CPUs; at
                                  most 65,536) */
@@ -598,7 +600,7 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * result.value; result.status is 0.  The backtrace has the names of functions
  * only in programs linked with -rdynamic.
  * A C++ catch (...) that swallows the unwinding does not undo the panic.
- * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, the message is
+ * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, they are
  * printed to stderr and the process aborts.
  */
 SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const char *fmt, ...)

@@ -433,8 +433,8 @@ func herd() {
 // Goroutines on so many threads.
 func fibers() {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for threads, label := range []string{"1 thread", "2 threads"} {
-		runtime.GOMAXPROCS(threads + 1)
+	for i, label := range []string{"1 thread", "2 threads"} {
+		runtime.GOMAXPROCS(i + 1)
 		for n := 100; wants(float64(n), 1000) && n <= 10000; n *= 10 {
 			one := herdRound(n)
 			run(label, float64(n), false, 1, 1, []metric{{"fiber", "ns"}, {"last", "us"}}, func(r *round) {
