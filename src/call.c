@@ -179,9 +179,9 @@ static void destroy_guard_check(struct destroy_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
-        bool inherited = guard->call->result.generation != slot->group->generation;
+        bool inherited = call_is_inherited(guard->call, slot->group);
         call_give_back(slot, guard->call);
-        inherited ? call_released_inherited(slot) : slot_count(slot, COUNT_RELEASED);
+        call_count_released(slot, inherited);
     }
 }
 
@@ -223,7 +223,7 @@ void call_retain(struct slot *slot, struct sflight_call *c)
 {
     call_alone_no_more(c);
     slot_count(slot, COUNT_HELD);
-    if (UNLIKELY(c->result.generation != slot->group->generation))
+    if (UNLIKELY(call_is_inherited(c, slot->group)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
     atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
 }
@@ -367,6 +367,15 @@ static int search_failed(struct slot *slot, int rc)
     return rc;
 }
 
+static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c,
+                                       struct sflight_call **out)
+{
+    slot_count(slot, COUNT_JOINED);
+    slot_count(slot, COUNT_LEFT);
+    *out = c;
+    return CALL_FOLLOWS;
+}
+
 /* Joins the key's call, or claims it, wherever that stands.  Ends the section. */
 static NOINLINE int search(struct slot *slot, const struct table_key *key, struct call_start start,
                            struct sflight_call *mine, bool spare, struct lane *lane,
@@ -409,19 +418,15 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
         call_discard(slot, mine);
     if (join.rc != 0)
         return search_failed(slot, join.rc);
-    slot_count(slot, COUNT_JOINED);
-    slot_count(slot, COUNT_LEFT);
-    *out = join.found;
     *rank = join.rank;
-    return CALL_FOLLOWS;
+    return search_joined(slot, join.found, out);
 }
 
 int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
                             struct sflight_call *mine, bool spare, struct sflight_call **out,
                             unsigned *rank)
 {
-    /* Keeps the group while this thread is in it; before a claim, so that a drainer cannot miss it.
-     */
+    /* Keeps the group while this thread is in it, and before a claim, for drainers. */
     slot_count(slot, COUNT_ENTERED);
     struct lane *lane = reclaim_enter(thread_self.hint);
     struct sflight_call *c = join_first(slot->group, key, &start, rank);
@@ -430,10 +435,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
     reclaim_leave(lane);
     if (UNLIKELY(mine != NULL) && !spare)
         call_discard(slot, mine);
-    slot_count(slot, COUNT_JOINED);
-    slot_count(slot, COUNT_LEFT);
-    *out = c;
-    return CALL_FOLLOWS;
+    return search_joined(slot, c, out);
 }
 
 /* Closed since this caller looked: a drainer may have seen nothing in flight. */
@@ -832,7 +834,7 @@ void call_inherited(struct sflight_call *c)
 
     registry_lock(); /* other threads of the child may have futures on it, too */
     bool open = atomic_load_relaxed(&c->gate) & GATE_OPEN; /* ordered by the lock */
-    if (!open && c->result.generation != g->generation) {
+    if (!open && call_is_inherited(c, g)) {
         if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
             call_alone(c, &remains);
         else

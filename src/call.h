@@ -203,6 +203,12 @@ struct call_remains {
 /* In a forked child: nobody will end this call, which the forking thread has joined. */
 void call_ended_by_fork(struct sflight_call *call);
 
+/* The record was taken before a fork of which this process, whose group is g, is the child. */
+static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
+{
+    return call->result.generation != g->generation;
+}
+
 /*
  * In a forked child, before a future or a permit is used that is from before the fork:
  * its call may have left the table already, where the fork would have found it.  Then
@@ -212,7 +218,7 @@ void call_inherited(struct sflight_call *call);
 
 static inline void call_check_inherited(struct sflight_call *call)
 {
-    if (UNLIKELY(call->result.generation != call->group->generation))
+    if (UNLIKELY(call_is_inherited(call, call->group)))
         call_inherited(call);
 }
 

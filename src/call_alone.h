@@ -111,7 +111,7 @@ static ALWAYS_INLINE struct slot *call_destroy_alone(struct slot *slot, struct s
 static ALWAYS_INLINE bool call_release_alone(struct slot *slot, struct sflight_call *c)
 {
     if (UNLIKELY(!call_held_alone(c) || c->result.destroy != NULL || c->result.status_set ||
-                 c->result.generation != c->group->generation ||
+                 call_is_inherited(c, c->group) ||
                  atomic_load_relaxed(&c->owner) != &thread_self.caller || slot->ready != NULL))
         return false;
     slot->ready = c;

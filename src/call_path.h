@@ -221,20 +221,26 @@ static ALWAYS_INLINE struct slot *call_last(struct slot *slot, struct sflight_ca
     return slot;
 }
 
+/* A result has been given up; the last touch: the group may go now. */
+static ALWAYS_INLINE void call_count_released(struct slot *slot, bool inherited)
+{
+    if (UNLIKELY(inherited))
+        call_released_inherited(slot);
+    else
+        slot_count(slot, COUNT_RELEASED);
+}
+
 /* Gives up one hold of a call whose gate is open. */
 static ALWAYS_INLINE void call_release(struct slot *slot, struct sflight_call *c)
 {
-    bool inherited = c->result.generation != slot->group->generation;
+    bool inherited = call_is_inherited(c, slot->group);
 
     /* The only holder need not say so; the others' last words are acquired. */
     if (LIKELY(gate_holds(atomic_load_acquire(&c->gate)) == 1)) /* [HOLD] */
         slot = call_last(slot, c);
     else
         slot = call_hold_drop(slot, c);
-    if (UNLIKELY(inherited))
-        call_released_inherited(slot);
-    else
-        slot_count(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+    call_count_released(slot, inherited);
 }
 
 /*
