@@ -188,7 +188,13 @@ static void permit_taken_over(void)
 
 static sflight_queue *queue;
 static unsigned n_queued;
-static bool all_queued;
+
+static void queue_begin(void)
+{
+    world_begin(NULL);
+    CHECK(sflight_queue_create(&queue) == 0);
+    n_queued = 0;
+}
 
 static void enqueue(void *arg)
 {
@@ -216,11 +222,8 @@ static void consume_all(void)
 
 static void hand_over(void)
 {
-    world_begin(NULL);
+    queue_begin();
     world.leavers = true;
-    CHECK(sflight_queue_create(&queue) == 0);
-    n_queued = 0;
-    all_queued = false;
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(1, "b"));
     /* Hung before anybody else comes: so each of them must arrive. */
@@ -240,10 +243,8 @@ static void hand_over(void)
 /* Threads count what the queue has to expect; none is lost, or it could not be destroyed. */
 static void three_enqueue(void)
 {
-    world_begin(NULL);
+    queue_begin();
     sched.counters = true;
-    CHECK(sflight_queue_create(&queue) == 0);
-    n_queued = 0;
     ask_begin(fresh(0, "a"));
     go(enqueue, fresh(1, "a"));
     go(enqueue, fresh(2, "a"));
@@ -266,9 +267,7 @@ static void destroy_queue(void *unused)
 /* Destroyed behind its consumer, too. */
 static void queue_goes(void)
 {
-    world_begin(NULL);
-    CHECK(sflight_queue_create(&queue) == 0);
-    n_queued = 0;
+    queue_begin();
     ask_begin(fresh(0, "a"));
     enqueue(fresh(1, "a"));
     go(complete_permit, &asks[0]);
@@ -281,10 +280,8 @@ static void queue_goes(void)
 /* Enqueued against the end of the call: told by one of the two. */
 static void late_enqueue(void)
 {
-    world_begin(NULL);
+    queue_begin();
     world.leavers = true;
-    CHECK(sflight_queue_create(&queue) == 0);
-    n_queued = 0;
     ask_begin(fresh(0, "a"));
     go(complete_permit, &asks[0]);
     go(enqueue, fresh(1, "a"));
