@@ -105,6 +105,9 @@ $(LIB_SO): $(OBJ) src/libsingleflight.map
 pc_path = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 D := $(DESTDIR)
 
+# A live system's linker has to learn of what came or went; not ours to do for a staged tree.
+TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
 .PHONY: install
 install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
 	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig $(D)$(MANDIR)/man3 $(D)$(MANDIR)/man7
@@ -120,8 +123,7 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	install -m 644 $(filter %.3,$(MAN)) $(D)$(MANDIR)/man3
 	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
-	@# A live system's linker has to learn of the library; not ours to do for a staged tree.
-	@[ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+	@$(TELL_LINKER)
 
 .PHONY: uninstall
 uninstall: ## Remove what install put there (with the same paths)
@@ -130,7 +132,7 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
-	@[ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+	@$(TELL_LINKER)
 
 # --------------------------------------------------------------------------------------- tests
 .PHONY: test
