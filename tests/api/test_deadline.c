@@ -260,10 +260,8 @@ static void microsecond_deadlines_against_completion(void **state)
     for (size_t i = 0; i < LENGTH(spins); i++) {
         struct collision c = {.g = group_spinning(spins[i])};
         pthread_t threads[4];
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            threads[t] = thread_start(collide, &c);
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            thread_join(threads[t]);
+        threads_start(threads, LENGTH(threads), collide, &c);
+        threads_join(threads, LENGTH(threads));
         sflight_stats s = stats_of(c.g);
         assert_int_equal(s.timed_out, c.timed_out);
         assert_int_equal(s.led, c.runs);
@@ -318,7 +316,7 @@ static void a_kilohertz_of_signals_is_not_felt(void **state)
         caller_start(&leader, g, "key", work_fn, &w);
         WAIT_UNTIL(w.runs == 1);
         const struct timespec soon = deadline_in_ns(50000000);
-        const struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
+        const struct timespec later = deadline_in_an_hour();
         const struct timespec *deadlines[] = {NULL, &later, &soon};
         for (size_t j = 0; j < LENGTH(c); j++) {
             c[j] = (struct caller){g, "key", must_not_run, NULL, deadlines[j], .rc = INT_MIN};

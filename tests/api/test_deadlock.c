@@ -12,15 +12,6 @@ struct recursion {
     int depth;
 };
 
-static int many_must_not_run(sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls;
-    (void)n;
-    (void)arg;
-    fail_msg("this caller must not lead");
-    return 0;
-}
-
 static int ask_own_key(sflight_call *call, void *arg)
 {
     struct recursion *rec = arg;
@@ -36,12 +27,12 @@ static int ask_own_key(sflight_call *call, void *arg)
     assert_int_equal(sflight_do(rec->g, key, len, must_not_run, NULL, &r), -EDEADLK);
     assert_zeroed(&r);
     sflight_result_release(&r);
-    struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
+    struct timespec later = deadline_in_an_hour();
     assert_int_equal(sflight_do_until(rec->g, key, len, must_not_run, NULL, &later, &r), -EDEADLK);
     assert_zeroed(&r);
     sflight_key keys[] = {{key, len}};
     int rc = 0;
-    assert_int_equal(sflight_do_many(rec->g, keys, 1, many_must_not_run, NULL, NULL, &r, &rc), 0);
+    assert_int_equal(sflight_do_many(rec->g, keys, 1, batch_must_not_run, NULL, NULL, &r, &rc), 0);
     assert_int_equal(rc, -EDEADLK);
     assert_zeroed(&r);
     return 5;
@@ -139,7 +130,8 @@ static int ask_the_next(sflight_call *call, void *arg)
     pthread_barrier_wait(&c->barrier);
     if (c->batches)
         assert_int_equal(
-            sflight_do_many(group_at(c, next), &key, 1, many_must_not_run, NULL, NULL, &r, &rc), 0);
+            sflight_do_many(group_at(c, next), &key, 1, batch_must_not_run, NULL, NULL, &r, &rc),
+            0);
     else
         rc = sflight_do(group_at(c, next), &next, sizeof next, must_not_run, NULL, &r);
     if (rc == -EDEADLK) {
@@ -335,18 +327,11 @@ static int end_when_waited_for(sflight_call *call, void *arg)
     return 0;
 }
 
-static int no_work(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 0;
-}
-
 static int ask_for_b(sflight_call *call, void *arg)
 {
     sflight_result b;
     (void)call;
-    assert_int_equal(do_str(arg, "b", no_work, NULL, &b), 0);
+    assert_int_equal(do_str(arg, "b", nothing, NULL, &b), 0);
     sflight_result_release(&b);
     return 0;
 }
@@ -534,18 +519,11 @@ static void a_circle_through_an_outer_call(void **state)
     group_end(g);
 }
 
-static int exit_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 /* a waits for b; b's leader dies; who takes b over asks for a. */
 static void a_circle_through_a_takeover(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     sflight_group *g = group_new(&o);
     struct work first = {0};
     struct link taker = {.g = g, .next = "a"}, a = {.g = g, .next = "b"};

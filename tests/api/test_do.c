@@ -234,12 +234,10 @@ static void go_TestDoAndForgetUnsharedRace(void **state)
     static pthread_t threads[N];
     for (int round = 0; round < 3; round++) {
         struct race race = {.g = group_new(NULL)};
-        for (int i = 0; i < N; i++)
-            threads[i] = thread_start(do_then_forget_unshared, &race);
+        threads_start(threads, N, do_then_forget_unshared, &race);
         await_waiting(race.g, N - 1);
         atomic_store(&race.w.open, true);
-        for (int i = 0; i < N; i++)
-            thread_join(threads[i]);
+        threads_join(threads, N);
         assert_int_equal(race.w.runs, 1);
         assert_int_equal(race.refused, 0);
         assert_int_equal(stats_of(race.g).forgotten, 0);
@@ -388,10 +386,8 @@ static void forget_unshared_against_joiners(void **state)
     (void)state;
     sflight_group *g = group_new(NULL);
     pthread_t threads[4];
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(ask_amid_forgetting, g);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_start(threads, LENGTH(threads), ask_amid_forgetting, g);
+    threads_join(threads, LENGTH(threads));
     sflight_stats s = stats_of(g);
     assert_int_equal(s.led + s.joined, LENGTH(threads) * (SANITIZED ? 5000 : 50000));
     group_end(g);
@@ -434,10 +430,8 @@ static void nobody_joins_after_a_return(void **state)
         o.spin_ns = spins[i];
         struct repeat w = {.g = group_new(&o)};
         pthread_t threads[4];
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            threads[t] = thread_start(ask_again_and_again, &w);
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            thread_join(threads[t]);
+        threads_start(threads, LENGTH(threads), ask_again_and_again, &w);
+        threads_join(threads, LENGTH(threads));
         assert_int_equal(w.tally.made, w.runs);
         assert_all_destroyed(&w.tally);
         group_end(w.g);
@@ -481,9 +475,7 @@ static int tower_fn(sflight_call *call, void *arg)
 static void a_thousand_keys_in_flight_in_the_smallest_table(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.shards = 1;
-    o.expected_inflight = 1;
+    sflight_options o = small_options();
     struct tower t = {.g = group_new(&o)};
     int key = 0;
     for (int round = 0; round < 3; round++) {

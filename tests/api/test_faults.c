@@ -187,8 +187,7 @@ static void *keep_asking(void *arg)
 static void traffic_end(struct traffic *t, pthread_t *threads, size_t n)
 {
     atomic_store(&t->stop, true);
-    for (size_t i = 0; i < n; i++)
-        thread_join(threads[i]);
+    threads_join(threads, n);
     sflight_stats s = stats_of(t->g);
     assert_int_equal(s.led, t->tally.made);
     assert_int_equal(s.led + s.joined, t->served + t->timed_out);
@@ -214,8 +213,7 @@ static void the_wall_clock_does_not_matter(void **state)
     pthread_t threads[3];
     atomic_store(&realtime_reads, 0);
     atomic_store(&realtime_waits, 0);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(keep_asking, &t);
+    threads_start(threads, LENGTH(threads), keep_asking, &t);
     caller_start(&leader, slow, "key", work_fn, &w);
     WAIT_UNTIL(w.runs == 1);
     sflight_result r;
@@ -254,8 +252,7 @@ static void a_clock_that_jumps(void **state)
         struct traffic t = {.g = group_new(&o)};
         pthread_t threads[4];
         atomic_store(&jumping, true);
-        for (size_t j = 0; j < LENGTH(threads); j++)
-            threads[j] = thread_start(keep_asking, &t);
+        threads_start(threads, LENGTH(threads), keep_asking, &t);
         WAIT_UNTIL(t.calls > 20000);
         traffic_end(&t, threads, LENGTH(threads));
         atomic_store(&jumping, false);
@@ -409,13 +406,6 @@ struct stalled {
     atomic_uint calls; /* of other keys */
 };
 
-static int nothing(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 0;
-}
-
 static void *go_on(void *arg)
 {
     struct stalled *s = arg;
@@ -449,8 +439,7 @@ static void a_leader_that_stalls_for_seconds(void **state)
     callers_start(followers, LENGTH(followers), s.g, "stalled", must_not_run, NULL);
     await_waiting(s.g, LENGTH(followers));
     const struct timespec end = deadline_in_ns((int64_t)3 * 1000000000);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(go_on, &s);
+    threads_start(threads, LENGTH(threads), go_on, &s);
     WAIT_UNTIL(s.calls > 10000);
     uint64_t bytes = stats_of(s.g).bytes, n_timed_out = 0;
     while (!has_passed(&end) || s.calls < (SLOW ? 50000 : 300000)) {
@@ -465,8 +454,7 @@ static void a_leader_that_stalls_for_seconds(void **state)
         assert_true(now.bytes <= 2 * bytes + ((size_t)1 << 20));
     }
     atomic_store(&s.stop, true);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
     assert_int_equal(stats_of(s.g).timed_out, n_timed_out);
     assert_int_equal(stats_of(s.g).in_flight, 1);
     atomic_store(&w.open, true);
@@ -535,8 +523,7 @@ static void twenty_thousand_threads_on_one_call(void **state)
     assert_true(n != 0);
     await_waiting(c.g, n);
     atomic_store(&w.open, true);
-    for (uint32_t i = 0; i < n; i++)
-        thread_join(threads[i]);
+    threads_join(threads, n);
     caller_join(&leader);
     assert_int_equal(c.served, n);
     assert_int_equal(leader.r.followers, n);

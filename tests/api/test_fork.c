@@ -5,24 +5,6 @@
  */
 #include "../lib/counting_alloc.h"
 
-#include <sys/wait.h>
-
-static pid_t fork_child(void)
-{
-    fflush(NULL); /* exit() in the child would print it again */
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    return pid;
-}
-
-static void assert_child_succeeds(pid_t pid)
-{
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static void *use_group(void *g)
 {
     assert_key_usable(g, "key");
@@ -473,20 +455,13 @@ struct traffic {
     atomic_bool stop;
 };
 
-static int no_work(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 0;
-}
-
 static void *keep_calling(void *arg)
 {
     struct traffic *t = arg;
     for (unsigned i = 0; !t->stop; i++) {
         unsigned key = i % 3;
         sflight_result r;
-        assert_int_equal(sflight_do(t->g, &key, sizeof key, no_work, NULL, &r), 0);
+        assert_int_equal(sflight_do(t->g, &key, sizeof key, nothing, NULL, &r), 0);
         sflight_result_release(&r);
         if (i % 5 == 0)
             sflight_forget(t->g, &key, sizeof key);
@@ -506,8 +481,7 @@ static void forks_amid_traffic(void **state)
         return; /* the sanitizers' own locks are not made for fork */
     struct traffic t = {.g = group_new(NULL)};
     pthread_t threads[3];
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(keep_calling, &t);
+    threads_start(threads, LENGTH(threads), keep_calling, &t);
     for (int round = 0; round < 300; round++) {
         pid_t pid = fork_child();
         if (pid == 0) {
@@ -526,8 +500,7 @@ static void forks_amid_traffic(void **state)
         assert_child_succeeds(pid);
     }
     atomic_store(&t.stop, true);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
     group_end(t.g);
 }
 
@@ -549,8 +522,7 @@ static void forks_amid_births_and_deaths_of_groups(void **state)
         return;
     struct traffic t = {.g = group_new(NULL)};
     pthread_t threads[2];
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(create_and_destroy, &t);
+    threads_start(threads, LENGTH(threads), create_and_destroy, &t);
     for (int round = 0; round < 300; round++) {
         pid_t pid = fork_child();
         if (pid == 0) {
@@ -560,8 +532,7 @@ static void forks_amid_births_and_deaths_of_groups(void **state)
         assert_child_succeeds(pid);
     }
     atomic_store(&t.stop, true);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
     group_end(t.g);
 }
 

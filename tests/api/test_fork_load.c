@@ -6,8 +6,6 @@
  */
 #include "../lib/event_test.h"
 
-#include <sys/wait.h>
-
 enum { FORKS = 1000, KEYS = 4, CALLERS = 3 };
 
 struct load {
@@ -192,8 +190,7 @@ static void a_thousand_forks_under_load(void **state)
         l.g = group_new(&o);
         assert_int_equal(sflight_queue_create(&l.queue), 0);
         pthread_t threads[CALLERS];
-        for (size_t i = 0; i < CALLERS; i++)
-            threads[i] = thread_start(put_load, &l);
+        threads_start(threads, CALLERS, put_load, &l);
         for (unsigned i = 0; i < FORKS / 2; i++) {
             struct mine m = {.permit = lead(l.g, "mine"), .own = join(l.g, "mine")};
             struct work w = {.open = true};
@@ -203,22 +200,16 @@ static void a_thousand_forks_under_load(void **state)
             assert_int_equal(sflight_begin(l.g, &key, sizeof key, &call, &m.other), 0);
             if (call != NULL)
                 sflight_complete(call, 0);
-            fflush(NULL);
-            pid_t pid = fork();
-            assert_true(pid >= 0);
+            pid_t pid = fork_child();
             if (pid == 0)
                 child(&l, &m);
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            assert_true(WIFEXITED(status));
-            assert_int_equal(WEXITSTATUS(status), 0);
+            assert_child_succeeds(pid);
             mine_end(&l, &m);
             assert_all_destroyed(&w.tally);
             drain(&l);
         }
         atomic_store(&l.stop, true);
-        for (size_t i = 0; i < CALLERS; i++)
-            thread_join(threads[i]);
+        threads_join(threads, CALLERS);
         WAIT_UNTIL(stats_of(l.g).in_flight == 0);
         WAIT_UNTIL(l.noted == l.to_note);
         WAIT_UNTIL((drain(&l), stats_of(l.g).held == 0));

@@ -6,9 +6,6 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
-#include <sys/resource.h>
-#include <sys/wait.h>
-
 /* ----------------------------------------------------------------- begin */
 
 static void begin_leads_or_joins(void **state)
@@ -500,22 +497,10 @@ static void circles_through_futures(void **state)
 
 /* --------------------------------------------------- calls that end badly */
 
-static int panic_now(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "so it goes");
-}
-
-static int exit_now(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 static void futures_on_calls_that_end_badly(void **state)
 {
     (void)state;
-    sflight_fn *const fns[] = {work_fn, panic_now, exit_now};
+    sflight_fn *const fns[] = {work_fn, panic_fn, exit_fn};
     const int expected[] = {0, -ENOTRECOVERABLE, -EOWNERDEAD};
     for (size_t i = 0; i < LENGTH(fns); i++) {
         for (int how = 0; how < WAYS; how++) {
@@ -535,7 +520,7 @@ static void futures_on_calls_that_end_badly(void **state)
             sflight_result r;
             assert_int_equal(sflight_future_poll(text, &r), expected[i]);
             if (expected[i] == -ENOTRECOVERABLE)
-                assert_non_null(strstr(r.value, "so it goes"));
+                assert_non_null(strstr(r.value, "the leader panics"));
             sflight_result_release(&r);
             if (leader.rc != NEVER_RETURNED)
                 callers_release(&leader, 1);
@@ -633,8 +618,7 @@ static void a_blocking_follower_takes_a_permit_over(void **state)
 {
     (void)state;
     struct tally tally = {0};
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     o.cancel_unwanted = true;
     sflight_group *g = group_new(&o);
     sflight_call *call = lead(g, "key");
@@ -996,9 +980,7 @@ static void forks(void **state)
     await_waiting(g, 7);
     WAIT_UNTIL(stats_of(g).parked >= 2);
 
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
+    pid_t pid = fork_child();
     if (pid == 0) {
         sflight_stats s = stats_of(g);
         assert_int_equal(s.in_flight, 1);
@@ -1021,10 +1003,7 @@ static void forks(void **state)
         assert_nothing_allocated(&counting);
         exit(0);
     }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child_succeeds(pid);
 
     atomic_store(&w.open, true);
     caller_join(&leader);
@@ -1063,9 +1042,7 @@ static void forks_with_forgotten_calls(void **state)
     WAIT_UNTIL(w.runs == 1);
     sflight_future *on_theirs = join(g, "theirs");
     assert_int_equal(sflight_forget(g, "theirs", 6), 1);
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
+    pid_t pid = fork_child();
     if (pid == 0) {
         assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
         assert_int_equal(stats_of(g).in_flight, 1);
@@ -1090,10 +1067,7 @@ static void forks_with_forgotten_calls(void **state)
     if (pid == 0)
         exit(0);
     assert_all_destroyed(&w.tally);
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_child_succeeds(pid);
 }
 
 int main(void)

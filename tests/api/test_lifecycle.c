@@ -358,14 +358,12 @@ static void nothing_begins_after_close_and_drain(void **state)
     for (int round = 0; round < (SANITIZED ? 50 : 300); round++) {
         struct siege s = {.g = group_new(NULL)};
         pthread_t threads[3];
-        for (size_t i = 0; i < LENGTH(threads); i++)
-            threads[i] = thread_start(ask_until_shut, &s);
+        threads_start(threads, LENGTH(threads), ask_until_shut, &s);
         WAIT_UNTIL(stats_of(s.g).led > 10);
         assert_int_equal(sflight_group_close(s.g), 0);
         assert_int_equal(sflight_group_drain(s.g, NULL), 0);
         atomic_store(&s.drained, true);
-        for (size_t i = 0; i < LENGTH(threads); i++)
-            thread_join(threads[i]);
+        threads_join(threads, LENGTH(threads));
         group_end(s.g);
     }
 }
@@ -389,15 +387,13 @@ static void destroy_right_after_the_last_release(void **state)
         sflight_options o = counting_options(&counting);
         struct siege s = {.g = group_new(&o), .w = {.open = true}};
         pthread_t threads[2];
-        for (int i = 0; i < 2; i++)
-            threads[i] = thread_start(take_and_release, &s);
+        threads_start(threads, 2, take_and_release, &s);
         WAIT_UNTIL(s.served == 2);
         int rc;
         WAIT_UNTIL((rc = sflight_group_destroy(s.g)) != -EBUSY);
         assert_int_equal(rc, 0);
         assert_nothing_allocated(&counting);
-        for (int i = 0; i < 2; i++)
-            thread_join(threads[i]);
+        threads_join(threads, 2);
     }
 }
 

@@ -263,8 +263,7 @@ static void crossing_batches_do_not_deadlock(void **state)
         crossers[i].rounds = SANITIZED ? 2000 : 10000;
         threads[i] = thread_start(cross, &crossers[i]);
     }
-    for (size_t i = 0; i < LENGTH(crossers); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(crossers));
     assert_false(x.overlap);
     assert_int_equal(stats_of(x.g).deadlocks, 0);
     assert_all_destroyed(&x.tally);
@@ -289,9 +288,7 @@ static void ten_thousand_keys_in_a_small_table(void **state)
 {
     (void)state;
     enum { N = 10000 };
-    sflight_options o = default_options();
-    o.expected_inflight = 1;
-    o.shards = 1;
+    sflight_options o = small_options();
     sflight_group *g = group_new(&o);
     unsigned *numbers = calloc(N, sizeof *numbers);
     sflight_key *keys = calloc(N, sizeof *keys);

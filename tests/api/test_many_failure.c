@@ -46,18 +46,6 @@ static void one_bad_key_does_not_poison_the_others(void **state)
     group_end(b.g);
 }
 
-static int panic_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "a single panic");
-}
-
-static int exit_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 /* Four keys are led elsewhere, and end in four ways; the fifth is our own. */
 static void partial_failure(void **state)
 {
@@ -93,7 +81,7 @@ static void partial_failure(void **state)
     for (int i = 0; i < 5; i++)
         assert_int_equal(b.rc[i], rc[i]);
     assert_int_equal(b.r[0].status, 1);
-    assert_non_null(strstr(b.r[1].value, "a single panic"));
+    assert_non_null(strstr(b.r[1].value, "the leader panics"));
     assert_zeroed(&b.r[2]);
     assert_zeroed(&b.r[3]);
     assert_int_equal(b.r[4].status, 7);
@@ -250,8 +238,7 @@ static void an_abandoning_batch_gives_up_the_keys_it_follows(void **state)
 static void every_call_of_an_abandoned_batch_is_taken_over(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     sflight_group *g = group_new(&o);
     struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("c")}, .fn = batch_exits};
     struct batch second = {g, 2, {KEY("a"), KEY("x")}, .fn = batch_fn, .open = true};
@@ -300,8 +287,7 @@ static int batch_returns_then_exits(sflight_call *const *calls, size_t n, void *
 static void a_batch_that_ends_later_gives_up_what_it_has(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     sflight_group *g = group_new(&o);
     struct work first = {0};
     struct caller leader;

@@ -27,14 +27,6 @@ struct field {
     struct tally tally;
 };
 
-static unsigned pick(uint64_t *random, unsigned n)
-{
-    *random ^= *random << 13; /* xorshift64 */
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    return (unsigned)(*random >> 33) % n;
-}
-
 static bool enough(struct field *f)
 {
     return f->exits >= ENDS / 4 && f->panics >= ENDS / 4 && f->cancels >= ENDS / 4 &&
@@ -50,7 +42,7 @@ static void ask(struct worker *me, unsigned key);
 
 static void linger(struct worker *me)
 {
-    for (unsigned i = pick(&me->random, 12); i > 0; i--) {
+    for (unsigned i = random_pick(&me->random, 12); i > 0; i--) {
         pthread_testcancel();
         if (i % 3 == 0)
             sched_yield();
@@ -62,13 +54,13 @@ static int end_somehow(sflight_call *call, void *arg)
     struct level *level = arg;
     struct worker *me = level->me;
     struct field *f = me->field;
-    bool early = pick(&me->random, 2);
+    bool early = random_pick(&me->random, 2);
     if (early)
         value_set(call, &f->tally, 1);
     linger(me);
-    if (level->key + 1 < KEYS && pick(&me->random, 3) == 0)
-        ask(me, level->key + 1 + pick(&me->random, KEYS - level->key - 1));
-    switch (pick(&me->random, 6)) {
+    if (level->key + 1 < KEYS && random_pick(&me->random, 3) == 0)
+        ask(me, level->key + 1 + random_pick(&me->random, KEYS - level->key - 1));
+    switch (random_pick(&me->random, 6)) {
     case 0:
         atomic_fetch_add(&f->exits, 1);
         pthread_exit(NULL);
@@ -87,9 +79,9 @@ static void ask(struct worker *me, unsigned key)
 {
     struct level level = {me, key};
     sflight_result r;
-    struct timespec soon = deadline_in_ns(pick(&me->random, 50) * 1000);
+    struct timespec soon = deadline_in_ns(random_pick(&me->random, 50) * 1000);
     int rc = sflight_do_until(me->field->g, &key, sizeof key, end_somehow, &level,
-                              pick(&me->random, 3) == 0 ? &soon : NULL, &r);
+                              random_pick(&me->random, 3) == 0 ? &soon : NULL, &r);
     if (rc == 0)
         assert_int_equal(number_of(&r), 1);
     else
@@ -109,7 +101,7 @@ static void *work(void *arg)
     struct worker *me = arg;
     pthread_cleanup_push(note_end, me);
     while (!enough(me->field)) {
-        ask(me, pick(&me->random, KEYS));
+        ask(me, random_pick(&me->random, KEYS));
         pthread_testcancel();
     }
     pthread_cleanup_pop(1);
@@ -138,15 +130,15 @@ static void *supervise(void *arg)
 static void *hunt(void *arg)
 {
     struct field *f = arg;
-    uint64_t random = 4771;
+    uint64_t random = random_from(4771);
     while (!f->stop) {
-        struct worker *prey = &f->workers[pick(&random, WORKERS)];
+        struct worker *prey = &f->workers[random_pick(&random, WORKERS)];
         unsigned seen = f->returns;
         pthread_mutex_lock(&prey->mutex);
         if (prey->there)
             pthread_cancel(prey->thread);
         pthread_mutex_unlock(&prey->mutex);
-        for (unsigned i = pick(&random, 200); i > 0 && f->returns - seen < 4; i--)
+        for (unsigned i = random_pick(&random, 200); i > 0 && f->returns - seen < 4; i--)
             sched_yield();
     }
     return NULL;
@@ -163,7 +155,7 @@ static void ten_thousand_ends(const sflight_options *given)
     for (unsigned i = 0; i < WORKERS; i++) {
         struct worker *w = &f.workers[i];
         w->field = &f;
-        w->random = (i + 1) * 0x9E3779B97F4A7C15u;
+        w->random = random_from(i);
         assert_int_equal(pthread_mutex_init(&w->mutex, NULL), 0);
     }
     for (unsigned i = 0; i < WORKERS; i++)
@@ -205,8 +197,7 @@ static void everybody_is_told(void **state)
 static void followers_take_over(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     ten_thousand_ends(&o);
     o.spin_ns = 0;
     ten_thousand_ends(&o);

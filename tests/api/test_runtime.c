@@ -7,8 +7,6 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/task_runtime.h"
 
-#include <sys/wait.h>
-
 enum { TASKS = 6 };
 
 static sflight_group *takeover_group(struct runtime *runtime)
@@ -205,22 +203,14 @@ static void *wait_by_do_until(void *arg)
     return NULL;
 }
 
-static int no_batch(sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls;
-    (void)n;
-    (void)arg;
-    fail_msg("this batch leads nothing");
-    return 0;
-}
-
 static void *wait_by_do_many(void *arg)
 {
     struct way *w = arg;
     sflight_key keys[] = {KEY("key"), KEY("key")};
     sflight_result r[2];
     int rc[2];
-    assert_int_equal(sflight_do_many(w->g, keys, 2, no_batch, NULL, w->deadline, r, rc), 0);
+    assert_int_equal(sflight_do_many(w->g, keys, 2, batch_must_not_run, NULL, w->deadline, r, rc),
+                     0);
     assert_int_equal(rc[0], rc[1]);
     assert_ptr_equal(r[0].value, r[1].value);
     w->rc = rc[0];
@@ -303,7 +293,7 @@ static void tasks_and_threads_wait_in_every_way(void **state)
                                   work_fn, &w);
                 WAIT_UNTIL(w.runs == 1);
             }
-            struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
+            struct timespec later = deadline_in_an_hour();
             struct way way[2 * WAYS];
             struct runner runner[2 * WAYS];
             for (size_t i = 0; i < LENGTH(way); i++) {
@@ -469,12 +459,6 @@ static void deadlines_against_completion(void **state)
 
 /* --------------------------------------------------------------- takeover */
 
-static int die(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 static void exactly_one_goes_on(void **state)
 {
     (void)state;
@@ -489,8 +473,8 @@ static void exactly_one_goes_on(void **state)
             if (led_by == LED_BY_PERMIT) {
                 permit = lead(g, "key");
             } else {
-                task_caller_start(&leader, led_by == LED_BY_TASK ? &runtime : NULL, g, "key", die,
-                                  &first);
+                task_caller_start(&leader, led_by == LED_BY_TASK ? &runtime : NULL, g, "key",
+                                  exit_fn, &first);
                 WAIT_UNTIL(first.runs == 1);
             }
             /* Futures among them, which cannot take over. */
@@ -612,7 +596,7 @@ static void who_leaves_passes_the_nudge_on(void **state)
             struct task_caller leader, patient, late;
             struct timespec soon = deadline_in_ns(3000000);
             struct runtime *of_patient = patient_is_thread ? NULL : &runtime;
-            task_caller_start(&leader, &runtime, g, "key", die, &first);
+            task_caller_start(&leader, &runtime, g, "key", exit_fn, &first);
             WAIT_UNTIL(first.runs == 1);
             if (!late_first) {
                 task_caller_start(&patient, of_patient, g, "key", work_fn, &second);
@@ -667,7 +651,7 @@ static void tasks_learn_of_a_death(void **state)
     sflight_group *g = runtime_group(&runtime);
     struct work w = {0};
     struct task_caller leader, c[TASKS];
-    task_caller_start(&leader, &runtime, g, "key", die, &w);
+    task_caller_start(&leader, &runtime, g, "key", exit_fn, &w);
     WAIT_UNTIL(w.runs == 1);
     task_callers_start(c, TASKS, &runtime, g, "key", must_not_run, NULL);
     await_parked(&runtime, TASKS);
@@ -765,12 +749,6 @@ static void deadlines_against_takeover(void **state)
 
 /* ----------------------------------------------------------------- panics */
 
-static int panic_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "the leader panics");
-}
-
 static void panics_reach_every_task(void **state)
 {
     (void)state;
@@ -806,14 +784,14 @@ static int ask_own_key(sflight_call *call, void *arg)
     size_t len;
     const void *key = sflight_call_key(call, &len);
     sflight_key keys[] = {{key, len}};
-    struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
+    struct timespec later = deadline_in_an_hour();
     sflight_result r;
     sflight_future *f;
     int rc = 0;
     assert_int_equal(sflight_do(g, key, len, must_not_run, NULL, &r), -EDEADLK);
     assert_zeroed(&r);
     assert_int_equal(sflight_do_until(g, key, len, must_not_run, NULL, &later, &r), -EDEADLK);
-    assert_int_equal(sflight_do_many(g, keys, 1, no_batch, NULL, NULL, &r, &rc), 0);
+    assert_int_equal(sflight_do_many(g, keys, 1, batch_must_not_run, NULL, NULL, &r, &rc), 0);
     assert_int_equal(rc, -EDEADLK);
     assert_int_equal(sflight_start(g, key, len, must_not_run, NULL, &f), 0);
     assert_int_equal(sflight_future_get(f, NULL, &r), -EDEADLK);
@@ -1162,7 +1140,7 @@ static void a_spawned_task_may_die(void **state)
         struct work first = {0}, second = {.open = true, .status = 8};
         struct task_caller c;
         sflight_result r;
-        sflight_future *f = start(g, "key", die, &first);
+        sflight_future *f = start(g, "key", exit_fn, &first);
         task_caller_start(&c, &runtime, g, "key", work_fn, &second);
         await_waiting(g, 1);
         atomic_store(&first.open, true);
@@ -1200,21 +1178,13 @@ static void *wait_starving(void *arg)
     return NULL;
 }
 
-static int many_quick(sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls;
-    (void)n;
-    (void)arg;
-    return 0;
-}
-
 static void *many_or_nothing(void *arg)
 {
     struct way *w = arg;
     sflight_key keys[] = {KEY("key"), KEY("mine"), KEY("key")};
     sflight_result r[3];
     int rc[3];
-    w->rc = sflight_do_many(w->g, keys, 3, many_quick, NULL, NULL, r, rc);
+    w->rc = sflight_do_many(w->g, keys, 3, nothing_for_all, NULL, NULL, r, rc);
     if (w->rc != 0) {
         assert_int_equal(w->rc, -ENOMEM);
         return NULL;
@@ -1321,22 +1291,6 @@ static void takeover_without_memory(void **state)
 }
 
 /* ------------------------------------------------------------------- fork */
-
-static pid_t fork_child(void)
-{
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    return pid;
-}
-
-static void assert_child_succeeds(pid_t pid)
-{
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
 
 /* Futures of tasks that do not exist in the child stay there. */
 static void child_uses_group(sflight_group *g, uint64_t n_futures)
@@ -1560,21 +1514,15 @@ struct storm {
 
 enum { STORM_KEYS = 3 };
 
-static unsigned next_random(unsigned *seed)
-{
-    *seed = *seed * 1664525 + 1013904223;
-    return *seed >> 8;
-}
-
 static int storm_fn(sflight_call *call, void *arg)
 {
     struct storm *s = arg;
-    unsigned seed = atomic_fetch_add(&s->seed, 2654435769u);
+    uint64_t random = random_from(atomic_fetch_add(&s->seed, 1));
     size_t len;
-    unsigned key, what = next_random(&seed) % 64;
+    unsigned key, what = random_pick(&random, 64);
     memcpy(&key, sflight_call_key(call, &len), sizeof key);
     value_set(call, &s->tally, (int)key);
-    for (unsigned i = next_random(&seed) % 8; i > 0; i--)
+    for (unsigned i = random_pick(&random, 8); i > 0; i--)
         sched_yield();
     if (what == 0)
         pthread_exit(NULL);
@@ -1604,15 +1552,15 @@ static void check_storm(int rc, sflight_result *r, unsigned key)
 static void *ride_the_storm(void *arg)
 {
     struct storm *s = arg;
-    unsigned seed = atomic_fetch_add(&s->seed, 40503);
+    uint64_t random = random_from(atomic_fetch_add(&s->seed, 1));
     while (atomic_fetch_add(&s->n, 1) < (SLOW ? 5000 : 30000)) {
-        unsigned key = next_random(&seed) % STORM_KEYS;
-        struct timespec soon = deadline_in_ns(next_random(&seed) % 100000);
-        const struct timespec *deadline = next_random(&seed) % 2 ? &soon : NULL;
+        unsigned key = random_pick(&random, STORM_KEYS);
+        struct timespec soon = deadline_in_ns(random_pick(&random, 100000));
+        const struct timespec *deadline = random_pick(&random, 2) ? &soon : NULL;
         sflight_result r;
         sflight_future *f;
         int rc;
-        switch (next_random(&seed) % 8) {
+        switch (random_pick(&random, 8)) {
         case 0:
             assert_int_equal(sflight_start(s->g, &key, sizeof key, storm_fn, s, &f), 0);
             rc = sflight_future_get(f, deadline, &r);

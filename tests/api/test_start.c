@@ -3,9 +3,6 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
-#include <signal.h>
-#include <sys/resource.h>
-
 static sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
 {
     sflight_future *f = NULL;
@@ -148,23 +145,11 @@ static void starters_join_a_blocking_call(void **state)
 
 /* ------------------------------------------------------------- bad endings */
 
-static int panic_when_open(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "out of luck");
-}
-
-static int exit_when_open(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 /* golang/go#52557: an abandoned call delivers to its futures. */
 static void every_end_is_delivered(void **state)
 {
     (void)state;
-    sflight_fn *const fns[] = {panic_when_open, exit_when_open};
+    sflight_fn *const fns[] = {panic_fn, exit_fn};
     const int expected[] = {-ENOTRECOVERABLE, -EOWNERDEAD};
     for (size_t i = 0; i < LENGTH(fns); i++) {
         struct counting counting = {0};
@@ -187,7 +172,7 @@ static void every_end_is_delivered(void **state)
 
         assert_int_equal(sflight_future_get(f, NULL, &r), expected[i]);
         if (expected[i] == -ENOTRECOVERABLE)
-            assert_non_null(strstr(r.value, "out of luck"));
+            assert_non_null(strstr(r.value, "the leader panics"));
         sflight_result_release(&r);
         WAIT_UNTIL(readable(fd));
         assert_int_equal(sflight_future_poll(polled, &r), expected[i]);
@@ -212,15 +197,14 @@ static void every_end_is_delivered(void **state)
 static void a_follower_takes_over(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     o.cancel_unwanted = true;
     for (int drops = 0; drops < 2; drops++) {
         sflight_group *g = group_new(&o);
         struct work first = {0}, second = {.status = 7};
         struct caller c;
         sflight_result r;
-        sflight_future *f = start(g, "key", exit_when_open, &first);
+        sflight_future *f = start(g, "key", exit_fn, &first);
         WAIT_UNTIL(first.runs == 1);
         caller_start(&c, g, "key", work_fn, &second);
         await_waiting(g, 1);

@@ -10,21 +10,8 @@ enum { FOLLOWERS = 4 };
 
 static sflight_group *takeover_group(void)
 {
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     return group_new(&o);
-}
-
-static int exit_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
-static int panic_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "the second leader panics");
 }
 
 static void end_group(sflight_group *g)
@@ -38,8 +25,7 @@ static void one_follower_takes_over_and_the_rest_wait_on(void **state)
     (void)state;
     const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE, 1000000000};
     for (size_t i = 0; i < LENGTH(spins); i++) {
-        sflight_options o = default_options();
-        o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+        sflight_options o = takeover_options();
         o.spin_ns = spins[i];
         sflight_group *g = group_new(&o);
         struct work first = {0}, second = {.status = 2};
@@ -197,7 +183,7 @@ static void the_second_leader_panics(void **state)
     assert_int_equal(second.runs, 1);
     for (int i = 0; i < FOLLOWERS; i++) {
         assert_int_equal(c[i].rc, -ENOTRECOVERABLE);
-        assert_non_null(strstr(c[i].r.value, "the second leader panics"));
+        assert_non_null(strstr(c[i].r.value, "the leader panics"));
     }
     callers_release(c, FOLLOWERS);
     assert_all_destroyed(&second.tally);
@@ -256,13 +242,6 @@ static void a_follower_that_timed_out_takes_nothing_over(void **state)
     }
 }
 
-static int set_nothing(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 4;
-}
-
 static int set_all_then_exit(sflight_call *call, void *arg)
 {
     sflight_call_set_status(call, 3);
@@ -277,14 +256,14 @@ static void nothing_of_the_dead_leader_is_delivered(void **state)
     struct caller leader, c[2];
     caller_start(&leader, g, "key", set_all_then_exit, &first);
     WAIT_UNTIL(first.runs == 1);
-    callers_start(c, 2, g, "key", set_nothing, NULL);
+    callers_start(c, 2, g, "key", return_7, NULL);
     await_waiting(g, 2);
     atomic_store(&first.open, true);
     caller_join(&leader);
     callers_join(c, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(c[i].rc, 0);
-        assert_int_equal(c[i].r.status, 4);
+        assert_int_equal(c[i].r.status, 7);
         assert_null(c[i].r.value);
         assert_int_equal(c[i].r.size, 0);
     }
@@ -352,8 +331,7 @@ static void deadlines_against_takeover(void **state)
     const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE};
     for (size_t i = 0; i < LENGTH(spins); i++) {
         for (int patient = 0; patient <= 1; patient++) {
-            sflight_options o = default_options();
-            o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+            sflight_options o = takeover_options();
             o.spin_ns = spins[i];
             struct raid raid = {.g = group_new(&o)};
             pthread_t askers[3];
@@ -368,8 +346,7 @@ static void deadlines_against_takeover(void **state)
                     sflight_result_release(&leader.r); /* it has followed */
             }
             atomic_store(&raid.over, true);
-            for (size_t t = 0; t < LENGTH(askers); t++)
-                thread_join(askers[t]);
+            threads_join(askers, LENGTH(askers));
             assert_int_equal(stats_of(raid.g).timed_out, raid.timed_out);
             assert_all_destroyed(&raid.tally);
             end_group(raid.g);

@@ -2,23 +2,6 @@
 /* Ways out that leave something behind for others to tidy up: batches, destroy, fork. */
 #include "../lib/api_test.h"
 
-#include <setjmp.h>
-#include <sys/wait.h>
-
-static int nothing(sflight_call *call, void *arg)
-{
-    (void)call, (void)arg;
-    return 1;
-}
-
-static void assert_child_ok(pid_t pid)
-{
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 /* ------------------------------------------------------ fork inside a batch */
 
 struct forking {
@@ -31,11 +14,8 @@ static int fork_in_batch(sflight_call *const *calls, size_t n, void *arg)
     struct forking *f = arg;
     (void)calls;
     assert_int_equal(n, 1);
-    fflush(NULL);
-    f->pid = fork();
-    if (f->pid == 0)
-        alarm(60); /* a child that waits for ever must not outlive the test */
-    else
+    f->pid = fork_child();
+    if (f->pid != 0)
         atomic_store(&f->other->open, true);
     return 5;
 }
@@ -61,7 +41,7 @@ static void a_batch_forks_while_it_follows(void **state)
     sflight_result_release(&r[1]);
     if (f.pid == 0)
         _exit(sflight_group_destroy(g) == 0 ? 0 : 1);
-    assert_child_ok(f.pid);
+    assert_child_succeeds(f.pid);
     caller_join(&other);
     callers_release(&other, 1);
     group_end(g);
@@ -85,8 +65,7 @@ static void a_result_that_came_from_another_thread(void **state)
     sflight_group *g = group_new(NULL);
     pthread_t thread = thread_start(get_and_stay, g);
     WAIT_UNTIL(done);
-    fflush(NULL);
-    pid_t pid = fork();
+    pid_t pid = fork_child();
     if (pid == 0) {
         sflight_result r;
         sflight_result_release(&moved);
@@ -95,7 +74,7 @@ static void a_result_that_came_from_another_thread(void **state)
         sflight_result_release(&r);
         _exit(right && sflight_group_destroy(g) == 0 ? 0 : 1);
     }
-    assert_child_ok(pid);
+    assert_child_succeeds(pid);
     atomic_store(&done, false);
     thread_join(thread);
     sflight_result_release(&moved);
@@ -203,15 +182,6 @@ static void await_no_waiters(void *g)
     WAIT_UNTIL(stats_of(g).waiting == 0);
 }
 
-static int work_and_exit(sflight_call *call, void *arg)
-{
-    (void)call;
-    struct work *w = arg;
-    atomic_fetch_add(&w->runs, 1);
-    WAIT_UNTIL(w->open);
-    pthread_exit(NULL);
-}
-
 struct leaver {
     sflight_group *g;
     struct work w;
@@ -222,7 +192,7 @@ static void *leave_slowly(void *arg)
     struct leaver *l = arg;
     sflight_result r;
     pthread_cleanup_push(await_no_waiters, l->g);
-    sflight_do(l->g, "key", 3, work_and_exit, &l->w, &r);
+    sflight_do(l->g, "key", 3, exit_fn, &l->w, &r);
     pthread_cleanup_pop(0);
     return NULL;
 }
@@ -243,18 +213,13 @@ static void followers_go_on_before_their_leader_has_ended(void **state)
     group_end(l.g);
 }
 
-static int panic_fn(sflight_call *call, void *arg)
-{
-    (void)arg;
-    sflight_panic(call, "no");
-}
-
 static void a_panic_has_status_0(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
+    struct work w = {.open = true, .status = 3};
     sflight_result r;
-    assert_int_equal(sflight_do(g, "key", 3, panic_fn, NULL, &r), -ENOTRECOVERABLE);
+    assert_int_equal(sflight_do(g, "key", 3, panic_fn, &w, &r), -ENOTRECOVERABLE);
     assert_int_equal(r.status, 0);
     sflight_result_release(&r);
     group_end(g);

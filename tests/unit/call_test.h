@@ -3,6 +3,7 @@
 #ifndef CALL_TEST_H
 #define CALL_TEST_H
 
+#include "../lib/group_test.h"
 #include "unit_test.h"
 
 #include "call_path.h"
@@ -100,44 +101,11 @@ static inline void party_end(struct party *p)
     actor_end(&p->actor);
 }
 
-/* One shard of 16 buckets. */
-static inline sflight_options small_options(void)
-{
-    sflight_options o;
-    sflight_options_init(&o);
-    o.shards = 1;
-    o.expected_inflight = 1;
-    return o;
-}
-
-static inline struct sflight_group *group_up(const sflight_options *o)
-{
-    struct sflight_group *g = NULL;
-    assert_int_equal(sflight_group_create(&g, o), 0);
-    return g;
-}
-
 static inline struct sflight_group *group_small(int on_abandon)
 {
     sflight_options o = small_options();
     o.on_abandon = on_abandon;
-    return group_up(&o);
-}
-
-static inline sflight_stats stats_of(struct sflight_group *g)
-{
-    sflight_stats s;
-    assert_int_equal(sflight_group_stats(g, &s), 0);
-    return s;
-}
-
-static inline void group_down(struct sflight_group *g)
-{
-    sflight_stats s = stats_of(g);
-    assert_int_equal(s.in_flight, 0);
-    assert_int_equal(s.waiting, 0);
-    assert_int_equal(s.held, 0);
-    assert_int_equal(sflight_group_destroy(g), 0);
+    return group_new(&o);
 }
 
 static inline uint32_t joiners(const struct sflight_call *c)

@@ -41,7 +41,7 @@ static void test_leave_between_close_and_publish(void **state)
         }
         assert_int_equal(stats_of(g).timed_out, 1);
         party_end(&leader);
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -51,7 +51,7 @@ static void test_drop_between_close_and_publish(void **state)
     (void)state;
     sflight_options o = small_options();
     o.cancel_unwanted = true;
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     struct sflight_call *call, *none;
     sflight_future *f, *no_future;
     assert_int_equal(sflight_begin(g, "key", 3, &call, &no_future), 0);
@@ -61,7 +61,7 @@ static void test_drop_between_close_and_publish(void **state)
     assert_int_equal(gate_holds(call->gate), (uint32_t)-1);
     sflight_complete(call, 0);
     assert_int_equal(stats_of(g).forgotten, 0);
-    group_down(g);
+    group_end(g);
 }
 
 /* A deadline in the past, and a result that is there. */
@@ -85,7 +85,7 @@ static void test_result_is_there_at_the_deadline(void **state)
     party_do(&f, step_release);
     party_end(&leader);
     party_end(&f);
-    group_down(g);
+    group_end(g);
 }
 
 /* Closed, but still in the table: who comes leads a new call, and what it added does not count. */
@@ -117,7 +117,7 @@ static void test_late_joiner(void **state)
     party_end(&leader);
     party_end(&follower);
     party_end(&late);
-    group_down(g);
+    group_end(g);
 }
 
 /* ------------------------------------------------------------------- sealed */
@@ -147,7 +147,7 @@ static void test_sealed(void **state)
             party_do(&leader, step_release);
         }
         party_end(&leader);
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -175,7 +175,7 @@ static void test_unshared_after_everybody_left(void **state)
     party_end(&leader);
     party_end(&follower);
     party_end(&next);
-    group_down(g);
+    group_end(g);
 }
 
 /* ----------------------------------------------------------------- takeover */
@@ -205,7 +205,7 @@ static void test_last_follower_leaves_an_orphan(void **state)
     party_end(&leader);
     party_end(&follower);
     party_end(&next);
-    group_down(g);
+    group_end(g);
 }
 
 /* A joiner that could not take it over leaves it alone. */
@@ -233,7 +233,7 @@ static void test_future_on_an_orphan_is_dropped(void **state)
     party_do(&follower, step_release);
     party_end(&leader);
     party_end(&follower);
-    group_down(g);
+    group_end(g);
 }
 
 /* One that was nudged leaves instead of answering: the nudge is passed on. */
@@ -267,7 +267,7 @@ static void test_leaver_passes_the_nudge_on(void **state)
     party_end(&leader);
     party_end(&hasty);
     party_end(&patient);
-    group_down(g);
+    group_end(g);
 }
 
 /* Who is nudged and finds no orphan waits on. */
@@ -296,7 +296,7 @@ static void test_nudged_for_nothing(void **state)
     assert_int_equal(stats_of(g).taken_over, 0);
     party_end(&leader);
     party_end(&follower);
-    group_down(g);
+    group_end(g);
 }
 
 /* A newcomer joins the orphan and takes it over, although another was nudged. */
@@ -333,7 +333,7 @@ static void test_newcomer_takes_over(void **state)
     party_end(&leader);
     party_end(&follower);
     party_end(&newcomer);
-    group_down(g);
+    group_end(g);
 }
 
 /* --------------------------------------------------------- records, sections */
@@ -381,7 +381,7 @@ static void test_retired_under_a_forgetter(void **state)
     assert_int_equal(stats_of(g).retired_pending, 0);
     actor_end(&other);
     party_end(&leader);
-    group_down(g);
+    group_end(g);
 }
 
 static void test_record_reuse(void **state)
@@ -411,7 +411,7 @@ static void test_record_reuse(void **state)
     party_do(&leader, step_release);
     party_end(&leader);
     party_end(&follower);
-    group_down(g);
+    group_end(g);
 }
 
 /* Many records with long keys: spare ones keep some memory, and nothing is lost. */
@@ -424,7 +424,7 @@ static void test_many_in_flight(void **state)
     struct flaky flaky = {0};
     sflight_options o = small_options();
     o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     struct slot *slot = thread_slot(g);
     unsigned rank;
 
@@ -455,7 +455,7 @@ static void test_many_in_flight(void **state)
     sflight_stats s = stats_of(g);
     assert_int_equal(s.led, 3 * N);
     assert_int_equal(s.deadlocks, 3 * N);
-    group_down(g);
+    group_end(g);
     assert_int_equal(flaky.blocks, 0);
 }
 

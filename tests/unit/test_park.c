@@ -5,9 +5,6 @@
 #include "cpu.h"
 #include "park.h"
 
-#include <limits.h>
-#include <signal.h>
-
 #define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
 
 struct waiter {
@@ -134,12 +131,12 @@ static gate gates[PING_PONGS];
 
 static void *open_all(void *arg)
 {
-    uint32_t seed = 12345;
+    uint64_t random = random_from(0);
     (void)arg;
     for (size_t i = 0; i < PING_PONGS; i++) {
-        for (uint32_t n = random_next(&seed) % 64; n != 0; n--)
+        for (uint32_t n = random_pick(&random, 64); n != 0; n--)
             cpu_relax();
-        if (random_next(&seed) % 64 == 0)
+        if (random_pick(&random, 64) == 0)
             sched_yield();
         gate_open(&gates[i], 0, 1);
     }
@@ -162,8 +159,7 @@ static void test_no_wake_is_lost(void **state)
     memset(gates, 0, sizeof(gates));
     pthread_t threads[] = {thread_start(pass_all, NULL), thread_start(pass_all, &spins),
                            thread_start(pass_all, NULL), thread_start(open_all, NULL)};
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
 }
 
 /* ----------------------------------------------------------- deadlines */
@@ -202,11 +198,11 @@ static void test_deadlines_while_opening(void **state)
     (void)state;
     enum { PATIENT = 12, HASTY = 12 };
     static struct waiter patient[PATIENT], hasty[HASTY];
-    uint32_t seed = 99;
+    uint64_t random = random_from(0);
 
     for (int round = 0; round < 100; round++) {
         gate g = 0;
-        struct timespec soon = deadline_in_ns(1000000 + random_next(&seed) % 1000000);
+        struct timespec soon = deadline_in_ns(1000000 + random_pick(&random, 1000000));
         waiters_start(hasty, HASTY, &g, &soon);
         waiters_start(patient, PATIENT, &g, NULL);
         waiters_asleep(patient, PATIENT);
@@ -292,8 +288,7 @@ static void test_no_nudge_is_lost(void **state)
     pthread_t threads[3];
 
     memset((void *)&errand, 0, sizeof(errand));
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(run_errands, NULL);
+    threads_start(threads, LENGTH(threads), run_errands, NULL);
     for (unsigned i = 1; i <= ERRANDS; i++) {
         atomic_fetch_add(&errand.work, 1);
         gate_nudge(&errand.gate);
@@ -301,8 +296,7 @@ static void test_no_nudge_is_lost(void **state)
             WAIT_UNTIL(atomic_load(&errand.done) == i);
     }
     gate_open(&errand.gate, 0, 1);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
     assert_int_equal(errand.done, ERRANDS);
 }
 
@@ -318,7 +312,7 @@ static void test_signal_storm(void **state)
     (void)state;
     enum { N = 4, SIGNALS = 3000 };
     const struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART */
-    const struct timespec far = deadline_in_ns(INT64_C(3600) * 1000000000);
+    const struct timespec far = deadline_in_an_hour();
     struct waiter w[N];
     gate g = 0;
 
@@ -396,7 +390,7 @@ static void test_who_yields(void **state)
     assert_false(yielded(&g, &s, NULL));
     s.crowded = true;
     assert_true(yielded(&g, &s, NULL));
-    struct timespec soon = deadline_in_ns(10000000), later = deadline_in_ns(3600000000000);
+    struct timespec soon = deadline_in_ns(10000000), later = deadline_in_an_hour();
     assert_true(yielded(&g, &s, &later));
     s.yield.score = HABIT_SCORE_MAX / 2;
     assert_int_not_equal(gate_spin(&g, cpu_count(), &s, &soon), GATE_IS_OPEN);
