@@ -235,8 +235,8 @@ static int short_work(sflight_call *call, void *arg)
 static void *collide(void *arg)
 {
     struct collision *c = arg;
-    const int rounds = SANITIZED ? 5000 : 30000;
-    for (int i = 0; i < rounds; i++) {
+    const int n = rounds(30000, 5000);
+    for (int i = 0; i < n; i++) {
         sflight_result r;
         struct timespec deadline = deadline_in_ns(i % 5 * 500);
         int rc = do_until(c->g, short_work, c, &deadline, &r);

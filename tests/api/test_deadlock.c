@@ -100,7 +100,7 @@ struct circle {
     size_t n;
     sflight_group *groups[2];
     size_t n_groups;
-    int rounds;
+    int n_rounds;
     bool batches; /* ask through sflight_do_many() */
     pthread_barrier_t barrier;
     atomic_int deadlocks;
@@ -150,7 +150,7 @@ static void *be_a_member(void *arg)
 {
     struct member *m = arg;
     struct circle *c = m->circle;
-    for (int round = 0; round < c->rounds; round++) {
+    for (int round = 0; round < c->n_rounds; round++) {
         sflight_result r;
         assert_int_equal(
             sflight_do(group_at(c, m->index), &m->index, sizeof m->index, ask_the_next, m, &r), 0);
@@ -166,9 +166,9 @@ static void *be_a_member(void *arg)
     return NULL;
 }
 
-static void run_circles(size_t n, size_t n_groups, int rounds, bool batches)
+static void run_circles(size_t n, size_t n_groups, int n_rounds, bool batches)
 {
-    struct circle c = {.n = n, .n_groups = n_groups, .rounds = rounds, .batches = batches};
+    struct circle c = {.n = n, .n_groups = n_groups, .n_rounds = n_rounds, .batches = batches};
     struct member members[16];
     for (size_t i = 0; i < n_groups; i++)
         c.groups[i] = group_new(NULL);
@@ -184,45 +184,40 @@ static void run_circles(size_t n, size_t n_groups, int rounds, bool batches)
         deadlocks += stats_of(c.groups[i]).deadlocks;
         group_end(c.groups[i]);
     }
-    assert_int_equal(deadlocks, rounds);
+    assert_int_equal(deadlocks, n_rounds);
     pthread_barrier_destroy(&c.barrier);
-}
-
-static int rounds(void)
-{
-    return SANITIZED ? 100 : 500;
 }
 
 static void circle_of_two(void **state)
 {
     (void)state;
-    run_circles(2, 1, rounds(), false);
+    run_circles(2, 1, rounds(500, 100), false);
 }
 
 static void circle_of_three(void **state)
 {
     (void)state;
-    run_circles(3, 1, rounds(), false);
+    run_circles(3, 1, rounds(500, 100), false);
 }
 
 static void circle_of_sixteen(void **state)
 {
     (void)state;
-    run_circles(16, 1, rounds() / 5, false);
+    run_circles(16, 1, rounds(100, 20), false);
 }
 
 static void circles_across_two_groups(void **state)
 {
     (void)state;
-    run_circles(2, 2, rounds(), false);
-    run_circles(5, 2, rounds() / 5, false);
+    run_circles(2, 2, rounds(500, 100), false);
+    run_circles(5, 2, rounds(100, 20), false);
 }
 
 static void circles_of_batches(void **state)
 {
     (void)state;
-    run_circles(2, 1, rounds(), true);
-    run_circles(4, 2, rounds() / 5, true);
+    run_circles(2, 1, rounds(500, 100), true);
+    run_circles(4, 2, rounds(100, 20), true);
 }
 
 /* ------------------------------------------------------- not a circle */
@@ -355,7 +350,7 @@ static void a_wait_that_is_over_closes_no_circle(void **state)
         sflight_options o = default_options();
         o.spin_ns = spins[i];
         sflight_group *g = group_new(&o);
-        for (int round = 0; round < rounds(); round++) {
+        for (int round = 0; round < rounds(500, 100); round++) {
             struct ender e = {.g = g};
             struct link b = {.g = g, .next = "c", .open = true};
             struct caller cb;

@@ -369,9 +369,14 @@ static int forget_own_key_unshared_amid_joiners(sflight_call *call, void *arg)
     return forgotten;
 }
 
+static int n_forgettings(void)
+{
+    return rounds(50000, 5000);
+}
+
 static void *ask_amid_forgetting(void *g)
 {
-    for (int i = 0; i < (SANITIZED ? 5000 : 50000); i++) {
+    for (int i = n_forgettings(); i != 0; i--) {
         sflight_result r;
         assert_int_equal(do_str(g, "key", forget_own_key_unshared_amid_joiners, g, &r), 0);
         assert_int_equal(r.shared, r.status == 0);
@@ -389,7 +394,7 @@ static void forget_unshared_against_joiners(void **state)
     threads_start(threads, LENGTH(threads), ask_amid_forgetting, g);
     threads_join(threads, LENGTH(threads));
     sflight_stats s = stats_of(g);
-    assert_int_equal(s.led + s.joined, LENGTH(threads) * (SANITIZED ? 5000 : 50000));
+    assert_int_equal(s.led + s.joined, LENGTH(threads) * (size_t)n_forgettings());
     group_end(g);
 }
 

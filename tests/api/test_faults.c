@@ -442,7 +442,7 @@ static void a_leader_that_stalls_for_seconds(void **state)
     threads_start(threads, LENGTH(threads), go_on, &s);
     WAIT_UNTIL(s.calls > 10000);
     uint64_t bytes = stats_of(s.g).bytes, n_timed_out = 0;
-    while (!has_passed(&end) || s.calls < (SLOW ? 50000 : 300000)) {
+    while (!has_passed(&end) || s.calls < (unsigned)rounds(300000, 50000)) {
         sflight_result r;
         struct timespec soon = deadline_in_ns(2000000);
         assert_int_equal(sflight_do_until(s.g, "stalled", 7, must_not_run, NULL, &soon, &r),
@@ -500,8 +500,9 @@ static void *stand_in_the_crowd(void *arg)
 static void twenty_thousand_threads_on_one_call(void **state)
 {
     (void)state;
-    enum { CROWD = SLOW ? 200 : 20000, STACK = 64 << 10 };
+    enum { CROWD = 20000, STACK = 64 << 10 };
     static pthread_t threads[CROWD];
+    const uint32_t all = (uint32_t)rounds(CROWD, 200);
     pthread_attr_t attr;
     struct crowd c = {.g = group_new(NULL)};
     struct work w = {.status = 9};
@@ -509,16 +510,16 @@ static void twenty_thousand_threads_on_one_call(void **state)
     uint32_t n = 0;
 
     assert_int_equal(pthread_attr_init(&attr), 0);
-    if (!SLOW) {
+    if (!SANITIZED && !EMULATED) {
         assert_int_equal(pthread_attr_setstacksize(&attr, STACK), 0);
         assert_int_equal(pthread_attr_setguardsize(&attr, 0), 0); /* half the mappings */
     }
     caller_start(&leader, c.g, "key", lead_the_crowd, &w);
     WAIT_UNTIL(w.runs == 1);
-    while (n < CROWD && pthread_create(&threads[n], &attr, stand_in_the_crowd, &c) == 0)
+    while (n < all && pthread_create(&threads[n], &attr, stand_in_the_crowd, &c) == 0)
         n++;
     pthread_attr_destroy(&attr);
-    if (n < CROWD)
+    if (n < all)
         print_message("# the system allows only %u threads: no more were tried\n", n);
     assert_true(n != 0);
     await_waiting(c.g, n);

@@ -355,7 +355,7 @@ static void *ask_until_shut(void *arg)
 static void nothing_begins_after_close_and_drain(void **state)
 {
     (void)state;
-    for (int round = 0; round < (SANITIZED ? 50 : 300); round++) {
+    for (int round = 0; round < rounds(300, 50); round++) {
         struct siege s = {.g = group_new(NULL)};
         pthread_t threads[3];
         threads_start(threads, LENGTH(threads), ask_until_shut, &s);
@@ -382,7 +382,7 @@ static void *take_and_release(void *arg)
 static void destroy_right_after_the_last_release(void **state)
 {
     (void)state;
-    for (int round = 0; round < (SANITIZED ? 200 : 2000); round++) {
+    for (int round = 0; round < rounds(2000, 200); round++) {
         struct counting counting = {0};
         sflight_options o = counting_options(&counting);
         struct siege s = {.g = group_new(&o), .w = {.open = true}};

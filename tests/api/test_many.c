@@ -260,7 +260,7 @@ static void crossing_batches_do_not_deadlock(void **state)
         {&x, {0, 1, 2}, 0}, {&x, {2, 1, 0}, 0}, {&x, {1, 0, 2}, 0}, {&x, {2, 0, 1}, 0}};
     pthread_t threads[LENGTH(crossers)];
     for (size_t i = 0; i < LENGTH(crossers); i++) {
-        crossers[i].rounds = SANITIZED ? 2000 : 10000;
+        crossers[i].rounds = rounds(10000, 2000);
         threads[i] = thread_start(cross, &crossers[i]);
     }
     threads_join(threads, LENGTH(crossers));

@@ -166,7 +166,7 @@ static void a_crowd_enqueues(void **state)
 
 /* -------------------------------------------------------- once, and no more */
 
-enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = SANITIZED ? 10000 : 60000 };
+enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = 60000 };
 
 /* What becomes of each tag. */
 enum fate { UNUSED, EXPECTED, DELIVERED, DROPPED };
@@ -260,7 +260,8 @@ static void use(struct producer *p, sflight_future *f, uint64_t tag)
 static void *produce(void *arg)
 {
     struct producer *p = arg;
-    for (uint64_t i = 0; i < PER_PRODUCER; i++) {
+    const uint64_t n = (uint64_t)rounds(PER_PRODUCER, PER_PRODUCER / 6);
+    for (uint64_t i = 0; i < n; i++) {
         unsigned key = random_pick(&p->random, KEYS);
         sflight_call *call;
         sflight_future *f;
@@ -352,7 +353,7 @@ static void destroyed_behind_the_producer(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
-    for (int i = 0; i < (SANITIZED ? 500 : 3000); i++) {
+    for (int i = 0; i < rounds(3000, 500); i++) {
         sflight_queue *q = queue_new();
         sflight_completion done;
         sflight_call *call = lead(g, "key");

@@ -164,7 +164,7 @@ static void parks_against_completion(void **state)
     (void)state;
     struct runtime runtime = {0};
     sflight_group *g = runtime_group(&runtime);
-    for (int i = 0; i < (SLOW ? 1000 : 5000); i++) {
+    for (int i = 0; i < rounds(5000, 1000); i++) {
         struct work w = {0};
         struct task_caller c[2];
         task_caller_start(&c[0], &runtime, g, "key", work_fn, &w);
@@ -429,7 +429,7 @@ static void deadlines_against_completion(void **state)
         sflight_group *g = runtime_group(&runtime);
         struct tally tally = {0};
         unsigned told = 0, late = 0;
-        const unsigned each = EMULATED ? 10 : SLOW ? 50 : 200; /* qemu leaks threads */
+        const unsigned each = EMULATED ? 10 : (unsigned)rounds(200, 50); /* qemu leaks threads */
         for (int64_t ns = 0; told < each || late < each; ns = (ns + 500) % 200000) {
             struct timespec soon = deadline_in_ns(ns);
             sflight_call *permit = lead(g, "key");
@@ -734,7 +734,7 @@ static void deadlines_against_takeover(void **state)
         for (size_t i = 0; i < LENGTH(askers); i++)
             runner_start(&askers[i], i == 3 ? NULL : &raid.runtime,
                          i == 0 ? ask_patiently : ask_with_deadlines, &raid);
-        for (unsigned i = 0; stats_of(raid.g).abandoned < (SLOW ? 200 : 500); i++) {
+        for (unsigned i = 0; stats_of(raid.g).abandoned < (uint64_t)rounds(500, 200); i++) {
             struct runner leader;
             runner_start(&leader, i % 2 ? &raid.runtime : NULL, lead_and_die, &raid);
             runner_join(&leader);
@@ -903,11 +903,11 @@ static void run_circles(size_t n, unsigned n_groups, unsigned threads_every, boo
     struct runtime runtime = {.early_every = 5};
     struct circle c = {.n = n, .n_groups = n_groups, .by_future = by_future};
     struct member members[MOST];
-    const int rounds = (EMULATED ? 60 : SLOW ? 300 : 1000) / (int)n; /* qemu leaks threads */
+    const int n_rounds = (EMULATED ? 60 : rounds(1000, 300)) / (int)n; /* qemu leaks threads */
     for (unsigned i = 0; i < n_groups; i++)
         c.groups[i] = runtime_group(&runtime);
     assert_int_equal(pthread_barrier_init(&c.barrier, NULL, (unsigned)n), 0);
-    for (int round = 1; round <= rounds; round++) {
+    for (int round = 1; round <= n_rounds; round++) {
         for (size_t i = 0; i < n; i++) {
             members[i] = (struct member){.circle = &c, .index = i};
             bool thread = threads_every != 0 && i % threads_every == 0;
@@ -1509,6 +1509,7 @@ struct storm {
     struct runtime runtime;
     sflight_group *g;
     atomic_uint seed, n;
+    unsigned all; /* calls */
     struct tally tally;
 };
 
@@ -1553,7 +1554,7 @@ static void *ride_the_storm(void *arg)
 {
     struct storm *s = arg;
     uint64_t random = random_from(atomic_fetch_add(&s->seed, 1));
-    while (atomic_fetch_add(&s->n, 1) < (SLOW ? 5000 : 30000)) {
+    while (atomic_fetch_add(&s->n, 1) < s->all) {
         unsigned key = random_pick(&random, STORM_KEYS);
         struct timespec soon = deadline_in_ns(random_pick(&random, 100000));
         const struct timespec *deadline = random_pick(&random, 2) ? &soon : NULL;
@@ -1587,7 +1588,8 @@ static void everything_at_once(void **state)
 {
     (void)state;
     for (int takeover = 0; takeover < 2; takeover++) {
-        struct storm s = {.runtime = {.early_every = 7, .spawning = SPAWN_TASK}, .seed = 1};
+        struct storm s = {.runtime = {.early_every = 7, .spawning = SPAWN_TASK},
+                          .all = (unsigned)rounds(30000, 5000)};
         s.g = takeover ? takeover_group(&s.runtime) : runtime_group(&s.runtime);
         struct runner riders[8];
         for (size_t i = 0; i < LENGTH(riders); i++)
@@ -1595,7 +1597,7 @@ static void everything_at_once(void **state)
         for (size_t i = 0; i < LENGTH(riders); i++) {
             /* Those whose fn ended them are replaced, until there is nothing left to do. */
             runner_join(&riders[i]);
-            if (atomic_load(&s.n) < (SLOW ? 5000 : 30000))
+            if (atomic_load(&s.n) < s.all)
                 runner_start(&riders[i], i % 4 ? &s.runtime : NULL, ride_the_storm, &s), i--;
         }
         assert_int_equal(sflight_group_drain(s.g, NULL), 0);

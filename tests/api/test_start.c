@@ -299,7 +299,7 @@ static void starters_that_leave_at_the_end(void **state)
     sflight_options o = counting_options(&counting);
     o.cancel_unwanted = true;
     sflight_group *g = group_new(&o);
-    for (int i = 0; i < (SANITIZED ? 1000 : 5000); i++) {
+    for (int i = 0; i < rounds(5000, 1000); i++) {
         sflight_future *f = start(g, "key", quick, &tally);
         if (i % 2)
             assert_true(sflight_future_fd(f) >= 0);
@@ -318,7 +318,7 @@ static void starters_that_leave_at_the_end(void **state)
 static void groups_that_end_at_once(void **state)
 {
     (void)state;
-    for (int i = 0; i < (SANITIZED ? 200 : 1000); i++) {
+    for (int i = 0; i < rounds(1000, 200); i++) {
         struct tally tally = {0};
         sflight_group *g = group_new(NULL);
         sflight_result r;

@@ -331,14 +331,13 @@ static void run(struct mixture *m)
     struct counting counting = {0};
     struct world w = {.m = m};
     struct worker workers[MAX_THREADS];
+    const unsigned ops = (unsigned)rounds((int)m->ops, (int)m->ops / 8);
     m->options.allocator = (sflight_allocator){&counting, counting_alloc, counting_free};
     w.g = group_new(&m->options);
     assert_in_range(m->threads, 1, MAX_THREADS);
     assert_in_range(m->keys, 1, MAX_KEYS);
     for (unsigned i = 0; i < m->threads; i++) {
-        workers[i] = (struct worker){&w, random_from(seed() + i), m->ops, 0, 0};
-        if (SANITIZED)
-            workers[i].ops_left /= 8;
+        workers[i] = (struct worker){&w, random_from(seed() + i), ops, 0, 0};
     }
     for (unsigned i = 0; i < m->threads; i++)
         workers[i].supervisor = thread_start(supervise, &workers[i]);

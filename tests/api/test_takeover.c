@@ -338,7 +338,7 @@ static void deadlines_against_takeover(void **state)
             for (size_t t = 0; t < LENGTH(askers); t++)
                 askers[t] =
                     thread_start(patient && t == 0 ? ask_patiently : ask_with_deadlines, &raid);
-            while (stats_of(raid.g).abandoned < (SANITIZED ? 200 : 1000)) {
+            while (stats_of(raid.g).abandoned < (uint64_t)rounds(1000, 200)) {
                 struct caller leader;
                 caller_start(&leader, raid.g, "key", die_soon, &raid);
                 caller_join(&leader);

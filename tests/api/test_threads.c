@@ -194,7 +194,7 @@ static void churn_until(struct churn *c, unsigned last)
 static void a_hundred_thousand_threads(void **state)
 {
     (void)state;
-    const unsigned warm_up = SLOW ? 1000 : 10000, all = SLOW ? 3000 : 100000;
+    const unsigned warm_up = (unsigned)rounds(10000, 1000), all = (unsigned)rounds(100000, 3000);
     struct counting counting = {0};
     sflight_options o = counting_options(&counting);
     struct churn c = {.g = group_new(&o)};
@@ -206,7 +206,7 @@ static void a_hundred_thousand_threads(void **state)
     assert_true(s.bytes <= bytes + bytes / 2 + 65536);
     assert_true(s.retired_pending < 10000);
     assert_int_equal(s.led + s.joined, 2 * c.next);
-    if (!SLOW) /* a sanitizer's, or an emulator's, own memory grows */
+    if (!SANITIZED && !EMULATED) /* whose own memory grows */
         assert_true(resident_bytes() <= resident + SLACK_BYTES);
     group_end(c.g);
     assert_nothing_allocated(&counting);
@@ -291,7 +291,7 @@ static void ten_thousand_groups(void **state)
 {
     (void)state;
     enum { THREADS = 2 };
-    const unsigned warm_up = SLOW ? 200 : 1000, all = SLOW ? 1000 : 10000;
+    const unsigned warm_up = (unsigned)rounds(1000, 200), all = (unsigned)rounds(10000, 1000);
     struct visitors v = {.stop = false};
     pthread_t threads[THREADS];
     size_t resident = 0;
@@ -310,7 +310,7 @@ static void ten_thousand_groups(void **state)
         if (i == warm_up)
             resident = resident_bytes();
     }
-    if (!SLOW)
+    if (!SANITIZED && !EMULATED)
         assert_true(resident_bytes() <= resident + SLACK_BYTES);
     atomic_store(&v.stop, true);
     threads_join(threads, THREADS);

@@ -313,12 +313,15 @@ struct copying {
     sflight_result copy;
 };
 
-enum { COPYING_ROUNDS = SANITIZED ? 5000 : 50000 };
+static int n_copies(void)
+{
+    return rounds(50000, 5000);
+}
 
 static void *copy_as_well(void *arg)
 {
     struct copying *c = arg;
-    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+    for (int i = 1, n = n_copies(); i <= n; i++) {
         for (int j = 0; atomic_load(&c->round) != i; j++)
             if (j > 1000)
                 sched_yield(); /* otherwise at once */
@@ -337,7 +340,7 @@ static void two_threads_retain_one_result(void **state)
     sflight_result r, copy;
     struct copying c = {.from = &r};
     pthread_t thread = thread_start(copy_as_well, &c);
-    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+    for (int i = 1, n = n_copies(); i <= n; i++) {
         assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
         atomic_store(&c.round, i);
         for (int j = i % 512; j-- != 0;)

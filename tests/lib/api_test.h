@@ -8,25 +8,6 @@
 
 #include "group_test.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
-/* Set for programs that an emulator runs in user mode: see tests/arm64/arm64.mk. */
-#ifndef EMULATED
-#define EMULATED 0
-#endif
-
-/* Where everything takes longer: fewer rounds. */
-#define SLOW (SANITIZED || EMULATED)
-
 /* Every group is on lib/thread_runtime.c, whose tasks are the threads. */
 #ifdef SFLIGHT_TEST_RUNTIME
 #define HOOKED 1

@@ -46,6 +46,31 @@
 #define RUN_TESTS(tests)                                                                           \
     (setenv("CMOCKA_TEST_ABORT", "1", 1), cmocka_run_group_tests(tests, NULL, NULL))
 
+/* ----------------------------------------------------------------- rounds */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+/* Set for programs that an emulator runs in user mode: see tests/arm64/arm64.mk. */
+#ifndef EMULATED
+#define EMULATED 0
+#endif
+
+/* How often something is done: few times where everything takes longer. */
+static inline int rounds(int all, int few)
+{
+    bool slow = SANITIZED || EMULATED || getenv("SFLIGHT_TEST_SLOW") != NULL;
+    return slow ? few : all;
+}
+
 /* ------------------------------------------------------------------- time */
 
 static const struct timespec in_the_past = {.tv_sec = 0, .tv_nsec = 0};
