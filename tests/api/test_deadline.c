@@ -30,8 +30,7 @@ static void a_follower_leaves_at_its_deadline(void **state)
         sflight_group *g = group_spinning(spins[i]);
         struct work w = {.status = 3};
         struct caller leader;
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         const int64_t waits_ns[] = {1, 1000, 100000, 10000000};
         for (size_t j = 0; j < LENGTH(waits_ns); j++) {
             sflight_result r;
@@ -80,8 +79,7 @@ static void a_deadline_in_the_past_never_waits(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     for (int i = 0; i < 1000; i++) {
         sflight_result r;
         assert_int_equal(do_until(g, must_not_run, NULL, &in_the_past, &r), -ETIMEDOUT);
@@ -105,8 +103,7 @@ static void a_deadline_in_time_is_not_felt(void **state)
         sflight_group *g = group_spinning(spins[i]);
         struct work w = {0};
         struct caller leader, c[LENGTH(later)];
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         for (size_t j = 0; j < LENGTH(later); j++)
             caller_start_until(&c[j], g, "key", must_not_run, NULL, &later[j]);
         await_waiting(g, LENGTH(later));
@@ -144,8 +141,7 @@ static void the_others_stay_when_one_leaves(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 3};
     struct caller leader, stay[2];
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     callers_start(stay, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     sflight_result r;
@@ -175,8 +171,7 @@ static void a_call_whose_followers_left_is_still_joinable(void **state)
     sflight_group *g = group_new(&o);
     struct work w = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_result r;
     struct timespec soon = deadline_in_ns(1000000);
     assert_int_equal(do_until(g, must_not_run, NULL, &soon, &r), -ETIMEDOUT);
@@ -198,8 +193,7 @@ static void forget_unshared_when_all_followers_have_left(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_result r;
     struct timespec soon = deadline_in_ns(1000000);
     assert_int_equal(do_until(g, must_not_run, NULL, &soon, &r), -ETIMEDOUT);
@@ -313,8 +307,7 @@ static void a_kilohertz_of_signals_is_not_felt(void **state)
         struct work w = {0};
         struct caller leader, c[3];
         atomic_store(&signals, 0);
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         const struct timespec soon = deadline_in_ns(50000000);
         const struct timespec later = deadline_in_an_hour();
         const struct timespec *deadlines[] = {NULL, &later, &soon};

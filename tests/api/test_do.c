@@ -115,12 +115,10 @@ static void go_TestForget(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {0}, second = {.status = 2};
     struct caller a, b, c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
 
-    caller_start(&b, g, "key", work_fn, &second); /* beside the first */
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&b, g, "key", work_fn, &second); /* beside the first */
     assert_int_equal(stats_of(g).in_flight, 2);
 
     atomic_store(&first.open, true); /* its end must not free the key */
@@ -157,8 +155,7 @@ static void go_ExampleGroup(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller first, second;
-    caller_start(&first, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&first, g, "key", work_fn, &w);
     caller_start(&second, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     atomic_store(&w.open, true);
@@ -180,12 +177,10 @@ static void go_TestForgetUnshared(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {.status = 1}, second = {.status = 2};
     struct caller a, b, c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
 
-    caller_start(&b, g, "key", work_fn, &second);
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&b, g, "key", work_fn, &second);
     caller_start(&c, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
@@ -254,14 +249,12 @@ static void old_followers_get_the_forgotten_result(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {.status = 1}, second = {.status = 2};
     struct caller a, b[2], c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     callers_start(b, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
     assert_int_equal(sflight_forget(g, "key", 3), 0); /* forgotten already */
-    caller_start(&c, g, "key", work_fn, &second);
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&c, g, "key", work_fn, &second);
     atomic_store(&second.open, true); /* the new call ends before the old */
     caller_join(&c);
     assert_int_equal(stats_of(g).waiting, 2);
@@ -501,8 +494,7 @@ static void groups_are_namespaces(void **state)
     struct work w[2] = {{.status = 1}, {.status = 2}};
     struct caller c[2];
     for (int i = 0; i < 2; i++) {
-        caller_start(&c[i], g[i], "key", work_fn, &w[i]);
-        WAIT_UNTIL(w[i].runs == 1);
+        leader_start(&c[i], g[i], "key", work_fn, &w[i]);
     }
     for (int i = 0; i < 2; i++) {
         atomic_store(&w[i].open, true);

@@ -326,25 +326,6 @@ static void pthread_exit_without_followers(void **state)
     end_failed_group(g, &w);
 }
 
-/* A thread cancelled inside one of TSan's interceptors confuses TSan. */
-static void cancellation_point(void)
-{
-    if (SANITIZED)
-        pthread_testcancel();
-    else
-        pause();
-}
-
-static int wait_for_cancel(sflight_call *call, void *arg)
-{
-    struct work *w = arg;
-    value_set(call, &w->tally, 1);
-    atomic_fetch_add(&w->runs, 1);
-    while (!atomic_load(&w->open))
-        cancellation_point();
-    return 0;
-}
-
 static void pthread_cancel_reaches_everybody(void **state)
 {
     (void)state;
@@ -381,8 +362,7 @@ static void waiting_is_no_cancellation_point(void **state)
         struct work w = {.status = 6};
         struct caller leader;
         struct caller follower = {g, "key", must_not_run, NULL, deadlines[i], .rc = NEVER_RETURNED};
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         follower.thread = thread_start(follow_and_test_cancel, &follower);
         WAIT_UNTIL(stats_of(g).parked == 1);
         assert_int_equal(pthread_cancel(follower.thread), 0);

@@ -214,8 +214,7 @@ static void the_wall_clock_does_not_matter(void **state)
     atomic_store(&realtime_reads, 0);
     atomic_store(&realtime_waits, 0);
     threads_start(threads, LENGTH(threads), keep_asking, &t);
-    caller_start(&leader, slow, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, slow, "key", work_fn, &w);
     sflight_result r;
     struct timespec soon = deadline_in_ns(20000000);
     assert_int_equal(sflight_do_until(slow, "key", 3, must_not_run, NULL, &soon, &r), -ETIMEDOUT);
@@ -434,8 +433,7 @@ static void a_leader_that_stalls_for_seconds(void **state)
     struct work w = {0};
     struct caller leader, followers[4];
     pthread_t threads[2];
-    caller_start(&leader, s.g, "stalled", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, s.g, "stalled", work_fn, &w);
     callers_start(followers, LENGTH(followers), s.g, "stalled", must_not_run, NULL);
     await_waiting(s.g, LENGTH(followers));
     const struct timespec end = deadline_in_ns((int64_t)3 * 1000000000);
@@ -514,8 +512,7 @@ static void twenty_thousand_threads_on_one_call(void **state)
         assert_int_equal(pthread_attr_setstacksize(&attr, STACK), 0);
         assert_int_equal(pthread_attr_setguardsize(&attr, 0), 0); /* half the mappings */
     }
-    caller_start(&leader, c.g, "key", lead_the_crowd, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, c.g, "key", lead_the_crowd, &w);
     while (n < all && pthread_create(&threads[n], &attr, stand_in_the_crowd, &c) == 0)
         n++;
     pthread_attr_destroy(&attr);

@@ -331,8 +331,7 @@ static void a_leader_forks_further_in(void **state)
     (void)state;
     struct nest nest = {.g = {group_new(NULL), group_new(NULL)}};
     struct caller other;
-    caller_start(&other, nest.g[1], "theirs", work_fn, &nest.other);
-    WAIT_UNTIL(nest.other.runs == 1);
+    leader_start(&other, nest.g[1], "theirs", work_fn, &nest.other);
     thread_join(thread_start(lead_nested_and_fork, &nest));
     assert_child_succeeds(nest.pid);
     caller_join(&other);
@@ -358,8 +357,7 @@ static void values_of_other_leaders(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", set_then_work, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", set_then_work, &w);
     pid_t pid = fork_child();
     if (pid == 0) {
         assert_int_equal(w.tally.made, 1);

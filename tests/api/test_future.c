@@ -600,8 +600,7 @@ static void a_blocking_leader_is_always_wanted(void **state)
     sflight_group *g = group_new(&o);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_future_drop(join(g, "key"));
     sflight_future *f = join(g, "key");
     atomic_store(&w.open, true);
@@ -967,8 +966,7 @@ static void forks(void **state)
     sflight_future *on_mine = join(g, "mine");
     struct caller follower; /* does not exist in the child */
     caller_start(&follower, g, "mine", must_not_run, NULL);
-    caller_start(&leader, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "theirs", work_fn, &w);
     sflight_future *f[3] = {join(g, "theirs"), join(g, "theirs"), join(g, "theirs")};
     assert_true(sflight_future_fd(f[1]) >= 0);
     assert_int_equal(sflight_future_get(f[2], &in_the_past, &r), -ETIMEDOUT);
@@ -1038,8 +1036,7 @@ static void forks_with_forgotten_calls(void **state)
     struct caller leader;
     assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
-    caller_start(&leader, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "theirs", work_fn, &w);
     sflight_future *on_theirs = join(g, "theirs");
     assert_int_equal(sflight_forget(g, "theirs", 6), 1);
     pid_t pid = fork_child();

@@ -123,8 +123,7 @@ static void busy_while_a_call_is_in_flight(void **state)
         sflight_group *g = group_new(NULL);
         struct work w = {.status = 3};
         struct caller c[2];
-        caller_start(&c[0], g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&c[0], g, "key", work_fn, &w);
         assert_int_equal(sflight_group_destroy(g), -EBUSY);
         caller_start(&c[1], g, "key", must_not_run, NULL);
         await_waiting(g, 1);
@@ -147,8 +146,7 @@ static void busy_while_a_forgotten_call_is_in_flight(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller c;
-    caller_start(&c, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c, g, "key", work_fn, &w);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
     assert_int_equal(stats_of(g).in_flight, 1);
     assert_int_equal(sflight_group_destroy(g), -EBUSY);
@@ -202,8 +200,7 @@ static void close_turns_newcomers_away(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 3};
     struct caller c[2];
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &w);
     caller_start(&c[1], g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     assert_int_equal(sflight_group_close(g), 0);
@@ -457,8 +454,7 @@ static void max_waiters_turns_callers_away(void **state)
     struct work w = {0}, other = {.open = true};
     struct caller c[4];
     sflight_result r;
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &w);
     caller_start(&c[1], g, "key", must_not_run, NULL);
     const struct timespec soon = deadline_in_ns(20000000);
     caller_start_until(&c[2], g, "key", must_not_run, NULL, &soon);
@@ -497,8 +493,7 @@ static void an_old_call_is_forgotten(void **state)
     sflight_group *g = group_new(&o);
     struct work old = {.status = 1}, fresh = {.open = true, .status = 2};
     struct caller c[2];
-    caller_start(&c[0], g, "key", work_fn, &old);
-    WAIT_UNTIL(old.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &old);
     struct timespec too_old = deadline_in_ns(2 * (int64_t)o.max_age_ns);
     caller_start(&c[1], g, "key", work_fn, &fresh); /* joins, unless it comes late */
     WAIT_UNTIL(stats_of(g).waiting + (uint64_t)fresh.runs == 1);
@@ -532,8 +527,7 @@ static void a_young_call_is_not_forgotten(void **state)
         sflight_group *g = group_new(&o);
         struct work w = {0};
         struct caller c[2];
-        caller_start(&c[0], g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&c[0], g, "key", work_fn, &w);
         caller_start(&c[1], g, "key", must_not_run, NULL);
         await_waiting(g, 1);
         atomic_store(&w.open, true);
@@ -560,8 +554,7 @@ static void stats_are_exact_when_nothing_moves(void **state)
 
     struct work w = {0};
     struct caller c[3];
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &w);
     callers_start(c + 1, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     s = stats_of(g);

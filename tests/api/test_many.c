@@ -67,8 +67,7 @@ static void own_work_comes_first(void **state)
     caller_start(&c[0], g, "a", work_fn, &other);
     caller_start(&c[1], g, "c", work_fn, &other);
     WAIT_UNTIL(other.runs == 2);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);                /* hangs here if it waits first */
+    batch_start(&b);                        /* hangs here if it waits first */
     WAIT_UNTIL(stats_of(g).in_flight == 2); /* its calls end before it waits */
     assert_key_usable(g, "b");
     atomic_store(&other.open, true);
@@ -98,8 +97,7 @@ static void nothing_to_lead(void **state)
     struct work other = {0};
     struct caller c;
     struct batch b = {g, 1, {KEY("a")}, .fn = batch_fn};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
+    leader_start(&c, g, "a", work_fn, &other);
     b.thread = thread_start(batch_run, &b);
     await_waiting(g, 1);
     atomic_store(&other.open, true);
@@ -120,8 +118,7 @@ static void followers_of_a_batch(void **state)
     struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("c")}, .fn = batch_fn};
     struct batch second = {g, 2, {KEY("c"), KEY("x")}, .fn = batch_fn, .open = true};
     struct caller c[2];
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     callers_start(c, 2, g, "b", must_not_run, NULL);
     second.thread = thread_start(batch_run, &second);
     await_waiting(g, 3);
@@ -183,10 +180,8 @@ static void a_key_named_twice_and_led_elsewhere(void **state)
     struct work other = {.status = 3};
     struct caller c;
     struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("a")}, .fn = batch_fn, .open = true};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    leader_start(&c, g, "a", work_fn, &other);
+    batch_start(&b);
     atomic_store(&other.open, true);
     thread_join(b.thread);
     caller_join(&c);

@@ -67,8 +67,7 @@ static void partial_failure(void **state)
     WAIT_UNTIL(ok.runs + panic.runs + exit.runs + full.runs == 4);
     caller_start(&only_waiter, g, "full", must_not_run, NULL);
     await_waiting(g, 1);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     atomic_store(&full.open, true);
     atomic_store(&exit.open, true);
     atomic_store(&panic.open, true);
@@ -103,8 +102,7 @@ static void deadline_for_the_followed_keys(void **state)
     struct caller c;
     struct timespec soon = deadline_in_ns(1000000);
     const struct timespec *deadlines[] = {&soon, &in_the_past};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
+    leader_start(&c, g, "a", work_fn, &other);
     for (size_t i = 0; i < LENGTH(deadlines); i++) {
         struct batch b = {g,
                           3,
@@ -149,8 +147,7 @@ static void a_panic_ends_every_call_of_the_batch(void **state)
     sflight_group *g = group_new(NULL);
     struct batch b = {g, 4, {KEY("a"), KEY("b"), KEY("c"), KEY("b")}, .fn = batch_panics};
     struct caller c[2];
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     caller_start(&c[0], g, "a", must_not_run, NULL);
     caller_start(&c[1], g, "c", must_not_run, NULL);
     await_waiting(g, 2);
@@ -182,8 +179,7 @@ static void an_abandonment_ends_every_call_of_the_batch(void **state)
     sflight_group *g = group_new(NULL);
     struct batch b = {g, 4, {KEY("a"), KEY("b"), KEY("c"), KEY("a")}, .fn = batch_exits};
     struct caller c[2];
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     caller_start(&c[0], g, "a", must_not_run, NULL);
     caller_start(&c[1], g, "c", must_not_run, NULL);
     await_waiting(g, 2);
@@ -210,10 +206,8 @@ static void an_abandoning_batch_gives_up_the_keys_it_follows(void **state)
         struct work other = {0};
         struct caller c;
         struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("a")}, .fn = batch_exits};
-        caller_start(&c, g, "a", work_fn, &other);
-        WAIT_UNTIL(other.runs == 1);
-        b.thread = thread_start(batch_run, &b);
-        WAIT_UNTIL(b.runs == 1);
+        leader_start(&c, g, "a", work_fn, &other);
+        batch_start(&b);
         assert_int_equal(stats_of(g).waiting, 1);
         if (!ended) {
             atomic_store(&b.open, true);
@@ -244,8 +238,7 @@ static void every_call_of_an_abandoned_batch_is_taken_over(void **state)
     struct batch second = {g, 2, {KEY("a"), KEY("x")}, .fn = batch_fn, .open = true};
     struct work w = {.open = true, .status = 4};
     struct caller c;
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     caller_start(&c, g, "c", work_fn, &w);
     second.thread = thread_start(batch_run, &second);
     await_waiting(g, 2);
@@ -293,10 +286,8 @@ static void a_batch_that_ends_later_gives_up_what_it_has(void **state)
     struct caller leader;
     struct batch b = {
         g, 3, {KEY("own"), KEY("a"), KEY("own")}, .fn = batch_returns_then_exits, .open = true};
-    caller_start(&leader, g, "a", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    leader_start(&leader, g, "a", exit_fn, &first);
+    batch_start(&b);
     await_waiting(g, 1);
     atomic_store(&first.open, true);
     caller_join(&leader);
@@ -318,10 +309,8 @@ static void a_key_named_twice_fails_twice(void **state)
     struct work w = {0};
     struct caller leader;
     struct batch b = {g, 3, {KEY("a"), KEY("own"), KEY("a")}, .fn = batch_fn, .open = true};
-    caller_start(&leader, g, "a", exit_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    leader_start(&leader, g, "a", exit_fn, &w);
+    batch_start(&b);
     await_waiting(g, 1);
     atomic_store(&w.open, true);
     caller_join(&leader);

@@ -129,8 +129,7 @@ static void starters_join_a_blocking_call(void **state)
     struct work w = {.status = 4};
     struct caller leader;
     sflight_result r;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_future *f = start(g, "key", must_not_run, NULL);
     atomic_store(&w.open, true);
     assert_int_equal(sflight_future_get(f, NULL, &r), 0);

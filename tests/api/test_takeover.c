@@ -30,8 +30,7 @@ static void one_follower_takes_over_and_the_rest_wait_on(void **state)
         sflight_group *g = group_new(&o);
         struct work first = {0}, second = {.status = 2};
         struct caller leader, c[FOLLOWERS + 1];
-        caller_start(&leader, g, "key", exit_fn, &first);
-        WAIT_UNTIL(first.runs == 1);
+        leader_start(&leader, g, "key", exit_fn, &first);
         callers_start(c, FOLLOWERS, g, "key", work_fn, &second);
         await_waiting(g, FOLLOWERS);
         atomic_store(&first.open, true);
@@ -70,23 +69,13 @@ static void one_follower_takes_over_and_the_rest_wait_on(void **state)
     }
 }
 
-static int wait_for_cancel(sflight_call *call, void *arg)
-{
-    struct work *w = arg;
-    (void)call;
-    atomic_fetch_add(&w->runs, 1);
-    WAIT_UNTIL((pthread_testcancel(), atomic_load(&w->open)));
-    return 0;
-}
-
 static void a_cancelled_leader_is_taken_over(void **state)
 {
     (void)state;
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {.open = true};
     struct caller leader, c;
-    caller_start(&leader, g, "key", wait_for_cancel, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", wait_for_cancel, &first);
     caller_start(&c, g, "key", work_fn, &second);
     await_waiting(g, 1);
     assert_int_equal(pthread_cancel(leader.thread), 0);
@@ -97,6 +86,7 @@ static void a_cancelled_leader_is_taken_over(void **state)
     assert_false(c.r.shared);
     assert_int_equal(c.r.followers, 0);
     callers_release(&c, 1);
+    assert_all_destroyed(&first.tally);
     assert_all_destroyed(&second.tally);
     end_group(g);
 }
@@ -173,8 +163,7 @@ static void the_second_leader_panics(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {.open = true};
     struct caller leader, c[FOLLOWERS];
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     callers_start(c, FOLLOWERS, g, "key", panic_fn, &second);
     await_waiting(g, FOLLOWERS);
     atomic_store(&first.open, true);
@@ -196,8 +185,7 @@ static void a_panic_is_not_taken_over(void **state)
     sflight_group *g = takeover_group();
     struct work w = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", panic_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", panic_fn, &w);
     caller_start(&c, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     atomic_store(&w.open, true);
@@ -218,8 +206,7 @@ static void a_follower_that_timed_out_takes_nothing_over(void **state)
         sflight_group *g = takeover_group();
         struct work first = {0}, second = {.open = true, .status = 2};
         struct caller leader, late, c;
-        caller_start(&leader, g, "key", exit_fn, &first);
-        WAIT_UNTIL(first.runs == 1);
+        leader_start(&leader, g, "key", exit_fn, &first);
         struct timespec soon = deadline_in_ns(1000000);
         caller_start_until(&late, g, "key", must_not_run, NULL, &soon);
         if (with_another)
@@ -254,8 +241,7 @@ static void nothing_of_the_dead_leader_is_delivered(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0};
     struct caller leader, c[2];
-    caller_start(&leader, g, "key", set_all_then_exit, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", set_all_then_exit, &first);
     callers_start(c, 2, g, "key", return_7, NULL);
     await_waiting(g, 2);
     atomic_store(&first.open, true);
@@ -360,8 +346,7 @@ static void a_forgotten_call_is_taken_over(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {0}, fresh = {.status = 3};
     struct caller leader, c[2], newcomer;
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     callers_start(c, 2, g, "key", work_fn, &second);
     await_waiting(g, 2);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
@@ -369,8 +354,7 @@ static void a_forgotten_call_is_taken_over(void **state)
     caller_join(&leader);
     WAIT_UNTIL(second.runs == 1);
 
-    caller_start(&newcomer, g, "key", work_fn, &fresh); /* leads its own */
-    WAIT_UNTIL(fresh.runs == 1);
+    leader_start(&newcomer, g, "key", work_fn, &fresh); /* leads its own */
     atomic_store(&second.open, true);
     callers_join(c, 2);
     atomic_store(&fresh.open, true);
@@ -388,29 +372,20 @@ static void a_forgotten_call_is_taken_over(void **state)
     end_group(g);
 }
 
-static int ask_own_key(sflight_call *call, void *arg)
-{
-    size_t len;
-    const void *key = sflight_call_key(call, &len);
-    sflight_result r;
-    return sflight_do(arg, key, len, must_not_run, NULL, &r);
-}
-
 static void the_new_leader_is_known_as_leader(void **state)
 {
     (void)state;
     sflight_group *g = takeover_group();
     struct work first = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     caller_start(&c, g, "key", ask_own_key, g);
     await_waiting(g, 1);
     atomic_store(&first.open, true);
     caller_join(&leader);
     caller_join(&c);
     assert_int_equal(c.rc, 0);
-    assert_int_equal(c.r.status, -EDEADLK);
+    assert_int_equal(stats_of(g).deadlocks, OWN_KEY_ASKS);
     callers_release(&c, 1);
     end_group(g);
 }

@@ -240,8 +240,7 @@ static void records_do_not_pile_up_beside_quiet_and_waiting_threads(void **state
     struct caller leader, follower;
     pthread_t thread = thread_start(use_then_be_quiet, &quiet);
     WAIT_UNTIL(quiet.used);
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     caller_start(&follower, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     uint64_t bytes = 0;

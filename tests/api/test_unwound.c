@@ -27,8 +27,7 @@ static void a_batch_forks_while_it_follows(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 7};
     struct caller other;
-    caller_start(&other, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&other, g, "theirs", work_fn, &w);
     sflight_key keys[] = {{"mine", 4}, {"theirs", 6}};
     sflight_result r[2];
     int rc[2];
@@ -109,8 +108,7 @@ static void a_thread_jumps_out_of_its_batch_and_ends(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 7};
     struct caller other;
-    caller_start(&other, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&other, g, "theirs", work_fn, &w);
     thread_join(thread_start(jump_and_end, g));
     assert_int_equal(stats_of(g).waiting, 0);
     atomic_store(&w.open, true);

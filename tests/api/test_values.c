@@ -257,8 +257,7 @@ static void errno_is_left_alone(void **state)
     struct caller c;
     sflight_stats s;
     sflight_result r;
-    caller_start(&c, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c, g, "key", work_fn, &w);
     struct timespec soon = deadline_in_ns(1000000);
     errno = MARK;
     int rc = sflight_do_until(g, "key", 3, must_not_run, NULL, &soon, &r);

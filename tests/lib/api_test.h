@@ -94,6 +94,24 @@ static inline int exit_fn(sflight_call *call, void *arg)
     pthread_exit(NULL);
 }
 
+/* A thread cancelled inside one of TSan's interceptors confuses TSan. */
+static inline void cancellation_point(void)
+{
+    if (SANITIZED)
+        pthread_testcancel();
+    else
+        pause();
+}
+
+static inline _Noreturn int wait_for_cancel(sflight_call *call, void *arg)
+{
+    struct work *w = arg;
+    value_set(call, &w->tally, 1);
+    atomic_fetch_add(&w->runs, 1);
+    for (;;)
+        cancellation_point();
+}
+
 /* ---------------------------------------------------------------- callers */
 
 static inline void assert_zeroed(const sflight_result *r)
@@ -158,6 +176,15 @@ static inline void callers_start(struct caller *c, size_t n, sflight_group *g, c
         caller_start(&c[i], g, key, fn, arg);
 }
 
+/* Returns when fn runs. */
+static inline void leader_start(struct caller *c, sflight_group *g, const char *key, sflight_fn *fn,
+                                struct work *w)
+{
+    int runs = w->runs;
+    caller_start(c, g, key, fn, w);
+    WAIT_UNTIL(w->runs > runs);
+}
+
 static inline void *caller_join(struct caller *c)
 {
     return thread_join(c->thread);
@@ -173,6 +200,29 @@ static inline void callers_release(struct caller *c, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         sflight_result_release(&c[i].r);
+}
+
+/* For fn: to ask for the key that one leads is refused, whatever the way.  arg is the group. */
+enum { OWN_KEY_ASKS = 3 };
+
+static inline int ask_own_key(sflight_call *call, void *arg)
+{
+    size_t len;
+    const void *key = sflight_call_key(call, &len);
+    sflight_key keys[] = {{key, len}};
+    struct timespec later = deadline_in_an_hour();
+    sflight_result r;
+    int rc = 0;
+    memset(&r, 0xA5, sizeof r);
+    assert_int_equal(sflight_do(arg, key, len, must_not_run, NULL, &r), -EDEADLK);
+    assert_zeroed(&r);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_do_until(arg, key, len, must_not_run, NULL, &later, &r), -EDEADLK);
+    assert_zeroed(&r);
+    assert_int_equal(sflight_do_many(arg, keys, 1, batch_must_not_run, NULL, NULL, &r, &rc), 0);
+    assert_int_equal(rc, -EDEADLK);
+    assert_zeroed(&r);
+    return 5;
 }
 
 /* Sequential proof that the key is free and works: this caller leads. */
