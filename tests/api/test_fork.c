@@ -341,6 +341,48 @@ static void a_leader_forks_further_in(void **state)
     group_end(nest.g[1]);
 }
 
+struct forking {
+    pid_t pid;
+    struct work *other;
+};
+
+static int fork_in_batch(sflight_call *const *calls, size_t n, void *arg)
+{
+    struct forking *f = arg;
+    (void)calls;
+    assert_int_equal(n, 1);
+    f->pid = fork_child();
+    if (f->pid != 0)
+        atomic_store(&f->other->open, true);
+    return 5;
+}
+
+/* The child has joined a call of a thread that does not exist there. */
+static void a_batch_forks_while_it_follows(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.status = 7};
+    struct caller other;
+    leader_start(&other, g, "theirs", work_fn, &w);
+    sflight_key keys[] = {{"mine", 4}, {"theirs", 6}};
+    sflight_result r[2];
+    int rc[2];
+    struct forking f = {.other = &w};
+    assert_int_equal(sflight_do_many(g, keys, 2, fork_in_batch, &f, NULL, r, rc), 0);
+    assert_int_equal(rc[0], 0);
+    assert_int_equal(r[0].status, 5);
+    assert_int_equal(rc[1], f.pid == 0 ? -EOWNERDEAD : 0);
+    sflight_result_release(&r[0]);
+    sflight_result_release(&r[1]);
+    if (f.pid == 0)
+        _exit(sflight_group_destroy(g) == 0 ? 0 : 1);
+    assert_child_succeeds(f.pid);
+    caller_join(&other);
+    callers_release(&other, 1);
+    group_end(g);
+}
+
 /* ------------------------------------------------------- what others led */
 
 static int set_then_work(sflight_call *call, void *arg)
@@ -399,6 +441,40 @@ static void a_held_result_is_retained_in_the_child(void **state)
     assert_child_succeeds(pid);
     sflight_result_release(&r);
     assert_all_destroyed(&w.tally);
+    group_end(g);
+}
+
+static sflight_result moved;
+static atomic_bool done;
+
+static void *get_and_stay(void *g)
+{
+    assert_int_equal(sflight_do(g, "moved", 5, nothing, NULL, &moved), 0);
+    atomic_store(&done, true);
+    WAIT_UNTIL(!done);
+    return NULL;
+}
+
+/* What the child gives up of another thread's must not hide what it holds. */
+static void a_result_that_came_from_another_thread(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    pthread_t thread = thread_start(get_and_stay, g);
+    WAIT_UNTIL(done);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        sflight_result r;
+        sflight_result_release(&moved);
+        int rc = sflight_do(g, "own", 3, nothing, NULL, &r);
+        bool right = rc == 0 && stats_of(g).held == 1 && sflight_group_destroy(g) == -EBUSY;
+        sflight_result_release(&r);
+        _exit(right && sflight_group_destroy(g) == 0 ? 0 : 1);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&done, false);
+    thread_join(thread);
+    sflight_result_release(&moved);
     group_end(g);
 }
 
@@ -545,8 +621,10 @@ int main(void)
         cmocka_unit_test(a_result_that_was_released_elsewhere),
         cmocka_unit_test(a_leader_forks_inside_fn),
         cmocka_unit_test(a_leader_forks_further_in),
+        cmocka_unit_test(a_batch_forks_while_it_follows),
         cmocka_unit_test(values_of_other_leaders),
         cmocka_unit_test(a_held_result_is_retained_in_the_child),
+        cmocka_unit_test(a_result_that_came_from_another_thread),
         cmocka_unit_test(started_calls),
         cmocka_unit_test(forks_amid_traffic),
         cmocka_unit_test(forks_amid_births_and_deaths_of_groups),

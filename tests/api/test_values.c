@@ -79,6 +79,29 @@ static void set_status_overrides_the_return_value(void **state)
     group_end(g);
 }
 
+static void non_zero_status_reaches_everybody(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.status = -ENOTRECOVERABLE};
+    struct caller c[5];
+    leader_start(&c[0], g, "key", work_fn, &w);
+    callers_start(c + 1, LENGTH(c) - 1, g, "key", must_not_run, NULL);
+    await_waiting(g, LENGTH(c) - 1);
+    atomic_store(&w.open, true);
+    callers_join(c, LENGTH(c));
+    for (size_t i = 0; i < LENGTH(c); i++) {
+        assert_int_equal(c[i].rc, 0);
+        assert_int_equal(c[i].r.status, -ENOTRECOVERABLE);
+        assert_int_equal(number_of(&c[i].r), 1);
+    }
+    assert_int_equal(stats_of(g).panicked, 0);
+    callers_release(c, LENGTH(c));
+    assert_all_destroyed(&w.tally);
+    assert_key_usable(g, "key");
+    group_end(g);
+}
+
 struct allocs {
     sflight_group *g;
     struct tally tally;
@@ -362,6 +385,7 @@ int main(void)
         cmocka_unit_test(setting_again_destroys_the_earlier_value_at_once),
         cmocka_unit_test(values_without_destroy),
         cmocka_unit_test(set_status_overrides_the_return_value),
+        cmocka_unit_test(non_zero_status_reaches_everybody),
         cmocka_unit_test(call_alloc_lives_until_the_last_holder),
         cmocka_unit_test(call_alloc_of_more_than_was_needed),
         cmocka_unit_test(retain_is_a_second_hold),

@@ -4,7 +4,7 @@
  * one blocking follower runs its own fn as the new leader of the same call, and
  * the rest go on waiting.
  */
-#include "../lib/api_test.h"
+#include "../lib/takeover_test.h"
 
 enum { FOLLOWERS = 4 };
 
@@ -107,31 +107,12 @@ static void without_followers_the_call_ends(void **state)
     end_group(g);
 }
 
-/* Leaders that die one after another; the last returns if survivor says so. */
-struct chain {
-    atomic_int runs;
-    atomic_bool open;
-    bool survivor;
-    struct tally tally;
-};
-
-static int chain_fn(sflight_call *call, void *arg)
-{
-    struct chain *c = arg;
-    int run = atomic_fetch_add(&c->runs, 1) + 1;
-    WAIT_UNTIL(atomic_load(&c->open));
-    value_set(call, &c->tally, run);
-    if (c->survivor && run == FOLLOWERS + 1)
-        return run;
-    pthread_exit(NULL);
-}
-
 static void chains_of_dying_leaders(void **state)
 {
     (void)state;
     for (int survivor = 0; survivor <= 1; survivor++) {
         sflight_group *g = takeover_group();
-        struct chain chain = {.survivor = survivor};
+        struct chain chain = {.survivor = survivor ? FOLLOWERS + 1 : 0};
         struct caller c[FOLLOWERS + 1];
         callers_start(c, LENGTH(c), g, "key", chain_fn, &chain);
         await_waiting(g, FOLLOWERS);
@@ -256,59 +237,6 @@ static void nothing_of_the_dead_leader_is_delivered(void **state)
     assert_int_equal(first.tally.destroyed, 1);
     callers_release(c, 2);
     end_group(g);
-}
-
-/*
- * Leaders die at about the moment when the deadlines of some of their followers
- * pass; one follower has no deadline, and must get its result.
- */
-struct raid {
-    sflight_group *g;
-    atomic_bool over;
-    atomic_uint timed_out;
-    struct tally tally;
-};
-
-static int quick(sflight_call *call, void *arg)
-{
-    struct raid *raid = arg;
-    value_set(call, &raid->tally, 1);
-    return 0;
-}
-
-static int die_soon(sflight_call *call, void *arg)
-{
-    struct raid *raid = arg;
-    struct timespec soon = deadline_in_ns(raid->tally.made % 40 * 1000);
-    (void)call;
-    WAIT_UNTIL(has_passed(&soon));
-    pthread_exit(NULL);
-}
-
-static void *ask_with_deadlines(void *arg)
-{
-    struct raid *raid = arg;
-    for (int i = 0; !raid->over; i++) {
-        sflight_result r;
-        struct timespec soon = deadline_in_ns(i % 40 * 1000);
-        int rc = sflight_do_until(raid->g, "key", 3, quick, raid, &soon, &r);
-        assert_true(rc == 0 || rc == -ETIMEDOUT);
-        if (rc == -ETIMEDOUT)
-            atomic_fetch_add(&raid->timed_out, 1);
-        sflight_result_release(&r);
-    }
-    return NULL;
-}
-
-static void *ask_patiently(void *arg)
-{
-    struct raid *raid = arg;
-    while (!raid->over) {
-        sflight_result r;
-        assert_int_equal(do_str(raid->g, "key", quick, raid, &r), 0);
-        sflight_result_release(&r);
-    }
-    return NULL;
 }
 
 static void deadlines_against_takeover(void **state)
