@@ -21,12 +21,12 @@ api_programs = $(addprefix $(BUILD)/$(1)/api/,\
 	$(filter test_stress test_threads,$(2)) $(filter-out test_stress test_threads,$(2)))
 unit_programs = $(addprefix $(BUILD)/$(1)/unit/,$(2))
 
-# Every group has a runtime, whose tasks are the threads.  test_threads measures memory; test_runtime
-# has runtimes of its own.
+# Every group has a runtime, whose tasks are the threads.  test_threads measures memory; the others have
+# runtimes of their own.
 hooks_CC := gcc
 hooks_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_RUNTIME=thread_runtime
 hooks_SRC := tests/lib/thread_runtime.c
-hooks_WITHOUT := test_threads test_runtime
+hooks_WITHOUT := test_threads test_runtime_% test_leader_tasks
 hooks_UNIT :=
 
 # Every key has the same hash: all calls of a group stand in one bucket, and only comparing whole keys

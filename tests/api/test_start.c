@@ -3,21 +3,6 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
-static sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
-{
-    sflight_future *f = NULL;
-    assert_int_equal(sflight_start(g, key, strlen(key), fn, arg, &f), 0);
-    assert_non_null(f);
-    return f;
-}
-
-/* The thread of a started call gives its hold up last: only then is the group unused. */
-static void group_end_when_unused(sflight_group *g)
-{
-    WAIT_UNTIL(stats_of(g).held == 0);
-    group_end(g);
-}
-
 /* TestDoChan. */
 static void a_future_yields_the_value(void **state)
 {
@@ -367,32 +352,6 @@ static void out_of_memory(void **state)
  * No thread can be had: its stack would not fit into what is left of the address
  * space.  Whoever has joined meanwhile is told; the key is free.
  */
-struct joiner {
-    sflight_group *g;
-    atomic_bool stop;
-    uint64_t n_dead;
-};
-
-static void *keep_joining(void *arg)
-{
-    struct joiner *j = arg;
-    while (!j->stop) {
-        sflight_call *call;
-        sflight_future *f;
-        sflight_result r;
-        assert_int_equal(sflight_begin(j->g, "key", 3, &call, &f), 0);
-        if (call != NULL) {
-            sflight_complete(call, 0);
-            continue;
-        }
-        int rc = sflight_future_get(f, NULL, &r);
-        assert_true(rc == 0 || rc == -EOWNERDEAD);
-        j->n_dead += rc == -EOWNERDEAD;
-        sflight_result_release(&r);
-    }
-    return NULL;
-}
-
 static void out_of_threads(void **state)
 {
     (void)state;

@@ -30,6 +30,14 @@ static inline sflight_future *join(sflight_group *g, const char *key)
     return f;
 }
 
+static inline sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
+{
+    sflight_future *f = NULL;
+    assert_int_equal(sflight_start(g, key, strlen(key), fn, arg, &f), 0);
+    assert_non_null(f);
+    return f;
+}
+
 static inline bool readable(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -53,6 +61,40 @@ static inline void note(void *arg, int rc, sflight_result *r)
     noted->rc = rc;
     sflight_result_release(r);
     atomic_fetch_add(&noted->n, 1);
+}
+
+/* Joins whatever there is for "key", until it is told to stop. */
+struct joiner {
+    sflight_group *g;
+    atomic_bool stop;
+    uint64_t n_dead;
+};
+
+static inline void *keep_joining(void *arg)
+{
+    struct joiner *j = arg;
+    while (!j->stop) {
+        sflight_call *call;
+        sflight_future *f;
+        sflight_result r;
+        assert_int_equal(sflight_begin(j->g, "key", 3, &call, &f), 0);
+        if (call != NULL) {
+            sflight_complete(call, 0);
+            continue;
+        }
+        int rc = sflight_future_get(f, NULL, &r);
+        assert_true(rc == 0 || rc == -EOWNERDEAD);
+        j->n_dead += rc == -EOWNERDEAD;
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+/* The thread of a started call gives its hold up last: only then is the group unused. */
+static inline void group_end_when_unused(sflight_group *g)
+{
+    WAIT_UNTIL(stats_of(g).held == 0);
+    group_end(g);
 }
 
 #endif
