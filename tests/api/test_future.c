@@ -274,49 +274,13 @@ static void get_waits(void **state)
     group_end(g);
 }
 
-static void consume(sflight_future *f, int how, int expected)
-{
-    sflight_result r;
-    struct noted noted = {0};
-    sflight_queue *q;
-    sflight_completion done;
-    switch (how) {
-    case 0:
-        assert_int_equal(sflight_future_get(f, NULL, &r), expected);
-        sflight_result_release(&r);
-        break;
-    case 1:
-        assert_int_equal(sflight_future_poll(f, &r), expected);
-        sflight_result_release(&r);
-        break;
-    case 2:
-        assert_int_equal(sflight_future_then(f, note, &noted), 0);
-        assert_int_equal(noted.n, 1);
-        assert_int_equal(noted.rc, expected);
-        break;
-    case 3:
-        assert_int_equal(sflight_queue_create(&q), 0);
-        assert_int_equal(sflight_future_enqueue(f, q, 9), 0);
-        assert_true(readable(sflight_queue_fd(q)));
-        assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-        assert_int_equal(done.tag, 9);
-        assert_int_equal(done.rc, expected);
-        sflight_result_release(&done.result);
-        assert_int_equal(sflight_queue_destroy(q), 0);
-        break;
-    default:
-        sflight_future_drop(f);
-    }
-}
-enum { WAYS = 5 };
-
 /* Whatever was asked of a future before, in whatever order, it can be asked the rest. */
 static void futures_stay_valid(void **state)
 {
     (void)state;
     struct counting counting = {0};
     for (unsigned asked = 0; asked < 27; asked++) {
-        for (int how = 0; how < WAYS; how++) {
+        for (enum consumer how = 0; how < CONSUMERS; how++) {
             sflight_options o = counting_options(&counting);
             sflight_group *g = group_new(&o);
             sflight_call *call = lead(g, "key");
@@ -361,7 +325,7 @@ static void futures_consumed_in_flight(void **state)
     (void)state;
     struct counting counting = {0};
     for (unsigned asked = 0; asked < 4; asked++) {
-        for (int how = 2; how < WAYS; how++) {
+        for (enum consumer how = BY_THEN; how < CONSUMERS; how++) {
             sflight_options o = counting_options(&counting);
             sflight_group *g = group_new(&o);
             sflight_call *call = lead(g, "key");
@@ -374,21 +338,21 @@ static void futures_consumed_in_flight(void **state)
             if (asked & 1)
                 assert_int_equal(sflight_future_get(f, &in_the_past, &r), -ETIMEDOUT);
             int fd = asked & 2 ? sflight_future_fd(f) : -1;
-            if (how == 2)
+            if (how == BY_THEN)
                 assert_int_equal(sflight_future_then(f, note, &noted), 0);
-            else if (how == 3)
+            else if (how == BY_QUEUE)
                 assert_int_equal(sflight_future_enqueue(f, q, 4), 0);
             else
                 sflight_future_drop(f);
             if (fd >= 0)
                 assert_false(is_open(fd));
-            assert_int_equal(stats_of(g).waiting, how != 4);
+            assert_int_equal(stats_of(g).waiting, how != BY_DROP);
             assert_false(readable(sflight_queue_fd(q)));
             assert_int_equal(noted.n, 0);
             sflight_complete(call, 0);
-            assert_int_equal(noted.n, how == 2);
-            assert_int_equal(sflight_queue_drain(q, done, 2), how == 3);
-            if (how == 3)
+            assert_int_equal(noted.n, how == BY_THEN);
+            assert_int_equal(sflight_queue_drain(q, done, 2), how == BY_QUEUE);
+            if (how == BY_QUEUE)
                 sflight_result_release(&done[0].result);
             assert_int_equal(sflight_queue_destroy(q), 0);
             group_end(g);
@@ -411,7 +375,7 @@ static void late_descriptors_are_readable(void **state)
         sflight_complete(call, 0);
         int fd = sflight_future_fd(f);
         assert_true(readable(fd));
-        consume(f, 1, 0);
+        consume(f, BY_POLL, 0);
         assert_false(is_open(fd));
     }
     group_end(g);
@@ -503,7 +467,7 @@ static void futures_on_calls_that_end_badly(void **state)
     sflight_fn *const fns[] = {work_fn, panic_fn, exit_fn};
     const int expected[] = {0, -ENOTRECOVERABLE, -EOWNERDEAD};
     for (size_t i = 0; i < LENGTH(fns); i++) {
-        for (int how = 0; how < WAYS; how++) {
+        for (enum consumer how = 0; how < CONSUMERS; how++) {
             struct counting counting = {0};
             sflight_options o = counting_options(&counting);
             sflight_group *g = group_new(&o);
@@ -604,7 +568,7 @@ static void a_blocking_leader_is_always_wanted(void **state)
     sflight_future_drop(join(g, "key"));
     sflight_future *f = join(g, "key");
     atomic_store(&w.open, true);
-    consume(f, 0, 0);
+    consume(f, BY_GET, 0);
     caller_join(&leader);
     callers_release(&leader, 1);
     assert_int_equal(stats_of(g).forgotten, 0);
@@ -635,7 +599,7 @@ static void a_blocking_follower_takes_a_permit_over(void **state)
     callers_join(c, 2);
     assert_int_equal(c[0].r.leader + c[1].r.leader, 1);
     callers_release(c, 2);
-    consume(f, 0, 0);
+    consume(f, BY_GET, 0);
     assert_int_equal(stats_of(g).taken_over, 1);
     assert_int_equal(stats_of(g).forgotten, 0);
     assert_all_destroyed(&w.tally);
@@ -643,7 +607,7 @@ static void a_blocking_follower_takes_a_permit_over(void **state)
     call = lead(g, "key"); /* nobody blocks: nobody takes over */
     f = join(g, "key");
     sflight_abandon(call);
-    consume(f, 1, -EOWNERDEAD);
+    consume(f, BY_POLL, -EOWNERDEAD);
     assert_int_equal(stats_of(g).taken_over, 1);
     group_end(g);
 }
@@ -750,8 +714,8 @@ static void a_cancelled_thread_tells_everybody(void **state)
     assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
     assert_true(readable(fd_a));
     assert_true(readable(fd_b));
-    consume(a, 1, 0);
-    consume(b, 0, 0);
+    consume(a, BY_POLL, 0);
+    consume(b, BY_GET, 0);
     assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
     sflight_result_release(&done.result);
     assert_int_equal(sflight_queue_destroy(q), 0);
@@ -807,8 +771,8 @@ static void out_of_descriptors(void **state)
     assert_true(fd >= 0);
     sflight_complete(call, 0);
     assert_true(readable(fd));
-    consume(f, 1, 0);
-    consume(timed_out, 0, 0);
+    consume(f, BY_POLL, 0);
+    consume(timed_out, BY_GET, 0);
     group_end(g);
 }
 
@@ -843,7 +807,7 @@ static void out_of_memory(void **state)
             if (call != NULL)
                 sflight_complete(call, 0);
             if (then == -ENOMEM)
-                consume(f, 1, 0); /* as it was */
+                consume(f, BY_POLL, 0); /* as it was */
             else
                 assert_int_equal(noted.n, f != NULL);
             assert_key_usable(g, "key");
@@ -948,125 +912,6 @@ static void a_hundred_thousand_on_one_call(void **state)
     assert_nothing_allocated(&counting);
 }
 
-/* -------------------------------------------------------------------- fork */
-
-static void forks(void **state)
-{
-    (void)state;
-    struct counting counting = {0};
-    sflight_options o = counting_options(&counting);
-    sflight_group *g = group_new(&o);
-    struct work w = {0};
-    struct caller leader;
-    sflight_queue *q;
-    struct noted noted = {0};
-    sflight_result r;
-    assert_int_equal(sflight_queue_create(&q), 0);
-    sflight_call *mine = lead(g, "mine");
-    sflight_future *on_mine = join(g, "mine");
-    struct caller follower; /* does not exist in the child */
-    caller_start(&follower, g, "mine", must_not_run, NULL);
-    leader_start(&leader, g, "theirs", work_fn, &w);
-    sflight_future *f[3] = {join(g, "theirs"), join(g, "theirs"), join(g, "theirs")};
-    assert_true(sflight_future_fd(f[1]) >= 0);
-    assert_int_equal(sflight_future_get(f[2], &in_the_past, &r), -ETIMEDOUT);
-    assert_int_equal(sflight_future_then(join(g, "theirs"), note, &noted), 0);
-    assert_int_equal(sflight_future_enqueue(join(g, "theirs"), q, 1), 0);
-    sflight_future *dropped = join(g, "theirs");
-    assert_true(sflight_future_fd(dropped) >= 0);
-    sflight_future_drop(dropped);
-    await_waiting(g, 7);
-    WAIT_UNTIL(stats_of(g).parked >= 2);
-
-    pid_t pid = fork_child();
-    if (pid == 0) {
-        sflight_stats s = stats_of(g);
-        assert_int_equal(s.in_flight, 1);
-        assert_int_equal(s.waiting, 1);
-        assert_int_equal(s.held, 3);
-        for (size_t i = 0; i < LENGTH(f); i++)
-            consume(f[i], (int)i % 2, -EOWNERDEAD);
-        assert_int_equal(stats_of(g).held, 0);
-        sflight_future *more = join(g, "mine");
-        assert_int_equal(sflight_group_drain(g, &in_the_past), -ETIMEDOUT);
-        assert_int_equal(sflight_group_destroy(g), -EBUSY);
-        sflight_complete(mine, 5);
-        consume(on_mine, 0, 0);
-        consume(more, 2, 0);
-        assert_int_equal(noted.n, 0);
-        assert_key_usable(g, "theirs");
-        assert_key_usable(g, "mine");
-        assert_int_equal(sflight_queue_destroy(q), 0);
-        group_end(g);
-        assert_nothing_allocated(&counting);
-        exit(0);
-    }
-    assert_child_succeeds(pid);
-
-    atomic_store(&w.open, true);
-    caller_join(&leader);
-    callers_release(&leader, 1);
-    for (size_t i = 0; i < LENGTH(f); i++)
-        consume(f[i], (int)i % 2, 0);
-    assert_int_equal(noted.n, 1);
-    sflight_completion done;
-    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-    sflight_result_release(&done.result);
-    assert_int_equal(sflight_queue_destroy(q), 0);
-    sflight_complete(mine, 0);
-    consume(on_mine, 0, 0);
-    caller_join(&follower);
-    callers_release(&follower, 1);
-    assert_all_destroyed(&w.tally);
-    group_end(g);
-    assert_nothing_allocated(&counting);
-}
-
-/* Calls that have been forgotten are not in the table, where a fork finds the others. */
-static void forks_with_forgotten_calls(void **state)
-{
-    (void)state;
-    struct counting counting = {0};
-    sflight_options o = counting_options(&counting);
-    sflight_group *g = group_new(&o);
-    sflight_call *mine = lead(g, "key");
-    sflight_future *on_mine[2] = {join(g, "key"), join(g, "key")};
-    sflight_result r;
-    struct work w = {.open = false};
-    struct caller leader;
-    assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
-    assert_int_equal(sflight_forget(g, "key", 3), 1);
-    leader_start(&leader, g, "theirs", work_fn, &w);
-    sflight_future *on_theirs = join(g, "theirs");
-    assert_int_equal(sflight_forget(g, "theirs", 6), 1);
-    pid_t pid = fork_child();
-    if (pid == 0) {
-        assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
-        assert_int_equal(stats_of(g).in_flight, 1);
-        assert_int_equal(stats_of(g).waiting, 2);
-        consume(on_theirs, 0, -EOWNERDEAD);
-        assert_key_usable(g, "key");
-    } else {
-        atomic_store(&w.open, true);
-        caller_join(&leader);
-        callers_release(&leader, 1);
-        consume(on_theirs, 0, 0);
-    }
-    sflight_complete(mine, 5);
-    for (size_t i = 0; i < LENGTH(on_mine); i++) {
-        assert_int_equal(sflight_future_poll(on_mine[i], &r), 0);
-        assert_int_equal(r.status, 5);
-        assert_int_equal(r.followers, 2);
-        sflight_result_release(&r);
-    }
-    group_end(g);
-    assert_nothing_allocated(&counting);
-    if (pid == 0)
-        exit(0);
-    assert_all_destroyed(&w.tally);
-    assert_child_succeeds(pid);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1096,8 +941,6 @@ int main(void)
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_memory_for_another_future),
         cmocka_unit_test(a_hundred_thousand_on_one_call),
-        cmocka_unit_test(forks),
-        cmocka_unit_test(forks_with_forgotten_calls),
     };
     return RUN_TESTS(tests);
 }

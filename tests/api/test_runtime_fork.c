@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* fork() in a group with options.runtime: the tasks of the parent do not exist in the child. */
+#include "../lib/fork_test.h"
 #include "../lib/task_test.h"
 
 /* Futures of tasks that do not exist in the child stay there. */
-static void child_uses_group(sflight_group *g, uint64_t n_futures)
+static void child_has_futures(sflight_group *g, uint64_t n_futures)
 {
     sflight_stats s = stats_of(g);
     assert_int_equal(s.in_flight, 0);
@@ -16,39 +17,9 @@ static void child_uses_group(sflight_group *g, uint64_t n_futures)
         group_end(g);
 }
 
-struct forker {
-    sflight_group *g;
-    struct work w;
-    pid_t pid;
-};
-
-static int fork_in_fn(sflight_call *call, void *arg)
+static void child_has_none(sflight_group *g)
 {
-    struct forker *f = arg;
-    sflight_result r;
-    atomic_fetch_add(&f->w.runs, 1);
-    WAIT_UNTIL(f->w.open);
-    f->pid = fork_child();
-    assert_int_equal(do_str(f->g, "mine", must_not_run, NULL, &r), -EDEADLK); /* in both */
-    value_set(call, &f->w.tally, f->pid == 0);
-    return 6;
-}
-
-static void *lead_and_fork(void *arg)
-{
-    struct forker *f = arg;
-    sflight_result r;
-    assert_int_equal(do_str(f->g, "mine", fork_in_fn, f, &r), 0);
-    assert_true(r.leader);
-    assert_int_equal(r.status, 6);
-    assert_int_equal(number_of(&r), f->pid == 0);
-    sflight_result_release(&r);
-    if (f->pid == 0) {
-        assert_all_destroyed(&f->w.tally); /* the followers do not exist here */
-        child_uses_group(f->g, 0);
-        _exit(0);
-    }
-    return NULL;
+    child_has_futures(g, 0);
 }
 
 static void a_task_forks_inside_fn(void **state)
@@ -58,7 +29,7 @@ static void a_task_forks_inside_fn(void **state)
         struct runtime runtime = {0};
         sflight_group *g = takeover ? runtime_takeover_group(&runtime) : runtime_group(&runtime);
         struct work other = {0};
-        struct forker forker = {.g = g};
+        struct forker forker = {.g = g, .child = child_has_none};
         struct task_caller o[3], follower[2];
         struct runner runner;
         task_caller_start(&o[0], &runtime, g, "other", work_fn, &other);
@@ -106,7 +77,7 @@ static void a_thread_forks_beside_tasks(void **state)
     pid_t pid = fork_child();
     if (pid == 0) {
         unsigned unparks = runtime.n_unparks;
-        child_uses_group(g, 3);
+        child_has_futures(g, 3);
         assert_int_equal(runtime.n_unparks, unparks); /* those tasks do not exist */
         _exit(0);
     }
@@ -140,7 +111,7 @@ static void a_permit_goes_along(void **state)
         assert_int_equal(runtime.n_unparks, 0);
         sflight_complete(permit, 4);
         assert_int_equal(runtime.n_unparks, 0);
-        child_uses_group(g, 0);
+        child_has_none(g);
         _exit(0);
     }
     assert_child_succeeds(pid);

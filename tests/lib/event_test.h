@@ -63,6 +63,44 @@ static inline void note(void *arg, int rc, sflight_result *r)
     atomic_fetch_add(&noted->n, 1);
 }
 
+/* Each way to be done with a future; consume() is for one whose call has ended. */
+enum consumer { BY_GET, BY_POLL, BY_THEN, BY_QUEUE, BY_DROP, CONSUMERS };
+
+static inline void consume(sflight_future *f, enum consumer how, int expected)
+{
+    sflight_result r;
+    struct noted noted = {0};
+    sflight_queue *q;
+    sflight_completion done;
+    switch (how) {
+    case BY_GET:
+        assert_int_equal(sflight_future_get(f, NULL, &r), expected);
+        sflight_result_release(&r);
+        break;
+    case BY_POLL:
+        assert_int_equal(sflight_future_poll(f, &r), expected);
+        sflight_result_release(&r);
+        break;
+    case BY_THEN:
+        assert_int_equal(sflight_future_then(f, note, &noted), 0);
+        assert_int_equal(noted.n, 1);
+        assert_int_equal(noted.rc, expected);
+        break;
+    case BY_QUEUE:
+        assert_int_equal(sflight_queue_create(&q), 0);
+        assert_int_equal(sflight_future_enqueue(f, q, 9), 0);
+        assert_true(readable(sflight_queue_fd(q)));
+        assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+        assert_int_equal(done.tag, 9);
+        assert_int_equal(done.rc, expected);
+        sflight_result_release(&done.result);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        break;
+    default:
+        sflight_future_drop(f);
+    }
+}
+
 /* Joins whatever there is for "key", until it is told to stop. */
 struct joiner {
     sflight_group *g;
