@@ -30,11 +30,11 @@ hooks_WITHOUT := test_threads test_runtime_% test_leader_tasks
 hooks_UNIT :=
 
 # Every key has the same hash: all calls of a group stand in one bucket, and only comparing whole keys
-# tells them apart.  test_threads measures memory, which here waits for its grace period; test_future
-# has 100,000 calls in flight, which here are one chain.
+# tells them apart.  test_threads measures memory, which here waits for its grace period;
+# test_callback has 100,000 calls in flight, which here are one chain.
 collide_CC := gcc
 collide_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_HASH=42
-collide_WITHOUT := test_threads test_future
+collide_WITHOUT := test_threads test_callback
 collide_UNIT := $(filter test_call%,$(UNIT_TESTS))
 
 # ------------------------------------------------------------------------------- plain programs

@@ -3,7 +3,7 @@
  * Threads that are cancelled, but not in fn: what is no cancellation point, and
  * what must have happened when one comes.
  */
-#include "../lib/api_test.h"
+#include "../lib/event_test.h"
 
 static void *follow_and_test_cancel(void *arg)
 {
@@ -97,12 +97,67 @@ static void a_destroy_that_does_not_return(void **state)
     group_end(me.g);
 }
 
+/* ----------------------------------------------------------- ending a call */
+
+static void *complete_cancelled(void *arg)
+{
+    pthread_cancel(pthread_self()); /* acts at the next cancellation point */
+    sflight_complete(arg, 0);
+    pthread_testcancel();
+    return NULL;
+}
+
+/* Ending a call is no cancellation point, whoever is told. */
+static void a_cancelled_thread_tells_everybody(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q;
+    sflight_completion done;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *call = lead(g, "key");
+    sflight_future *a = join(g, "key"), *b = join(g, "key"), *c = join(g, "key");
+    int fd_a = sflight_future_fd(a);
+    assert_int_equal(sflight_future_enqueue(c, q, 1), 0);
+    int fd_b = sflight_future_fd(b);
+    assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
+    assert_true(readable(fd_a));
+    assert_true(readable(fd_b));
+    consume(a, BY_POLL, 0);
+    consume(b, BY_GET, 0);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
+static void note_and_test_cancel(void *arg, int rc, sflight_result *r)
+{
+    note(arg, rc, r);
+    pthread_testcancel();
+}
+
+static void a_cancelled_thread_runs_all_callbacks(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct noted noted = {0};
+    sflight_call *call = lead(g, "key");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_future_then(join(g, "key"), note_and_test_cancel, &noted), 0);
+    assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
+    assert_int_equal(noted.n, 3);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(waiting_is_no_cancellation_point),
         cmocka_unit_test(create_is_no_cancellation_point),
         cmocka_unit_test(a_destroy_that_does_not_return),
+        cmocka_unit_test(a_cancelled_thread_tells_everybody),
+        cmocka_unit_test(a_cancelled_thread_runs_all_callbacks),
     };
     return RUN_TESTS(tests);
 }

@@ -128,6 +128,12 @@ static inline void *keep_joining(void *arg)
     return NULL;
 }
 
+static inline void *drain_main(void *g)
+{
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    return NULL;
+}
+
 /* The thread of a started call gives its hold up last: only then is the group unused. */
 static inline void group_end_when_unused(sflight_group *g)
 {
