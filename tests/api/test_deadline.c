@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * sflight_do_until(): followers leave at their deadline, not before; leaders
- * never; and no signal changes any of this.
- */
+/* sflight_do_until(): followers leave at their deadline, not before; leaders never. */
 #include "../lib/api_test.h"
-
-#include <signal.h>
 
 static int do_until(sflight_group *g, sflight_fn *fn, void *arg, const struct timespec *deadline,
                     sflight_result *r)
@@ -267,76 +262,6 @@ static void microsecond_deadlines_against_completion(void **state)
     }
 }
 
-/* -------------------------------------------------------------- signals */
-
-static atomic_int signals;
-
-static void count_signal(int number)
-{
-    (void)number;
-    atomic_fetch_add(&signals, 1);
-}
-
-/* Only the waiters take the signals of a timer that fires every millisecond. */
-static void block_alarm(int how)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGALRM);
-    assert_int_equal(pthread_sigmask(how, &set, NULL), 0);
-}
-
-static void *wait_with_signals(void *arg)
-{
-    block_alarm(SIG_UNBLOCK);
-    return caller_main(arg);
-}
-
-static void a_kilohertz_of_signals_is_not_felt(void **state)
-{
-    (void)state;
-    struct sigaction action = {.sa_handler = count_signal}, old;
-    assert_int_equal(sigaction(SIGALRM, &action, &old), 0);
-    block_alarm(SIG_BLOCK);
-    timer_t timer;
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
-    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    const struct itimerspec every_ms = {{0, 1000000}, {0, 1000000}};
-    for (size_t i = 0; i < LENGTH(spins); i++) {
-        sflight_group *g = group_spinning(spins[i]);
-        struct work w = {0};
-        struct caller leader, c[3];
-        atomic_store(&signals, 0);
-        leader_start(&leader, g, "key", work_fn, &w);
-        const struct timespec soon = deadline_in_ns(50000000);
-        const struct timespec later = deadline_in_an_hour();
-        const struct timespec *deadlines[] = {NULL, &later, &soon};
-        for (size_t j = 0; j < LENGTH(c); j++) {
-            c[j] = (struct caller){g, "key", must_not_run, NULL, deadlines[j], .rc = INT_MIN};
-            c[j].thread = thread_start(wait_with_signals, &c[j]);
-        }
-        assert_int_equal(timer_settime(timer, 0, &every_ms, NULL), 0);
-        caller_join(&c[2]); /* hangs if each signal starts the wait anew */
-        assert_int_equal(c[2].rc, -ETIMEDOUT);
-        assert_true(has_passed(&soon));
-        WAIT_UNTIL(signals >= 100);
-        atomic_store(&w.open, true);
-        caller_join(&leader);
-        callers_join(c, 2);
-        for (int j = 0; j < 2; j++) {
-            assert_int_equal(c[j].rc, 0);
-            assert_int_equal(c[j].r.followers, 2);
-        }
-        callers_release(&leader, 1);
-        callers_release(c, 3);
-        assert_all_destroyed(&w.tally);
-        group_end(g);
-    }
-    timer_delete(timer);
-    block_alarm(SIG_UNBLOCK);
-    sigaction(SIGALRM, &old, NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,7 +274,6 @@ int main(void)
         cmocka_unit_test(a_call_whose_followers_left_is_still_joinable),
         cmocka_unit_test(forget_unshared_when_all_followers_have_left),
         cmocka_unit_test(microsecond_deadlines_against_completion),
-        cmocka_unit_test(a_kilohertz_of_signals_is_not_felt),
     };
     return RUN_TESTS(tests);
 }

@@ -2,6 +2,7 @@
 /* sflight_start(): fn on a thread of its own, a future for everybody (Go: DoChan). */
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
+#include "../lib/real.h"
 
 /* TestDoChan. */
 static void a_future_yields_the_value(void **state)
@@ -400,6 +401,86 @@ static void out_of_threads(void **state)
     assert_nothing_allocated(&counting);
 }
 
+#if !SANITIZED                     /* ThreadSanitizer has one of its own */
+static atomic_long thread_to_fail; /* counted down; at 1 the creation fails */
+
+/* Stands before that of the C library, for the library under test as well. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    if (atomic_load(&thread_to_fail) > 0 && atomic_fetch_sub(&thread_to_fail, 1) == 1)
+        return EAGAIN;
+    return REAL(pthread_create)(thread, attr, run, arg);
+}
+
+enum { STARTS = 12 };
+
+static int started(sflight_call *call, void *arg)
+{
+    value_set(call, arg, 5);
+    return 5;
+}
+
+/* Of a few started calls for two keys, the k-th that needs a thread gets none. */
+static void no_thread_at_the_kth_start(sflight_group *g, long k, long *n_failed)
+{
+    sflight_future *f[STARTS];
+    struct tally tally = {0};
+    struct noted noted = {0};
+    int n_futures = 0, n_noted = 0;
+    atomic_store(&thread_to_fail, k);
+    for (int i = 0; i < STARTS; i++) {
+        f[n_futures] = (void *)1;
+        int rc = sflight_start(g, i % 2 ? "a" : "b", 1, started, &tally, &f[n_futures]);
+        if (rc == 0) {
+            n_futures++;
+            continue;
+        }
+        assert_int_equal(rc, -EAGAIN);
+        assert_null(f[n_futures]);
+        ++*n_failed;
+        assert_key_usable(g, i % 2 ? "a" : "b"); /* or joins nobody: the key is free */
+    }
+    atomic_store(&thread_to_fail, 0);
+    for (int i = 0; i < n_futures; i++) {
+        sflight_result r;
+        if (i % 3 == 0) {
+            assert_int_equal(sflight_future_then(f[i], note, &noted), 0);
+            n_noted++;
+        } else if (i % 3 == 1) {
+            assert_int_equal(sflight_future_get(f[i], NULL, &r), 0);
+            assert_int_equal(r.status, 5);
+            sflight_result_release(&r);
+        } else {
+            sflight_future_drop(f[i]);
+        }
+    }
+    WAIT_UNTIL(noted.n == n_noted);
+    WAIT_UNTIL(stats_of(g).in_flight == 0 && stats_of(g).held == 0);
+    WAIT_UNTIL(tally.destroyed == tally.made);
+}
+#endif
+
+static void no_thread_at_any_point(void **state)
+{
+    (void)state;
+#if !SANITIZED
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    for (int on_abandon = SFLIGHT_ABANDON_SHARE; on_abandon <= SFLIGHT_ABANDON_TAKEOVER;
+         on_abandon++) {
+        o.on_abandon = on_abandon;
+        sflight_group *g = group_new(&o);
+        long n_failed = 0;
+        for (int round = 0; round < 50; round++)
+            for (long k = 1; k <= STARTS; k++)
+                no_thread_at_the_kth_start(g, k, &n_failed);
+        assert_true(n_failed >= 100); /* the first two starts of a round lead */
+        group_end(g);
+        assert_nothing_allocated(&counting);
+    }
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -415,6 +496,7 @@ int main(void)
         cmocka_unit_test(groups_that_end_at_once),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_threads),
+        cmocka_unit_test(no_thread_at_any_point),
     };
     return RUN_TESTS(tests);
 }

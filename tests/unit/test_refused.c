@@ -3,13 +3,13 @@
  * What the system may refuse, at the library's birth and later: functions of
  * the C library are replaced here by ones that fail when told to.
  */
+#include "../lib/real.h"
 #include "call_test.h"
 
 #include "cpu.h"
 #include "futex.h"
 #include "reclaim.h"
 
-#include <dlfcn.h>
 #include <execinfo.h>
 
 /* ---------------------------------------------------------- what is replaced */
@@ -18,14 +18,6 @@ static bool no_key, no_atfork, no_affinity, no_attr, no_random;
 static _Thread_local bool no_specific;
 static char **(*symbols)(void *const *frames, int n);
 static void (*on_yield)(void);
-
-/* The function that was replaced. */
-#define REAL(name)                                                                                 \
-    ((union {                                                                                      \
-         void *symbol;                                                                             \
-         __typeof__(&name) function;                                                               \
-     }){dlsym(RTLD_NEXT, #name)}                                                                   \
-         .function)
 
 /* ThreadSanitizer calls these before it is ready. */
 #if defined(__has_feature)
