@@ -96,9 +96,51 @@ static inline void party_joins(struct party *p, const struct party *leader)
     assert_ptr_equal(p->call, leader->call);
 }
 
+static inline void party_finishes(struct party *p)
+{
+    assert_int_equal(party_do(p, step_finish), 0);
+}
+
+static inline void party_waits(struct party *p, int rc)
+{
+    assert_int_equal(party_do(p, step_wait), rc);
+}
+
+static inline void party_gives_up(struct party *p)
+{
+    p->deadline = &in_the_past;
+    party_waits(p, -ETIMEDOUT);
+}
+
+static inline void party_takes_over(struct party *p)
+{
+    party_waits(p, TAKEN_OVER);
+    party_do(p, step_enter);
+}
+
+static inline void party_releases(struct party *p)
+{
+    party_do(p, step_release);
+}
+
 static inline void party_end(struct party *p)
 {
     actor_end(&p->actor);
+}
+
+/* All for one key. */
+static inline void parties_start(struct party *p, size_t n, struct sflight_group *g)
+{
+    for (size_t i = 0; i < n; i++)
+        party_start(&p[i], g, "key");
+}
+
+static inline void parties_end(struct party *p, size_t n)
+{
+    struct sflight_group *g = p->g;
+    for (size_t i = 0; i < n; i++)
+        party_end(&p[i]);
+    group_end(g);
 }
 
 static inline struct sflight_group *group_small(int on_abandon)

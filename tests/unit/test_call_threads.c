@@ -61,7 +61,7 @@ static void edge_go_on(struct edge *e, struct party *looker)
 static void edge_down(struct edge *e)
 {
     party_do(&e->inner, step_finish);
-    party_do(&e->inner, step_release);
+    party_releases(&e->inner);
     party_end(&e->inner);
     party_end(&e->outer);
     party_end(&e->looker);
@@ -106,7 +106,7 @@ static void test_edge_of_who_has_left(void **state)
     for (int n = 0; n < 100; n++) /* let it leave, if it does so first */
         sched_yield();
     party_do(&e.outer, step_finish);
-    party_do(&e.outer, step_release);
+    party_releases(&e.outer);
     reclaim_flush(); /* on a thread without a slot here: a record given back is freed */
     edge_go_on(&e, &e.looker);
     if (e.waits.rc == 0)
@@ -181,7 +181,7 @@ static void *without_a_slot(void *group)
     assert_int_equal(self.rc, 0);
     actor_await(&leader.actor);
     step_release(&self);
-    party_do(&leader, step_release);
+    party_releases(&leader);
     party_end(&leader);
     assert_int_equal(stats_of(g).held, 0);
     atomic_store(&flaky.refused, 0);
@@ -373,12 +373,12 @@ static void test_joiners_leave_sleepers_alone(void **state)
     assert_int_equal(atomic_load(&leader.call->gate), word);
     actor_tell(&s.party.actor, step_sleep, &s);
     WAIT_UNTIL(stats_of(g).parked == 1 && thread_sleeps(atomic_load(&s.tid)));
-    assert_int_equal(party_do(&leader, step_finish), 0);
+    party_finishes(&leader);
     actor_await(&s.party.actor);
-    assert_int_equal(party_do(&late, step_wait), 0);
-    party_do(&leader, step_release);
-    party_do(&s.party, step_release);
-    party_do(&late, step_release);
+    party_waits(&late, 0);
+    party_releases(&leader);
+    party_releases(&s.party);
+    party_releases(&late);
     party_end(&leader);
     party_end(&s.party);
     party_end(&late);
