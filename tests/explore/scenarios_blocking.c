@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-enum { SHORT_NS = 300 }; /* a patience that may end before the call does */
-
 static void go_ask(unsigned i, const char *key)
 {
     go(ask_whole, fresh(i, key));

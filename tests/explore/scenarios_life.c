@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Groups and threads that end: close, drain, destroy, exit, fork. */
-#include "rules.h"
-
-#include <errno.h>
-
-enum { SHORT_NS = 300 };
+#include "drain.h"
 
 static void go_ask(unsigned i, const char *key)
 {
@@ -59,23 +55,6 @@ static void close_against_begin(void)
     world_end();
 }
 
-static bool in_fn;
-
-static void say_in_fn(struct ask *ask)
-{
-    (void)ask;
-    reached(&in_fn);
-    pause_here();
-}
-
-static void drain(void *unused)
-{
-    (void)unused;
-    until(&in_fn);
-    CHECK(sflight_group_drain(world.group, NULL) == 0);
-    CHECK(asks[0].run->ended != 0);
-}
-
 /* Who drains sees the end of the call, and does not sleep through it. */
 static void drain_against_complete(void)
 {
@@ -89,14 +68,6 @@ static void drain_against_complete(void)
         go(drain, NULL);
     join_all();
     world_end();
-}
-
-static void drain_until(void *unused)
-{
-    (void)unused;
-    struct timespec deadline = {1, SHORT_NS};
-    int rc = sflight_group_drain(world.group, &deadline);
-    CHECK(rc == 0 || rc == -ETIMEDOUT);
 }
 
 static void drain_with_deadline(void)

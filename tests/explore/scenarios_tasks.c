@@ -4,11 +4,7 @@
  * runtime may do is done: park returns early, an unpark that comes first is
  * remembered, and a task may go on on the thread of another one that is parked.
  */
-#include "rules.h"
-
-#include <errno.h>
-
-enum { SHORT_NS = 300 };
+#include "drain.h"
 
 /* ------------------------------------------------------------------ the runtime */
 
@@ -343,31 +339,6 @@ static void mixed_takeover_futures(void)
 }
 
 /* ---------------------------------------------------------------------- drain */
-
-static bool in_fn;
-
-static void say_in_fn(struct ask *ask)
-{
-    (void)ask;
-    reached(&in_fn);
-    pause_here();
-}
-
-static void drain(void *unused)
-{
-    (void)unused;
-    until(&in_fn);
-    CHECK(sflight_group_drain(world.group, NULL) == 0);
-    CHECK(asks[0].run->ended != 0);
-}
-
-static void drain_until(void *unused)
-{
-    struct timespec deadline = {1, SHORT_NS};
-    (void)unused;
-    int rc = sflight_group_drain(world.group, &deadline);
-    CHECK(rc == 0 || rc == -ETIMEDOUT);
-}
 
 static void task_drain(void)
 {
