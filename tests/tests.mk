@@ -136,7 +136,7 @@ test-busy: $(plain_API) $(plain_UNIT) ## Run the API and unit tests on one CPU t
 	for loop in 1 2 3 4; do \
 		while kill -0 $$$$; do for i in {1..100000}; do :; done; done 2>/dev/null & \
 	done; \
-	SFLIGHT_TEST_SLOW=1 $(PROVE) $(plain_API) $(plain_UNIT)
+	SFLIGHT_TEST_SLOW=5 $(PROVE) $(plain_API) $(plain_UNIT)
 
 .PHONY: test-install
 test-install: lib ## Install, use what was installed, uninstall

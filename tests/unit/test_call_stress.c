@@ -126,7 +126,7 @@ static void one_caller(struct slot *slot, unsigned key, uint32_t r)
 static void *worker(void *arg)
 {
     uint64_t random = random_from(*(const unsigned *)arg);
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = rounds(STEPS, STEPS); i != 0; i--) {
         uint32_t r = random_next(&random);
         unsigned key = (r >> 16) % KEYS;
         if (world.forgetful && r % 16 == 5)

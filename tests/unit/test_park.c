@@ -129,11 +129,16 @@ static void test_holds(void **state)
 enum { PING_PONGS = 100000 };
 static gate gates[PING_PONGS];
 
+static size_t n_ping_pongs(void)
+{
+    return (size_t)rounds(PING_PONGS, PING_PONGS);
+}
+
 static void *open_all(void *arg)
 {
     uint64_t random = random_from(0);
     (void)arg;
-    for (size_t i = 0; i < PING_PONGS; i++) {
+    for (size_t i = 0, all = n_ping_pongs(); i < all; i++) {
         for (uint32_t n = random_pick(&random, 64); n != 0; n--)
             cpu_relax();
         if (random_pick(&random, 64) == 0)
@@ -147,7 +152,7 @@ static void *pass_all(void *arg)
 {
     struct spinner s;
     spinner_init(&s, arg != NULL ? SPIN_ADAPTIVE : 0);
-    for (size_t i = 0; i < PING_PONGS; i++)
+    for (size_t i = 0, all = n_ping_pongs(); i < all; i++)
         assert_int_equal(wait_at(&gates[i], 0, &s, NULL), GATE_IS_OPEN);
     return NULL;
 }
@@ -200,7 +205,7 @@ static void test_deadlines_while_opening(void **state)
     static struct waiter patient[PATIENT], hasty[HASTY];
     uint64_t random = random_from(0);
 
-    for (int round = 0; round < 100; round++) {
+    for (int round = rounds(100, 100); round != 0; round--) {
         gate g = 0;
         struct timespec soon = deadline_in_ns(1000000 + random_pick(&random, 1000000));
         waiters_start(hasty, HASTY, &g, &soon);
@@ -284,12 +289,12 @@ static void *run_errands(void *arg)
 static void test_no_nudge_is_lost(void **state)
 {
     (void)state;
-    enum { ERRANDS = 20000 };
+    const unsigned errands = (unsigned)rounds(20000, 20000);
     pthread_t threads[3];
 
     memset((void *)&errand, 0, sizeof(errand));
     threads_start(threads, LENGTH(threads), run_errands, NULL);
-    for (unsigned i = 1; i <= ERRANDS; i++) {
+    for (unsigned i = 1; i <= errands; i++) {
         atomic_fetch_add(&errand.work, 1);
         gate_nudge(&errand.gate);
         if (i % 4 == 0)
@@ -297,7 +302,7 @@ static void test_no_nudge_is_lost(void **state)
     }
     gate_open(&errand.gate, 0, 1);
     threads_join(threads, LENGTH(threads));
-    assert_int_equal(errand.done, ERRANDS);
+    assert_int_equal(errand.done, errands);
 }
 
 /* -------------------------------------------------------------- signals */

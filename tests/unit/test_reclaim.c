@@ -330,7 +330,7 @@ static void test_fork_in_the_middle_of_retiring(void **state)
 
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     pthread_t other = thread_start(retire_for_ever, NULL);
-    for (int i = 0; i < 300; i++) {
+    for (int i = rounds(300, 300); i != 0; i--) {
         unsigned before = n_pooled_back;
         WAIT_UNTIL(n_pooled_back != before);
         atomic_store(&thaw, false);
