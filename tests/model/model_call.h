@@ -130,7 +130,7 @@ void group_wake_drainers(struct sflight_group *g)
 #endif
 
 #include "call.c"
-#include "park.c"
+#include "gate.c"
 #include "table.c"
 
 static _Atomic(int) model_n_freed;

@@ -3,7 +3,7 @@
 #include "unit_test.h"
 
 #include "cpu.h"
-#include "park.h"
+#include "gate.h"
 
 #define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
 
