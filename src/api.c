@@ -2,10 +2,9 @@
 /* Entry points: groups.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
-#include "call.h"
 #include "clock.h"
-#include "group.h"
-#include "thread.h"
+#include "finish.h"
+#include "lifecycle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -57,7 +56,7 @@ int sflight_group_close(sflight_group *g)
 {
     if (g == NULL)
         return -EINVAL;
-    (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
+    group_close(g);
     return 0;
 }
 
@@ -65,12 +64,7 @@ int sflight_group_drain(sflight_group *g, const struct timespec *deadline)
 {
     if (g == NULL || !clock_deadline_valid(deadline))
         return -EINVAL;
-    const struct caller *caller = caller_leading(g);
-    for (const struct sflight_call *c = caller != NULL ? caller->leading : NULL; c != NULL;
-         c = c->outer)
-        if (c->group == g)
-            return -EDEADLK;
-    return group_drain(g, deadline);
+    return caller_leads_one_of(g) ? -EDEADLK : group_drain(g, deadline);
 }
 
 int sflight_group_destroy(sflight_group *g)

@@ -41,9 +41,10 @@
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
 
-#include "group.h"
+#include "clock.h"
+#include "gate.h"
+#include "gauges.h"
 #include "invoke.h"
-#include "park.h"
 #include "reclaim.h"
 #include "table.h"
 #include "thread.h"
@@ -133,75 +134,14 @@ struct call_start {
     uint64_t unit;        /* CALL_BLOCKING or CALL_ASYNC: as what it would join */
 };
 
-enum call_role {
-    CALL_LEADS,   /* this caller must run its fn and finish the call */
-    CALL_FOLLOWS, /* joined: it must wait for the call */
-};
+/* A caller that blocks, and runs fn itself if it leads. */
+#define CALL_START_BLOCKING(caller) ((struct call_start){caller, CALL_OF_LEADER, CALL_BLOCKING})
 
-/*
- * Waits for a call joined.  Returns CALL_FOLLOWS when the result is there and
- * this caller has a hold; CALL_LEADS if it has taken the call over; or, the
- * join undone, -ETIMEDOUT, -EDEADLK or (a group with fibers) -ENOMEM.  A fiber may
- * have come to another thread, and the slot with it be another one's.
- */
-int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *call, unsigned rank,
-              const struct timespec *deadline);
-
-/* The two kinds of it: at the gate; hung into `waiters`. */
-int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *call,
-                      unsigned rank, const struct timespec *deadline);
-int call_wait_hung(struct caller *caller, struct sflight_call *call,
-                   const struct timespec *deadline);
-
-/* The leader died: goes on with the call, or returns false. */
-bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *call);
-
-/* What became of a joiner that wanted to leave. */
-enum call_leave {
-    LEAVE_LEFT,     /* it has not joined after all */
-    LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
-    LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
-};
-
-/* Takes a join back, at any moment; unit as it joined.  Never waits for the leader. */
-enum call_leave call_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
-
-/* Nobody waits for the call any more. */
-bool call_unwanted(const struct sflight_call *call);
-
-/* The starter of a call drops its future, before it has seen the gate open. */
-void call_starter_leaves(struct slot *slot, struct sflight_call *call);
-
-/* The leader has left fn without returning, for good. */
-void call_abandon(struct sflight_call *call);
-
-/* The same for a call that no running fn leads. */
-void call_abandon_permit(struct slot *slot, struct sflight_call *call);
-
-/* One more hold, by somebody who has one. */
-void call_retain(struct slot *slot, struct sflight_call *call);
-
-/* As the functions of the same names in singleflight.h. */
-int call_forget(struct sflight_group *g, const void *key, size_t key_len);
-int call_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
-
-/* Sets the value; the one before, if there is one, is destroyed. */
-void call_set_value(struct sflight_call *call, void *value, size_t size,
-                    sflight_destroy_fn *destroy, void *ctx);
-
-/* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
-void *call_alloc_value(struct sflight_call *call, size_t size);
-
-/* What is left of a group's calls in a forked child. */
-struct call_remains {
-    uint64_t n_in_flight; /* the forking thread's */
-    uint64_t n_waiting;   /* futures on those */
-    uint64_t n_held;      /* futures on the others, which are found abandoned */
-    uint64_t n_batches;   /* this thread's */
-};
-
-/* In a forked child: nobody will end this call, which the forking thread has joined. */
-void call_ended_by_fork(struct sflight_call *call);
+/* Changes once, if a follower takes the call over; nothing hangs on when that is seen. */
+static inline unsigned call_kind(const struct sflight_call *c)
+{
+    return atomic_load_relaxed(&c->result.kind);
+}
 
 /* The record was taken before a fork of which this process, whose group is g, is the child. */
 static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
@@ -209,30 +149,98 @@ static inline bool call_is_inherited(const struct sflight_call *call, const stru
     return call->result.generation != g->generation;
 }
 
-/*
- * In a forked child, before a future or a permit is used that is from before the fork:
- * its call may have left the table already, where the fork would have found it.  Then
- * it ends here, or, if it is a permit of the thread that forked, is the child's.
- */
-void call_inherited(struct sflight_call *call);
+enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
 
-static inline void call_check_inherited(struct sflight_call *call)
-{
-    if (UNLIKELY(call_is_inherited(call, call->group)))
-        call_inherited(call);
-}
-
-/* In a forked child: drops the calls that other threads led. */
-struct call_remains call_after_fork(struct sflight_group *g);
+struct sflight_call *call_record_new(struct sflight_group *g);
+bool call_key_long(struct sflight_call *call, const void *key, size_t len);
+void call_discard_slow(struct slot *slot, struct sflight_call *call);
+void call_retire(struct slot *slot, struct sflight_call *call);
+void record_free(struct sflight_call *call);
 
 /* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
 void call_keep_none_ready(struct slot *slot);
 
-/* At the end of a group: frees its spare records and what a fork left. */
+/* At the end of a group: frees its spare records. */
 void call_free_spares(struct slot *slot);
 
 /* In a forked child: the slot's thread may have been stopped between record and count. */
 void call_recount_spares(struct slot *slot);
-void call_free_orphans(struct sflight_group *g);
+
+/* At most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
+static ALWAYS_INLINE void key_copy_short(unsigned char *to, const unsigned char *from, size_t len)
+{
+    if (len >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len != 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
+}
+
+/* Gives back a record that nobody else can know. */
+static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY(c->buffer != NULL || slot->n_spare >= slot->max_spare)) {
+        call_discard_slow(slot, c);
+        return;
+    }
+    c->outer = slot->spare;
+    slot->spare = c;
+    slot->n_spare++;
+}
+
+/* Nobody sees this before [CLAIM] publishes it. */
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct call_start *start)
+{
+    atomic_store_relaxed(&c->state, 0);
+    atomic_store_relaxed(&c->owner, start->owner);
+    atomic_store_relaxed(&c->gate, 0);
+    memset((void *)&c->result, 0, sizeof(c->result));
+    c->result.generation = c->group->generation;
+    atomic_store_relaxed(&c->result.kind, (unsigned char)start->kind);
+}
+
+/* A spare record, or a new one; or NULL. */
+static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
+{
+    struct sflight_call *c = slot->spare;
+
+    if (UNLIKELY(c == NULL))
+        return call_record_new(slot->group);
+    slot->spare = c->outer;
+    slot->n_spare--;
+    return c;
+}
+
+/* A record for the key, or NULL. */
+static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
+                                                   uint64_t hash, const struct call_start *start)
+{
+    struct sflight_call *c = call_take(slot);
+
+    if (UNLIKELY(c == NULL))
+        return NULL;
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        key_copy_short(c->node.key_inline, key, len);
+    } else if (!call_key_long(c, key, len)) {
+        call_discard(slot, c);
+        return NULL;
+    }
+    c->node.hash = hash;
+    c->node.key_len = len;
+    call_reset(c, start);
+    if (UNLIKELY(slot->group->max_age_ns != 0))
+        c->started_ns = clock_now_ns();
+    return c;
+}
 
 #endif

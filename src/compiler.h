@@ -41,4 +41,12 @@ void __tsan_release(void *addr);
 #define TSAN_RELEASE(addr) ((void)(addr))
 #endif
 
+/* AddressSanitizer keeps books of frames: all of this stack may go without returning. */
+#ifdef SANITIZE_ADDRESS
+void __asan_handle_no_return(void);
+#define ASAN_FRAMES_GO() __asan_handle_no_return()
+#else
+#define ASAN_FRAMES_GO() ((void)0)
+#endif
+
 #endif

@@ -14,11 +14,13 @@
 
 #include "../include/singleflight.h"
 #include "alloc.h"
-#include "park.h"
+#include "gate.h"
 #include "stats.h"
 #include "table.h"
 
 struct sflight_call;
+
+enum { SLOT_SPARES = 32 }; /* records a slot keeps */
 
 struct slot {
     _Alignas(CACHE_LINE) struct sflight_call *ready; /* a record, see call_alone.h; or NULL */
@@ -85,58 +87,6 @@ static inline bool group_has_fibers(struct sflight_group *g)
     return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */
 }
 
-/* Counts one event of the slot's group. */
-static ALWAYS_INLINE void slot_count(struct slot *slot, enum counter which)
-{
-    if (UNLIKELY(slot->shared))
-        atomic_add_release(&slot->counters.n[which], 1); /* [GAUGE] */
-    else
-        atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
-}
-
-/* Counts n events. */
-static inline void slot_count_n(struct slot *slot, enum counter which, uint64_t n)
-{
-    if (UNLIKELY(slot->shared))
-        atomic_add_release(&slot->counters.n[which], n); /* [GAUGE] */
-    else
-        atomic_add_single_writer(&slot->counters.n[which], n); /* [GAUGE] */
-}
-
-/* Takes back one that was counted up before it was certain; only what goes down says more. */
-static inline void slot_uncount(struct slot *slot, enum counter which)
-{
-    if (UNLIKELY(slot->shared))
-        atomic_sub_relaxed(&slot->counters.n[which], 1); /* [GAUGE] */
-    else
-        atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
-}
-
-void group_wake_drainers(struct sflight_group *g);
-
-/*
- * Tells drainers, if there are any, that a call has ended: after COUNT_ENDED
- * and a read-modify-write.  A drainer announces itself and then adds up; so
- * either it sees the count or this sees the drainer [DRAIN].
- */
-static ALWAYS_INLINE void group_call_ended(struct sflight_group *g)
-{
-    atomic_fence_after_rmw();                                      /* [DRAIN] */
-    if (UNLIKELY(atomic_load_relaxed(&g->flags) >= GROUP_DRAINER)) /* ordered by the fence */
-        group_wake_drainers(g);
-}
-
-/* Makes a group; arguments have been checked.  Returns 0 or -ENOMEM. */
-int group_create(struct sflight_group **out, const sflight_options *options);
-
-/* 0, or -EBUSY while the group is in use. */
-int group_destroy(struct sflight_group *g);
-
-/* 0 or -ETIMEDOUT; or -ENOMEM, if a fiber waits. */
-int group_drain(struct sflight_group *g, const struct timespec *deadline);
-
-void group_stats(struct sflight_group *g, sflight_stats *out);
-
 /*
  * The lock over all lists of groups and slots.  Taken when a thread first uses
  * a group, when threads end, and by stats, create, destroy and fork; never by
@@ -144,5 +94,12 @@ void group_stats(struct sflight_group *g, sflight_stats *out);
  */
 void registry_lock(void);
 void registry_unlock(void);
+
+/*
+ * All groups; under that lock.  registry_add() gives the group its number.
+ */
+void registry_add(struct sflight_group *g);
+void registry_remove(struct sflight_group *g);
+struct sflight_group *registry_first(void);
 
 #endif

@@ -119,17 +119,11 @@ static _Unwind_Reason_Code go_on(int version, _Unwind_Action actions,
     return _URC_NO_REASON;
 }
 
-#ifdef SANITIZE_ADDRESS
-void __asan_handle_no_return(void);
-#endif
-
 _Noreturn void invoke_unwind(struct invocation *to)
 {
     memset(&to->exception, 0, sizeof(to->exception));
     to->exception.exception_class = PANIC_CLASS;
-#ifdef SANITIZE_ADDRESS
-    __asan_handle_no_return(); /* the frames below are given up */
-#endif
+    ASAN_FRAMES_GO(); /* the frames below are given up */
     (void)_Unwind_ForcedUnwind(&to->exception, go_on, NULL);
     /* Only if a function on the way has no unwind tables, as C++ would terminate. */
     fputs("sflight_panic: cannot unwind the stack\n", stderr);

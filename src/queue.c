@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "queue.h"
 
-#include "alloc.h"
 #include "cpu.h"
 #include "event_fd.h"
-#include "future.h"
-#include "group.h"
-#include "thread.h"
 
 #include <errno.h>
 #include <string.h>

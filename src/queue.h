@@ -22,9 +22,7 @@
 #ifndef SFLIGHT_QUEUE_H
 #define SFLIGHT_QUEUE_H
 
-#include "../include/singleflight.h"
-
-struct sflight_future;
+#include "future.h"
 
 int queue_create(struct sflight_queue **out);
 int queue_destroy(struct sflight_queue *q);

@@ -7,47 +7,18 @@
  */
 #include "thread.h"
 
-#include "call_batch.h"
-#include "call_path.h"
-#include "future.h"
-
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 _Thread_local struct thread thread_self;
 
 static pthread_key_t end_key;
 static _Atomic(unsigned) next_hint;
 
-static void thread_end(void *self)
+int thread_init(void (*at_end)(void *thread))
 {
-    struct thread *t = self;
-
-    t->ending = true;
-    /* Calls whose fn was left by longjmp(). */
-    while (t->caller.leading != NULL)
-        call_abandon(t->caller.leading);
-    while (t->caller.batches != NULL)
-        call_batch_abandon(t->caller.batches);
-    caller_unseen();
-
-    registry_lock();
-    while (t->slots != NULL) {
-        struct slot *slot = t->slots;
-        t->slots = slot->next_of_thread;
-        call_keep_none_ready(slot);
-        slot->prev_of_thread = NULL;
-        slot->next_of_thread = slot->group->idle;
-        slot->group->idle = slot;
-        atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
-    }
-    registry_unlock();
-    memset(t->cache, 0, sizeof(t->cache));
-}
-
-int thread_init(void)
-{
-    return pthread_key_create(&end_key, thread_end) == 0 ? 0 : -ENOMEM;
+    return pthread_key_create(&end_key, at_end) == 0 ? 0 : -ENOMEM;
 }
 
 static void slot_to_thread(struct slot *slot)
@@ -67,7 +38,7 @@ static struct slot *slot_new(struct sflight_group *g)
         return NULL;
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
-    slot->max_spare = CALL_SPARES;
+    slot->max_spare = SLOT_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;

@@ -3,8 +3,20 @@
 #ifndef SFLIGHT_THREAD_H
 #define SFLIGHT_THREAD_H
 
-#include "caller.h"
 #include "group.h"
+
+struct caller {
+    struct sflight_call *leading;     /* innermost; the others by call->outer */
+    struct batch *batches;            /* innermost; the others by batch->outer */
+    struct sflight_call *waiting_for; /* under the mutex in caller.c */
+
+    /* of a fiber */
+    void *fiber;                 /* as its runtime calls it; NULL: a thread */
+    sflight_runtime runtime;     /* a copy: the group may go first */
+    bool listed;                 /* in the list of its bin; its own */
+    struct caller *next, **prev; /* there, under the bin's lock */
+    bool forks;                  /* it is the one that forks */
+};
 
 enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
 
@@ -54,8 +66,8 @@ static inline struct slot *thread_slot_known(struct sflight_group *g)
     return thread_self.cache[i].group == g->number ? thread_self.cache[i].slot : NULL;
 }
 
-/* Once, before anything else.  Returns 0 or -ENOMEM. */
-int thread_init(void);
+/* Once, before anything else: at_end is run by each thread that ends.  Returns 0 or -ENOMEM. */
+int thread_init(void (*at_end)(void *thread));
 
 /* Takes the slots of a group that is being destroyed from their threads; under the registry lock.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Threads, sections and memory for harnesses that include call.c and table.c.
+ * Threads, sections and memory for harnesses that include the calls' own rooms, from table.c to
+ * wait.c.
  *
  * A section is what ck's is in principle: a flag of the thread, and a full
  * fence behind it.  Whoever retires a record waits until it has seen nobody in
@@ -20,18 +21,18 @@ struct sflight_call;
 struct sflight_group;
 struct slot;
 
-#define SFLIGHT_CALLER_H
-
 struct caller {
     struct sflight_call *leading;
     struct batch *batches;
+    void *fiber;
 };
 
 struct thread {
     struct caller caller;
     struct slot *slots;
     struct sflight_future *callbacks, **last_callback;
-    bool in_callback;
+    bool in_callback, ending;
+    int cache[1];  /* stands for what thread_end() clears */
     unsigned hint; /* index in the arrays below */
 };
 
@@ -101,10 +102,25 @@ static void caller_waited(struct caller *caller)
 
 static void caller_unseen(void) {}
 
-static struct caller *caller_forking(struct sflight_group *g)
+static void caller_leads(struct caller *caller)
 {
-    (void)g;
-    return NULL;
+    (void)caller;
+}
+
+static struct caller *caller_enter(struct caller *own, struct sflight_group *g)
+{
+    (void)own, (void)g;
+    return &thread_self.caller;
+}
+
+static void caller_leave(struct caller *own)
+{
+    (void)own;
+}
+
+static void caller_unseen_without_slot(const struct slot *slot)
+{
+    (void)slot;
 }
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
@@ -122,16 +138,14 @@ void alloc_put(struct alloc *a, void *ptr, size_t size)
     atomic_add_relaxed(&model_n_put, 1);
 }
 
-#ifndef MODEL_DRAIN
-void group_wake_drainers(struct sflight_group *g)
-{
-    (void)g;
-}
-#endif
-
 #include "call.c"
-#include "park.c"
+#include "finish.c"
+#include "gate.c"
+#include "hold.c"
+#include "join.c"
+#include "lead.c"
 #include "table.c"
+#include "wait.c"
 
 static _Atomic(int) model_n_freed;
 
@@ -170,7 +184,7 @@ static void model_init(void)
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         model_thread[i].hint = i;
         model_slot[i].group = &group;
-        model_slot[i].max_spare = CALL_SPARES;
+        model_slot[i].max_spare = SLOT_SPARES;
     }
     model_self = &model_thread[0];
 }

@@ -2,7 +2,7 @@
 /*
  * The chain of wakes: the opener wakes two, and everybody who has slept wakes two
  * more as it comes through, until one has found fewer than two and has taken PARKED
- * back (gate_park() and wake_some() of src/park.c).  Four waiters, of whom two may be
+ * back (gate_park() and wake_some() of src/gate.c).  Four waiters, of whom two may be
  * woken by their deadlines instead, at any moment.  All come through.
  *
  * -DFAULT=1  who has slept wakes nobody

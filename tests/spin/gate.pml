@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Parking against publishing: gate_park() and gate_open() of src/park.c.
+ * Parking against publishing: gate_park() and gate_open() of src/gate.c.
  *
  * Two waiters, of whom each may also give up at a deadline and may be woken for
  * nothing once; one opener.  Nobody waits for ever at an open gate, and who comes

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Takeover: call_abandon_permit(), take_over() and call_leave() of src/call.c over
- * gate_nudge(), gate_answer() and gate_park() of src/park.c.
+ * gate_nudge(), gate_answer() and gate_park() of src/gate.c.
  *
  * The leader dies; N followers have joined, of whom one has no deadline, and the
  * others one that may pass at any moment.  Who takes over may die as well, DEATHS

@@ -5,7 +5,7 @@
 
 #include "unit_test.h"
 
-#include "call_path.h"
+#include "do.h"
 
 struct party {
     struct actor actor;

@@ -3,7 +3,7 @@
 #include "unit_test.h"
 
 #include "cpu.h"
-#include "park.h"
+#include "gate.h"
 
 #include <limits.h>
 #include <signal.h>

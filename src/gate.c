@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "park.h"
+#include "gate.h"
 
 #include "clock.h"
 #include "cpu.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A batch of keys; see sflight_do_many(). */
-#ifndef SFLIGHT_CALL_BATCH_H
-#define SFLIGHT_CALL_BATCH_H
+#ifndef SFLIGHT_BATCH_H
+#define SFLIGHT_BATCH_H
 
-#include "call.h"
+#include "lead.h"
+#include "wait.h"
 
 struct batch;
 

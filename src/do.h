@@ -13,19 +13,21 @@
  *
  * What turns out otherwise goes the general way, before the claim or after fn.
  */
-#ifndef SFLIGHT_CALL_ALONE_H
-#define SFLIGHT_CALL_ALONE_H
+#ifndef SFLIGHT_DO_H
+#define SFLIGHT_DO_H
 
-#include "call_path.h"
+#include "lead.h"
+#include "wait.h"
 
 /* Gives the slot a ready record, and returns it; or NULL, if none is spare. */
 struct sflight_call *call_make_ready(struct slot *slot);
 
-/* Counts in a slot that is not the common one. */
-static ALWAYS_INLINE void count_own(struct slot *slot, enum counter which)
-{
-    atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
-}
+/* As sflight_do_until(), whatever the group and its calls are like. */
+int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+           const struct timespec *deadline, sflight_result *r);
+
+/* Gives a hold up; slot: NULL if it is not at hand. */
+void release_any(struct slot *slot, struct sflight_call *call);
 
 /*
  * Claims the key; or returns NULL, and nothing has happened.  slot: the thread's own,
@@ -87,12 +89,6 @@ static ALWAYS_INLINE bool call_finish_alone(struct slot *slot, struct sflight_ca
     return true;
 }
 
-/* The call ended so, and its result has not been retained: this is the only hold. */
-static ALWAYS_INLINE bool call_held_alone(const struct sflight_call *c)
-{
-    return atomic_load_relaxed(&c->gate) == 0; /* stays 0 for the only holder */
-}
-
 /* Before such a record can be ready; returns the slot to use from here on. */
 static ALWAYS_INLINE struct slot *call_destroy_alone(struct slot *slot, struct sflight_call *c)
 {
@@ -119,15 +115,27 @@ static ALWAYS_INLINE bool call_release_alone(struct slot *slot, struct sflight_c
     return true;
 }
 
-/*
- * From here on it is as if the call had ended the general way.  Several threads may
- * come here at once, to make holds from one result: one of them opens the gate.
- */
-static ALWAYS_INLINE void call_alone_no_more(struct sflight_call *c)
+static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
 {
-    uint64_t word = atomic_load_relaxed(&c->gate); /* 0: the holder's alone; the CAS decides */
-    if (word == 0)
-        (void)atomic_cas_relaxed(&c->gate, &word, GATE_OPEN | GATE_HOLD);
+    struct slot *slot = thread_slot_known(g);
+    struct sflight_call *call = NULL;
+    bool counted;
+
+    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS) && slot != NULL))
+        call = call_claim_alone(g, slot, key, key_len, hash_key(key, key_len, g->seed));
+    if (UNLIKELY(call == NULL))
+        return do_any(g, key, key_len, fn, arg, deadline, r);
+    atomic_fence_after_rmw(); /* [DRAIN] */
+    if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
+        memset(r, 0, sizeof(*r));
+        return call_shut(slot, call);
+    }
+    call_run(&thread_self.caller, call, fn, arg);
+    if (LIKELY(call_finish_alone(slot, call, r, &counted)))
+        return 0;
+    call_end(slot, call, counted);
+    return call_deliver(slot, call, true, r);
 }
 
 #endif

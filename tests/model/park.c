@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The gate: src/park.c as it is, over the model of a futex.
+ * The gate: src/gate.c as it is, over the model of a futex.
  *
  * WAITERS threads park, one opens.  With -DCHAIN they keep their holds, so that
  * three waiters can be checked, one more than is woken at a time.
@@ -18,7 +18,7 @@
 
 #define FAN_OUT 2
 
-#include "park.c"
+#include "gate.c"
 
 #ifndef WAITERS
 #define WAITERS 2

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Leading calls: running fn, and ending the calls whatever becomes of it. */
-#ifndef SFLIGHT_CALL_LEAD_H
-#define SFLIGHT_CALL_LEAD_H
+#ifndef SFLIGHT_LEAD_H
+#define SFLIGHT_LEAD_H
 
-#include "call_path.h"
+#include <stdarg.h>
+
+#include "finish.h"
 
 /*
  * Runs fn for a call, or many for n calls, that this caller leads, and ends them; the
@@ -17,8 +19,30 @@ void call_lead_many(struct caller *caller, struct sflight_call *const *calls, si
 /* Runs fn for a started call, on whatever thread this is, and ends the call. */
 void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg);
 
-/* The calls of an invocation end in a panic; text is copied for each. */
-_Noreturn void call_panic(struct sflight_call *call, const char *text);
+/* The calls of an invocation end in a panic, with that message and a backtrace. */
+_Noreturn void call_panic(struct sflight_call *call, const char *fmt, va_list ap);
+
+/* The leader has left fn without returning, for good. */
+void call_abandon(struct sflight_call *call);
+
+/* Ends calls led further in, whose fn was left by longjmp(). */
+void call_exit_slow(struct caller *caller, struct sflight_call *call);
+
+/* The leader's fn begins and has ended, for the list of what the caller leads. */
+static ALWAYS_INLINE void call_enter(struct caller *caller, struct sflight_call *c,
+                                     struct invocation *invocation)
+{
+    c->invocation = invocation;
+    c->outer = caller->leading;
+    caller->leading = c;
+}
+
+static ALWAYS_INLINE void call_exit(struct caller *caller, struct sflight_call *c)
+{
+    if (UNLIKELY(caller->leading != c))
+        call_exit_slow(caller, c);
+    caller->leading = c->outer;
+}
 
 /* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
 struct call_guard {

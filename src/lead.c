@@ -1,16 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "call_lead.h"
+#include "lead.h"
 
+#include <errno.h>
+#include <execinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
+void call_exit_slow(struct caller *caller, struct sflight_call *c)
+{
+    while (caller->leading != c)
+        call_abandon(caller->leading);
+}
+
+void call_abandon(struct sflight_call *c)
+{
+    call_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
+    c->invocation = NULL;
+    c->result.extra_holds = c->result.started; /* not for places of the dead leader's batch */
+    call_abandon_permit(thread_slot(c->group), c);
+}
+
 /* As struct call_guard, for several. */
-struct guard {
+struct many_guard {
     const struct invocation *invocation; /* NULL: many has returned */
 };
 
-static void guard_check(struct guard *guard)
+static void many_guard_check(struct many_guard *guard)
 {
     for (size_t i = guard->invocation != NULL ? guard->invocation->n : 0; i-- != 0;)
         call_abandon(guard->invocation->calls[i]);
@@ -43,7 +60,7 @@ void call_lead_many(struct caller *caller, struct sflight_call *const *calls, si
     caller_leads(caller);
     for (size_t i = 0; i < n; i++)
         call_enter(caller, calls[i], &here);
-    struct guard guard __attribute__((cleanup(guard_check))) = {&here};
+    struct many_guard guard __attribute__((cleanup(many_guard_check))) = {&here};
     int status = invoke_many(many, arg, &here);
     guard.invocation = NULL;
     struct slot *slot = thread_slot_again(g);
@@ -72,10 +89,40 @@ void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg)
     call_release(thread_slot_again(call->group), call);
 }
 
-_Noreturn void call_panic(struct sflight_call *call, const char *text)
+/* --------------------------------------------------------------------- panic */
+
+enum {
+    PANIC_TEXT = 1024,  /* bytes of the message, its NUL included */
+    PANIC_TRACE = 8192, /* of the whole */
+    PANIC_FRAMES = 64,
+};
+
+/* The message, a newline, and a line for each frame. */
+static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
+{
+    void *frames[PANIC_FRAMES];
+    int n = vsnprintf(text, PANIC_TEXT, fmt, ap);
+    size_t used = n < 0 ? 0 : n < PANIC_TEXT ? (size_t)n : PANIC_TEXT - 1;
+    int n_frames = backtrace(frames, PANIC_FRAMES);
+    char **names = backtrace_symbols(frames, n_frames);
+
+    for (int i = 0; i < n_frames && used < size; i++) {
+        n = names != NULL ? snprintf(text + used, size - used, "\n  at %s", names[i])
+                          : snprintf(text + used, size - used, "\n  at %p", frames[i]);
+        used += n < 0 ? 0 : (size_t)n;
+    }
+    snprintf(text + (used < size ? used : size - 2), 2, "\n");
+    free((void *)names);
+}
+
+_Noreturn void call_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
     struct invocation *to = call->invocation;
+    char text[PANIC_TRACE];
+    int saved = errno;
 
+    panic_text(text, sizeof(text) - 1, fmt, ap);
+    errno = saved;
     if (to == NULL || call->group->abort_on_panic) { /* outside of fn there is nowhere to go */
         fputs(text, stderr);
         abort();

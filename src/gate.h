@@ -29,8 +29,8 @@
  * many wait.  Who finds fewer has found the last, for nobody goes to sleep at an
  * open gate, and clears PARKED: the others need not ask the kernel.
  */
-#ifndef SFLIGHT_PARK_H
-#define SFLIGHT_PARK_H
+#ifndef SFLIGHT_GATE_H
+#define SFLIGHT_GATE_H
 
 #include "atomic.h"
 

@@ -9,11 +9,7 @@
  * publication (extra_holds); one of a call that is joined gets it from its
  * first place's result.
  */
-#include "call_batch.h"
-
-#include "call_lead.h"
-#include "call_path.h"
-#include "hash.h"
+#include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -88,7 +84,7 @@ void call_batch_abandon(struct batch *b)
 }
 
 /* Stands in call_batch()'s frame; sees the stack being unwound through it. */
-static void guard_check(struct batch **guard)
+static void batch_guard_check(struct batch **guard)
 {
     if (*guard != NULL)
         call_batch_abandon(*guard);
@@ -256,7 +252,7 @@ int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflig
     errno = saved;
     if (b == NULL)
         return -ENOMEM;
-    struct batch *guard __attribute__((cleanup(guard_check))) = b;
+    struct batch *guard __attribute__((cleanup(batch_guard_check))) = b;
 
     memset(r, 0, n * sizeof(*r));
     size_t n_lead = claim_all(slot, b, keys);

@@ -7,27 +7,10 @@
  * in the library, on its stack: the outermost frame that leads a call enters it
  * into a list, by which the frames further in find it.
  */
-#ifndef SFLIGHT_CALLER_H
-#define SFLIGHT_CALLER_H
+#ifndef SFLIGHT_AGENT_H
+#define SFLIGHT_AGENT_H
 
-#include "atomic.h"
-
-#include "../include/singleflight.h"
-
-struct sflight_group;
-
-struct caller {
-    struct sflight_call *leading;     /* innermost; the others by call->outer */
-    struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the mutex in caller.c */
-
-    /* of a fiber */
-    void *fiber;                 /* as its runtime calls it; NULL: a thread */
-    sflight_runtime runtime;     /* a copy: the group may go first */
-    bool listed;                 /* in the list of its bin; its own */
-    struct caller *next, **prev; /* there, under the bin's lock */
-    bool forks;                  /* it is the one that forks */
-};
+#include "call.h"
 
 /* Once, before anything else. */
 void caller_init(void);
@@ -45,6 +28,9 @@ void caller_leave(struct caller *own);
 /* Who calls, if it leads anything; otherwise NULL. */
 struct caller *caller_leading(struct sflight_group *g);
 
+/* The caller leads a call of the group, in this frame or in one further out. */
+bool caller_leads_one_of(struct sflight_group *g);
+
 /* Before it leads: its inner frames will find it. */
 void caller_leads(struct caller *c);
 
@@ -58,6 +44,9 @@ void caller_waited(struct caller *c);
 
 /* Its last call has closed: on return nobody looks at it any more. */
 void caller_unseen(void);
+
+/* The same if the thread has no slot of its own: it may end without thread_end(). */
+void caller_unseen_without_slot(const struct slot *slot);
 
 /* Around fork(), by the thread that forks. */
 void caller_before_fork(void);

@@ -17,10 +17,7 @@
  * Fibers that lead are found by what their runtime calls them, in one of a number
  * of bins.  A bin that is empty, as most are, is not locked.
  */
-#include "caller.h"
-
-#include "call.h"
-#include "thread.h"
+#include "agent.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -107,6 +104,17 @@ struct caller *caller_leading(struct sflight_group *g)
     return thread_self.caller.leading != NULL ? &thread_self.caller : NULL;
 }
 
+bool caller_leads_one_of(struct sflight_group *g)
+{
+    const struct caller *caller = caller_leading(g);
+
+    for (const struct sflight_call *c = caller != NULL ? caller->leading : NULL; c != NULL;
+         c = c->outer)
+        if (c->group == g)
+            return true;
+    return false;
+}
+
 void caller_leads(struct caller *c)
 {
     if (c->fiber == NULL || c->listed)
@@ -186,6 +194,13 @@ void caller_unseen(void)
     /* RACE: somebody looks for a circle at this moment. */
     pthread_mutex_lock(&waits); /* [WAITS] */
     pthread_mutex_unlock(&waits);
+}
+
+/* A thread that has no slot of its own may end without thread_end(): nobody may look at it then. */
+void caller_unseen_without_slot(const struct slot *slot)
+{
+    if (UNLIKELY(slot->shared))
+        caller_unseen();
 }
 
 /* -------------------------------------------------------------------- fork */

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fork.h"
+
+#include "batch.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+/* --------------------------------------------------------------------- calls */
+
+struct survivors {
+    const struct caller *thread, *fiber; /* the one that forked; fiber may be NULL */
+    struct call_remains remains;
+};
+
+static bool keep_own(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct survivors *s = ctx;
+    const struct caller *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
+    bool own = call_kind(c) == CALL_OF_PERMIT
+                   ? c->begun_by == &thread_self
+                   : owner != NULL && (owner == s->thread || owner == s->fiber);
+
+    own = own && !(atomic_load_relaxed(&c->state) & CALL_CLOSED);
+    if (!own)
+        call_orphaned(c, &s->remains);
+    else if (call_kind(c) == CALL_OF_PERMIT) /* the others are found below */
+        call_alone(c, &s->remains);
+    return own;
+}
+
+static void keep_led(const struct caller *caller, struct sflight_group *g,
+                     struct call_remains *remains)
+{
+    for (struct sflight_call *c = caller->leading; c != NULL; c = c->outer)
+        if (c->group == g)
+            call_alone(c, remains); /* also one that has been forgotten */
+    call_batch_after_fork(caller, g, remains);
+}
+
+/* Drops the calls that other threads led. */
+static struct call_remains call_after_fork(struct sflight_group *g)
+{
+    struct survivors s = {.thread = &thread_self.caller, .fiber = caller_forking(g)};
+
+    g->forked_by = &thread_self;
+    table_filter_alone(&g->table, keep_own, &s);
+    keep_led(s.thread, g, &s.remains);
+    if (s.fiber != NULL)
+        keep_led(s.fiber, g, &s.remains);
+    /* No other fiber drains in the child. */
+    waiters_drop(&g->drain_waiters, &g->orphan_futures);
+    return s.remains;
+}
+
+/* ------------------------------------------------------------------ counters */
+
+static uint64_t counter(struct slot *slot, enum counter which)
+{
+    return atomic_load_relaxed(&slot->counters.n[which]); /* alone in the child */
+}
+
+static void set_counter(struct slot *slot, enum counter which, uint64_t n)
+{
+    atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
+}
+
+static void slot_after_fork(struct slot *slot, struct call_remains remains)
+{
+    call_recount_spares(slot);
+    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - remains.n_in_flight);
+    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) - remains.n_waiting);
+    set_counter(slot, COUNT_LEFT, counter(slot, COUNT_ENTERED));
+    set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES) - remains.n_batches);
+    set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
+    set_counter(slot, COUNT_RELEASED,
+                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
+}
+
+/* Up to now: what is released may have been counted as held in another slot. */
+static uint64_t counted_as_held(struct slot *slot)
+{
+    return counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - counter(slot, COUNT_RELEASED);
+}
+
+/* Threads that do not exist in the child lead, wait for and hold nothing. */
+static void group_after_fork(struct sflight_group *g)
+{
+    struct slot *mine = thread_self.slots;
+    struct call_remains remains, none = {0};
+    uint64_t n_held_by_all = counted_as_held(&g->common);
+
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        n_held_by_all += counted_as_held(slot);
+    g->generation++;
+    remains = call_after_fork(g);
+
+    while (mine != NULL && mine->group != g)
+        mine = mine->next_of_thread;
+    g->idle = NULL;
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+        if (slot == mine)
+            continue;
+        slot_after_fork(slot, none);
+        slot->prev_of_thread = NULL;
+        slot->next_of_thread = g->idle;
+        g->idle = slot;
+    }
+    if (mine == NULL) {
+        slot_after_fork(&g->common, remains);
+    } else {
+        /* Whoever ends a call counts the holds of its futures, which others may have released. */
+        uint64_t n_held = difference(counted_as_held(mine), 0);
+        if (n_held > n_held_by_all)
+            n_held = difference(n_held_by_all, 0);
+        slot_after_fork(&g->common, none);
+        remains.n_held += n_held;
+        slot_after_fork(mine, remains);
+    }
+    atomic_store_relaxed(&g->n_inherited, remains.n_held);
+    atomic_store_relaxed(&g->n_threads, mine != NULL); /* alone in the child */
+    /* Nobody drains in the child. */
+    atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & (GROUP_DRAINER - 1));
+}
+
+/* ------------------------------------------------------------------ handlers */
+
+static void fork_prepare(void)
+{
+    registry_lock();
+    caller_before_fork();
+}
+
+static void fork_parent(void)
+{
+    caller_after_fork(false);
+    registry_unlock();
+}
+
+static void fork_child(void)
+{
+    reclaim_after_fork();
+    for (struct sflight_group *g = registry_first(); g != NULL; g = g->next)
+        group_after_fork(g);
+    queues_after_fork();
+    caller_after_fork(true);
+    registry_unlock();
+}
+
+int fork_init(void)
+{
+    return pthread_atfork(fork_prepare, fork_parent, fork_child) == 0 ? 0 : -ENOMEM;
+}

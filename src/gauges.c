@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "gauges.h"
+
+#include <string.h>
+
+/* The second halves of gauges; but the end of a call is also a first half, of what is held. */
+static const uint32_t down_counters = 1u << COUNT_RELEASED | 1u << COUNT_RETURNED |
+                                      1u << COUNT_LEFT | 1u << COUNT_BATCHES_ENDED |
+                                      1u << COUNT_RECLAIMED;
+static const uint32_t end_counter = 1u << COUNT_ENDED;
+
+static void add_slot(uint64_t sum[N_COUNTERS], struct slot *slot, uint32_t which)
+{
+    for (unsigned i = 0; i < N_COUNTERS; i++)
+        if (which & 1u << i)
+            sum[i] += atomic_load_acquire(&slot->counters.n[i]); /* [GAUGE] */
+}
+
+static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_t which)
+{
+    add_slot(sum, &g->common, which);
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        add_slot(sum, slot, which);
+}
+
+/*
+ * Adds up over all threads: the down half of each gauge before its up half.  They only
+ * grow, but for a claim that was counted and has failed; and whatever passes from one place to
+ * another is counted up in the new before it is counted down in the old; so a difference is never
+ * below the truth of the moment in between.
+ */
+static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
+{
+    memset(sum, 0, N_COUNTERS * sizeof(sum[0]));
+    registry_lock();
+    add_slots(sum, g, down_counters);
+    add_slots(sum, g, end_counter);
+    add_slots(sum, g, ~(down_counters | end_counter));
+    registry_unlock();
+}
+
+enum flying group_flying(struct sflight_group *g)
+{
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
+    if (difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+        return CALLS_FLY;
+    return difference(sum[COUNT_ENTERED], sum[COUNT_LEFT]) != 0 ? SEARCHES_FLY : NOTHING_FLIES;
+}
+
+/*
+ * Everything that keeps the group: searches, batches, waiting followers, holds,
+ * and calls, each of which becomes its leader's hold when it ends.
+ */
+bool group_in_use(struct sflight_group *g)
+{
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
+    return difference(sum[COUNT_ENTERED] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_LED] +
+                          sum[COUNT_HELD],
+                      sum[COUNT_LEFT] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
+                          sum[COUNT_RELEASED]) != 0;
+}
+
+void group_stats(struct sflight_group *g, sflight_stats *out)
+{
+    uint64_t sum[N_COUNTERS];
+
+    group_sum(g, sum);
+    *out = (sflight_stats){
+        .led = sum[COUNT_LED],
+        .joined = sum[COUNT_JOINED],
+        .forgotten = sum[COUNT_FORGOTTEN],
+        .timed_out = sum[COUNT_TIMED_OUT],
+        .abandoned = sum[COUNT_ABANDONED],
+        .panicked = sum[COUNT_PANICKED],
+        .taken_over = sum[COUNT_TAKEN_OVER],
+        .expired = sum[COUNT_EXPIRED],
+        .rejected = sum[COUNT_REJECTED],
+        .deadlocks = sum[COUNT_DEADLOCKS],
+        .parked = sum[COUNT_PARKED],
+        .spun = sum[COUNT_SPUN],
+        .in_flight = difference(sum[COUNT_LED], sum[COUNT_ENDED]),
+        .waiting = difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
+        .held = difference(sum[COUNT_ENDED] + sum[COUNT_HELD], sum[COUNT_RELEASED]),
+        .retired_pending = difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
+        .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
+        .bytes = atomic_load_relaxed(&g->alloc.bytes),
+    };
+}

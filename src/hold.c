@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "hold.h"
+
+#include <string.h>
+
+/* -------------------------------------------------------------------- values */
+
+/* Stands before the memory of call_alloc_value(). */
+struct value_header {
+    _Alignas(max_align_t) size_t bytes; /* header included */
+};
+
+static void value_free(void *value, size_t size, void *group)
+{
+    struct value_header *h = (struct value_header *)value - 1;
+    struct sflight_group *g = group;
+
+    (void)size;
+    alloc_put(&g->alloc, h, h->bytes);
+}
+
+void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
+                    void *ctx)
+{
+    struct result *r = &c->result;
+    sflight_destroy_fn *old_destroy = r->destroy;
+    void *old = r->value, *old_ctx = r->ctx;
+    size_t old_size = r->size;
+
+    /*
+     * In a child that another thread forks meanwhile nothing is destroyed that
+     * does not go with its destroy.
+     */
+    if (UNLIKELY(old_destroy != NULL))
+        r->destroy = NULL;
+    atomic_fence_compiler();
+    r->size = size;
+    if (UNLIKELY(old_destroy == value_free && value == old)) {
+        r->destroy = old_destroy; /* it has turned out shorter than it was allocated */
+        return;
+    }
+    r->value = value;
+    r->ctx = ctx;
+    atomic_fence_compiler();
+    r->destroy = destroy;
+    if (UNLIKELY(old_destroy != NULL))
+        old_destroy(old, old_size, old_ctx);
+}
+
+void *call_alloc_value(struct sflight_call *c, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size_t bytes = sizeof(struct value_header) + size;
+    struct value_header *h = alloc_get(&c->group->alloc, bytes, _Alignof(max_align_t));
+    if (h == NULL)
+        return NULL;
+    h->bytes = bytes;
+    call_set_value(c, h + 1, size, value_free, c->group);
+    return h + 1;
+}
+
+/* --------------------------------------------------------------------- holds */
+
+/* destroy did not return: a C++ exception, or its thread ends. */
+struct destroy_guard {
+    struct sflight_call *call; /* NULL: it has */
+};
+
+static void destroy_guard_check(struct destroy_guard *guard)
+{
+    if (UNLIKELY(guard->call != NULL)) {
+        struct slot *slot = thread_slot_again(guard->call->group);
+        bool inherited = call_is_inherited(guard->call, slot->group);
+        call_give_back(slot, guard->call);
+        call_count_released(slot, inherited);
+    }
+}
+
+struct slot *call_destroy_value(struct slot *slot, struct sflight_call *c)
+{
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
+    c->result.destroy(c->result.value, c->result.size, c->result.ctx);
+    guard.call = NULL;
+    return thread_slot_after(slot);
+}
+
+/* A hold from before the fork is counted once, whoever of the parent's threads had it. */
+void call_released_inherited(struct slot *slot)
+{
+    uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
+    while (n != 0)
+        if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
+            slot_count(slot, COUNT_RELEASED);
+            return;
+        }
+}
+
+/* Gives up a hold, perhaps one that has not been credited yet.  Returns as call_last() does. */
+struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
+{
+    uint64_t word = atomic_sub_acq_rel(&c->gate, GATE_HOLD); /* [HOLD] */
+    if ((word & GATE_OPEN) && gate_holds(word) == 1)
+        slot = call_last(slot, c);
+    return slot;
+}
+
+void call_retain(struct slot *slot, struct sflight_call *c)
+{
+    call_alone_no_more(c);
+    slot_count(slot, COUNT_HELD);
+    if (UNLIKELY(call_is_inherited(c, slot->group)))
+        atomic_add_relaxed(&slot->group->n_inherited, 1);
+    atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
+}
+
+int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
+                         sflight_result *r)
+{
+    if (word & ENDED_PANICKED)
+        return -ENOTRECOVERABLE;
+    call_release(slot, c);
+    memset(r, 0, sizeof(*r));
+    return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
+}
+
+void call_ended_by_fork(struct sflight_call *c)
+{
+    /* So many holds that it is not freed by whoever gives one up. */
+    if (!(atomic_load_relaxed(&c->gate) & GATE_OPEN)) /* alone in the child */
+        atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See future.h for the states. */
+#include "notify.h"
+
+#include "cpu.h"
+#include "event_fd.h"
+#include "futex.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#ifndef SWEEP_AT_LEAST /* less in a build for tests */
+enum { SWEEP_AT_LEAST = 64 };
+#endif
+
+/* True if it is still the owner's to free. */
+static NOINLINE bool owner_goes(struct sflight_future *f)
+{
+    int fd = f->owned.fd;
+    uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
+
+    if (state == TELLING)
+        return false; /* RACE: the teller closes and frees it */
+    if (fd >= 0)
+        event_fd_close(fd);
+    return state == TOLD; /* otherwise it stays in the list: the teller frees it */
+}
+
+/* Its owner has no more use for it, or it has been told. */
+ALWAYS_INLINE void future_end(struct slot *slot, struct sflight_future *f)
+{
+    if (f->kind != FUTURE_OWNED || owner_goes(f))
+        future_free(slot, f);
+}
+
+ALWAYS_INLINE int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
+{
+    struct sflight_call *c = f->call;
+    bool leader = f->starter;
+
+    future_end(slot, f);
+    return call_deliver(slot, c, leader, r);
+}
+
+/* ------------------------------------------------------------------- telling */
+
+/* Who waits is a fiber, to be made to run, or a thread, which may have gone on already. */
+static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
+{
+    if (state & FIBER)
+        g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
+    else
+        futex_wake((uint32_t *)(void *)&f->state, 1);
+}
+
+/* Wakes whoever is in future_get(), and makes the descriptor readable. */
+static void tell_owner(struct sflight_group *g, struct sflight_future *f)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    while (state != GONE) {
+        uint32_t hung = state;
+        if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
+            continue;                                        /* RACE: its owner has changed it */
+        if (hung & FD)
+            event_fd_set(f->owned.fd);
+        if (hung & FIBER)
+            wake_owner(g, f, hung); /* it does not go on before TOLD */
+        state = TELLING;
+        if (atomic_cas_acq_rel(&f->state, &state, TOLD)) { /* [TELL] */
+            if (!(hung & FIBER))
+                wake_owner(g, f, hung); /* an address: the future may have gone */
+            return;
+        }
+        if (f->owned.fd >= 0)            /* RACE: its owner has gone meanwhile */
+            event_fd_close(f->owned.fd); /* RACE: dropped while it is told */
+    }
+    future_free(thread_slot(g), f); /* its owner has gone */
+}
+
+/* Tells a waiter TOLD or NUDGED; or, false, frees it, for its caller has gone. */
+static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    if (state == GONE || !atomic_cas_acquire(&f->state, &state, TELLING)) { /* [TELL] */
+        future_free(thread_slot(g), f);
+        return false;
+    }
+    if (state & FIBER)
+        wake_owner(g, f, state);
+    atomic_store_release(&f->state, what); /* [TELL] */
+    if (!(state & FIBER))
+        wake_owner(g, f, state);
+    return true;
+}
+
+/*
+ * Callbacks may end calls, whose callbacks may end calls: they are run one
+ * after the other by the outermost, not inside one another.  The thread may be
+ * anybody's: a cancellation waits until all have run.
+ */
+static void run_callbacks(void)
+{
+    int cancel_state;
+
+    if (thread_self.in_callback || thread_self.callbacks == NULL)
+        return;
+    thread_self.in_callback = true;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    while (thread_self.callbacks != NULL) {
+        struct sflight_future *f = thread_self.callbacks;
+        sflight_result r;
+        thread_self.callbacks = f->next;
+        if (thread_self.callbacks == NULL)
+            thread_self.last_callback = &thread_self.callbacks;
+        void (*cb)(void *, int, sflight_result *) = f->then.cb;
+        void *arg = f->then.arg;
+        int rc = future_take(f, &r);
+        cb(arg, rc, &r);
+    }
+    thread_self.in_callback = false;
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+}
+
+static void add_callback(struct sflight_future *f)
+{
+    if (thread_self.callbacks == NULL)
+        thread_self.last_callback = &thread_self.callbacks;
+    f->next = NULL;
+    *thread_self.last_callback = f;
+    thread_self.last_callback = &f->next;
+}
+
+void future_tell(struct sflight_group *g, struct sflight_future *list)
+{
+    struct sflight_future *callbacks = NULL;
+
+    /*
+     * Entries of a queue that stand together go there together, newest first,
+     * which is how the queue keeps them.
+     */
+    while (list != NULL) {
+        struct sflight_future *f = list, *last = f;
+        list = f->next;
+        switch (f->kind) {
+        case FUTURE_QUEUED:
+            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
+                last = list;
+                list = list->next;
+            }
+            queue_push(f->queued.to, f, last);
+            break;
+        case FUTURE_THEN:
+            f->next = callbacks; /* turns the order round: what came first goes first */
+            callbacks = f;
+            break;
+        case FUTURE_WAITER:
+            (void)tell_waiter(g, f, TOLD);
+            break;
+        default:
+            tell_owner(g, f);
+        }
+    }
+    while (callbacks != NULL) {
+        struct sflight_future *next = callbacks->next;
+        add_callback(callbacks);
+        callbacks = next;
+    }
+    run_callbacks();
+}
+
+/* Puts it into the list; false if that has been told [NOTIFY]. */
+static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    struct sflight_future *first = atomic_load_acquire(list);
+    do {
+        if (first == WAITERS_TOLD)
+            return false;
+        f->next = first;
+    } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */
+    return true;
+}
+
+/* Hangs a future up; if it is too late for that, tells it at once. */
+void future_hang(struct sflight_future *f, enum future_kind kind)
+{
+    f->kind = (unsigned char)kind;
+    atomic_store_relaxed(&f->state, HUNG); /* published by [HANG] */
+    if (!list_push(&f->call->waiters, f)) {
+        f->next = NULL;
+        future_tell(f->call->group, f);
+    }
+}
+
+/* ------------------------------------------------------------------- waiters */
+
+struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
+{
+    struct sflight_future *f = future_new(slot, call, false);
+    if (f != NULL) {
+        f->kind = FUTURE_WAITER;
+        f->owned.fiber = fiber;
+    }
+    return f;
+}
+
+bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    /* Published by [HANG]. */
+    atomic_store_relaxed(&f->state, f->owned.fiber != NULL ? HUNG | FIBER : HUNG);
+    if (list_push(list, f))
+        return true;
+    /* RACE: all have been told on the way here. */
+    atomic_store_relaxed(&f->state, IDLE); /* nobody else has seen it */
+    return false;
+}
+
+/* Somebody is telling: a few steps, but its thread may not be running. */
+static uint32_t await_telling(struct sflight_future *f)
+{
+    uint32_t state;
+    while ((state = atomic_load_acquire(&f->state)) == TELLING) /* [TELL] */
+        cpu_yield();                                            /* RACE: it is being told */
+    return state;
+}
+
+enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline)
+{
+    void *fiber = f->owned.fiber;
+
+    for (;;) {
+        uint32_t state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
+        if ((state & STATE_MASK) != HUNG)
+            break;
+        if (clock_left_ns(deadline) == 0) {
+            if (atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
+                return WAITER_TIMED_OUT;
+            break;
+        }
+        if (fiber != NULL)
+            g->runtime.park(g->runtime.ctx, fiber, deadline);
+        else
+            (void)futex_wait((uint32_t *)(void *)&f->state, state, deadline);
+    }
+    return await_telling(f) == NUDGED ? WAITER_NUDGED : WAITER_TOLD;
+}
+
+void waiter_end(struct sflight_group *g, struct sflight_future *f)
+{
+    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
+
+    if ((state & STATE_MASK) == HUNG && atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
+        return; /* it stays in the list: who tells it frees it */
+    (void)await_telling(f);
+    future_free(thread_slot_again(g), f);
+}
+
+/* Takes a waiter out of the list, if there is one, and leaves the others there. */
+static struct sflight_future *take_waiter(struct sflight_group *g,
+                                          _Atomic(struct sflight_future *) *list)
+{
+    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
+
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return NULL;
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
+    while (f != NULL) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER && taken == NULL) {
+            taken = f;
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
+            future_tell(g, f);
+        }
+        f = next;
+    }
+    return taken;
+}
+
+void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+{
+    struct sflight_future *f;
+
+    /*
+     * Either this sees who has hung itself up, or that sees, before it parks, what
+     * there is to see [NUDGE].  Who finds the list empty because it is being searched
+     * here need not care: the one that is told then looks after that.
+     */
+    do {
+        atomic_fence_seq_cst(); /* [NUDGE] */
+        f = take_waiter(g, list);
+    } while (f != NULL && !tell_waiter(g, f, NUDGED));
+}
+
+/* Has a blocking follower look at the call. */
+void nudge(struct sflight_call *c)
+{
+    if (group_has_fibers(c->group))
+        waiters_nudge(c->group, &c->waiters);
+    else
+        gate_nudge(&c->gate);
+}
+
+bool waiters_swept(struct slot *slot, struct sflight_group *g,
+                   _Atomic(struct sflight_future *) *list)
+{
+    uint32_t n_found = 0;
+
+    if (slot->shared)
+        return false; /* its counts would be everybody's; others sweep */
+    if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
+        return false;
+    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return false; /* RACE: somebody else has them all, to tell or to sweep */
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
+    for (; f != NULL; n_found++) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
+            future_free(slot, f);
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
+            future_tell(g, f);
+        }
+        f = next;
+    }
+    slot->n_gone = 0;
+    slot->n_swept = n_found;
+    return true;
+}
+
+/* -------------------------------------------------------------------- owners */
+
+void future_set_fd(struct sflight_future *f, int fd)
+{
+    f->owned.fd = fd;
+    uint32_t state = HUNG;
+    if (!atomic_cas_acq_rel(&f->state, &state, HUNG | FD)) /* [TELL] */
+        event_fd_set(fd); /* it has been, or is being, told without one */
+}
+
+/* Parks the thread until the future is told.  0 or -ETIMEDOUT. */
+int park_thread(struct sflight_future *f, const struct timespec *deadline)
+{
+    int rc = 0;
+    for (;;) {
+        uint32_t state = atomic_load_relaxed(&f->state); /* future_end() looks again */
+        if (state == TOLD)
+            return 0;
+        if (rc != 0)
+            return rc;
+        rc = futex_wait((uint32_t *)(void *)&f->state, state, deadline);
+    }
+}
+
+/* Parks the fiber until then.  Only its owner changes the bits of a hung future. */
+int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
+               const struct timespec *deadline)
+{
+    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
+
+    f->owned.fiber = fiber;
+    if ((state & STATE_MASK) != HUNG ||
+        !atomic_cas_release(&f->state, &state, state | FIBER)) { /* [TELL] */
+        (void)await_telling(f);                                  /* RACE: told on the way here */
+        return 0;
+    }
+    for (;;) {
+        state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
+        if ((state & STATE_MASK) != HUNG)
+            break;
+        if (clock_left_ns(deadline) == 0) {
+            if (atomic_cas_relaxed(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
+                return -ETIMEDOUT;
+            break;
+        }
+        g->runtime.park(g->runtime.ctx, fiber, deadline);
+    }
+    (void)await_telling(f);
+    return 0;
+}
+
+bool future_told_by_fork(struct sflight_future *f)
+{
+    if (atomic_load_relaxed(&f->state) == GONE)
+        return false;
+    atomic_store_relaxed(&f->state, TOLD); /* alone in the child */
+    return true;
+}

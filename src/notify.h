@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Telling those who wait for a call without blocking a thread at its gate. */
+#ifndef SFLIGHT_NOTIFY_H
+#define SFLIGHT_NOTIFY_H
+
+#include "queue.h"
+
+/* Hangs a future up, to be told; if it is too late for that, tells it at once. */
+void future_hang(struct sflight_future *f, enum future_kind kind);
+
+/* Its owner has no more use for it: gives it up, whoever is telling it. */
+void future_end(struct slot *slot, struct sflight_future *f);
+
+/* Takes the result, which is there, and ends the future. */
+int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r);
+
+/* Parks until the future, which is hung, is told.  0 or -ETIMEDOUT. */
+int park_thread(struct sflight_future *f, const struct timespec *deadline);
+int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
+               const struct timespec *deadline);
+
+/* Gives a hung future a descriptor to be made readable. */
+void future_set_fd(struct sflight_future *f, int fd);
+
+/* Tells every future of a list that was swapped out of a call, or of a group's drainers. */
+void future_tell(struct sflight_group *g, struct sflight_future *list);
+
+/* A waiter for a fiber, or, if that is NULL, for the calling thread; or NULL. */
+struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber);
+
+/* Hangs it up; false if everybody has been told, and it is still the caller's. */
+bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f);
+
+enum waiter_outcome {
+    WAITER_TOLD,      /* it is out of the list, and the caller's */
+    WAITER_NUDGED,    /* the same, and the call is still in flight */
+    WAITER_TIMED_OUT, /* it has been given up */
+};
+
+/* Parks until then. */
+enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline);
+
+/* Gives a waiter up that may be hung, or is the caller's. */
+void waiter_end(struct sflight_group *g, struct sflight_future *f);
+
+/* Nudges one waiter of the list, if there is any.  The caller keeps the call from going. */
+void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
+
+/* Has a blocking follower look at the call. */
+void nudge(struct sflight_call *c);
+
+/*
+ * A waiter has been given up: now and then all such are taken out of the list and
+ * freed, so that there are never many more than others.  True if the list has been
+ * searched for that: who looked for somebody to nudge may have found nobody.  The
+ * caller keeps the call from going.
+ */
+bool waiters_swept(struct slot *slot, struct sflight_group *g,
+                   _Atomic(struct sflight_future *) *list);
+
+/* In a forked child: nobody is going to tell it, and its owner finds it told. */
+bool future_told_by_fork(struct sflight_future *f);
+
+#endif

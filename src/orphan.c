@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "orphan.h"
+
+/* Nobody is going to tell this list.  Returns how many of it had been consumed, and now get
+ * nothing; what has no owner goes to *unowned. */
+static uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned)
+{
+    uint32_t n_consumed = 0;
+
+    while (list != NULL) {
+        struct sflight_future *f = list;
+        list = f->next;
+        if (f->kind == FUTURE_OWNED && future_told_by_fork(f))
+            continue;
+        if (f->kind == FUTURE_QUEUED)
+            queue_expect_less(f->queued.to);
+        n_consumed += f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED;
+        f->next = *unowned;
+        *unowned = f;
+    }
+    return n_consumed;
+}
+
+void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
+{
+    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
+
+    if (f == WAITERS_TOLD)
+        return; /* UNREACHED: what has ended before the fork is not the child's to end */
+    while (f != NULL) {
+        struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
+        f->next = *to;
+        *to = f;
+        f = next;
+    }
+    atomic_store_relaxed(list, kept);
+}
+
+/*
+ * In the child only the forking thread is left: nobody blocks in its calls.
+ * Futures are not threads, and stay.
+ */
+void call_alone(struct sflight_call *c, struct call_remains *remains)
+{
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+    uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
+    atomic_store_relaxed(&c->state, state & kept);
+    atomic_store_relaxed(&c->gate, 0);
+    waiters_drop(&c->waiters, &c->group->orphan_futures);
+    c->result.generation = c->group->generation;
+    remains->n_in_flight++;
+    remains->n_waiting += state & CALL_SEALED ? 0 : state_async(state);
+}
+
+/* Nobody will end this call; whoever has a future on it finds it abandoned. */
+void call_orphaned(struct sflight_call *c, struct call_remains *remains)
+{
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+
+    remains->n_held += state & CALL_SEALED ? 0 : state_async(state);
+    remains->n_held += c->result.started && !atomic_load_relaxed(&c->result.starter_done);
+    struct sflight_future *list = atomic_load_relaxed(&c->waiters);
+    if (list != WAITERS_TOLD)
+        remains->n_held -= future_list_alone(list, &c->group->orphan_futures);
+    atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
+    call_ended_by_fork(c);
+    c->outer = c->group->orphans;
+    c->group->orphans = c;
+}
+
+void call_inherited(struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+    struct call_remains remains = {0};
+
+    registry_lock(); /* other threads of the child may have futures on it, too */
+    bool open = atomic_load_relaxed(&c->gate) & GATE_OPEN; /* ordered by the lock */
+    if (!open && call_is_inherited(c, g)) {
+        if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
+            call_alone(c, &remains);
+        else
+            call_orphaned(c, &remains);
+        slot_count_n(&g->common, COUNT_LED, remains.n_in_flight);
+        slot_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
+        slot_count_n(&g->common, COUNT_HELD, remains.n_held);
+        atomic_add_relaxed(&g->n_inherited, remains.n_held);
+    }
+    registry_unlock();
+}
+
+void call_free_orphans(struct sflight_group *g)
+{
+    future_free_list(&g->alloc, g->orphan_futures);
+    while (g->orphans != NULL) {
+        struct sflight_call *c = g->orphans;
+        g->orphans = c->outer;
+        if (c->result.destroy != NULL)
+            c->result.destroy(c->result.value, c->result.size, c->result.ctx);
+        record_free(c);
+    }
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * In a group with a runtime nobody waits at the gate: a caller that blocks hangs a
+ * waiter (future.h) into the call's list, beside the futures, and parks its fiber,
+ * or its thread if it is no fiber.
+ *
+ * A fiber may go on on another thread whenever user code has run, which parking
+ * is.  So nothing that belongs to a thread is kept across that: slots are found
+ * anew, by a function that is not inlined, as the compiler may keep the address of
+ * thread-local data for as long as one function runs.
+ */
+#include "wait.h"
+
+#include "cpu.h"
+
+#include <errno.h>
+
+/* ----------------------------------------------------------------- take over */
+
+/* The leader died: goes on with the call, or returns false. */
+static bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *c)
+{
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+    while (state & CALL_ORPHAN) {
+        if (atomic_cas_acquire(&c->state, &state,
+                               (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
+            atomic_store_release(&c->owner, caller);                      /* [OWNER] */
+            if (call_kind(c) != CALL_OF_LEADER)
+                atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
+            slot_count(slot, COUNT_TAKEN_OVER);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --------------------------------------------------------------------- leave */
+
+enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
+{
+    /* A hold of our own, if we must look at the call again when we have left it. */
+    bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
+    if (look_back)
+        atomic_add_relaxed(&c->gate, GATE_HOLD);
+
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+    for (;;) {                                       /* RACE: again, if the state has changed */
+        uint64_t left = state - unit;
+        if (state & CALL_CLOSED) {
+            if (look_back)
+                call_hold_drop(slot, c); /* not the last: the one below is still ours */
+            /* Counted: a hold has been, or is going to be, credited. */
+            if (atomic_load_acquire(&c->gate) & GATE_OPEN) /* [PUB-RESULT] */
+                return LEAVE_TOO_LATE;
+            call_hold_drop(slot, c);
+            return LEAVE_RETURNED;
+        }
+        if ((state & CALL_ORPHAN) && unit == CALL_BLOCKING) {
+            if (state_blocking(state) == 1)
+                left |= CALL_CLOSED; /* the last that could have taken it over */
+            else
+                nudge(c); /* whoever was nudged may be this one: pass it on */
+        }
+        if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
+            if (left & CALL_CLOSED) {
+                finish_closed(slot, c, ENDED_ABANDONED, left, false);
+                call_release(slot, c);
+            }
+            if (look_back) {
+                forget_unwanted(slot, c);
+                call_hold_drop(slot, c);
+            }
+            return LEAVE_LEFT;
+        }
+    }
+}
+
+void call_starter_leaves(struct slot *slot, struct sflight_call *c)
+{
+    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
+        slot_uncount(slot, COUNT_HELD);                     /* RACE: the call has just ended */
+    else if (c->group->cancel_unwanted)
+        forget_unwanted(slot, c);
+    slot = call_hold_drop(slot, c);
+    slot_count(slot, COUNT_RELEASED);
+}
+
+/* ---------------------------------------------------------------------- wait */
+
+static int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
+                             unsigned rank, const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+    struct spinner own, *spinner = &slot->spinner;
+    bool noted = false;
+    int rc = CALL_FOLLOWS;
+
+    if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
+        spinner_init(&own, g->spin_ns);
+        spinner = &own;
+    }
+    spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */
+    for (;;) {
+        /* The wait is noted only while the join stands, which keeps the record. */
+        if (caller->leading != NULL) {
+            noted = caller_may_wait(caller, c);
+            if (!noted && call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
+                slot_count(slot, COUNT_DEADLOCKS);
+                rc = -EDEADLK;
+                break;
+            }
+        }
+        enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
+        if (outcome == GATE_IS_CLOSED) {
+            slot_count(slot, COUNT_PARKED);
+            outcome = gate_park(&c->gate, deadline);
+        } else if (outcome == GATE_IS_OPEN) {
+            slot_count(slot, COUNT_SPUN);
+        }
+        if (noted)
+            caller_waited(caller);
+        noted = false;
+        if (outcome == GATE_IS_OPEN)
+            break;
+        if (outcome == GATE_IS_NUDGED) {
+            gate_answer(&c->gate);
+            if (!call_take_over(slot, caller, c))
+                continue;
+            rc = CALL_LEADS;
+            break;
+        }
+        if (call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
+            slot_count(slot, COUNT_TIMED_OUT);
+            rc = -ETIMEDOUT;
+            break;
+        }
+    }
+    if (rc == CALL_FOLLOWS)
+        slot_count(slot, COUNT_HELD);
+    slot_count(slot, COUNT_RETURNED);
+    return rc;
+}
+
+/*
+ * Waits until the gate is open (CALL_FOLLOWS), the call has been taken over
+ * (CALL_LEADS), the deadline has passed or there is no memory; hangs and ends its
+ * own waiter.
+ */
+static int wait_hung(struct caller *caller, struct sflight_call *c, const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+    struct sflight_future *f = waiter_new(thread_slot_again(g), c, caller->fiber);
+
+    if (f == NULL)
+        return -ENOMEM;
+    for (;;) {
+        if (!waiter_hang(&c->waiters, f)) {
+            waiter_end(g, f); /* RACE: the call has ended on the way here */
+            return CALL_FOLLOWS;
+        }
+        if (g->takeover) {
+            atomic_fence_after_rmw(); /* [NUDGE] */
+            if (call_take_over(thread_slot_again(g), caller, c)) {
+                waiter_end(g, f);
+                return CALL_LEADS;
+            }
+        }
+        switch (waiter_park(g, f, deadline)) {
+        case WAITER_TOLD:
+            waiter_end(g, f);
+            return CALL_FOLLOWS;
+        case WAITER_TIMED_OUT:
+            if (waiters_swept(thread_slot_again(g), g, &c->waiters)) {
+                atomic_fence_seq_cst(); /* [NUDGE] */
+                if (atomic_load_acquire(&c->state) & CALL_ORPHAN)
+                    waiters_nudge(g, &c->waiters); /* RACE: its leader has just died */
+            }
+            return -ETIMEDOUT;
+        case WAITER_NUDGED:
+            break;
+        }
+    }
+}
+
+static int call_wait_hung(struct caller *caller, struct sflight_call *c,
+                          const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+    bool open = atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    int rc = CALL_FOLLOWS;
+
+    if (open) {
+        slot_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
+    } else if (clock_left_ns(deadline) == 0) {
+        rc = -ETIMEDOUT;
+    } else {
+        /* The wait is noted only while the join stands, which keeps the record. */
+        bool noted = caller->leading != NULL;
+        if (noted && !caller_may_wait(caller, c)) {
+            noted = false;
+            rc = -EDEADLK;
+        } else {
+            slot_count(thread_slot_again(g), COUNT_PARKED);
+            rc = wait_hung(caller, c, deadline);
+        }
+        if (noted)
+            caller_waited(caller);
+    }
+    if (rc < 0 && call_leave(thread_slot_again(g), c, CALL_BLOCKING) == LEAVE_TOO_LATE)
+        rc = CALL_FOLLOWS; /* RACE: it has ended meanwhile */
+    struct slot *slot = thread_slot_again(g);
+    if (rc == CALL_FOLLOWS)
+        slot_count(slot, COUNT_HELD);
+    else if (rc == -ETIMEDOUT)
+        slot_count(slot, COUNT_TIMED_OUT);
+    else if (rc == -EDEADLK)
+        slot_count(slot, COUNT_DEADLOCKS);
+    slot_count(slot, COUNT_RETURNED);
+    return rc;
+}
+
+int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, unsigned rank,
+              const struct timespec *deadline)
+{
+    return group_has_fibers(c->group) ? call_wait_hung(caller, c, deadline)
+                                      : call_wait_at_gate(slot, caller, c, rank, deadline);
+}
