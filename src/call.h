@@ -13,17 +13,7 @@
  *     |                              closed, the hold that is being credited
  *     +-- takeover: the leader died, a follower goes on with the same record
  *
- * state, one word:
- *   bits 0..3    CLOSED    joiners are final; who comes now leads a new call
- *                FORGOTTEN the table has given the key up
- *                SEALED    forgotten while it had no joiner, and never will have one:
- *                          additions that raced with it do not count
- *                ORPHAN    the leader died and a blocking follower must take over
- *   bits 4..33   blocking joiners
- *   bits 34..63  joiners that do not block a thread
- * A joiner adds itself with one fetch_add inside the section in which it found
- * the call.  If it finds CLOSED or SEALED in what it added to, it has not
- * joined: whoever set the bit has taken the count already.
+ * Who has joined is counted in `state` (state.h).
  *
  * Holds are counted in the gate's high half: one for each joiner in the count
  * at the close, one for the leader.  Publishing adds them in the
@@ -36,7 +26,8 @@
  * swaps the list for WAITERS_TOLD and tells them, and who finds that mark, or
  * the gate open, tells itself [NOTIFY].
  *
- * What every call passes is inlined: see call_path.h.
+ * What every call passes is inlined, in the headers of the rooms; what is rare stands in
+ * their .c files.
  */
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
@@ -46,29 +37,9 @@
 #include "gauges.h"
 #include "invoke.h"
 #include "reclaim.h"
+#include "state.h"
 #include "table.h"
 #include "thread.h"
-
-#define CALL_CLOSED UINT64_C(1)
-#define CALL_FORGOTTEN UINT64_C(2)
-#define CALL_SEALED UINT64_C(4)
-#define CALL_ORPHAN UINT64_C(8)
-#define CALL_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
-#define CALL_ASYNC (UINT64_C(1) << 34)   /* one that does not */
-#define CALL_COUNT_MASK ((UINT64_C(1) << 30) - 1)
-
-static inline uint32_t state_blocking(uint64_t state)
-{
-    return (uint32_t)((state >> 4) & CALL_COUNT_MASK);
-}
-static inline uint32_t state_async(uint64_t state)
-{
-    return (uint32_t)((state >> 34) & CALL_COUNT_MASK);
-}
-static inline uint32_t state_joiners(uint64_t state)
-{
-    return state & CALL_SEALED ? 0 : state_blocking(state) + state_async(state);
-}
 
 /* How a call ended: the gate's user bits. */
 #define ENDED_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
@@ -81,7 +52,7 @@ struct sflight_call {
     _Alignas(CACHE_LINE) struct table_node node;
 
     /* written by joiners */
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
+    _Alignas(CACHE_LINE) state_word state;
     _Atomic(struct caller *) owner; /* whose fn runs; NULL if nobody's does */
     struct sflight_group *group;
     uint64_t started_ns; /* if the group has max_age_ns */
@@ -200,7 +171,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 /* Nobody sees this before [CLAIM] publishes it. */
 static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct call_start *start)
 {
-    atomic_store_relaxed(&c->state, 0);
+    state_init(&c->state);
     atomic_store_relaxed(&c->owner, start->owner);
     atomic_store_relaxed(&c->gate, 0);
     memset((void *)&c->result, 0, sizeof(c->result));

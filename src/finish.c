@@ -80,7 +80,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, ui
 {
     struct sflight_group *g = c->group;
     uint32_t n_joiners = state_joiners(state);
-    uint32_t n_async = state & CALL_SEALED ? 0 : state_async(state);
+    uint32_t n_async = state_async(state);
 
     caller_unseen_without_slot(slot);
     c->result.seen = true;
@@ -109,7 +109,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ended, ui
 
 void call_finish_slow(struct slot *slot, struct sflight_call *c, uint64_t ended, bool counted)
 {
-    uint64_t state = atomic_or_acq_rel(&c->state, CALL_CLOSED); /* [CLOSE] */
+    uint64_t state = state_close(&c->state);
     finish_closed(slot, c, ended, state, counted);
 }
 
@@ -136,20 +136,13 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         slot_count(slot, COUNT_HELD);
         atomic_add_relaxed(&c->gate, GATE_HOLD);
-        uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-        for (;;) {                                       /* RACE: again, if the state has changed */
-            bool followed = state_blocking(state) != 0 && !(state & CALL_SEALED);
-            uint64_t next = state | (followed ? CALL_ORPHAN : CALL_CLOSED);
-            if (!atomic_cas_acq_rel(&c->state, &state, next)) /* [ORPHAN] [CLOSE] */
-                continue;                                     /* RACE: joined or left since */
-            if (followed) {
-                caller_unseen_without_slot(slot);
-                nudge(c);
-            } else {
-                finish_closed(slot, c, ENDED_ABANDONED, state, false);
-                call_release(slot, c); /* not the last hold: that is below */
-            }
-            break;
+        uint64_t state;
+        if (state_orphan_or_close(&c->state, &state)) {
+            caller_unseen_without_slot(slot);
+            nudge(c);
+        } else {
+            finish_closed(slot, c, ENDED_ABANDONED, state, false);
+            call_release(slot, c); /* not the last hold: that is below */
         }
         slot = call_hold_drop(slot, c);
         slot_count(slot, COUNT_RELEASED);

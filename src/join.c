@@ -13,35 +13,6 @@ struct join {
     int rc; /* 0: joined */
 };
 
-/*
- * *state gets what was added to.  A call forgotten since it was looked at may still be
- * joined: this caller began before the forgetting was over.
- */
-static ALWAYS_INLINE bool join_add(struct sflight_call *c, uint64_t unit, uint64_t *state)
-{
-    *state = atomic_add_acq_rel(&c->state, unit); /* [CLOSE] */
-    if (LIKELY(!(*state & (CALL_CLOSED | CALL_SEALED))))
-        return true;
-    /* Whoever closed it has the count; only a forked child looks again. */
-    atomic_sub_relaxed(&c->state, unit); /* RACE: closed since it was looked at */
-    return false;
-}
-
-/* *state as it was read last, and [CLOSE] acquired; gets what was added to. */
-static bool join_limited(struct sflight_call *c, struct join *join, uint64_t *state)
-{
-    for (;;) {
-        if (*state & (CALL_CLOSED | CALL_FORGOTTEN))
-            return false; /* RACE: closed since it was looked at */
-        if (state_joiners(*state) >= c->group->max_waiters) {
-            join->rc = -EAGAIN;
-            return true;
-        }
-        if (atomic_cas_acq_rel(&c->state, state, *state + join->unit)) /* [CLOSE] */
-            return true;
-    }
-}
-
 /* A call of the right key: is it this caller's to join? */
 static bool join_match(struct table_node *node, void *ctx)
 {
@@ -63,19 +34,25 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        state = atomic_or_acquire(&c->state, CALL_FORGOTTEN); /* [FORGET] [CLOSE] */
-        if (!(state & (CALL_CLOSED | CALL_FORGOTTEN))) {
+        if (state_expire(&c->state)) {
             slot_count(join->slot, COUNT_EXPIRED);
             join->expired = c; /* another one before it is unlinked by its leader */
         }
         return false;
     }
-    if (g->max_waiters != 0) {
-        if (!join_limited(c, join, &state))
-            return false; /* RACE: the same */
+    if (g->max_waiters == 0) {
+        if (!state_join(&c->state, join->unit, &state))
+            return false; /* RACE: closed since it was looked at */
     } else {
-        if (!join_add(c, join->unit, &state))
+        switch (state_join_below(&c->state, join->unit, g->max_waiters, &state)) {
+        case STATE_JOINED:
+            break;
+        case STATE_FULL:
+            join->rc = -EAGAIN;
+            return true;
+        case STATE_GONE:
             return false; /* RACE: the same */
+        }
     }
     join->found = c;
     join->rank = state_blocking(state);
@@ -100,7 +77,7 @@ static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
     /* Only to look; the addition decides.  Nobody else writes this caller's name. */
     if ((atomic_load_relaxed(&c->state) & (CALL_CLOSED | CALL_FORGOTTEN)) ||
         (start->owner != NULL && atomic_load_relaxed(&c->owner) == start->owner) ||
-        !join_add(c, start->unit, &state))
+        !state_join(&c->state, start->unit, &state))
         return NULL;
     *rank = state_blocking(state);
     return c;
@@ -217,18 +194,12 @@ void forget_unwanted(struct slot *slot, struct sflight_call *c)
     atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
     if (!call_unwanted(c))
         return;
-    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-    while (!(state & (CALL_CLOSED | CALL_FORGOTTEN)) && state_joiners(state) == 0) {
-        /* This orders nothing: what is done after it is done by [MARK] and [UNLINK]. */
-        if (atomic_cas_relaxed(&c->state, &state,
-                               state | CALL_FORGOTTEN | CALL_SEALED)) { /* [FORGET] */
-            struct lane *lane = reclaim_enter(thread_self.hint);
-            table_unlink_in_section(&g->table, &c->node);
-            reclaim_leave(lane);
-            slot_count(slot, COUNT_FORGOTTEN);
-            return;
-        }
-    }
+    if (!state_seal(&c->state))
+        return;
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    table_unlink_in_section(&g->table, &c->node);
+    reclaim_leave(lane);
+    slot_count(slot, COUNT_FORGOTTEN);
 }
 
 struct forget {
@@ -241,23 +212,16 @@ static bool forget_match(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct forget *forget = ctx;
-    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
 
-    for (;;) { /* RACE: again, if the state has changed */
-        if (state & (CALL_CLOSED | CALL_FORGOTTEN))
-            return false;
-        uint64_t forgotten = state | CALL_FORGOTTEN;
-        if (forget->unshared_only) {
-            if (state_joiners(state) != 0) {
-                forget->kept = true;
-                return true;
-            }
-            forgotten |= CALL_SEALED;
-        }
-        if (atomic_cas_release(&c->state, &state, forgotten)) { /* [FORGET] */
-            forget->call = c;
-            return true;
-        }
+    switch (state_forget(&c->state, forget->unshared_only)) {
+    case STATE_FORGOT:
+        forget->call = c;
+        return true;
+    case STATE_SHARED:
+        forget->kept = true;
+        return true;
+    default:
+        return false;
     }
 }
 

@@ -43,13 +43,12 @@ void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future 
 void call_alone(struct sflight_call *c, struct call_remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
-    uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
-    atomic_store_relaxed(&c->state, state & kept);
+    state_after_fork(&c->state);
     atomic_store_relaxed(&c->gate, 0);
     waiters_drop(&c->waiters, &c->group->orphan_futures);
     c->result.generation = c->group->generation;
     remains->n_in_flight++;
-    remains->n_waiting += state & CALL_SEALED ? 0 : state_async(state);
+    remains->n_waiting += state_async(state);
 }
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
@@ -57,7 +56,7 @@ void call_orphaned(struct sflight_call *c, struct call_remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
 
-    remains->n_held += state & CALL_SEALED ? 0 : state_async(state);
+    remains->n_held += state_async(state);
     remains->n_held += c->result.started && !atomic_load_relaxed(&c->result.starter_done);
     struct sflight_future *list = atomic_load_relaxed(&c->waiters);
     if (list != WAITERS_TOLD)

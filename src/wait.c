@@ -20,18 +20,13 @@
 /* The leader died: goes on with the call, or returns false. */
 static bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *c)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
-    while (state & CALL_ORPHAN) {
-        if (atomic_cas_acquire(&c->state, &state,
-                               (state & ~CALL_ORPHAN) - CALL_BLOCKING)) { /* [ORPHAN] */
-            atomic_store_release(&c->owner, caller);                      /* [OWNER] */
-            if (call_kind(c) != CALL_OF_LEADER)
-                atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
-            slot_count(slot, COUNT_TAKEN_OVER);
-            return true;
-        }
-    }
-    return false;
+    if (!state_take_over(&c->state))
+        return false;
+    atomic_store_release(&c->owner, caller); /* [OWNER] */
+    if (call_kind(c) != CALL_OF_LEADER)
+        atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
+    slot_count(slot, COUNT_TAKEN_OVER);
+    return true;
 }
 
 /* --------------------------------------------------------------------- leave */
@@ -45,7 +40,6 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
 
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
-        uint64_t left = state - unit;
         if (state & CALL_CLOSED) {
             if (look_back)
                 call_hold_drop(slot, c); /* not the last: the one below is still ours */
@@ -55,15 +49,11 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
             call_hold_drop(slot, c);
             return LEAVE_RETURNED;
         }
-        if ((state & CALL_ORPHAN) && unit == CALL_BLOCKING) {
-            if (state_blocking(state) == 1)
-                left |= CALL_CLOSED; /* the last that could have taken it over */
-            else
-                nudge(c); /* whoever was nudged may be this one: pass it on */
-        }
-        if (atomic_cas_acq_rel(&c->state, &state, left)) { /* [CLOSE] */
-            if (left & CALL_CLOSED) {
-                finish_closed(slot, c, ENDED_ABANDONED, left, false);
+        if ((state & CALL_ORPHAN) && unit == CALL_BLOCKING && state_blocking(state) != 1)
+            nudge(c); /* whoever was nudged may be this one: pass it on */
+        if (state_leave(&c->state, unit, &state)) {
+            if (state & CALL_CLOSED) {
+                finish_closed(slot, c, ENDED_ABANDONED, state, false);
                 call_release(slot, c);
             }
             if (look_back) {
