@@ -84,9 +84,10 @@ struct caller *caller_enter(struct caller *own, struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
-    memset(own, 0, sizeof(*own));
-    if (fiber == NULL)
+    own->fiber = NULL;
+    if (LIKELY(fiber == NULL))
         return &thread_self.caller;
+    memset(own, 0, sizeof(*own));
     struct caller *outer = fiber_leading(fiber, g);
     if (outer != NULL)
         return outer;

@@ -137,7 +137,7 @@ static bool future_ready(struct sflight_future *f)
     struct sflight_call *c = f->call;
 
     call_check_inherited(c);
-    return atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
+    return gate_is_open(&c->gate);
 }
 
 int future_poll(struct sflight_future *f, sflight_result *r)
@@ -232,8 +232,9 @@ static int future_wait(struct sflight_future *f, const struct timespec *deadline
 
     if (f->kind == FUTURE_PLAIN)
         future_own(f);
+    f->owned.fiber = fiber;
     slot_count(thread_slot(g), COUNT_PARKED);
-    return fiber != NULL ? park_fiber(g, f, fiber, deadline) : park_thread(f, deadline);
+    return notify_park(g, f, deadline, HUNG) == NOTIFY_TOLD ? 0 : -ETIMEDOUT;
 }
 
 int future_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r)

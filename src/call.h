@@ -173,7 +173,7 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct call_s
 {
     state_init(&c->state);
     atomic_store_relaxed(&c->owner, start->owner);
-    atomic_store_relaxed(&c->gate, 0);
+    gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));
     c->result.generation = c->group->generation;
     atomic_store_relaxed(&c->result.kind, (unsigned char)start->kind);

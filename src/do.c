@@ -14,36 +14,12 @@ struct sflight_call *call_make_ready(struct slot *slot)
     return c;
 }
 
-static int call_do_by_fiber(struct sflight_group *g, const void *key, size_t len, sflight_fn *fn,
-                            void *arg, const struct timespec *deadline, sflight_result *r)
+int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+           const struct timespec *deadline, sflight_result *r)
 {
     CALLER_FRAME(own);
     struct caller *caller = caller_enter(&own, g);
     struct slot *slot = thread_slot_again(g);
-    struct sflight_call *call = NULL;
-    unsigned rank = 0;
-
-    int rc = call_claim_or_join(g, slot, key, len, CALL_START_BLOCKING(caller), NULL, &call, &rank);
-    if (rc == CALL_FOLLOWS)
-        rc = call_wait(slot, caller, call, rank, deadline);
-    if (rc < 0) {
-        memset(r, 0, sizeof(*r));
-        return rc;
-    }
-    bool leader = rc == CALL_LEADS;
-    if (leader)
-        call_lead(caller, call, fn, arg);
-    return call_deliver(thread_slot_again(g), call, leader, r);
-}
-
-int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
-           const struct timespec *deadline, sflight_result *r)
-{
-    if (group_has_fibers(g))
-        return call_do_by_fiber(g, key, key_len, fn, arg, deadline, r);
-
-    struct slot *slot = thread_slot(g);
-    struct caller *caller = &thread_self.caller;
     struct sflight_call *call = NULL;
     unsigned rank = 0;
 
@@ -58,7 +34,7 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
     bool leader = rc == CALL_LEADS;
     if (leader)
         call_lead(caller, call, fn, arg);
-    return call_deliver(slot, call, leader, r);
+    return call_deliver(thread_slot_after(slot), call, leader, r);
 }
 
 void release_any(struct slot *slot, struct sflight_call *call)

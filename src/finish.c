@@ -47,7 +47,8 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
             return group_flying(g) != NOTHING_FLIES ? -ENOMEM : 0;
         (void)waiter_hang(&g->drain_waiters, waiter);
         enum flying flying = group_flying(g);
-        bool expired = flying == CALLS_FLY && waiter_park(g, waiter, deadline) == WAITER_TIMED_OUT;
+        bool expired =
+            flying == CALLS_FLY && notify_park(g, waiter, deadline, GONE) == NOTIFY_TIMED_OUT;
         if (!expired)
             waiter_end(g, waiter);
         if (flying == SEARCHES_FLY)
@@ -135,7 +136,7 @@ void call_abandon_permit(struct slot *slot, struct sflight_call *c)
         c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         slot_count(slot, COUNT_HELD);
-        atomic_add_relaxed(&c->gate, GATE_HOLD);
+        gate_hold(&c->gate);
         uint64_t state;
         if (state_orphan_or_close(&c->state, &state)) {
             caller_unseen_without_slot(slot);

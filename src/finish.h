@@ -45,8 +45,7 @@ static ALWAYS_INLINE void call_finish(struct slot *slot, struct sflight_call *c,
         counted = true;
         if (LIKELY(table_remove_unseen(&c->node))) {
             /* Nobody else knows the record: this is for its holders alone. */
-            atomic_store_relaxed(&c->gate, GATE_OPEN | ended |
-                                               GATE_HOLD * (c->result.extra_holds + UINT64_C(1)));
+            gate_open_unseen(&c->gate, ended, c->result.extra_holds + 1);
             group_call_ended(slot->group);
             return;
         }

@@ -102,4 +102,58 @@ void gate_nudge(gate *g);
  */
 void gate_answer(gate *g);
 
+/* A gate before anybody else knows it; or, in a forked child, with nobody at it. */
+static ALWAYS_INLINE void gate_init(gate *g)
+{
+    atomic_store_relaxed(g, 0);
+}
+
+/* Whoever finds it open sees what was written before it was opened. */
+static ALWAYS_INLINE bool gate_is_open(gate *g)
+{
+    return atomic_load_acquire(g) & GATE_OPEN; /* [PUB-RESULT] */
+}
+
+/* Opens a gate that nobody else knows of. */
+static ALWAYS_INLINE void gate_open_unseen(gate *g, uint64_t bits, uint32_t holds)
+{
+    atomic_store_relaxed(g, GATE_OPEN | bits | GATE_HOLD * holds);
+}
+
+/* Nobody has come to it, nor opened it; for a thread that knows nobody else may do so. */
+static ALWAYS_INLINE bool gate_is_untouched(const gate *g)
+{
+    return atomic_load_relaxed(g) == 0;
+}
+
+/* Opens it with one hold if it is untouched; several may try at once, and one does. */
+static ALWAYS_INLINE void gate_open_untouched(gate *g)
+{
+    uint64_t word = atomic_load_relaxed(g); /* 0: the holder's alone; the CAS decides */
+    if (word == 0)
+        (void)atomic_cas_relaxed(g, &word, GATE_OPEN | GATE_HOLD);
+}
+
+/* One more hold, by somebody who keeps what lies behind the gate from going. */
+static ALWAYS_INLINE void gate_hold(gate *g)
+{
+    atomic_add_relaxed(g, GATE_HOLD);
+}
+
+/*
+ * Gives up a hold, perhaps one that opening has not added yet.  True for the last one of an
+ * open gate, who sees what the others did before they gave theirs up.
+ */
+static ALWAYS_INLINE bool gate_drop(gate *g)
+{
+    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD); /* [HOLD] */
+    return (word & GATE_OPEN) && gate_holds(word) == 1;
+}
+
+/* Is the caller's hold the only one?  If so the others' last words are acquired. */
+static ALWAYS_INLINE bool gate_hold_is_last(gate *g)
+{
+    return gate_holds(atomic_load_acquire(g)) == 1; /* [HOLD] */
+}
+
 #endif

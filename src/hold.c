@@ -99,8 +99,7 @@ void call_released_inherited(struct slot *slot)
 /* Gives up a hold, perhaps one that has not been credited yet.  Returns as call_last() does. */
 struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
 {
-    uint64_t word = atomic_sub_acq_rel(&c->gate, GATE_HOLD); /* [HOLD] */
-    if ((word & GATE_OPEN) && gate_holds(word) == 1)
+    if (gate_drop(&c->gate))
         slot = call_last(slot, c);
     return slot;
 }
@@ -111,7 +110,7 @@ void call_retain(struct slot *slot, struct sflight_call *c)
     slot_count(slot, COUNT_HELD);
     if (UNLIKELY(call_is_inherited(c, slot->group)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
-    atomic_add_relaxed(&c->gate, GATE_HOLD); /* the caller's own hold keeps it from the end */
+    gate_hold(&c->gate);
 }
 
 int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
@@ -127,6 +126,6 @@ int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
 void call_ended_by_fork(struct sflight_call *c)
 {
     /* So many holds that it is not freed by whoever gives one up. */
-    if (!(atomic_load_relaxed(&c->gate) & GATE_OPEN)) /* alone in the child */
-        atomic_store_relaxed(&c->gate, GATE_OPEN | ENDED_ABANDONED | GATE_HOLD * (UINT32_MAX / 2));
+    if (!gate_is_open(&c->gate))
+        gate_open_unseen(&c->gate, ENDED_ABANDONED, UINT32_MAX / 2);
 }

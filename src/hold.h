@@ -58,8 +58,7 @@ static ALWAYS_INLINE void call_release(struct slot *slot, struct sflight_call *c
 {
     bool inherited = call_is_inherited(c, slot->group);
 
-    /* The only holder need not say so; the others' last words are acquired. */
-    if (LIKELY(gate_holds(atomic_load_acquire(&c->gate)) == 1)) /* [HOLD] */
+    if (LIKELY(gate_hold_is_last(&c->gate))) /* and need not say so */
         slot = call_last(slot, c);
     else
         slot = call_hold_drop(slot, c);
@@ -88,10 +87,13 @@ static ALWAYS_INLINE int call_deliver(struct slot *slot, struct sflight_call *c,
     return 0;
 }
 
-/* The call ended so, and its result has not been retained: this is the only hold. */
+/*
+ * The gate of a call that nobody joined stays closed, without a hold, when the call has
+ * ended (do.h): its result then has one holder, whoever has it.
+ */
 static ALWAYS_INLINE bool call_held_alone(const struct sflight_call *c)
 {
-    return atomic_load_relaxed(&c->gate) == 0; /* stays 0 for the only holder */
+    return gate_is_untouched(&c->gate);
 }
 
 /*
@@ -100,9 +102,7 @@ static ALWAYS_INLINE bool call_held_alone(const struct sflight_call *c)
  */
 static ALWAYS_INLINE void call_alone_no_more(struct sflight_call *c)
 {
-    uint64_t word = atomic_load_relaxed(&c->gate); /* 0: the holder's alone; the CAS decides */
-    if (word == 0)
-        (void)atomic_cas_relaxed(&c->gate, &word, GATE_OPEN | GATE_HOLD);
+    gate_open_untouched(&c->gate);
 }
 
 #endif

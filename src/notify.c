@@ -216,45 +216,45 @@ bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *
     return false;
 }
 
-/* Somebody is telling: a few steps, but its thread may not be running. */
-static uint32_t await_telling(struct sflight_future *f)
-{
-    uint32_t state;
-    while ((state = atomic_load_acquire(&f->state)) == TELLING) /* [TELL] */
-        cpu_yield();                                            /* RACE: it is being told */
-    return state;
-}
-
-enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
-                                const struct timespec *deadline)
+enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline, uint32_t leaves)
 {
     void *fiber = f->owned.fiber;
+    bool expired = clock_left_ns(deadline) == 0;
 
     for (;;) {
-        uint32_t state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
-        if ((state & STATE_MASK) != HUNG)
-            break;
-        if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
-                return WAITER_TIMED_OUT;
-            break;
-        }
-        if (fiber != NULL)
+        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        if (state == TOLD)
+            return NOTIFY_TOLD;
+        if (state == NUDGED)
+            return NOTIFY_NUDGED;
+        bool hung = (state & STATE_MASK) == HUNG;
+        /* A fiber that is being told stays until that is done: it is made to run in between. */
+        if (expired && (hung || (leaves == HUNG && fiber == NULL))) {
+            uint32_t left = leaves == GONE ? GONE : state & ~(uint32_t)FIBER;
+            if (left == state || atomic_cas_release(&f->state, &state, left)) /* [TELL] */
+                return NOTIFY_TIMED_OUT;
+        } else if (fiber == NULL) {
+            /* What is being told is not given up: it is woken when that is done. */
+            expired = futex_wait((uint32_t *)(void *)&f->state, state,
+                                 hung || leaves == HUNG ? deadline : NULL) == -ETIMEDOUT;
+        } else if (!hung) {
+            cpu_yield(); /* RACE: it is being told: a few steps, if that thread is running */
+        } else if (!(state & FIBER)) {
+            (void)atomic_cas_release(&f->state, &state, state | FIBER); /* [TELL] */
+        } else {
             g->runtime.park(g->runtime.ctx, fiber, deadline);
-        else
-            (void)futex_wait((uint32_t *)(void *)&f->state, state, deadline);
+            expired = clock_left_ns(deadline) == 0;
+        }
     }
-    return await_telling(f) == NUDGED ? WAITER_NUDGED : WAITER_TOLD;
 }
 
 void waiter_end(struct sflight_group *g, struct sflight_future *f)
 {
-    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
+    static const struct timespec past;
 
-    if ((state & STATE_MASK) == HUNG && atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
-        return; /* it stays in the list: who tells it frees it */
-    (void)await_telling(f);
-    future_free(thread_slot_again(g), f);
+    if (notify_park(g, f, &past, GONE) != NOTIFY_TIMED_OUT)
+        future_free(thread_slot_again(g), f);
 }
 
 /* Takes a waiter out of the list, if there is one, and leaves the others there. */
@@ -341,47 +341,6 @@ void future_set_fd(struct sflight_future *f, int fd)
     uint32_t state = HUNG;
     if (!atomic_cas_acq_rel(&f->state, &state, HUNG | FD)) /* [TELL] */
         event_fd_set(fd); /* it has been, or is being, told without one */
-}
-
-/* Parks the thread until the future is told.  0 or -ETIMEDOUT. */
-int park_thread(struct sflight_future *f, const struct timespec *deadline)
-{
-    int rc = 0;
-    for (;;) {
-        uint32_t state = atomic_load_relaxed(&f->state); /* future_end() looks again */
-        if (state == TOLD)
-            return 0;
-        if (rc != 0)
-            return rc;
-        rc = futex_wait((uint32_t *)(void *)&f->state, state, deadline);
-    }
-}
-
-/* Parks the fiber until then.  Only its owner changes the bits of a hung future. */
-int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
-               const struct timespec *deadline)
-{
-    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
-
-    f->owned.fiber = fiber;
-    if ((state & STATE_MASK) != HUNG ||
-        !atomic_cas_release(&f->state, &state, state | FIBER)) { /* [TELL] */
-        (void)await_telling(f);                                  /* RACE: told on the way here */
-        return 0;
-    }
-    for (;;) {
-        state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
-        if ((state & STATE_MASK) != HUNG)
-            break;
-        if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_relaxed(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
-                return -ETIMEDOUT;
-            break;
-        }
-        g->runtime.park(g->runtime.ctx, fiber, deadline);
-    }
-    (void)await_telling(f);
-    return 0;
 }
 
 bool future_told_by_fork(struct sflight_future *f)

@@ -14,11 +14,6 @@ void future_end(struct slot *slot, struct sflight_future *f);
 /* Takes the result, which is there, and ends the future. */
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r);
 
-/* Parks until the future, which is hung, is told.  0 or -ETIMEDOUT. */
-int park_thread(struct sflight_future *f, const struct timespec *deadline);
-int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
-               const struct timespec *deadline);
-
 /* Gives a hung future a descriptor to be made readable. */
 void future_set_fd(struct sflight_future *f, int fd);
 
@@ -31,17 +26,21 @@ struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, 
 /* Hangs it up; false if everybody has been told, and it is still the caller's. */
 bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f);
 
-enum waiter_outcome {
-    WAITER_TOLD,      /* it is out of the list, and the caller's */
-    WAITER_NUDGED,    /* the same, and the call is still in flight */
-    WAITER_TIMED_OUT, /* it has been given up */
+enum notify_outcome {
+    NOTIFY_TOLD,
+    NOTIFY_NUDGED,    /* a waiter, which is out of the list: the call is still in flight */
+    NOTIFY_TIMED_OUT, /* it is still hung */
 };
 
-/* Parks until then. */
-enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
-                                const struct timespec *deadline);
+/*
+ * Parks the owner of a hung future until it is told: the fiber owned.fiber, or, if that
+ * is NULL, the thread.  leaves: what a deadline makes of it: HUNG, it stays its owner's;
+ * GONE, it is given up, and freed by who tells it.  Told or nudged, it is the owner's alone.
+ */
+enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline, uint32_t leaves);
 
-/* Gives a waiter up that may be hung, or is the caller's. */
+/* Gives up a waiter that is hung. */
 void waiter_end(struct sflight_group *g, struct sflight_future *f);
 
 /* Nudges one waiter of the list, if there is any.  The caller keeps the call from going. */

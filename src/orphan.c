@@ -44,7 +44,7 @@ void call_alone(struct sflight_call *c, struct call_remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
     state_after_fork(&c->state);
-    atomic_store_relaxed(&c->gate, 0);
+    gate_init(&c->gate);
     waiters_drop(&c->waiters, &c->group->orphan_futures);
     c->result.generation = c->group->generation;
     remains->n_in_flight++;
@@ -73,7 +73,7 @@ void call_inherited(struct sflight_call *c)
     struct call_remains remains = {0};
 
     registry_lock(); /* other threads of the child may have futures on it, too */
-    bool open = atomic_load_relaxed(&c->gate) & GATE_OPEN; /* ordered by the lock */
+    bool open = gate_is_open(&c->gate);
     if (!open && call_is_inherited(c, g)) {
         if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
             call_alone(c, &remains);

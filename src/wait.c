@@ -36,7 +36,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
     if (look_back)
-        atomic_add_relaxed(&c->gate, GATE_HOLD);
+        gate_hold(&c->gate);
 
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
@@ -44,7 +44,7 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
             if (look_back)
                 call_hold_drop(slot, c); /* not the last: the one below is still ours */
             /* Counted: a hold has been, or is going to be, credited. */
-            if (atomic_load_acquire(&c->gate) & GATE_OPEN) /* [PUB-RESULT] */
+            if (gate_is_open(&c->gate))
                 return LEAVE_TOO_LATE;
             call_hold_drop(slot, c);
             return LEAVE_RETURNED;
@@ -78,13 +78,12 @@ void call_starter_leaves(struct slot *slot, struct sflight_call *c)
 
 /* ---------------------------------------------------------------------- wait */
 
-static int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
-                             unsigned rank, const struct timespec *deadline)
+/* At the gate: it opens (CALL_FOLLOWS), the call is taken over (CALL_LEADS), or -ETIMEDOUT. */
+static int wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
+                        unsigned rank, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
-    bool noted = false;
-    int rc = CALL_FOLLOWS;
 
     if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
         spinner_init(&own, g->spin_ns);
@@ -92,15 +91,6 @@ static int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sf
     }
     spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */
     for (;;) {
-        /* The wait is noted only while the join stands, which keeps the record. */
-        if (caller->leading != NULL) {
-            noted = caller_may_wait(caller, c);
-            if (!noted && call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
-                slot_count(slot, COUNT_DEADLOCKS);
-                rc = -EDEADLK;
-                break;
-            }
-        }
         enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
         if (outcome == GATE_IS_CLOSED) {
             slot_count(slot, COUNT_PARKED);
@@ -108,45 +98,34 @@ static int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sf
         } else if (outcome == GATE_IS_OPEN) {
             slot_count(slot, COUNT_SPUN);
         }
-        if (noted)
-            caller_waited(caller);
-        noted = false;
         if (outcome == GATE_IS_OPEN)
-            break;
-        if (outcome == GATE_IS_NUDGED) {
-            gate_answer(&c->gate);
-            if (!call_take_over(slot, caller, c))
-                continue;
-            rc = CALL_LEADS;
-            break;
-        }
-        if (call_leave(slot, c, CALL_BLOCKING) != LEAVE_TOO_LATE) {
-            slot_count(slot, COUNT_TIMED_OUT);
-            rc = -ETIMEDOUT;
-            break;
-        }
+            return CALL_FOLLOWS;
+        if (outcome == GATE_TIMED_OUT)
+            return -ETIMEDOUT;
+        gate_answer(&c->gate);
+        if (call_take_over(slot, caller, c))
+            return CALL_LEADS;
     }
-    if (rc == CALL_FOLLOWS)
-        slot_count(slot, COUNT_HELD);
-    slot_count(slot, COUNT_RETURNED);
-    return rc;
 }
 
-/*
- * Waits until the gate is open (CALL_FOLLOWS), the call has been taken over
- * (CALL_LEADS), the deadline has passed or there is no memory; hangs and ends its
- * own waiter.
- */
+/* Hung up: the same, or -ENOMEM.  Hangs and ends a waiter of its own. */
 static int wait_hung(struct caller *caller, struct sflight_call *c, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
-    struct sflight_future *f = waiter_new(thread_slot_again(g), c, caller->fiber);
 
+    if (gate_is_open(&c->gate)) {
+        slot_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
+        return CALL_FOLLOWS;
+    }
+    if (clock_left_ns(deadline) == 0)
+        return -ETIMEDOUT;
+    struct sflight_future *f = waiter_new(thread_slot_again(g), c, caller->fiber);
     if (f == NULL)
         return -ENOMEM;
+    slot_count(thread_slot_again(g), COUNT_PARKED);
     for (;;) {
         if (!waiter_hang(&c->waiters, f)) {
-            waiter_end(g, f); /* RACE: the call has ended on the way here */
+            future_free(thread_slot_again(g), f); /* RACE: the call has ended on the way here */
             return CALL_FOLLOWS;
         }
         if (g->takeover) {
@@ -156,50 +135,39 @@ static int wait_hung(struct caller *caller, struct sflight_call *c, const struct
                 return CALL_LEADS;
             }
         }
-        switch (waiter_park(g, f, deadline)) {
-        case WAITER_TOLD:
-            waiter_end(g, f);
+        switch (notify_park(g, f, deadline, GONE)) {
+        case NOTIFY_TOLD:
+            future_free(thread_slot_again(g), f);
             return CALL_FOLLOWS;
-        case WAITER_TIMED_OUT:
+        case NOTIFY_TIMED_OUT:
             if (waiters_swept(thread_slot_again(g), g, &c->waiters)) {
                 atomic_fence_seq_cst(); /* [NUDGE] */
                 if (atomic_load_acquire(&c->state) & CALL_ORPHAN)
                     waiters_nudge(g, &c->waiters); /* RACE: its leader has just died */
             }
             return -ETIMEDOUT;
-        case WAITER_NUDGED:
+        case NOTIFY_NUDGED:
             break;
         }
     }
 }
 
-static int call_wait_hung(struct caller *caller, struct sflight_call *c,
-                          const struct timespec *deadline)
+int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, unsigned rank,
+              const struct timespec *deadline)
 {
-    struct sflight_group *g = c->group;
-    bool open = atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
-    int rc = CALL_FOLLOWS;
+    bool noted = false;
+    int rc = -EDEADLK;
 
-    if (open) {
-        slot_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
-    } else if (clock_left_ns(deadline) == 0) {
-        rc = -ETIMEDOUT;
-    } else {
-        /* The wait is noted only while the join stands, which keeps the record. */
-        bool noted = caller->leading != NULL;
-        if (noted && !caller_may_wait(caller, c)) {
-            noted = false;
-            rc = -EDEADLK;
-        } else {
-            slot_count(thread_slot_again(g), COUNT_PARKED);
-            rc = wait_hung(caller, c, deadline);
-        }
-        if (noted)
-            caller_waited(caller);
-    }
-    if (rc < 0 && call_leave(thread_slot_again(g), c, CALL_BLOCKING) == LEAVE_TOO_LATE)
+    /* The wait is noted only while the join stands, which keeps the record. */
+    if (caller->leading == NULL || gate_is_open(&c->gate) || (noted = caller_may_wait(caller, c)))
+        rc = group_has_fibers(c->group) ? wait_hung(caller, c, deadline)
+                                        : wait_at_gate(slot, caller, c, rank, deadline);
+    if (noted)
+        caller_waited(caller);
+    slot = thread_slot_after(slot);
+    if (rc < 0 && call_leave(slot, c, CALL_BLOCKING) == LEAVE_TOO_LATE)
         rc = CALL_FOLLOWS; /* RACE: it has ended meanwhile */
-    struct slot *slot = thread_slot_again(g);
+    slot = thread_slot_after(slot);
     if (rc == CALL_FOLLOWS)
         slot_count(slot, COUNT_HELD);
     else if (rc == -ETIMEDOUT)
@@ -208,11 +176,4 @@ static int call_wait_hung(struct caller *caller, struct sflight_call *c,
         slot_count(slot, COUNT_DEADLOCKS);
     slot_count(slot, COUNT_RETURNED);
     return rc;
-}
-
-int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, unsigned rank,
-              const struct timespec *deadline)
-{
-    return group_has_fibers(c->group) ? call_wait_hung(caller, c, deadline)
-                                      : call_wait_at_gate(slot, caller, c, rank, deadline);
 }
