@@ -27,14 +27,14 @@ enum { BIN_BITS = 4 };
 struct bin {
     _Alignas(CACHE_LINE) pthread_mutex_t lock;
     _Atomic(uint32_t) n;
-    struct caller *first;
+    struct agent *first;
 };
 
 static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(uint32_t) n_looking;
 static struct bin bins[1 << BIN_BITS];
 
-void caller_init(void)
+void agent_init(void)
 {
     for (size_t i = 0; i < 1 << BIN_BITS; i++)
         pthread_mutex_init(&bins[i].lock, NULL);
@@ -53,16 +53,16 @@ static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
     return a->self == b->self && a->ctx == b->ctx;
 }
 
-static struct caller *bin_find(const struct bin *bin, const void *fiber,
-                               const struct sflight_group *g)
+static struct agent *bin_find(const struct bin *bin, const void *fiber,
+                              const struct sflight_group *g)
 {
-    struct caller *c = bin->first;
+    struct agent *c = bin->first;
     while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
         c = c->next;
     return c;
 }
 
-static struct caller *fiber_leading(const void *fiber, const struct sflight_group *g)
+static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
 {
     struct bin *bin = bin_of(fiber);
 
@@ -70,7 +70,7 @@ static struct caller *fiber_leading(const void *fiber, const struct sflight_grou
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
     pthread_mutex_lock(&bin->lock);
-    struct caller *c = bin_find(bin, fiber, g);
+    struct agent *c = bin_find(bin, fiber, g);
     pthread_mutex_unlock(&bin->lock);
     return c;
 }
@@ -80,15 +80,15 @@ static void *fiber_self(const struct sflight_group *g)
     return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
 }
 
-struct caller *caller_enter(struct caller *own, struct sflight_group *g)
+struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
     own->fiber = NULL;
     if (LIKELY(fiber == NULL))
-        return &thread_self.caller;
+        return &thread_self.agent;
     memset(own, 0, sizeof(*own));
-    struct caller *outer = fiber_leading(fiber, g);
+    struct agent *outer = fiber_leading(fiber, g);
     if (outer != NULL)
         return outer;
     own->fiber = fiber;
@@ -96,27 +96,27 @@ struct caller *caller_enter(struct caller *own, struct sflight_group *g)
     return own;
 }
 
-struct caller *caller_leading(struct sflight_group *g)
+struct agent *agent_leading(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
     if (fiber != NULL)
         return fiber_leading(fiber, g);
-    return thread_self.caller.leading != NULL ? &thread_self.caller : NULL;
+    return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
 }
 
-bool caller_leads_one_of(struct sflight_group *g)
+bool agent_leads_one_of(struct sflight_group *g)
 {
-    const struct caller *caller = caller_leading(g);
+    const struct agent *agent = agent_leading(g);
 
-    for (const struct sflight_call *c = caller != NULL ? caller->leading : NULL; c != NULL;
+    for (const struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL;
          c = c->outer)
         if (c->group == g)
             return true;
     return false;
 }
 
-void caller_leads(struct caller *c)
+void agent_leads(struct agent *c)
 {
     if (c->fiber == NULL || c->listed)
         return;
@@ -132,7 +132,7 @@ void caller_leads(struct caller *c)
     pthread_mutex_unlock(&bin->lock);
 }
 
-static void bin_remove(struct bin *bin, struct caller *c)
+static void bin_remove(struct bin *bin, struct agent *c)
 {
     *c->prev = c->next;
     if (c->next != NULL)
@@ -140,7 +140,7 @@ static void bin_remove(struct bin *bin, struct caller *c)
     atomic_sub_relaxed(&bin->n, 1); /* for this fiber itself */
 }
 
-void caller_leave(struct caller *own)
+void agent_leave(struct agent *own)
 {
     if (own->fiber == NULL)
         return;
@@ -150,12 +150,12 @@ void caller_leave(struct caller *own)
         bin_remove(bin, own);
         pthread_mutex_unlock(&bin->lock);
     }
-    caller_unseen(); /* also if it has only claimed */
+    agent_unseen(); /* also if it has only claimed */
 }
 
 /* ----------------------------------------------------------------- circles */
 
-bool caller_may_wait(struct caller *self, struct sflight_call *call)
+bool agent_may_wait(struct agent *self, struct sflight_call *call)
 {
     bool circle = false;
 
@@ -164,9 +164,9 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
     atomic_fence_seq_cst(); /* [LOOK] */
     self->waiting_for = call;
     for (struct sflight_call *c = call; c != NULL;) {
-        struct caller *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
+        struct agent *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
         /* Closed before who leads it looked for us: seen because of the fence. */
-        if (leader == NULL || (atomic_load_relaxed(&c->state) & CALL_CLOSED))
+        if (leader == NULL || (atomic_load_relaxed(&c->state) & STATE_CLOSED))
             break; /* nobody leads it, or its waiters are about to go on */
         circle = leader == self;
         if (circle || leader->waiting_for == c)
@@ -180,14 +180,14 @@ bool caller_may_wait(struct caller *self, struct sflight_call *call)
     return !circle;
 }
 
-void caller_waited(struct caller *self)
+void agent_waited(struct agent *self)
 {
     pthread_mutex_lock(&waits); /* [WAITS] */
     self->waiting_for = NULL;
     pthread_mutex_unlock(&waits);
 }
 
-void caller_unseen(void)
+void agent_unseen(void)
 {
     atomic_fence_seq_cst(); /* [LOOK] */
     if (atomic_load_acquire(&n_looking) == 0)
@@ -198,39 +198,39 @@ void caller_unseen(void)
 }
 
 /* A thread that has no slot of its own may end without thread_end(): nobody may look at it then. */
-void caller_unseen_without_slot(const struct slot *slot)
+void agent_unseen_without_slot(const struct slot *slot)
 {
-    if (UNLIKELY(slot->shared))
-        caller_unseen();
+    if (UNLIKELY(slot->common))
+        agent_unseen();
 }
 
 /* -------------------------------------------------------------------- fork */
 
-void caller_before_fork(void)
+void agent_before_fork(void)
 {
     for (size_t i = 0; i < 1 << BIN_BITS; i++)
         pthread_mutex_lock(&bins[i].lock);
     pthread_mutex_lock(&waits);
 }
 
-struct caller *caller_forking(struct sflight_group *g)
+struct agent *agent_forking(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
-    struct caller *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
+    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 
     if (c != NULL)
         c->forks = true;
     return c;
 }
 
-void caller_after_fork(bool child)
+void agent_after_fork(bool child)
 {
     if (child)
-        thread_self.caller.waiting_for = NULL;
+        thread_self.agent.waiting_for = NULL;
     pthread_mutex_unlock(&waits);
     for (size_t i = 0; i < 1 << BIN_BITS; i++) {
         /* Other fibers do not exist in the child. */
-        for (struct caller *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
+        for (struct agent *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
             next = c->next;
             if (!c->forks)
                 bin_remove(&bins[i], c);

@@ -13,46 +13,46 @@
 #include "call.h"
 
 /* Once, before anything else. */
-void caller_init(void);
+void agent_init(void);
 
 /*
  * Who calls.  *own is used for a fiber that leads nothing yet, and then belongs
- * to this frame, which must end with caller_leave(): by a cleanup, as fn may
+ * to this frame, which must end with agent_leave(): by a cleanup, as fn may
  * unwind the stack.  Calls options.runtime.self.
  */
-struct caller *caller_enter(struct caller *own, struct sflight_group *g);
-void caller_leave(struct caller *own);
+struct agent *agent_enter(struct agent *own, struct sflight_group *g);
+void agent_leave(struct agent *own);
 
-#define CALLER_FRAME(name) struct caller name __attribute__((cleanup(caller_leave)))
+#define AGENT_FRAME(name) struct agent name __attribute__((cleanup(agent_leave)))
 
 /* Who calls, if it leads anything; otherwise NULL. */
-struct caller *caller_leading(struct sflight_group *g);
+struct agent *agent_leading(struct sflight_group *g);
 
 /* The caller leads a call of the group, in this frame or in one further out. */
-bool caller_leads_one_of(struct sflight_group *g);
+bool agent_leads_one_of(struct sflight_group *g);
 
 /* Before it leads: its inner frames will find it. */
-void caller_leads(struct caller *c);
+void agent_leads(struct agent *c);
 
 /*
  * About to wait for a call while leading others: would the wait close a
- * circle?  If not, the wait is noted until caller_waited(), and true is
+ * circle?  If not, the wait is noted until agent_waited(), and true is
  * returned.  The caller has joined the call.
  */
-bool caller_may_wait(struct caller *c, struct sflight_call *call);
-void caller_waited(struct caller *c);
+bool agent_may_wait(struct agent *c, struct sflight_call *call);
+void agent_waited(struct agent *c);
 
 /* Its last call has closed: on return nobody looks at it any more. */
-void caller_unseen(void);
+void agent_unseen(void);
 
 /* The same if the thread has no slot of its own: it may end without thread_end(). */
-void caller_unseen_without_slot(const struct slot *slot);
+void agent_unseen_without_slot(const struct slot *slot);
 
 /* Around fork(), by the thread that forks. */
-void caller_before_fork(void);
-void caller_after_fork(bool child);
+void agent_before_fork(void);
+void agent_after_fork(bool child);
 
 /* In a forked child: the fiber that forked, if it leads a call of the group, or NULL. */
-struct caller *caller_forking(struct sflight_group *g);
+struct agent *agent_forking(struct sflight_group *g);
 
 #endif

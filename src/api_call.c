@@ -10,7 +10,7 @@
 void sflight_call_set(sflight_call *call, void *value, size_t size, sflight_destroy_fn *destroy,
                       void *ctx)
 {
-    call_set_value(call, value, size, destroy, ctx);
+    hold_set_value(call, value, size, destroy, ctx);
 }
 
 void sflight_call_set_status(sflight_call *call, int status)
@@ -21,12 +21,12 @@ void sflight_call_set_status(sflight_call *call, int status)
 
 void *sflight_call_alloc(sflight_call *call, size_t size)
 {
-    return call_alloc_value(call, size);
+    return hold_alloc_value(call, size);
 }
 
 bool sflight_call_unwanted(const sflight_call *call)
 {
-    return call_unwanted(call);
+    return join_is_unwanted(call);
 }
 
 const void *sflight_call_key(const sflight_call *call, size_t *len)
@@ -41,5 +41,5 @@ _Noreturn void sflight_panic(sflight_call *call, const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    call_panic(call, fmt, ap);
+    lead_panic(call, fmt, ap);
 }

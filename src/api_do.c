@@ -46,7 +46,7 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
         return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    return call_batch(g, keys, n, fn, arg, deadline, r, rc);
+    return batch_do(g, keys, n, fn, arg, deadline, r, rc);
 }
 
 void sflight_result_release(sflight_result *r)
@@ -57,9 +57,9 @@ void sflight_result_release(sflight_result *r)
     memset(r, 0, sizeof(*r));
     if (call == NULL)
         return;
-    struct slot *slot = thread_slot_known(call->group);
-    if (UNLIKELY(slot == NULL || !call_release_alone(slot, call)))
-        release_any(slot, call);
+    struct slot *slot = thread_slot_cached(call->group);
+    if (UNLIKELY(slot == NULL || !do_release_short(slot, call)))
+        do_release_any(slot, call);
 }
 
 int sflight_result_retain(const sflight_result *r, sflight_result *copy)
@@ -73,17 +73,17 @@ int sflight_result_retain(const sflight_result *r, sflight_result *copy)
         return -EINVAL;
     }
     struct sflight_call *call = r->hold;
-    call_retain(thread_slot(call->group), call);
+    hold_retain(thread_slot(call->group), call);
     *copy = *r;
     return 0;
 }
 
 int sflight_forget(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? call_forget(g, key, key_len) : -EINVAL;
+    return arguments_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
 }
 
 int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? call_forget_unshared(g, key, key_len) : -EINVAL;
+    return arguments_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
 }

@@ -21,17 +21,17 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
         *join = NULL;
     if (lead == NULL || join == NULL || !key_valid(g, key, key_len))
         return -EINVAL;
-    return call_begin(g, key, key_len, lead, join);
+    return async_begin(g, key, key_len, lead, join);
 }
 
 void sflight_complete(sflight_call *call, int status)
 {
-    call_complete(call, status);
+    async_complete(call, status);
 }
 
 void sflight_abandon(sflight_call *call)
 {
-    call_abandon_begun(call);
+    async_abandon(call);
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -41,7 +41,7 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
         *out = NULL;
     if (out == NULL || fn == NULL || !key_valid(g, key, key_len))
         return -EINVAL;
-    return call_start_fn(g, key, key_len, fn, arg, out);
+    return async_start(g, key, key_len, fn, arg, out);
 }
 
 int sflight_future_get(sflight_future *f, const struct timespec *deadline, sflight_result *r)
@@ -50,7 +50,7 @@ int sflight_future_get(sflight_future *f, const struct timespec *deadline, sflig
         memset(r, 0, sizeof(*r));
     if (f == NULL || r == NULL || !clock_deadline_valid(deadline))
         return -EINVAL;
-    return future_get(f, deadline, r);
+    return async_get(f, deadline, r);
 }
 
 int sflight_future_poll(sflight_future *f, sflight_result *r)
@@ -59,29 +59,29 @@ int sflight_future_poll(sflight_future *f, sflight_result *r)
         memset(r, 0, sizeof(*r));
     if (f == NULL || r == NULL)
         return -EINVAL;
-    return future_poll(f, r);
+    return async_poll(f, r);
 }
 
 int sflight_future_fd(sflight_future *f)
 {
-    return f != NULL ? future_fd(f) : -EINVAL;
+    return f != NULL ? async_fd(f) : -EINVAL;
 }
 
 int sflight_future_then(sflight_future *f, void (*cb)(void *arg, int rc, sflight_result *r),
                         void *arg)
 {
-    return f != NULL && cb != NULL ? future_then(f, cb, arg) : -EINVAL;
+    return f != NULL && cb != NULL ? async_then(f, cb, arg) : -EINVAL;
 }
 
 int sflight_future_enqueue(sflight_future *f, sflight_queue *q, uint64_t tag)
 {
-    return f != NULL && q != NULL ? future_enqueue(f, q, tag) : -EINVAL;
+    return f != NULL && q != NULL ? async_enqueue(f, q, tag) : -EINVAL;
 }
 
 void sflight_future_drop(sflight_future *f)
 {
     if (f != NULL)
-        future_drop(f);
+        async_drop(f);
 }
 
 int sflight_queue_create(sflight_queue **out)

@@ -7,20 +7,20 @@
 #include "wait.h"
 
 /* As the functions of the same names; arguments have been checked, results are zeroed. */
-int call_begin(struct sflight_group *g, const void *key, size_t key_len, struct sflight_call **lead,
-               struct sflight_future **join);
-void call_complete(struct sflight_call *call, int status);
-void call_abandon_begun(struct sflight_call *call);
-int call_start_fn(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
-                  void *arg, struct sflight_future **out);
+int async_begin(struct sflight_group *g, const void *key, size_t key_len,
+                struct sflight_call **lead, struct sflight_future **join);
+void async_complete(struct sflight_call *call, int status);
+void async_abandon(struct sflight_call *call);
+int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+                struct sflight_future **out);
 
-int future_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r);
-int future_poll(struct sflight_future *f, sflight_result *r);
-int future_fd(struct sflight_future *f);
-int future_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
-int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
+int async_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r);
+int async_poll(struct sflight_future *f, sflight_result *r);
+int async_fd(struct sflight_future *f);
+int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
+int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
 
 /* Leaves the call or gives up the result, and frees the future. */
-void future_drop(struct sflight_future *f);
+void async_drop(struct sflight_future *f);
 
 #endif

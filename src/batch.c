@@ -19,14 +19,14 @@ struct place {
     struct sflight_call *call;  /* spare before the claim; led or joined after it */
     struct sflight_call *taken; /* whose hold is in the caller's results */
     size_t first;               /* of an alias: where its key stands first; else its own index */
-    int role;                   /* enum call_role, or why there is none */
+    int role;                   /* enum join_role, or why there is none */
     unsigned rank;
 };
 
 /* One block of memory, for fn may jump away from the frame that began it. */
 struct batch {
     struct batch *outer; /* begun by the same caller before this one */
-    struct caller *caller;
+    struct agent *agent;
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
     size_t *order;              /* indexes, by hash */
@@ -49,7 +49,7 @@ static struct slot *batch_slot(const struct batch *b)
 static bool joined(const struct batch *b, size_t i)
 {
     const struct place *p = &b->places[i];
-    return p->role == CALL_FOLLOWS && p->first == i && p->call != NULL;
+    return p->role == JOIN_FOLLOWS && p->first == i && p->call != NULL;
 }
 
 /* Gives up what has been joined and delivered, if fn was left without returning. */
@@ -58,13 +58,13 @@ static void batch_undo(struct batch *b)
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
         if (p->taken != NULL)
-            call_release(batch_slot(b), p->taken);
+            hold_release(batch_slot(b), p->taken);
         if (!joined(b, i))
             continue;
         struct timespec past = {0};
         /* Nobody takes a call over at a deadline. */
-        if (call_wait(batch_slot(b), b->caller, p->call, UINT32_MAX, &past) == CALL_FOLLOWS)
-            call_release(batch_slot(b), p->call);
+        if (wait_for_end(batch_slot(b), b->agent, p->call, UINT32_MAX, &past) == JOIN_FOLLOWS)
+            hold_release(batch_slot(b), p->call);
     }
 }
 
@@ -72,28 +72,27 @@ static void batch_end(struct batch *b)
 {
     struct slot *slot = batch_slot(b);
 
-    b->caller->batches = b->outer;
+    b->agent->batches = b->outer;
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
-    slot_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
+    gauges_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
 }
 
-void call_batch_abandon(struct batch *b)
+void batch_abandon(struct batch *b)
 {
     batch_undo(b);
     batch_end(b);
 }
 
-/* Stands in call_batch()'s frame; sees the stack being unwound through it. */
+/* Stands in batch_do()'s frame; sees the stack being unwound through it. */
 static void batch_guard_check(struct batch **guard)
 {
     if (*guard != NULL)
-        call_batch_abandon(*guard);
+        batch_abandon(*guard);
 }
 
-void call_batch_after_fork(const struct caller *caller, struct sflight_group *g,
-                           struct call_remains *remains)
+void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains)
 {
-    for (struct batch *b = caller->batches; b != NULL; b = b->outer) {
+    for (struct batch *b = agent->batches; b != NULL; b = b->outer) {
         if (b->group != g)
             continue;
         remains->n_batches++;
@@ -101,7 +100,7 @@ void call_batch_after_fork(const struct caller *caller, struct sflight_group *g,
             if (!joined(b, i))
                 continue;
             remains->n_waiting++;
-            call_ended_by_fork(b->places[i].call);
+            hold_end_by_fork(b->places[i].call);
             b->places[i].call->result.generation = g->generation;
         }
     }
@@ -144,7 +143,7 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
 }
 
 /* Everything that can fail as a whole, before anything is claimed; NULL: no memory. */
-static struct batch *batch_begin(struct caller *caller, struct slot *slot, const sflight_key *keys,
+static struct batch *batch_begin(struct agent *agent, struct slot *slot, const sflight_key *keys,
                                  size_t n)
 {
     struct alloc *alloc = &slot->group->alloc;
@@ -155,7 +154,7 @@ static struct batch *batch_begin(struct caller *caller, struct slot *slot, const
     if (b == NULL)
         return NULL;
     memset(b, 0, batch_bytes(n));
-    b->caller = caller;
+    b->agent = agent;
     b->group = slot->group;
     b->n = n;
     b->lead = (struct sflight_call **)(void *)(b->places + n);
@@ -171,7 +170,7 @@ static struct batch *batch_begin(struct caller *caller, struct slot *slot, const
         struct place *p = &b->places[i];
         if (p->first != i || p->role < 0)
             continue;
-        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, &CALL_START_BLOCKING(caller));
+        p->call = call_new(slot, keys[i].data, keys[i].len, p->hash, &NEWCOMER_BLOCKING(agent));
         if (p->call == NULL) {
             while (i-- != 0)
                 if (b->places[i].call != NULL)
@@ -180,9 +179,9 @@ static struct batch *batch_begin(struct caller *caller, struct slot *slot, const
             return NULL;
         }
     }
-    slot_count(slot, COUNT_BATCHES);
-    b->outer = caller->batches;
-    caller->batches = b;
+    gauges_count(slot, COUNT_BATCHES);
+    b->outer = agent->batches;
+    agent->batches = b;
     return b;
 }
 
@@ -197,18 +196,18 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
             continue;
         if (p->first != i) {
             p->role = first->role;
-            if (p->role == CALL_LEADS)
+            if (p->role == JOIN_LEADS)
                 first->call->result.extra_holds++;
             continue;
         }
         struct sflight_call *spare = p->call, *call = NULL;
-        p->role = call_claim_or_join(slot->group, slot, keys[i].data, keys[i].len,
-                                     CALL_START_BLOCKING(b->caller), spare, &call, &p->rank);
-        if (p->role == CALL_LEADS) {
+        p->role = join_or_claim(slot->group, slot, keys[i].data, keys[i].len,
+                                NEWCOMER_BLOCKING(b->agent), spare, &call, &p->rank);
+        if (p->role == JOIN_LEADS) {
             b->lead[n_lead++] = call;
             continue;
         }
-        p->call = p->role == CALL_FOLLOWS ? call : NULL;
+        p->call = p->role == JOIN_FOLLOWS ? call : NULL;
         if (call != spare) /* otherwise claimed, and ended at once: the group has been closed */
             call_discard(slot, spare);
     }
@@ -218,7 +217,7 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
 static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool leader,
                    sflight_result *r)
 {
-    int rc = call_deliver(batch_slot(b), call, leader, r);
+    int rc = hold_deliver(batch_slot(b), call, leader, r);
     b->places[i].taken = r->hold;
     return rc;
 }
@@ -229,26 +228,26 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
     struct place *p = &b->places[i];
     struct sflight_call *call = p->call;
 
-    p->call = NULL; /* from here on the join is call_wait()'s */
-    int rc = call_wait(batch_slot(b), b->caller, call, p->rank, deadline);
+    p->call = NULL; /* from here on the join is wait_for_end()'s */
+    int rc = wait_for_end(batch_slot(b), b->agent, call, p->rank, deadline);
     if (rc < 0)
         return rc;
-    bool leads = rc == CALL_LEADS;
+    bool leads = rc == JOIN_LEADS;
     if (leads)
-        call_lead_many(b->caller, &call, 1, fn, arg);
+        lead_run_many(b->agent, &call, 1, fn, arg);
     return deliver(b, i, call, leads, r);
 }
 
-int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-               void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+             void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
 {
     if (n == 0)
         return 0;
-    CALLER_FRAME(own);
-    struct caller *caller = caller_enter(&own, g);
+    AGENT_FRAME(own);
+    struct agent *agent = agent_enter(&own, g);
     struct slot *slot = thread_slot_again(g);
     int saved = errno; /* qsort_r() may change it */
-    struct batch *b = batch_begin(caller, slot, keys, n);
+    struct batch *b = batch_begin(agent, slot, keys, n);
     errno = saved;
     if (b == NULL)
         return -ENOMEM;
@@ -257,13 +256,13 @@ int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflig
     memset(r, 0, n * sizeof(*r));
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
-        call_lead_many(caller, b->lead, n_lead, fn, arg);
+        lead_run_many(agent, b->lead, n_lead, fn, arg);
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
-        if (p->role != CALL_LEADS)
+        if (p->role != JOIN_LEADS)
             continue;
         if (p->first != i) /* its hold was credited at the end of the call */
-            slot_count(batch_slot(b), COUNT_HELD);
+            gauges_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }
     for (size_t i = 0; i < n; i++) {
@@ -274,12 +273,12 @@ int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflig
     }
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
-        if (p->role != CALL_FOLLOWS || p->first == i)
+        if (p->role != JOIN_FOLLOWS || p->first == i)
             continue;
         rc[i] = rc[p->first];
         r[i] = r[p->first];
         if (r[i].hold != NULL)
-            call_retain(batch_slot(b), r[i].hold);
+            hold_retain(batch_slot(b), r[i].hold);
     }
     guard = NULL;
     batch_end(b);

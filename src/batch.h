@@ -9,14 +9,13 @@
 struct batch;
 
 /* Leaves a batch of this caller whose fn was left without returning. */
-void call_batch_abandon(struct batch *b);
+void batch_abandon(struct batch *b);
 
 /* In a forked child: what this caller's batches have joined has ended. */
-void call_batch_after_fork(const struct caller *caller, struct sflight_group *g,
-                           struct call_remains *remains);
+void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains);
 
 /* Arguments have been checked.  Returns 0, -ENOMEM or -ESHUTDOWN. */
-int call_batch(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-               void *arg, const struct timespec *deadline, sflight_result *r, int *rc);
+int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+             void *arg, const struct timespec *deadline, sflight_result *r, int *rc);
 
 #endif

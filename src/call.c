@@ -20,7 +20,7 @@ static void buffer_drop(struct sflight_call *c)
     c->buffer = NULL;
 }
 
-void record_free(struct sflight_call *c)
+void call_record_free(struct sflight_call *c)
 {
     buffer_drop(c);
     alloc_put(&c->group->alloc, c, sizeof(*c));
@@ -41,7 +41,7 @@ struct sflight_call *call_record_new(struct sflight_group *g)
 void call_discard_slow(struct slot *slot, struct sflight_call *c)
 {
     if (slot->n_spare >= slot->max_spare) {
-        record_free(c);
+        call_record_free(c);
         return;
     }
     if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
@@ -51,11 +51,11 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     slot->n_spare++;
 }
 
-void call_keep_none_ready(struct slot *slot)
+void call_keep_none_prepared(struct slot *slot)
 {
-    struct sflight_call *c = slot->ready;
+    struct sflight_call *c = slot->prepared;
 
-    slot->ready = NULL;
+    slot->prepared = NULL;
     if (c != NULL) { /* one more than the limit may be: nothing is freed in a forked child */
         c->outer = slot->spare;
         slot->spare = c;
@@ -87,24 +87,24 @@ static void call_reclaimed(struct reclaim_entry *entry)
 {
     struct sflight_call *c = container_of(entry, struct sflight_call, retired);
     struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot_known(g);
+    struct slot *slot = thread_slot_cached(g);
 
     if (slot == NULL)
         slot = &g->common;
     atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
     call_discard(slot, c);
-    slot_count(slot, COUNT_RECLAIMED);
+    gauges_count(slot, COUNT_RECLAIMED);
 }
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
-    slot_count(slot, COUNT_RETIRED);
+    gauges_count(slot, COUNT_RETIRED);
     reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
 }
 
 void call_recount_spares(struct slot *slot)
 {
-    call_keep_none_ready(slot);
+    call_keep_none_prepared(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;
@@ -112,11 +112,11 @@ void call_recount_spares(struct slot *slot)
 
 void call_free_spares(struct slot *slot)
 {
-    if (slot->ready != NULL)
-        record_free(slot->ready);
+    if (slot->prepared != NULL)
+        call_record_free(slot->prepared);
     while (slot->spare != NULL) {
         struct sflight_call *c = slot->spare;
         slot->spare = c->outer;
-        record_free(c);
+        call_record_free(c);
     }
 }

@@ -42,10 +42,10 @@
 #include "thread.h"
 
 /* How a call ended: the gate's user bits. */
-#define ENDED_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
-#define ENDED_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
-#define ENDED_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
-#define ENDED_BADLY (ENDED_ABANDONED | ENDED_PANICKED | ENDED_SHUT)
+#define ENDING_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
+#define ENDING_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
+#define ENDING_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
+#define ENDING_BADLY (ENDING_ABANDONED | ENDING_PANICKED | ENDING_SHUT)
 
 struct sflight_call {
     /* read by whoever walks the bucket */
@@ -53,7 +53,7 @@ struct sflight_call {
 
     /* written by joiners */
     _Alignas(CACHE_LINE) state_word state;
-    _Atomic(struct caller *) owner; /* whose fn runs; NULL if nobody's does */
+    _Atomic(struct agent *) owner; /* whose fn runs; NULL if nobody's does */
     struct sflight_group *group;
     uint64_t started_ns; /* if the group has max_age_ns */
     union {
@@ -79,9 +79,9 @@ struct sflight_call {
             bool panicked;
             bool status_set;
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool started; /* by sflight_start(): one of the extra holds is for the starter */
+            bool has_starter; /* by sflight_start(): one of the extra holds is for the starter */
             _Atomic(bool) starter_done; /* its starter has left, or the call has ended */
-            bool seen; /* others may still look at the record: it needs a grace period */
+            bool needs_grace; /* others may still look at the record: it needs a grace period */
         } result;
         struct reclaim_entry retired; /* after it */
     };
@@ -99,14 +99,14 @@ enum call_kind {
 };
 
 /* How a caller comes, and how it leads if it does. */
-struct call_start {
-    struct caller *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
-    enum call_kind kind;  /* of the new record */
-    uint64_t unit;        /* CALL_BLOCKING or CALL_ASYNC: as what it would join */
+struct newcomer {
+    struct agent *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
+    enum call_kind kind; /* of the new record */
+    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it would join */
 };
 
 /* A caller that blocks, and runs fn itself if it leads. */
-#define CALL_START_BLOCKING(caller) ((struct call_start){caller, CALL_OF_LEADER, CALL_BLOCKING})
+#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING})
 
 /* Changes once, if a follower takes the call over; nothing hangs on when that is seen. */
 static inline unsigned call_kind(const struct sflight_call *c)
@@ -126,10 +126,10 @@ struct sflight_call *call_record_new(struct sflight_group *g);
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
 void call_retire(struct slot *slot, struct sflight_call *call);
-void record_free(struct sflight_call *call);
+void call_record_free(struct sflight_call *call);
 
 /* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
-void call_keep_none_ready(struct slot *slot);
+void call_keep_none_prepared(struct slot *slot);
 
 /* At the end of a group: frees its spare records. */
 void call_free_spares(struct slot *slot);
@@ -138,7 +138,8 @@ void call_free_spares(struct slot *slot);
 void call_recount_spares(struct slot *slot);
 
 /* At most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
-static ALWAYS_INLINE void key_copy_short(unsigned char *to, const unsigned char *from, size_t len)
+static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned char *from,
+                                              size_t len)
 {
     if (len >= 16) {
         memcpy(to, from, 16);
@@ -169,14 +170,14 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 }
 
 /* Nobody sees this before [CLAIM] publishes it. */
-static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct call_start *start)
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
 {
     state_init(&c->state);
-    atomic_store_relaxed(&c->owner, start->owner);
+    atomic_store_relaxed(&c->owner, newcomer->owner);
     gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));
     c->result.generation = c->group->generation;
-    atomic_store_relaxed(&c->result.kind, (unsigned char)start->kind);
+    atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 
 /* A spare record, or a new one; or NULL. */
@@ -193,7 +194,7 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 
 /* A record for the key, or NULL. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
-                                                   uint64_t hash, const struct call_start *start)
+                                                   uint64_t hash, const struct newcomer *newcomer)
 {
     struct sflight_call *c = call_take(slot);
 
@@ -201,14 +202,14 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
         return NULL;
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
-        key_copy_short(c->node.key_inline, key, len);
+        call_copy_key_short(c->node.key_inline, key, len);
     } else if (!call_key_long(c, key, len)) {
         call_discard(slot, c);
         return NULL;
     }
     c->node.hash = hash;
     c->node.key_len = len;
-    call_reset(c, start);
+    call_reset(c, newcomer);
     if (UNLIKELY(slot->group->max_age_ns != 0))
         c->started_ns = clock_now_ns();
     return c;

@@ -9,48 +9,47 @@
 /* --------------------------------------------------------------------- calls */
 
 struct survivors {
-    const struct caller *thread, *fiber; /* the one that forked; fiber may be NULL */
-    struct call_remains remains;
+    const struct agent *thread, *fiber; /* the one that forked; fiber may be NULL */
+    struct remains remains;
 };
 
 static bool keep_own(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct survivors *s = ctx;
-    const struct caller *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
+    const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
     bool own = call_kind(c) == CALL_OF_PERMIT
                    ? c->begun_by == &thread_self
                    : owner != NULL && (owner == s->thread || owner == s->fiber);
 
-    own = own && !(atomic_load_relaxed(&c->state) & CALL_CLOSED);
+    own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);
     if (!own)
-        call_orphaned(c, &s->remains);
+        orphan_abandon(c, &s->remains);
     else if (call_kind(c) == CALL_OF_PERMIT) /* the others are found below */
-        call_alone(c, &s->remains);
+        orphan_keep(c, &s->remains);
     return own;
 }
 
-static void keep_led(const struct caller *caller, struct sflight_group *g,
-                     struct call_remains *remains)
+static void keep_led(const struct agent *agent, struct sflight_group *g, struct remains *remains)
 {
-    for (struct sflight_call *c = caller->leading; c != NULL; c = c->outer)
+    for (struct sflight_call *c = agent->leading; c != NULL; c = c->outer)
         if (c->group == g)
-            call_alone(c, remains); /* also one that has been forgotten */
-    call_batch_after_fork(caller, g, remains);
+            orphan_keep(c, remains); /* also one that has been forgotten */
+    batch_after_fork(agent, g, remains);
 }
 
 /* Drops the calls that other threads led. */
-static struct call_remains call_after_fork(struct sflight_group *g)
+static struct remains calls_after_fork(struct sflight_group *g)
 {
-    struct survivors s = {.thread = &thread_self.caller, .fiber = caller_forking(g)};
+    struct survivors s = {.thread = &thread_self.agent, .fiber = agent_forking(g)};
 
     g->forked_by = &thread_self;
-    table_filter_alone(&g->table, keep_own, &s);
+    table_filter_in_child(&g->table, keep_own, &s);
     keep_led(s.thread, g, &s.remains);
     if (s.fiber != NULL)
         keep_led(s.fiber, g, &s.remains);
     /* No other fiber drains in the child. */
-    waiters_drop(&g->drain_waiters, &g->orphan_futures);
+    orphan_waiters(&g->drain_waiters, &g->orphan_futures);
     return s.remains;
 }
 
@@ -66,12 +65,12 @@ static void set_counter(struct slot *slot, enum counter which, uint64_t n)
     atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
 }
 
-static void slot_after_fork(struct slot *slot, struct call_remains remains)
+static void slot_after_fork(struct slot *slot, struct remains remains)
 {
     call_recount_spares(slot);
     set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED) - remains.n_in_flight);
     set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) - remains.n_waiting);
-    set_counter(slot, COUNT_LEFT, counter(slot, COUNT_ENTERED));
+    set_counter(slot, COUNT_SEARCHES_ENDED, counter(slot, COUNT_SEARCHES));
     set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES) - remains.n_batches);
     set_counter(slot, COUNT_RECLAIMED, counter(slot, COUNT_RETIRED));
     set_counter(slot, COUNT_RELEASED,
@@ -88,13 +87,13 @@ static uint64_t counted_as_held(struct slot *slot)
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
-    struct call_remains remains, none = {0};
+    struct remains remains, none = {0};
     uint64_t n_held_by_all = counted_as_held(&g->common);
 
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
         n_held_by_all += counted_as_held(slot);
     g->generation++;
-    remains = call_after_fork(g);
+    remains = calls_after_fork(g);
 
     while (mine != NULL && mine->group != g)
         mine = mine->next_of_thread;
@@ -111,9 +110,9 @@ static void group_after_fork(struct sflight_group *g)
         slot_after_fork(&g->common, remains);
     } else {
         /* Whoever ends a call counts the holds of its futures, which others may have released. */
-        uint64_t n_held = difference(counted_as_held(mine), 0);
+        uint64_t n_held = gauges_difference(counted_as_held(mine), 0);
         if (n_held > n_held_by_all)
-            n_held = difference(n_held_by_all, 0);
+            n_held = gauges_difference(n_held_by_all, 0);
         slot_after_fork(&g->common, none);
         remains.n_held += n_held;
         slot_after_fork(mine, remains);
@@ -129,12 +128,12 @@ static void group_after_fork(struct sflight_group *g)
 static void fork_prepare(void)
 {
     registry_lock();
-    caller_before_fork();
+    agent_before_fork();
 }
 
 static void fork_parent(void)
 {
-    caller_after_fork(false);
+    agent_after_fork(false);
     registry_unlock();
 }
 
@@ -143,8 +142,8 @@ static void fork_child(void)
     reclaim_after_fork();
     for (struct sflight_group *g = registry_first(); g != NULL; g = g->next)
         group_after_fork(g);
-    queues_after_fork();
-    caller_after_fork(true);
+    queue_after_fork();
+    agent_after_fork(true);
     registry_unlock();
 }
 

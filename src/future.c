@@ -48,7 +48,7 @@ static NOINLINE struct sflight_future *block_new(struct slot *slot)
     struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
     if (block == NULL)
         return NULL;
-    uint32_t n = slot->shared ? 1 : PER_BLOCK; /* several threads cannot share a list */
+    uint32_t n = slot->common ? 1 : PER_BLOCK; /* several threads cannot share a list */
     atomic_store_relaxed(&block->n_out, n);    /* nobody else yet */
     for (uint32_t i = n; --i != 0;) {
         block->futures[i].next = slot->spare_futures;
@@ -69,7 +69,7 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
         return NULL;
     }
     f->call = call;
-    atomic_store_relaxed(&f->state, IDLE); /* published by [HANG] */
+    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
     f->kind = FUTURE_PLAIN;
     f->starter = starter;
     return f;
@@ -91,7 +91,7 @@ static NOINLINE void give_back_half(struct slot *slot)
 
 void future_free(struct slot *slot, struct sflight_future *f)
 {
-    if (UNLIKELY(slot->shared)) {
+    if (UNLIKELY(slot->common)) {
         block_put(&slot->group->alloc, block_of(f), 1);
         return;
     }
@@ -108,7 +108,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
     bool leader = f->starter;
 
     future_free(slot, f);
-    return call_deliver(slot, c, leader, r);
+    return hold_deliver(slot, c, leader, r);
 }
 
 void future_free_spares(struct slot *slot)

@@ -30,15 +30,15 @@
 
 /* Of a future's state. */
 enum {
-    IDLE,
-    HUNG,
-    TELLING,
-    TOLD,
-    NUDGED,
-    GONE,
-    STATE_MASK = 15,
-    FD = 16, /* with HUNG only */
-    FIBER = 32,
+    FUTURE_IDLE,
+    FUTURE_HUNG,
+    FUTURE_TELLING,
+    FUTURE_TOLD,
+    FUTURE_NUDGED,
+    FUTURE_GONE,
+    FUTURE_STATE_MASK = 15,
+    FUTURE_FD = 16, /* with HUNG only */
+    FUTURE_FIBER = 32,
 };
 
 #ifndef FUTURE_SPARES         /* less in a build for tests */

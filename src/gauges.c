@@ -5,7 +5,7 @@
 
 /* The second halves of gauges; but the end of a call is also a first half, of what is held. */
 static const uint32_t down_counters = 1u << COUNT_RELEASED | 1u << COUNT_RETURNED |
-                                      1u << COUNT_LEFT | 1u << COUNT_BATCHES_ENDED |
+                                      1u << COUNT_SEARCHES_ENDED | 1u << COUNT_BATCHES_ENDED |
                                       1u << COUNT_RECLAIMED;
 static const uint32_t end_counter = 1u << COUNT_ENDED;
 
@@ -39,32 +39,33 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     registry_unlock();
 }
 
-enum flying group_flying(struct sflight_group *g)
+enum flying gauges_flying(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    if (difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+    if (gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
         return CALLS_FLY;
-    return difference(sum[COUNT_ENTERED], sum[COUNT_LEFT]) != 0 ? SEARCHES_FLY : NOTHING_FLIES;
+    return gauges_difference(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
+                                                                                  : NOTHING_FLIES;
 }
 
 /*
  * Everything that keeps the group: searches, batches, waiting followers, holds,
  * and calls, each of which becomes its leader's hold when it ends.
  */
-bool group_in_use(struct sflight_group *g)
+bool gauges_in_use(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    return difference(sum[COUNT_ENTERED] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_LED] +
-                          sum[COUNT_HELD],
-                      sum[COUNT_LEFT] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
-                          sum[COUNT_RELEASED]) != 0;
+    return gauges_difference(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] +
+                                 sum[COUNT_LED] + sum[COUNT_HELD],
+                             sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] +
+                                 sum[COUNT_RETURNED] + sum[COUNT_RELEASED]) != 0;
 }
 
-void group_stats(struct sflight_group *g, sflight_stats *out)
+void gauges_stats(struct sflight_group *g, sflight_stats *out)
 {
     uint64_t sum[N_COUNTERS];
 
@@ -82,10 +83,10 @@ void group_stats(struct sflight_group *g, sflight_stats *out)
         .deadlocks = sum[COUNT_DEADLOCKS],
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
-        .in_flight = difference(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
-        .held = difference(sum[COUNT_ENDED] + sum[COUNT_HELD], sum[COUNT_RELEASED]),
-        .retired_pending = difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
+        .in_flight = gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]),
+        .waiting = gauges_difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
+        .held = gauges_difference(sum[COUNT_ENDED] + sum[COUNT_HELD], sum[COUNT_RELEASED]),
+        .retired_pending = gauges_difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };

@@ -23,15 +23,15 @@ struct sflight_call;
 enum { SLOT_SPARES = 32 }; /* records a slot keeps */
 
 struct slot {
-    _Alignas(CACHE_LINE) struct sflight_call *ready; /* a record, see call_alone.h; or NULL */
-    struct sflight_call *spare;                      /* more records, linked by `outer` */
+    _Alignas(CACHE_LINE) struct sflight_call *prepared; /* a record, see do.h; or NULL */
+    struct sflight_call *spare;                         /* more records, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare; /* 0 for the common slot */
     struct sflight_future *spare_futures;
     unsigned n_spare_futures;
     uint32_t n_gone;  /* waiters given up since the last sweep */
     uint32_t n_swept; /* of which there are to be more than that sweep found */
-    bool shared;      /* the group's common slot: used by several threads at once */
+    bool common;      /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
     struct slot *next_of_group;   /* all slots of the group */
@@ -82,7 +82,7 @@ static inline bool group_has(struct sflight_group *g, uint32_t flags)
     return atomic_load_relaxed(&g->flags) & flags;
 }
 
-static inline bool group_has_fibers(struct sflight_group *g)
+static inline bool group_hangs(struct sflight_group *g)
 {
     return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */
 }

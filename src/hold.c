@@ -5,7 +5,7 @@
 
 /* -------------------------------------------------------------------- values */
 
-/* Stands before the memory of call_alloc_value(). */
+/* Stands before the memory of hold_alloc_value(). */
 struct value_header {
     _Alignas(max_align_t) size_t bytes; /* header included */
 };
@@ -19,7 +19,7 @@ static void value_free(void *value, size_t size, void *group)
     alloc_put(&g->alloc, h, h->bytes);
 }
 
-void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
+void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
                     void *ctx)
 {
     struct result *r = &c->result;
@@ -47,7 +47,7 @@ void call_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
         old_destroy(old, old_size, old_ctx);
 }
 
-void *call_alloc_value(struct sflight_call *c, size_t size)
+void *hold_alloc_value(struct sflight_call *c, size_t size)
 {
     if (size > SIZE_MAX / 2)
         return NULL;
@@ -56,7 +56,7 @@ void *call_alloc_value(struct sflight_call *c, size_t size)
     if (h == NULL)
         return NULL;
     h->bytes = bytes;
-    call_set_value(c, h + 1, size, value_free, c->group);
+    hold_set_value(c, h + 1, size, value_free, c->group);
     return h + 1;
 }
 
@@ -72,60 +72,60 @@ static void destroy_guard_check(struct destroy_guard *guard)
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
         bool inherited = call_is_inherited(guard->call, slot->group);
-        call_give_back(slot, guard->call);
-        call_count_released(slot, inherited);
+        hold_give_back(slot, guard->call);
+        hold_count_released(slot, inherited);
     }
 }
 
-struct slot *call_destroy_value(struct slot *slot, struct sflight_call *c)
+struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
 {
     struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
     c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     guard.call = NULL;
-    return thread_slot_after(slot);
+    return thread_slot_if_moved(slot);
 }
 
 /* A hold from before the fork is counted once, whoever of the parent's threads had it. */
-void call_released_inherited(struct slot *slot)
+void hold_released_inherited(struct slot *slot)
 {
     uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
     while (n != 0)
         if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
-            slot_count(slot, COUNT_RELEASED);
+            gauges_count(slot, COUNT_RELEASED);
             return;
         }
 }
 
-/* Gives up a hold, perhaps one that has not been credited yet.  Returns as call_last() does. */
-struct slot *call_hold_drop(struct slot *slot, struct sflight_call *c)
+/* Gives up a hold, perhaps one that has not been credited yet.  Returns as hold_last() does. */
+struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
 {
     if (gate_drop(&c->gate))
-        slot = call_last(slot, c);
+        slot = hold_last(slot, c);
     return slot;
 }
 
-void call_retain(struct slot *slot, struct sflight_call *c)
+void hold_retain(struct slot *slot, struct sflight_call *c)
 {
-    call_alone_no_more(c);
-    slot_count(slot, COUNT_HELD);
+    hold_open_sole(c);
+    gauges_count(slot, COUNT_HELD);
     if (UNLIKELY(call_is_inherited(c, slot->group)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
     gate_hold(&c->gate);
 }
 
-int call_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
+int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
                          sflight_result *r)
 {
-    if (word & ENDED_PANICKED)
+    if (word & ENDING_PANICKED)
         return -ENOTRECOVERABLE;
-    call_release(slot, c);
+    hold_release(slot, c);
     memset(r, 0, sizeof(*r));
-    return word & ENDED_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
+    return word & ENDING_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
 }
 
-void call_ended_by_fork(struct sflight_call *c)
+void hold_end_by_fork(struct sflight_call *c)
 {
     /* So many holds that it is not freed by whoever gives one up. */
     if (!gate_is_open(&c->gate))
-        gate_open_unseen(&c->gate, ENDED_ABANDONED, UINT32_MAX / 2);
+        gate_open_unseen(&c->gate, ENDING_ABANDONED, UINT32_MAX / 2);
 }

@@ -4,11 +4,11 @@
 /* ---------------------------------------------------------------------- join */
 
 struct join {
-    const struct caller *caller; /* NULL if it does not block */
+    const struct agent *agent; /* NULL if it does not block */
     struct sflight_call *found;
     struct sflight_call *expired; /* forgotten here because of its age */
     struct slot *slot;
-    uint64_t unit; /* CALL_BLOCKING or CALL_ASYNC */
+    uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
     unsigned rank;
     int rc; /* 0: joined */
 };
@@ -26,16 +26,16 @@ static bool join_match(struct table_node *node, void *ctx)
      * comes before that [CLOSE].
      */
     uint64_t state = atomic_load_acquire(&c->state);
-    if (state & (CALL_CLOSED | CALL_FORGOTTEN))
+    if (state & (STATE_CLOSED | STATE_FORGOTTEN))
         return false;
     /* Only this caller writes its own name here while the call is open. */
-    if (join->caller != NULL && atomic_load_relaxed(&c->owner) == join->caller) {
+    if (join->agent != NULL && atomic_load_relaxed(&c->owner) == join->agent) {
         join->rc = -EDEADLK;
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
         if (state_expire(&c->state)) {
-            slot_count(join->slot, COUNT_EXPIRED);
+            gauges_count(join->slot, COUNT_EXPIRED);
             join->expired = c; /* another one before it is unlinked by its leader */
         }
         return false;
@@ -66,7 +66,8 @@ static bool join_match(struct table_node *node, void *ctx)
  */
 static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
                                                      const struct table_key *key,
-                                                     const struct call_start *start, unsigned *rank)
+                                                     const struct newcomer *newcomer,
+                                                     unsigned *rank)
 {
     struct table_node *node = table_first_in_section(&g->table, key->hash);
     uint64_t state;
@@ -75,59 +76,59 @@ static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
         return NULL;
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     /* Only to look; the addition decides.  Nobody else writes this caller's name. */
-    if ((atomic_load_relaxed(&c->state) & (CALL_CLOSED | CALL_FORGOTTEN)) ||
-        (start->owner != NULL && atomic_load_relaxed(&c->owner) == start->owner) ||
-        !state_join(&c->state, start->unit, &state))
+    if ((atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) ||
+        (newcomer->owner != NULL && atomic_load_relaxed(&c->owner) == newcomer->owner) ||
+        !state_join(&c->state, newcomer->unit, &state))
         return NULL;
     *rank = state_blocking(state);
     return c;
 }
 
 /* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
-NOINLINE void call_not_led(struct slot *slot)
+NOINLINE void join_not_led(struct slot *slot)
 {
-    slot_uncount(slot, COUNT_LED);
+    gauges_uncount(slot, COUNT_LED);
     atomic_fence_seq_cst(); /* [DRAIN] */
-    group_call_ended(slot->group);
+    finish_check_drainers(slot->group);
 }
 
 static int search_failed(struct slot *slot, int rc)
 {
-    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    gauges_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (rc != -ENOMEM)
-        slot_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
-    slot_count(slot, COUNT_LEFT);
-    slot_count(slot, COUNT_RELEASED);
+        gauges_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
+    gauges_count(slot, COUNT_SEARCHES_ENDED);
+    gauges_count(slot, COUNT_RELEASED);
     return rc;
 }
 
 static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c,
                                        struct sflight_call **out)
 {
-    slot_count(slot, COUNT_JOINED);
-    slot_count(slot, COUNT_LEFT);
+    gauges_count(slot, COUNT_JOINED);
+    gauges_count(slot, COUNT_SEARCHES_ENDED);
     *out = c;
-    return CALL_FOLLOWS;
+    return JOIN_FOLLOWS;
 }
 
 /* Joins the key's call, or claims it, wherever that stands.  Ends the section. */
-static NOINLINE int search(struct slot *slot, const struct table_key *key, struct call_start start,
-                           struct sflight_call *mine, bool spare, struct lane *lane,
+static NOINLINE int search(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
+                           struct sflight_call *record, bool given, struct lane *lane,
                            struct sflight_call **out, unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.caller = start.owner, .slot = slot, .unit = start.unit};
+    struct join join = {.agent = newcomer.owner, .slot = slot, .unit = newcomer.unit};
     struct table_search search = {
         .key = {key->hash, key->data, key->len}, .match = join_match, .ctx = &join};
     enum table_found found;
 
     for (;;) {
-        search.claim = mine != NULL ? &mine->node : NULL;
+        search.claim = record != NULL ? &record->node : NULL;
         found = table_search_in_section(&g->table, &search);
         if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
             /* Nothing is allocated for this, so it need not be outside of the section. */
-            mine = call_new(slot, key->data, key->len, key->hash, &start);
-            search.claim = &mine->node;
+            record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+            search.claim = &record->node;
             found = table_search_in_section(&g->table, &search);
         }
         if (UNLIKELY(join.expired != NULL))
@@ -136,40 +137,40 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
         join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
-        mine = call_new(slot, key->data, key->len, key->hash, &start);
-        if (mine == NULL)
+        record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+        if (record == NULL)
             return search_failed(slot, -ENOMEM);
         lane = reclaim_enter(thread_self.hint);
     }
     if (found == TABLE_CLAIMED) {
-        slot_count(slot, COUNT_LED);
-        slot_count(slot, COUNT_LEFT);
+        gauges_count(slot, COUNT_LED);
+        gauges_count(slot, COUNT_SEARCHES_ENDED);
         if (UNLIKELY(search.crowded))
             table_relieve(&g->table, key->hash);
-        *out = mine;
-        return CALL_LEADS;
+        *out = record;
+        return JOIN_LEADS;
     }
-    if (mine != NULL && !spare)
-        call_discard(slot, mine);
+    if (record != NULL && !given)
+        call_discard(slot, record);
     if (join.rc != 0)
         return search_failed(slot, join.rc);
     *rank = join.rank;
     return search_joined(slot, join.found, out);
 }
 
-int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, struct call_start start,
-                            struct sflight_call *mine, bool spare, struct sflight_call **out,
-                            unsigned *rank)
+int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
+                       struct sflight_call *record, bool given, struct sflight_call **out,
+                       unsigned *rank)
 {
     /* Keeps the group while this thread is in it, and before a claim, for drainers. */
-    slot_count(slot, COUNT_ENTERED);
+    gauges_count(slot, COUNT_SEARCHES);
     struct lane *lane = reclaim_enter(thread_self.hint);
-    struct sflight_call *c = join_first(slot->group, key, &start, rank);
+    struct sflight_call *c = join_first(slot->group, key, &newcomer, rank);
     if (UNLIKELY(c == NULL))
-        return search(slot, key, start, mine, spare, lane, out, rank);
+        return search(slot, key, newcomer, record, given, lane, out, rank);
     reclaim_leave(lane);
-    if (UNLIKELY(mine != NULL) && !spare)
-        call_discard(slot, mine);
+    if (UNLIKELY(record != NULL) && !given)
+        call_discard(slot, record);
     return search_joined(slot, c, out);
 }
 
@@ -177,7 +178,7 @@ int call_claim_or_join_slow(struct slot *slot, const struct table_key *key, stru
 
 /* Is there nobody left that waits for the call?  A hint, with no order, but exact when nothing
  * moves. */
-bool call_unwanted(const struct sflight_call *c)
+bool join_is_unwanted(const struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
@@ -187,19 +188,19 @@ bool call_unwanted(const struct sflight_call *c)
 }
 
 /* Somebody has left, and still has a hold: does that leave the call to nobody? */
-void forget_unwanted(struct slot *slot, struct sflight_call *c)
+void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
 {
     struct sflight_group *g = c->group;
 
     atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
-    if (!call_unwanted(c))
+    if (!join_is_unwanted(c))
         return;
     if (!state_seal(&c->state))
         return;
     struct lane *lane = reclaim_enter(thread_self.hint);
     table_unlink_in_section(&g->table, &c->node);
     reclaim_leave(lane);
-    slot_count(slot, COUNT_FORGOTTEN);
+    gauges_count(slot, COUNT_FORGOTTEN);
 }
 
 struct forget {
@@ -237,17 +238,17 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
         table_unlink_in_section(&g->table, &forget->call->node);
     reclaim_leave(lane);
     if (forget->call != NULL)
-        slot_count(slot, COUNT_FORGOTTEN);
+        gauges_count(slot, COUNT_FORGOTTEN);
 }
 
-int call_forget(struct sflight_group *g, const void *key, size_t len)
+int join_forget(struct sflight_group *g, const void *key, size_t len)
 {
     struct forget f = {.unshared_only = false};
     forget(g, key, len, &f);
     return f.call != NULL;
 }
 
-int call_forget_unshared(struct sflight_group *g, const void *key, size_t len)
+int join_forget_unshared(struct sflight_group *g, const void *key, size_t len)
 {
     struct forget f = {.unshared_only = true};
     forget(g, key, len, &f);

@@ -8,21 +8,21 @@
 #include <string.h>
 
 /* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
-void call_exit_slow(struct caller *caller, struct sflight_call *c)
+void lead_exit_inner(struct agent *agent, struct sflight_call *c)
 {
-    while (caller->leading != c)
-        call_abandon(caller->leading);
+    while (agent->leading != c)
+        lead_abandon(agent->leading);
 }
 
-void call_abandon(struct sflight_call *c)
+void lead_abandon(struct sflight_call *c)
 {
-    call_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
+    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     c->invocation = NULL;
-    c->result.extra_holds = c->result.started; /* not for places of the dead leader's batch */
-    call_abandon_permit(thread_slot(c->group), c);
+    c->result.extra_holds = c->result.has_starter; /* not for places of the dead leader's batch */
+    finish_abandoned(thread_slot(c->group), c);
 }
 
-/* As struct call_guard, for several. */
+/* As struct lead_guard, for several. */
 struct many_guard {
     const struct invocation *invocation; /* NULL: many has returned */
 };
@@ -30,63 +30,63 @@ struct many_guard {
 static void many_guard_check(struct many_guard *guard)
 {
     for (size_t i = guard->invocation != NULL ? guard->invocation->n : 0; i-- != 0;)
-        call_abandon(guard->invocation->calls[i]);
+        lead_abandon(guard->invocation->calls[i]);
 }
 
-void call_end(struct slot *slot, struct sflight_call *c, bool counted)
+void lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
 {
-    uint64_t ended = 0;
+    uint64_t ending = 0;
 
     if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) stopped it on its way */
         c->result.status = 0;
-        slot_count(slot, COUNT_PANICKED);
-        ended = ENDED_PANICKED;
+        gauges_count(slot, COUNT_PANICKED);
+        ending = ENDING_PANICKED;
     }
     /* The future of who has started it knows the record, though nobody has looked for it. */
-    if (counted || c->result.started)
-        call_finish_slow(slot, c, ended, counted);
+    if (end_counted || c->result.has_starter)
+        finish_seen(slot, c, ending, end_counted);
     else
-        call_finish(slot, c, ended);
+        finish_call(slot, c, ending);
 }
 
-void call_lead_many(struct caller *caller, struct sflight_call *const *calls, size_t n,
-                    sflight_many_fn *many, void *arg)
+void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+                   sflight_many_fn *many, void *arg)
 {
     struct sflight_group *g = calls[0]->group;
     struct invocation here;
     here.calls = calls;
     here.n = n;
 
-    caller_leads(caller);
+    agent_leads(agent);
     for (size_t i = 0; i < n; i++)
-        call_enter(caller, calls[i], &here);
+        lead_enter(agent, calls[i], &here);
     struct many_guard guard __attribute__((cleanup(many_guard_check))) = {&here};
     int status = invoke_many(many, arg, &here);
     guard.invocation = NULL;
     struct slot *slot = thread_slot_again(g);
     while (n-- != 0) {
-        call_ran(caller, calls[n], status);
-        call_end(slot, calls[n], false);
+        lead_ran(agent, calls[n], status);
+        lead_end(slot, calls[n], false);
     }
 }
 
-void call_lead(struct caller *caller, struct sflight_call *call, sflight_fn *fn, void *arg)
+void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     struct sflight_group *g = call->group;
 
-    caller_leads(caller);
-    call_run(caller, call, fn, arg);
-    call_end(thread_slot_again(g), call, false);
+    agent_leads(agent);
+    lead_invoke(agent, call, fn, arg);
+    lead_end(thread_slot_again(g), call, false);
 }
 
-void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg)
+void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 {
-    CALLER_FRAME(own);
-    struct caller *caller = caller_enter(&own, call->group);
+    AGENT_FRAME(own);
+    struct agent *agent = agent_enter(&own, call->group);
 
-    atomic_store_release(&call->owner, caller); /* [OWNER] */
-    call_lead(caller, call, fn, arg);
-    call_release(thread_slot_again(call->group), call);
+    atomic_store_release(&call->owner, agent); /* [OWNER] */
+    lead_run(agent, call, fn, arg);
+    hold_release(thread_slot_again(call->group), call);
 }
 
 /* --------------------------------------------------------------------- panic */
@@ -115,7 +115,7 @@ static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
     free((void *)names);
 }
 
-_Noreturn void call_panic(struct sflight_call *call, const char *fmt, va_list ap)
+_Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
     struct invocation *to = call->invocation;
     char text[PANIC_TRACE];
@@ -133,13 +133,13 @@ _Noreturn void call_panic(struct sflight_call *call, const char *fmt, va_list ap
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
         c->result.panicked = true;
-        char *copy = call_alloc_value(c, size + 1);
+        char *copy = hold_alloc_value(c, size + 1);
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
             c->result.size = size;
         } else {
             static char no_memory[] = "sflight_panic: no memory for the message";
-            call_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
+            hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
         }
     }
     invoke_unwind(to);

@@ -12,73 +12,73 @@
  * caller, which may be on another thread now, then has one hold on each.  If fn is
  * left by an unwinding of the stack, the calls are abandoned on its way.
  */
-void call_lead(struct caller *caller, struct sflight_call *call, sflight_fn *fn, void *arg);
-void call_lead_many(struct caller *caller, struct sflight_call *const *calls, size_t n,
-                    sflight_many_fn *many, void *arg);
+void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg);
+void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+                   sflight_many_fn *many, void *arg);
 
 /* Runs fn for a started call, on whatever thread this is, and ends the call. */
-void call_lead_started(struct sflight_call *call, sflight_fn *fn, void *arg);
+void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg);
 
 /* The calls of an invocation end in a panic, with that message and a backtrace. */
-_Noreturn void call_panic(struct sflight_call *call, const char *fmt, va_list ap);
+_Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap);
 
 /* The leader has left fn without returning, for good. */
-void call_abandon(struct sflight_call *call);
+void lead_abandon(struct sflight_call *call);
 
 /* Ends calls led further in, whose fn was left by longjmp(). */
-void call_exit_slow(struct caller *caller, struct sflight_call *call);
+void lead_exit_inner(struct agent *agent, struct sflight_call *call);
 
 /* The leader's fn begins and has ended, for the list of what the caller leads. */
-static ALWAYS_INLINE void call_enter(struct caller *caller, struct sflight_call *c,
+static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
                                      struct invocation *invocation)
 {
     c->invocation = invocation;
-    c->outer = caller->leading;
-    caller->leading = c;
+    c->outer = agent->leading;
+    agent->leading = c;
 }
 
-static ALWAYS_INLINE void call_exit(struct caller *caller, struct sflight_call *c)
+static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
-    if (UNLIKELY(caller->leading != c))
-        call_exit_slow(caller, c);
-    caller->leading = c->outer;
+    if (UNLIKELY(agent->leading != c))
+        lead_exit_inner(agent, c);
+    agent->leading = c->outer;
 }
 
 /* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
-struct call_guard {
+struct lead_guard {
     struct sflight_call *call; /* NULL: fn has returned */
 };
 
-static ALWAYS_INLINE void call_guard_check(struct call_guard *guard)
+static ALWAYS_INLINE void lead_guard_check(struct lead_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL))
-        call_abandon(guard->call);
+        lead_abandon(guard->call);
 }
 
 /* fn has returned, or panicked: the caller leads the call no more, which is not ended yet. */
-static ALWAYS_INLINE void call_ran(struct caller *caller, struct sflight_call *c, int status)
+static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, int status)
 {
-    call_exit(caller, c);
+    lead_exit(agent, c);
     c->invocation = NULL;
     if (LIKELY(!c->result.status_set))
         c->result.status = status;
 }
 
-/* Ends a call so run; counted: COUNT_ENDED has been. */
-void call_end(struct slot *slot, struct sflight_call *call, bool counted);
+/* Ends a call so run; end_counted: COUNT_ENDED has been counted. */
+void lead_end(struct slot *slot, struct sflight_call *call, bool end_counted);
 
 /* Runs fn for a call that this caller leads, and does not end it. */
-static ALWAYS_INLINE void call_run(struct caller *caller, struct sflight_call *call, sflight_fn *fn,
-                                   void *arg)
+static ALWAYS_INLINE void lead_invoke(struct agent *agent, struct sflight_call *call,
+                                      sflight_fn *fn, void *arg)
 {
     struct invocation here;
     here.calls = NULL;
 
-    call_enter(caller, call, &here);
-    struct call_guard guard __attribute__((cleanup(call_guard_check))) = {call};
+    lead_enter(agent, call, &here);
+    struct lead_guard guard __attribute__((cleanup(lead_guard_check))) = {call};
     int status = invoke_one(fn, call, arg, &here);
     guard.call = NULL;
-    call_ran(caller, call, status);
+    lead_ran(agent, call, status);
 }
 
 #endif

@@ -36,17 +36,17 @@ static void thread_end(void *self)
 
     t->ending = true;
     /* Calls whose fn was left by longjmp(). */
-    while (t->caller.leading != NULL)
-        call_abandon(t->caller.leading);
-    while (t->caller.batches != NULL)
-        call_batch_abandon(t->caller.batches);
-    caller_unseen();
+    while (t->agent.leading != NULL)
+        lead_abandon(t->agent.leading);
+    while (t->agent.batches != NULL)
+        batch_abandon(t->agent.batches);
+    agent_unseen();
 
     registry_lock();
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
-        call_keep_none_ready(slot);
+        call_keep_none_prepared(slot);
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
@@ -61,7 +61,7 @@ static void thread_end(void *self)
 static void init_once(void)
 {
     reclaim_init();
-    caller_init();
+    agent_init();
     once_rc = thread_init(thread_end);
     if (once_rc == 0)
         once_rc = fork_init();
@@ -109,7 +109,7 @@ static size_t default_buckets(void)
     return n < MAX_DEFAULT_BUCKETS ? n : MAX_DEFAULT_BUCKETS;
 }
 
-int group_create(struct sflight_group **out, const sflight_options *o)
+int lifecycle_create(struct sflight_group **out, const sflight_options *o)
 {
     struct alloc alloc;
 
@@ -148,7 +148,7 @@ int group_create(struct sflight_group **out, const sflight_options *o)
 #endif
     if (g->runtime.park != NULL)
         atomic_store_relaxed(&g->flags, GROUP_FIBERS); /* nobody else yet */
-    g->common.shared = true;
+    g->common.common = true;
     g->common.group = g;
 
     registry_lock();
@@ -158,14 +158,14 @@ int group_create(struct sflight_group **out, const sflight_options *o)
     return 0;
 }
 
-void group_close(struct sflight_group *g)
+void lifecycle_close(struct sflight_group *g)
 {
     (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
 }
 
-int group_destroy(struct sflight_group *g)
+int lifecycle_destroy(struct sflight_group *g)
 {
-    if (group_in_use(g))
+    if (gauges_in_use(g))
         return -EBUSY;
 
     registry_lock();
@@ -174,7 +174,7 @@ int group_destroy(struct sflight_group *g)
     registry_unlock();
 
     reclaim_flush(); /* from here on nothing refers to the group's records */
-    call_free_orphans(g);
+    orphan_free_all(g);
     future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* given up */
     while (g->slots != NULL) {
         struct slot *slot = g->slots;

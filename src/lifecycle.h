@@ -6,12 +6,12 @@
 #include "group.h"
 
 /* Makes a group; arguments have been checked.  Returns 0 or -ENOMEM. */
-int group_create(struct sflight_group **out, const sflight_options *options);
+int lifecycle_create(struct sflight_group **out, const sflight_options *options);
 
 /* From here on newcomers are refused. */
-void group_close(struct sflight_group *g);
+void lifecycle_close(struct sflight_group *g);
 
 /* 0, or -EBUSY while the group is in use. */
-int group_destroy(struct sflight_group *g);
+int lifecycle_destroy(struct sflight_group *g);
 
 #endif

@@ -17,29 +17,29 @@ enum { SWEEP_AT_LEAST = 64 };
 static NOINLINE bool owner_goes(struct sflight_future *f)
 {
     int fd = f->owned.fd;
-    uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
+    uint32_t state = atomic_swap_acq_rel(&f->state, FUTURE_GONE); /* [TELL] */
 
-    if (state == TELLING)
+    if (state == FUTURE_TELLING)
         return false; /* RACE: the teller closes and frees it */
     if (fd >= 0)
         event_fd_close(fd);
-    return state == TOLD; /* otherwise it stays in the list: the teller frees it */
+    return state == FUTURE_TOLD; /* otherwise it stays in the list: the teller frees it */
 }
 
 /* Its owner has no more use for it, or it has been told. */
-ALWAYS_INLINE void future_end(struct slot *slot, struct sflight_future *f)
+void notify_end(struct slot *slot, struct sflight_future *f)
 {
     if (f->kind != FUTURE_OWNED || owner_goes(f))
         future_free(slot, f);
 }
 
-ALWAYS_INLINE int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
+int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 {
     struct sflight_call *c = f->call;
     bool leader = f->starter;
 
-    future_end(slot, f);
-    return call_deliver(slot, c, leader, r);
+    notify_end(slot, f);
+    return hold_deliver(slot, c, leader, r);
 }
 
 /* ------------------------------------------------------------------- telling */
@@ -47,28 +47,28 @@ ALWAYS_INLINE int notify_take(struct slot *slot, struct sflight_future *f, sflig
 /* Who waits is a fiber, to be made to run, or a thread, which may have gone on already. */
 static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
 {
-    if (state & FIBER)
+    if (state & FUTURE_FIBER)
         g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
     else
         futex_wake((uint32_t *)(void *)&f->state, 1);
 }
 
-/* Wakes whoever is in future_get(), and makes the descriptor readable. */
+/* Wakes whoever is in async_get(), and makes the descriptor readable. */
 static void tell_owner(struct sflight_group *g, struct sflight_future *f)
 {
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
 
-    while (state != GONE) {
+    while (state != FUTURE_GONE) {
         uint32_t hung = state;
-        if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
-            continue;                                        /* RACE: its owner has changed it */
-        if (hung & FD)
+        if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_TELLING)) /* [TELL] */
+            continue; /* RACE: its owner has changed it */
+        if (hung & FUTURE_FD)
             event_fd_set(f->owned.fd);
-        if (hung & FIBER)
+        if (hung & FUTURE_FIBER)
             wake_owner(g, f, hung); /* it does not go on before TOLD */
-        state = TELLING;
-        if (atomic_cas_acq_rel(&f->state, &state, TOLD)) { /* [TELL] */
-            if (!(hung & FIBER))
+        state = FUTURE_TELLING;
+        if (atomic_cas_acq_rel(&f->state, &state, FUTURE_TOLD)) { /* [TELL] */
+            if (!(hung & FUTURE_FIBER))
                 wake_owner(g, f, hung); /* an address: the future may have gone */
             return;
         }
@@ -83,14 +83,15 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
 {
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
 
-    if (state == GONE || !atomic_cas_acquire(&f->state, &state, TELLING)) { /* [TELL] */
+    if (state == FUTURE_GONE ||
+        !atomic_cas_acquire(&f->state, &state, FUTURE_TELLING)) { /* [TELL] */
         future_free(thread_slot(g), f);
         return false;
     }
-    if (state & FIBER)
+    if (state & FUTURE_FIBER)
         wake_owner(g, f, state);
     atomic_store_release(&f->state, what); /* [TELL] */
-    if (!(state & FIBER))
+    if (!(state & FUTURE_FIBER))
         wake_owner(g, f, state);
     return true;
 }
@@ -132,7 +133,7 @@ static void add_callback(struct sflight_future *f)
     thread_self.last_callback = &f->next;
 }
 
-void future_tell(struct sflight_group *g, struct sflight_future *list)
+void notify_all(struct sflight_group *g, struct sflight_future *list)
 {
     struct sflight_future *callbacks = NULL;
 
@@ -156,7 +157,7 @@ void future_tell(struct sflight_group *g, struct sflight_future *list)
             callbacks = f;
             break;
         case FUTURE_WAITER:
-            (void)tell_waiter(g, f, TOLD);
+            (void)tell_waiter(g, f, FUTURE_TOLD);
             break;
         default:
             tell_owner(g, f);
@@ -183,19 +184,19 @@ static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_fut
 }
 
 /* Hangs a future up; if it is too late for that, tells it at once. */
-void future_hang(struct sflight_future *f, enum future_kind kind)
+void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
     f->kind = (unsigned char)kind;
-    atomic_store_relaxed(&f->state, HUNG); /* published by [HANG] */
+    atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
     if (!list_push(&f->call->waiters, f)) {
         f->next = NULL;
-        future_tell(f->call->group, f);
+        notify_all(f->call->group, f);
     }
 }
 
 /* ------------------------------------------------------------------- waiters */
 
-struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
+struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
 {
     struct sflight_future *f = future_new(slot, call, false);
     if (f != NULL) {
@@ -205,14 +206,15 @@ struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
-bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
 {
     /* Published by [HANG]. */
-    atomic_store_relaxed(&f->state, f->owned.fiber != NULL ? HUNG | FIBER : HUNG);
+    atomic_store_relaxed(&f->state,
+                         f->owned.fiber != NULL ? FUTURE_HUNG | FUTURE_FIBER : FUTURE_HUNG);
     if (list_push(list, f))
         return true;
     /* RACE: all have been told on the way here. */
-    atomic_store_relaxed(&f->state, IDLE); /* nobody else has seen it */
+    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* nobody else has seen it */
     return false;
 }
 
@@ -224,24 +226,24 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
 
     for (;;) {
         uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
-        if (state == TOLD)
+        if (state == FUTURE_TOLD)
             return NOTIFY_TOLD;
-        if (state == NUDGED)
+        if (state == FUTURE_NUDGED)
             return NOTIFY_NUDGED;
-        bool hung = (state & STATE_MASK) == HUNG;
+        bool hung = (state & FUTURE_STATE_MASK) == FUTURE_HUNG;
         /* A fiber that is being told stays until that is done: it is made to run in between. */
-        if (expired && (hung || (leaves == HUNG && fiber == NULL))) {
-            uint32_t left = leaves == GONE ? GONE : state & ~(uint32_t)FIBER;
+        if (expired && (hung || (leaves == FUTURE_HUNG && fiber == NULL))) {
+            uint32_t left = leaves == FUTURE_GONE ? FUTURE_GONE : state & ~(uint32_t)FUTURE_FIBER;
             if (left == state || atomic_cas_release(&f->state, &state, left)) /* [TELL] */
                 return NOTIFY_TIMED_OUT;
         } else if (fiber == NULL) {
             /* What is being told is not given up: it is woken when that is done. */
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
-                                 hung || leaves == HUNG ? deadline : NULL) == -ETIMEDOUT;
+                                 hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
             cpu_yield(); /* RACE: it is being told: a few steps, if that thread is running */
-        } else if (!(state & FIBER)) {
-            (void)atomic_cas_release(&f->state, &state, state | FIBER); /* [TELL] */
+        } else if (!(state & FUTURE_FIBER)) {
+            (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {
             g->runtime.park(g->runtime.ctx, fiber, deadline);
             expired = clock_left_ns(deadline) == 0;
@@ -249,11 +251,11 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
     }
 }
 
-void waiter_end(struct sflight_group *g, struct sflight_future *f)
+void notify_waiter_end(struct sflight_group *g, struct sflight_future *f)
 {
     static const struct timespec past;
 
-    if (notify_park(g, f, &past, GONE) != NOTIFY_TIMED_OUT)
+    if (notify_park(g, f, &past, FUTURE_GONE) != NOTIFY_TIMED_OUT)
         future_free(thread_slot_again(g), f);
 }
 
@@ -273,14 +275,14 @@ static struct sflight_future *take_waiter(struct sflight_group *g,
             taken = f;
         } else if (!list_push(list, f)) {
             f->next = NULL; /* RACE: all have been told meanwhile */
-            future_tell(g, f);
+            notify_all(g, f);
         }
         f = next;
     }
     return taken;
 }
 
-void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
 {
     struct sflight_future *f;
 
@@ -292,24 +294,24 @@ void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *li
     do {
         atomic_fence_seq_cst(); /* [NUDGE] */
         f = take_waiter(g, list);
-    } while (f != NULL && !tell_waiter(g, f, NUDGED));
+    } while (f != NULL && !tell_waiter(g, f, FUTURE_NUDGED));
 }
 
 /* Has a blocking follower look at the call. */
-void nudge(struct sflight_call *c)
+void notify_nudge(struct sflight_call *c)
 {
-    if (group_has_fibers(c->group))
-        waiters_nudge(c->group, &c->waiters);
+    if (group_hangs(c->group))
+        notify_nudge_one(c->group, &c->waiters);
     else
         gate_nudge(&c->gate);
 }
 
-bool waiters_swept(struct slot *slot, struct sflight_group *g,
-                   _Atomic(struct sflight_future *) *list)
+bool notify_sweep(struct slot *slot, struct sflight_group *g,
+                  _Atomic(struct sflight_future *) *list)
 {
     uint32_t n_found = 0;
 
-    if (slot->shared)
+    if (slot->common)
         return false; /* its counts would be everybody's; others sweep */
     if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
         return false;
@@ -320,11 +322,12 @@ bool waiters_swept(struct slot *slot, struct sflight_group *g,
     } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
     for (; f != NULL; n_found++) {
         struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
+        if (f->kind == FUTURE_WAITER &&
+            atomic_load_acquire(&f->state) == FUTURE_GONE) { /* [TELL] */
             future_free(slot, f);
         } else if (!list_push(list, f)) {
             f->next = NULL; /* RACE: all have been told meanwhile */
-            future_tell(g, f);
+            notify_all(g, f);
         }
         f = next;
     }
@@ -335,18 +338,18 @@ bool waiters_swept(struct slot *slot, struct sflight_group *g,
 
 /* -------------------------------------------------------------------- owners */
 
-void future_set_fd(struct sflight_future *f, int fd)
+void notify_set_fd(struct sflight_future *f, int fd)
 {
     f->owned.fd = fd;
-    uint32_t state = HUNG;
-    if (!atomic_cas_acq_rel(&f->state, &state, HUNG | FD)) /* [TELL] */
+    uint32_t state = FUTURE_HUNG;
+    if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG | FUTURE_FD)) /* [TELL] */
         event_fd_set(fd); /* it has been, or is being, told without one */
 }
 
-bool future_told_by_fork(struct sflight_future *f)
+bool notify_after_fork(struct sflight_future *f)
 {
-    if (atomic_load_relaxed(&f->state) == GONE)
+    if (atomic_load_relaxed(&f->state) == FUTURE_GONE)
         return false;
-    atomic_store_relaxed(&f->state, TOLD); /* alone in the child */
+    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* alone in the child */
     return true;
 }

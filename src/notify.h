@@ -6,25 +6,25 @@
 #include "queue.h"
 
 /* Hangs a future up, to be told; if it is too late for that, tells it at once. */
-void future_hang(struct sflight_future *f, enum future_kind kind);
+void notify_hang(struct sflight_future *f, enum future_kind kind);
 
 /* Its owner has no more use for it: gives it up, whoever is telling it. */
-void future_end(struct slot *slot, struct sflight_future *f);
+void notify_end(struct slot *slot, struct sflight_future *f);
 
 /* Takes the result, which is there, and ends the future. */
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r);
 
 /* Gives a hung future a descriptor to be made readable. */
-void future_set_fd(struct sflight_future *f, int fd);
+void notify_set_fd(struct sflight_future *f, int fd);
 
 /* Tells every future of a list that was swapped out of a call, or of a group's drainers. */
-void future_tell(struct sflight_group *g, struct sflight_future *list);
+void notify_all(struct sflight_group *g, struct sflight_future *list);
 
 /* A waiter for a fiber, or, if that is NULL, for the calling thread; or NULL. */
-struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber);
+struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call *call, void *fiber);
 
 /* Hangs it up; false if everybody has been told, and it is still the caller's. */
-bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f);
+bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f);
 
 enum notify_outcome {
     NOTIFY_TOLD,
@@ -41,13 +41,13 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
                                 const struct timespec *deadline, uint32_t leaves);
 
 /* Gives up a waiter that is hung. */
-void waiter_end(struct sflight_group *g, struct sflight_future *f);
+void notify_waiter_end(struct sflight_group *g, struct sflight_future *f);
 
 /* Nudges one waiter of the list, if there is any.  The caller keeps the call from going. */
-void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
+void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
 
 /* Has a blocking follower look at the call. */
-void nudge(struct sflight_call *c);
+void notify_nudge(struct sflight_call *c);
 
 /*
  * A waiter has been given up: now and then all such are taken out of the list and
@@ -55,10 +55,10 @@ void nudge(struct sflight_call *c);
  * searched for that: who looked for somebody to nudge may have found nobody.  The
  * caller keeps the call from going.
  */
-bool waiters_swept(struct slot *slot, struct sflight_group *g,
-                   _Atomic(struct sflight_future *) *list);
+bool notify_sweep(struct slot *slot, struct sflight_group *g,
+                  _Atomic(struct sflight_future *) *list);
 
 /* In a forked child: nobody is going to tell it, and its owner finds it told. */
-bool future_told_by_fork(struct sflight_future *f);
+bool notify_after_fork(struct sflight_future *f);
 
 #endif

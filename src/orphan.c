@@ -3,14 +3,14 @@
 
 /* Nobody is going to tell this list.  Returns how many of it had been consumed, and now get
  * nothing; what has no owner goes to *unowned. */
-static uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned)
+static uint32_t orphan_list(struct sflight_future *list, struct sflight_future **unowned)
 {
     uint32_t n_consumed = 0;
 
     while (list != NULL) {
         struct sflight_future *f = list;
         list = f->next;
-        if (f->kind == FUTURE_OWNED && future_told_by_fork(f))
+        if (f->kind == FUTURE_OWNED && notify_after_fork(f))
             continue;
         if (f->kind == FUTURE_QUEUED)
             queue_expect_less(f->queued.to);
@@ -21,7 +21,7 @@ static uint32_t future_list_alone(struct sflight_future *list, struct sflight_fu
     return n_consumed;
 }
 
-void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
+void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
 {
     struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
 
@@ -40,54 +40,54 @@ void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future 
  * In the child only the forking thread is left: nobody blocks in its calls.
  * Futures are not threads, and stay.
  */
-void call_alone(struct sflight_call *c, struct call_remains *remains)
+void orphan_keep(struct sflight_call *c, struct remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
     state_after_fork(&c->state);
     gate_init(&c->gate);
-    waiters_drop(&c->waiters, &c->group->orphan_futures);
+    orphan_waiters(&c->waiters, &c->group->orphan_futures);
     c->result.generation = c->group->generation;
     remains->n_in_flight++;
     remains->n_waiting += state_async(state);
 }
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
-void call_orphaned(struct sflight_call *c, struct call_remains *remains)
+void orphan_abandon(struct sflight_call *c, struct remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
 
     remains->n_held += state_async(state);
-    remains->n_held += c->result.started && !atomic_load_relaxed(&c->result.starter_done);
+    remains->n_held += c->result.has_starter && !atomic_load_relaxed(&c->result.starter_done);
     struct sflight_future *list = atomic_load_relaxed(&c->waiters);
     if (list != WAITERS_TOLD)
-        remains->n_held -= future_list_alone(list, &c->group->orphan_futures);
+        remains->n_held -= orphan_list(list, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
-    call_ended_by_fork(c);
+    hold_end_by_fork(c);
     c->outer = c->group->orphans;
     c->group->orphans = c;
 }
 
-void call_inherited(struct sflight_call *c)
+void orphan_settle(struct sflight_call *c)
 {
     struct sflight_group *g = c->group;
-    struct call_remains remains = {0};
+    struct remains remains = {0};
 
     registry_lock(); /* other threads of the child may have futures on it, too */
     bool open = gate_is_open(&c->gate);
     if (!open && call_is_inherited(c, g)) {
         if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
-            call_alone(c, &remains);
+            orphan_keep(c, &remains);
         else
-            call_orphaned(c, &remains);
-        slot_count_n(&g->common, COUNT_LED, remains.n_in_flight);
-        slot_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
-        slot_count_n(&g->common, COUNT_HELD, remains.n_held);
+            orphan_abandon(c, &remains);
+        gauges_count_n(&g->common, COUNT_LED, remains.n_in_flight);
+        gauges_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
+        gauges_count_n(&g->common, COUNT_HELD, remains.n_held);
         atomic_add_relaxed(&g->n_inherited, remains.n_held);
     }
     registry_unlock();
 }
 
-void call_free_orphans(struct sflight_group *g)
+void orphan_free_all(struct sflight_group *g)
 {
     future_free_list(&g->alloc, g->orphan_futures);
     while (g->orphans != NULL) {
@@ -95,6 +95,6 @@ void call_free_orphans(struct sflight_group *g)
         g->orphans = c->outer;
         if (c->result.destroy != NULL)
             c->result.destroy(c->result.value, c->result.size, c->result.ctx);
-        record_free(c);
+        call_record_free(c);
     }
 }

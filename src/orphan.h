@@ -6,7 +6,7 @@
 #include "notify.h"
 
 /* What is left of a group's calls in a forked child. */
-struct call_remains {
+struct remains {
     uint64_t n_in_flight; /* the forking thread's */
     uint64_t n_waiting;   /* futures on those */
     uint64_t n_held;      /* futures on the others, which are found abandoned */
@@ -14,28 +14,28 @@ struct call_remains {
 };
 
 /* Only the forking thread is left: nobody blocks in this call of its own. */
-void call_alone(struct sflight_call *call, struct call_remains *remains);
+void orphan_keep(struct sflight_call *call, struct remains *remains);
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
-void call_orphaned(struct sflight_call *call, struct call_remains *remains);
+void orphan_abandon(struct sflight_call *call, struct remains *remains);
 
 /* In a forked child: takes waiters out of the list, for their callers do not exist. */
-void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
+void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 
 /*
  * In a forked child, before a future or a permit is used that is from before the fork:
  * its call may have left the table already, where the fork would have found it.  Then
  * it ends here, or, if it is a permit of the thread that forked, is the child's.
  */
-void call_inherited(struct sflight_call *call);
+void orphan_settle(struct sflight_call *call);
 
-static inline void call_check_inherited(struct sflight_call *call)
+static inline void orphan_check(struct sflight_call *call)
 {
     if (UNLIKELY(call_is_inherited(call, call->group)))
-        call_inherited(call);
+        orphan_settle(call);
 }
 
 /* At the end of a group: frees what a fork left. */
-void call_free_orphans(struct sflight_group *g);
+void orphan_free_all(struct sflight_group *g);
 
 #endif

@@ -80,7 +80,7 @@ int queue_destroy(struct sflight_queue *q)
     return 0;
 }
 
-void queues_after_fork(void)
+void queue_after_fork(void)
 {
     for (struct sflight_queue *q = queues; q != NULL; q = q->next)
         atomic_store_relaxed(&q->n_pushing, 0); /* alone in the child */

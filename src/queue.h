@@ -35,7 +35,7 @@ void queue_expect(struct sflight_queue *q);
 void queue_expect_less(struct sflight_queue *q);
 
 /* In a forked child: nobody else is in the middle of a push. */
-void queues_after_fork(void);
+void queue_after_fork(void);
 
 /* Pushes a chain, its newest future first. */
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,

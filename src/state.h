@@ -37,25 +37,25 @@
 
 typedef _Atomic(uint64_t) state_word;
 
-#define CALL_CLOSED UINT64_C(1)
-#define CALL_FORGOTTEN UINT64_C(2)
-#define CALL_SEALED UINT64_C(4)
-#define CALL_ORPHAN UINT64_C(8)
-#define CALL_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
-#define CALL_ASYNC (UINT64_C(1) << 34)   /* one that does not */
-#define CALL_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+#define STATE_CLOSED UINT64_C(1)
+#define STATE_FORGOTTEN UINT64_C(2)
+#define STATE_SEALED UINT64_C(4)
+#define STATE_ORPHAN UINT64_C(8)
+#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
+#define STATE_ASYNC (UINT64_C(1) << 34)   /* one that does not */
+#define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
 
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 4) & CALL_COUNT_MASK);
+    return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
 }
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & CALL_SEALED ? 0 : (uint32_t)((state >> 34) & CALL_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
 }
 static inline uint32_t state_joiners(uint64_t state)
 {
-    return state & CALL_SEALED ? 0 : state_blocking(state) + state_async(state);
+    return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
 /* A record's word before anybody else knows it. */
@@ -65,7 +65,7 @@ static ALWAYS_INLINE void state_init(state_word *word)
 }
 
 /*
- * Joins: adds a joiner of that unit (CALL_BLOCKING or CALL_ASYNC).  False if the call
+ * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  False if the call
  * had closed or was sealed.  *state: what was added to.  A call forgotten since it was
  * looked at may still be joined: this caller began before the forgetting was over.
  * Pairs with state_close() and the other ways to close: the count at the close has
@@ -74,7 +74,7 @@ static ALWAYS_INLINE void state_init(state_word *word)
 static ALWAYS_INLINE bool state_join(state_word *word, uint64_t unit, uint64_t *state)
 {
     *state = atomic_add_acq_rel(word, unit); /* [CLOSE] */
-    if (LIKELY(!(*state & (CALL_CLOSED | CALL_SEALED))))
+    if (LIKELY(!(*state & (STATE_CLOSED | STATE_SEALED))))
         return true;
     /* Whoever closed it has the count; only a forked child looks again. */
     atomic_sub_relaxed(word, unit); /* RACE: closed since it was looked at */
@@ -95,7 +95,7 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
                                                  uint64_t *state)
 {
     for (;;) {
-        if (*state & (CALL_CLOSED | CALL_FORGOTTEN))
+        if (*state & (STATE_CLOSED | STATE_FORGOTTEN))
             return STATE_GONE; /* RACE: closed since it was looked at */
         if (state_joiners(*state) >= limit)
             return STATE_FULL;
@@ -113,8 +113,8 @@ static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
 {
     uint64_t left = *state - unit;
 
-    if ((*state & CALL_ORPHAN) && unit == CALL_BLOCKING && state_blocking(*state) == 1)
-        left |= CALL_CLOSED;                    /* the last that could have taken it over */
+    if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
+        left |= STATE_CLOSED;                   /* the last that could have taken it over */
     if (!atomic_cas_acq_rel(word, state, left)) /* [CLOSE] */
         return false;
     *state = left;
@@ -124,7 +124,7 @@ static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
 /* Closes; returns the word at the close.  Pairs with state_join() and state_leave(). */
 static inline uint64_t state_close(state_word *word)
 {
-    return atomic_or_acq_rel(word, CALL_CLOSED); /* [CLOSE] */
+    return atomic_or_acq_rel(word, STATE_CLOSED); /* [CLOSE] */
 }
 
 /*
@@ -136,8 +136,8 @@ static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
 {
     *state = atomic_load_relaxed(word); /* the CAS decides */
     for (;;) {                          /* RACE: again, if the state has changed */
-        bool followed = state_blocking(*state) != 0 && !(*state & CALL_SEALED);
-        uint64_t next = *state | (followed ? CALL_ORPHAN : CALL_CLOSED);
+        bool followed = state_blocking(*state) != 0 && !(*state & STATE_SEALED);
+        uint64_t next = *state | (followed ? STATE_ORPHAN : STATE_CLOSED);
         if (atomic_cas_acq_rel(word, state, next)) /* [ORPHAN] [CLOSE] */
             return followed;
     }
@@ -148,8 +148,9 @@ static inline bool state_take_over(state_word *word)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (state & CALL_ORPHAN)
-        if (atomic_cas_acquire(word, &state, (state & ~CALL_ORPHAN) - CALL_BLOCKING)) /* [ORPHAN] */
+    while (state & STATE_ORPHAN)
+        if (atomic_cas_acquire(word, &state,
+                               (state & ~STATE_ORPHAN) - STATE_BLOCKING)) /* [ORPHAN] */
             return true;
     return false;
 }
@@ -160,8 +161,8 @@ static inline bool state_take_over(state_word *word)
  */
 static inline bool state_expire(state_word *word)
 {
-    uint64_t state = atomic_or_acquire(word, CALL_FORGOTTEN); /* [FORGET] [CLOSE] */
-    return !(state & (CALL_CLOSED | CALL_FORGOTTEN));
+    uint64_t state = atomic_or_acquire(word, STATE_FORGOTTEN); /* [FORGET] [CLOSE] */
+    return !(state & (STATE_CLOSED | STATE_FORGOTTEN));
 }
 
 enum state_forgot {
@@ -179,11 +180,11 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
     for (;;) { /* RACE: again, if the state has changed */
-        if (state & (CALL_CLOSED | CALL_FORGOTTEN))
+        if (state & (STATE_CLOSED | STATE_FORGOTTEN))
             return STATE_NOT_THERE;
         if (unshared && state_joiners(state) != 0)
             return STATE_SHARED;
-        uint64_t forgotten = state | CALL_FORGOTTEN | (unshared ? CALL_SEALED : 0);
+        uint64_t forgotten = state | STATE_FORGOTTEN | (unshared ? STATE_SEALED : 0);
         if (atomic_cas_release(word, &state, forgotten)) /* [FORGET] */
             return STATE_FORGOT;
     }
@@ -197,8 +198,8 @@ static inline bool state_seal(state_word *word)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (!(state & (CALL_CLOSED | CALL_FORGOTTEN)) && state_joiners(state) == 0)
-        if (atomic_cas_relaxed(word, &state, state | CALL_FORGOTTEN | CALL_SEALED)) /* [FORGET] */
+    while (!(state & (STATE_CLOSED | STATE_FORGOTTEN)) && state_joiners(state) == 0)
+        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
             return true;
     return false;
 }
@@ -206,7 +207,7 @@ static inline bool state_seal(state_word *word)
 /* In a forked child, by its only thread: nobody blocks in the call. */
 static inline void state_after_fork(state_word *word)
 {
-    uint64_t kept = CALL_CLOSED | CALL_FORGOTTEN | CALL_SEALED | CALL_COUNT_MASK * CALL_ASYNC;
+    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
     atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
 }
 

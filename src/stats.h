@@ -17,8 +17,8 @@ enum counter {
     COUNT_RELEASED,
     COUNT_JOINED,
     COUNT_RETURNED, /* joined callers that have left the library's wait */
-    COUNT_ENTERED,  /* searches that may end in a claim */
-    COUNT_LEFT,
+    COUNT_SEARCHES, /* searches that may end in a claim */
+    COUNT_SEARCHES_ENDED,
     COUNT_BATCHES, /* each keeps its group until its end */
     COUNT_BATCHES_ENDED,
     COUNT_RETIRED,

@@ -231,7 +231,7 @@ void table_unlink_in_section(struct table *t, struct table_node *node)
     chain_purge(t, node->bucket, node);
 }
 
-bool table_unlink_alone(struct table *t, struct table_node *node)
+bool table_unlink_first(struct table *t, struct table_node *node)
 {
     uintptr_t word = atomic_load_acquire(node->bucket);
     if (link_node(word) != node)
@@ -270,8 +270,8 @@ void table_relieve(struct table *t, uint64_t hash)
     atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
 }
 
-void table_filter_alone(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
-                        void *ctx)
+void table_filter_in_child(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
+                           void *ctx)
 {
     for (size_t i = 0; i <= t->shard_mask; i++) {
         struct shard *shard = &t->shards[i];

@@ -222,7 +222,7 @@ void table_unlink_in_section(struct table *t, struct table_node *node);
  * The same by the node's owner, outside of a section, where no other node must
  * be looked at for it; false if that cannot be avoided.
  */
-bool table_unlink_alone(struct table *t, struct table_node *node);
+bool table_unlink_first(struct table *t, struct table_node *node);
 
 /* Grows the key's shard if it is as full as a search found it; outside of sections. */
 void table_relieve(struct table *t, uint64_t hash);
@@ -231,7 +231,7 @@ void table_relieve(struct table *t, uint64_t hash);
  * Calls keep() for every node and drops those for which it says false.  Only
  * while nobody else uses the table.
  */
-void table_filter_alone(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
-                        void *ctx);
+void table_filter_in_child(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
+                           void *ctx);
 
 #endif

@@ -5,17 +5,17 @@
 
 #include "group.h"
 
-struct caller {
+struct agent {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct batch *batches;            /* innermost; the others by batch->outer */
     struct sflight_call *waiting_for; /* under the mutex in caller.c */
 
     /* of a fiber */
-    void *fiber;                 /* as its runtime calls it; NULL: a thread */
-    sflight_runtime runtime;     /* a copy: the group may go first */
-    bool listed;                 /* in the list of its bin; its own */
-    struct caller *next, **prev; /* there, under the bin's lock */
-    bool forks;                  /* it is the one that forks */
+    void *fiber;                /* as its runtime calls it; NULL: a thread */
+    sflight_runtime runtime;    /* a copy: the group may go first */
+    bool listed;                /* in the list of its bin; its own */
+    struct agent *next, **prev; /* there, under the bin's lock */
+    bool forks;                 /* it is the one that forks */
 };
 
 enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
@@ -25,9 +25,9 @@ struct thread {
         uint64_t group; /* number; 0 is nobody's */
         struct slot *slot;
     } cache[SLOT_CACHE];
-    struct caller caller;
+    struct agent agent;
     struct slot *slots;               /* under the registry lock */
-    struct sflight_future *callbacks; /* to be run by the outermost future_tell() */
+    struct sflight_future *callbacks; /* to be run by the outermost notify_all() */
     struct sflight_future **last_callback;
     bool in_callback;
     unsigned hint; /* for reclaim_enter() */
@@ -54,13 +54,13 @@ static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 struct slot *thread_slot_again(struct sflight_group *g);
 
 /* The same where only a fiber can have come to another thread. */
-static inline struct slot *thread_slot_after(struct slot *slot)
+static inline struct slot *thread_slot_if_moved(struct slot *slot)
 {
-    return UNLIKELY(group_has_fibers(slot->group)) ? thread_slot_again(slot->group) : slot;
+    return UNLIKELY(group_hangs(slot->group)) ? thread_slot_again(slot->group) : slot;
 }
 
 /* The slot if it is at hand, otherwise NULL; makes nothing. */
-static inline struct slot *thread_slot_known(struct sflight_group *g)
+static inline struct slot *thread_slot_cached(struct sflight_group *g)
 {
     unsigned i = (unsigned)g->number % SLOT_CACHE;
     return thread_self.cache[i].group == g->number ? thread_self.cache[i].slot : NULL;

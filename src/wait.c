@@ -18,20 +18,20 @@
 /* ----------------------------------------------------------------- take over */
 
 /* The leader died: goes on with the call, or returns false. */
-static bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *c)
+static bool take_over(struct slot *slot, struct agent *agent, struct sflight_call *c)
 {
     if (!state_take_over(&c->state))
         return false;
-    atomic_store_release(&c->owner, caller); /* [OWNER] */
+    atomic_store_release(&c->owner, agent); /* [OWNER] */
     if (call_kind(c) != CALL_OF_LEADER)
         atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
-    slot_count(slot, COUNT_TAKEN_OVER);
+    gauges_count(slot, COUNT_TAKEN_OVER);
     return true;
 }
 
 /* --------------------------------------------------------------------- leave */
 
-enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
+enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
@@ -40,52 +40,52 @@ enum call_leave call_leave(struct slot *slot, struct sflight_call *c, uint64_t u
 
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
-        if (state & CALL_CLOSED) {
+        if (state & STATE_CLOSED) {
             if (look_back)
-                call_hold_drop(slot, c); /* not the last: the one below is still ours */
+                hold_drop(slot, c); /* not the last: the one below is still ours */
             /* Counted: a hold has been, or is going to be, credited. */
             if (gate_is_open(&c->gate))
                 return LEAVE_TOO_LATE;
-            call_hold_drop(slot, c);
+            hold_drop(slot, c);
             return LEAVE_RETURNED;
         }
-        if ((state & CALL_ORPHAN) && unit == CALL_BLOCKING && state_blocking(state) != 1)
-            nudge(c); /* whoever was nudged may be this one: pass it on */
+        if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
+            notify_nudge(c); /* whoever was nudged may be this one: pass it on */
         if (state_leave(&c->state, unit, &state)) {
-            if (state & CALL_CLOSED) {
-                finish_closed(slot, c, ENDED_ABANDONED, state, false);
-                call_release(slot, c);
+            if (state & STATE_CLOSED) {
+                finish_closed(slot, c, ENDING_ABANDONED, state, false);
+                hold_release(slot, c);
             }
             if (look_back) {
-                forget_unwanted(slot, c);
-                call_hold_drop(slot, c);
+                join_forget_unwanted(slot, c);
+                hold_drop(slot, c);
             }
             return LEAVE_LEFT;
         }
     }
 }
 
-void call_starter_leaves(struct slot *slot, struct sflight_call *c)
+void wait_starter_leaves(struct slot *slot, struct sflight_call *c)
 {
-    slot_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    gauges_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
     if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        slot_uncount(slot, COUNT_HELD);                     /* RACE: the call has just ended */
+        gauges_uncount(slot, COUNT_HELD);                   /* RACE: the call has just ended */
     else if (c->group->cancel_unwanted)
-        forget_unwanted(slot, c);
-    slot = call_hold_drop(slot, c);
-    slot_count(slot, COUNT_RELEASED);
+        join_forget_unwanted(slot, c);
+    slot = hold_drop(slot, c);
+    gauges_count(slot, COUNT_RELEASED);
 }
 
 /* ---------------------------------------------------------------------- wait */
 
-/* At the gate: it opens (CALL_FOLLOWS), the call is taken over (CALL_LEADS), or -ETIMEDOUT. */
-static int wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *c,
+/* At the gate: it opens (JOIN_FOLLOWS), the call is taken over (JOIN_LEADS), or -ETIMEDOUT. */
+static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_call *c,
                         unsigned rank, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
 
-    if (UNLIKELY(slot->shared)) { /* its spinner would be everybody's */
+    if (UNLIKELY(slot->common)) { /* its spinner would be everybody's */
         spinner_init(&own, g->spin_ns);
         spinner = &own;
     }
@@ -93,57 +93,57 @@ static int wait_at_gate(struct slot *slot, struct caller *caller, struct sflight
     for (;;) {
         enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
         if (outcome == GATE_IS_CLOSED) {
-            slot_count(slot, COUNT_PARKED);
+            gauges_count(slot, COUNT_PARKED);
             outcome = gate_park(&c->gate, deadline);
         } else if (outcome == GATE_IS_OPEN) {
-            slot_count(slot, COUNT_SPUN);
+            gauges_count(slot, COUNT_SPUN);
         }
         if (outcome == GATE_IS_OPEN)
-            return CALL_FOLLOWS;
+            return JOIN_FOLLOWS;
         if (outcome == GATE_TIMED_OUT)
             return -ETIMEDOUT;
         gate_answer(&c->gate);
-        if (call_take_over(slot, caller, c))
-            return CALL_LEADS;
+        if (take_over(slot, agent, c))
+            return JOIN_LEADS;
     }
 }
 
 /* Hung up: the same, or -ENOMEM.  Hangs and ends a waiter of its own. */
-static int wait_hung(struct caller *caller, struct sflight_call *c, const struct timespec *deadline)
+static int wait_hung(struct agent *agent, struct sflight_call *c, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
 
     if (gate_is_open(&c->gate)) {
-        slot_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
-        return CALL_FOLLOWS;
+        gauges_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
+        return JOIN_FOLLOWS;
     }
     if (clock_left_ns(deadline) == 0)
         return -ETIMEDOUT;
-    struct sflight_future *f = waiter_new(thread_slot_again(g), c, caller->fiber);
+    struct sflight_future *f = notify_waiter_new(thread_slot_again(g), c, agent->fiber);
     if (f == NULL)
         return -ENOMEM;
-    slot_count(thread_slot_again(g), COUNT_PARKED);
+    gauges_count(thread_slot_again(g), COUNT_PARKED);
     for (;;) {
-        if (!waiter_hang(&c->waiters, f)) {
+        if (!notify_waiter_hang(&c->waiters, f)) {
             future_free(thread_slot_again(g), f); /* RACE: the call has ended on the way here */
-            return CALL_FOLLOWS;
+            return JOIN_FOLLOWS;
         }
         if (g->takeover) {
             atomic_fence_after_rmw(); /* [NUDGE] */
-            if (call_take_over(thread_slot_again(g), caller, c)) {
-                waiter_end(g, f);
-                return CALL_LEADS;
+            if (take_over(thread_slot_again(g), agent, c)) {
+                notify_waiter_end(g, f);
+                return JOIN_LEADS;
             }
         }
-        switch (notify_park(g, f, deadline, GONE)) {
+        switch (notify_park(g, f, deadline, FUTURE_GONE)) {
         case NOTIFY_TOLD:
             future_free(thread_slot_again(g), f);
-            return CALL_FOLLOWS;
+            return JOIN_FOLLOWS;
         case NOTIFY_TIMED_OUT:
-            if (waiters_swept(thread_slot_again(g), g, &c->waiters)) {
+            if (notify_sweep(thread_slot_again(g), g, &c->waiters)) {
                 atomic_fence_seq_cst(); /* [NUDGE] */
-                if (atomic_load_acquire(&c->state) & CALL_ORPHAN)
-                    waiters_nudge(g, &c->waiters); /* RACE: its leader has just died */
+                if (atomic_load_acquire(&c->state) & STATE_ORPHAN)
+                    notify_nudge_one(g, &c->waiters); /* RACE: its leader has just died */
             }
             return -ETIMEDOUT;
         case NOTIFY_NUDGED:
@@ -152,28 +152,28 @@ static int wait_hung(struct caller *caller, struct sflight_call *c, const struct
     }
 }
 
-int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *c, unsigned rank,
-              const struct timespec *deadline)
+int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
+                 const struct timespec *deadline)
 {
     bool noted = false;
     int rc = -EDEADLK;
 
     /* The wait is noted only while the join stands, which keeps the record. */
-    if (caller->leading == NULL || gate_is_open(&c->gate) || (noted = caller_may_wait(caller, c)))
-        rc = group_has_fibers(c->group) ? wait_hung(caller, c, deadline)
-                                        : wait_at_gate(slot, caller, c, rank, deadline);
+    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
+        rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
+                                   : wait_at_gate(slot, agent, c, rank, deadline);
     if (noted)
-        caller_waited(caller);
-    slot = thread_slot_after(slot);
-    if (rc < 0 && call_leave(slot, c, CALL_BLOCKING) == LEAVE_TOO_LATE)
-        rc = CALL_FOLLOWS; /* RACE: it has ended meanwhile */
-    slot = thread_slot_after(slot);
-    if (rc == CALL_FOLLOWS)
-        slot_count(slot, COUNT_HELD);
+        agent_waited(agent);
+    slot = thread_slot_if_moved(slot);
+    if (rc < 0 && wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
+        rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
+    slot = thread_slot_if_moved(slot);
+    if (rc == JOIN_FOLLOWS)
+        gauges_count(slot, COUNT_HELD);
     else if (rc == -ETIMEDOUT)
-        slot_count(slot, COUNT_TIMED_OUT);
+        gauges_count(slot, COUNT_TIMED_OUT);
     else if (rc == -EDEADLK)
-        slot_count(slot, COUNT_DEADLOCKS);
-    slot_count(slot, COUNT_RETURNED);
+        gauges_count(slot, COUNT_DEADLOCKS);
+    gauges_count(slot, COUNT_RETURNED);
     return rc;
 }

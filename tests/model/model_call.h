@@ -21,14 +21,14 @@ struct sflight_call;
 struct sflight_group;
 struct slot;
 
-struct caller {
+struct agent {
     struct sflight_call *leading;
     struct batch *batches;
     void *fiber;
 };
 
 struct thread {
-    struct caller caller;
+    struct agent agent;
     struct slot *slots;
     struct sflight_future *callbacks, **last_callback;
     bool in_callback, ending;
@@ -74,7 +74,7 @@ static struct slot *thread_slot(struct sflight_group *g)
     return &model_slot[thread_self.hint];
 }
 
-static struct slot *thread_slot_known(struct sflight_group *g)
+static struct slot *thread_slot_cached(struct sflight_group *g)
 {
     return thread_slot(g);
 }
@@ -84,41 +84,41 @@ static struct slot *thread_slot_again(struct sflight_group *g)
     return thread_slot(g);
 }
 
-static struct slot *thread_slot_after(struct slot *slot)
+static struct slot *thread_slot_if_moved(struct slot *slot)
 {
     return slot;
 }
 
-static bool caller_may_wait(struct caller *caller, struct sflight_call *call)
+static bool agent_may_wait(struct agent *agent, struct sflight_call *call)
 {
-    (void)caller, (void)call;
+    (void)agent, (void)call;
     return true;
 }
 
-static void caller_waited(struct caller *caller)
+static void agent_waited(struct agent *agent)
 {
-    (void)caller;
+    (void)agent;
 }
 
-static void caller_unseen(void) {}
+static void agent_unseen(void) {}
 
-static void caller_leads(struct caller *caller)
+static void agent_leads(struct agent *agent)
 {
-    (void)caller;
+    (void)agent;
 }
 
-static struct caller *caller_enter(struct caller *own, struct sflight_group *g)
+static struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
     (void)own, (void)g;
-    return &thread_self.caller;
+    return &thread_self.agent;
 }
 
-static void caller_leave(struct caller *own)
+static void agent_leave(struct agent *own)
 {
     (void)own;
 }
 
-static void caller_unseen_without_slot(const struct slot *slot)
+static void agent_unseen_without_slot(const struct slot *slot)
 {
     (void)slot;
 }
@@ -208,7 +208,7 @@ static uint64_t model_count(enum counter which)
 static void model_check_counters(void)
 {
     assert(model_count(COUNT_LED) == model_count(COUNT_ENDED));
-    assert(model_count(COUNT_ENTERED) == model_count(COUNT_LEFT));
+    assert(model_count(COUNT_SEARCHES) == model_count(COUNT_SEARCHES_ENDED));
     assert(model_count(COUNT_JOINED) == model_count(COUNT_RETURNED));
     assert(model_count(COUNT_ENDED) + model_count(COUNT_HELD) == model_count(COUNT_RELEASED));
 }

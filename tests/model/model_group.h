@@ -30,14 +30,14 @@ static int thread_init(void (*at_end)(void *thread))
     (void)at_end;
     return 0;
 }
-void caller_init(void) {}
+void agent_init(void) {}
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*release)(void *, void *, size_t))
 {
     (void)a, (void)ctx, (void)alloc, (void)release;
 }
 
-/* group_destroy() gets here once it is certain that nobody uses the group. */
+/* lifecycle_destroy() gets here once it is certain that nobody uses the group. */
 static void thread_forget_group(struct sflight_group *g);
 
 #define _SYS_RANDOM_H 1

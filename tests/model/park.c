@@ -28,7 +28,7 @@ static gate g;
 static int result;
 static _Atomic(int) n_last;
 
-/* As call_release() does. */
+/* As hold_release() does. */
 static void release(void)
 {
     if (gate_holds(atomic_load_acquire(&g)) != 1) {        /* [HOLD] */

@@ -13,7 +13,7 @@ struct party {
     const char *key;
     const struct timespec *deadline;
     struct sflight_call *call;
-    struct caller *self;
+    struct agent *self;
     struct slot *slot;
     unsigned rank;
     int rc; /* of the last step */
@@ -23,16 +23,16 @@ struct party {
 static inline void step_claim(void *arg)
 {
     struct party *p = arg;
-    p->self = &thread_self.caller;
+    p->self = &thread_self.agent;
     p->slot = thread_slot(p->g);
-    p->rc = call_claim_or_join(p->g, p->slot, p->key, strlen(p->key), CALL_START_BLOCKING(p->self),
-                               NULL, &p->call, &p->rank);
+    p->rc = join_or_claim(p->g, p->slot, p->key, strlen(p->key), NEWCOMER_BLOCKING(p->self), NULL,
+                          &p->call, &p->rank);
 }
 
 static inline void step_enter(void *arg)
 {
     struct party *p = arg;
-    call_enter(p->self, p->call, NULL);
+    lead_enter(p->self, p->call, NULL);
 }
 
 /* fn has returned. */
@@ -40,24 +40,24 @@ static inline void step_finish(void *arg)
 {
     struct party *p = arg;
     if (p->self->leading == p->call)
-        call_exit(p->self, p->call);
-    call_finish(p->slot, p->call, 0);
-    p->rc = call_deliver(p->slot, p->call, true, &p->r);
+        lead_exit(p->self, p->call);
+    finish_call(p->slot, p->call, 0);
+    p->rc = hold_deliver(p->slot, p->call, true, &p->r);
 }
 
 static inline void step_abandon(void *arg)
 {
     struct party *p = arg;
-    call_abandon(p->call);
+    lead_abandon(p->call);
 }
 
 static inline void step_wait(void *arg)
 {
     struct party *p = arg;
-    p->rc = call_wait(p->slot, p->self, p->call, p->rank, p->deadline);
-    if (p->rc == CALL_FOLLOWS)
-        p->rc = call_deliver(p->slot, p->call, false, &p->r);
-    else if (p->rc == CALL_LEADS)
+    p->rc = wait_for_end(p->slot, p->self, p->call, p->rank, p->deadline);
+    if (p->rc == JOIN_FOLLOWS)
+        p->rc = hold_deliver(p->slot, p->call, false, &p->r);
+    else if (p->rc == JOIN_LEADS)
         p->rc = 1;
 }
 
@@ -85,13 +85,13 @@ static inline int party_do(struct party *p, void (*step)(void *))
 
 static inline void party_leads(struct party *p)
 {
-    assert_int_equal(party_do(p, step_claim), CALL_LEADS);
+    assert_int_equal(party_do(p, step_claim), JOIN_LEADS);
     party_do(p, step_enter);
 }
 
 static inline void party_joins(struct party *p, const struct party *leader)
 {
-    assert_int_equal(party_do(p, step_claim), CALL_FOLLOWS);
+    assert_int_equal(party_do(p, step_claim), JOIN_FOLLOWS);
     assert_ptr_equal(p->call, leader->call);
 }
 

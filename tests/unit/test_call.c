@@ -7,7 +7,7 @@
 /* The leader's first step of ending a call that somebody has joined. */
 static void close_only(struct sflight_call *c)
 {
-    (void)atomic_or_acq_rel(&c->state, CALL_CLOSED);
+    (void)atomic_or_acq_rel(&c->state, STATE_CLOSED);
 }
 
 /* A deadline passes after the close: the hold is given back before it is credited. */
@@ -101,7 +101,7 @@ static void test_late_joiner(void **state)
     party_leads(&leader);
     party_joins(&follower, &leader);
     close_only(leader.call);
-    assert_int_equal(party_do(&late, step_claim), CALL_LEADS);
+    assert_int_equal(party_do(&late, step_claim), JOIN_LEADS);
     assert_ptr_not_equal(late.call, leader.call);
     assert_int_equal(sflight_forget(g, "key", 3), 1); /* the new one */
     assert_int_equal(sflight_forget(g, "key", 3), 0);
@@ -133,8 +133,8 @@ static void test_sealed(void **state)
         party_start(&leader, g, "key");
         party_leads(&leader);
         assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
-        uint64_t found = atomic_add_acq_rel(&leader.call->state, CALL_BLOCKING);
-        assert_true(found & CALL_SEALED); /* so it goes on, and has not joined */
+        uint64_t found = atomic_add_acq_rel(&leader.call->state, STATE_BLOCKING);
+        assert_true(found & STATE_SEALED); /* so it goes on, and has not joined */
         assert_int_equal(joiners(leader.call), 0);
         if (takeover) {
             party_do(&leader, step_abandon); /* there is nobody to take it over */
@@ -193,7 +193,7 @@ static void test_last_follower_leaves_an_orphan(void **state)
     party_leads(&leader);
     party_joins(&follower, &leader);
     party_do(&leader, step_abandon);
-    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
     assert_int_equal(stats_of(g).in_flight, 1);
     follower.deadline = &in_the_past;
     assert_int_equal(party_do(&follower, step_wait), -ETIMEDOUT);
@@ -223,9 +223,9 @@ static void test_future_on_an_orphan_is_dropped(void **state)
     party_joins(&follower, &leader);
     assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
     party_do(&leader, step_abandon);
-    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
     sflight_future_drop(f);
-    assert_true(atomic_load(&leader.call->state) & CALL_ORPHAN);
+    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
     assert_int_equal(party_do(&follower, step_wait), TAKEN_OVER);
     party_do(&follower, step_enter);
     assert_int_equal(party_do(&follower, step_finish), 0);
@@ -246,14 +246,14 @@ static void test_leaver_passes_the_nudge_on(void **state)
     party_start(&leader, g, "key");
     party_start(&hasty, g, "key");
     party_start(&patient, g, "key");
-    assert_int_equal(party_do(&leader, step_claim), CALL_LEADS);
+    assert_int_equal(party_do(&leader, step_claim), JOIN_LEADS);
     party_joins(&hasty, &leader);
     party_joins(&patient, &leader);
     actor_tell(&patient.actor, step_wait, &patient);
     WAIT_UNTIL(stats_of(g).parked == 1);
     /* As if the leader had just made it an orphan, and hasty had eaten the nudge. */
     atomic_store(&leader.call->owner, NULL);
-    (void)atomic_or_acq_rel(&leader.call->state, CALL_ORPHAN);
+    (void)atomic_or_acq_rel(&leader.call->state, STATE_ORPHAN);
     hasty.deadline = &in_the_past;
     assert_int_equal(party_do(&hasty, step_wait), -ETIMEDOUT);
     actor_await(&patient.actor);
@@ -366,7 +366,7 @@ static void test_retired_under_a_forgetter(void **state)
     party_leads(&leader);
     struct lane *lane = reclaim_enter(5);
     assert_int_equal(table_search_in_section(&g->table, &s), TABLE_MATCHED);
-    (void)atomic_or_acq_rel(&leader.call->state, CALL_FORGOTTEN);
+    (void)atomic_or_acq_rel(&leader.call->state, STATE_FORGOTTEN);
     (void)atomic_or_acq_rel(&leader.call->node.next, LINK_MARK);
     assert_int_equal(party_do(&leader, step_finish), 0);
     party_do(&leader, step_release);
@@ -433,14 +433,14 @@ static void test_many_in_flight(void **state)
             memset(keys[i], 'k', sizeof(keys[i]));
             snprintf(keys[i], sizeof(keys[i]), "%zu", i);
             size_t len = i % 4 == 0 ? sizeof(keys[i]) : i % 4 == 1 ? 100 : 24;
-            assert_int_equal(call_claim_or_join(g, slot, keys[i], len,
-                                                CALL_START_BLOCKING(&thread_self.caller), NULL,
-                                                &calls[i], &rank),
-                             CALL_LEADS);
+            assert_int_equal(join_or_claim(g, slot, keys[i], len,
+                                           NEWCOMER_BLOCKING(&thread_self.agent), NULL, &calls[i],
+                                           &rank),
+                             JOIN_LEADS);
             struct sflight_call *again = NULL;
-            assert_int_equal(call_claim_or_join(g, slot, keys[i], len,
-                                                CALL_START_BLOCKING(&thread_self.caller), NULL,
-                                                &again, &rank),
+            assert_int_equal(join_or_claim(g, slot, keys[i], len,
+                                           NEWCOMER_BLOCKING(&thread_self.agent), NULL, &again,
+                                           &rank),
                              -EDEADLK);
             assert_int_equal(calls[i]->node.key_len, len);
             assert_memory_equal(calls[i]->node.key, keys[i], len);
@@ -448,8 +448,8 @@ static void test_many_in_flight(void **state)
         assert_int_equal(stats_of(g).in_flight, N);
         for (size_t i = 0; i < N; i++) {
             size_t j = (i * 7 + 3) % N;
-            call_finish(slot, calls[j], 0);
-            call_release(slot, calls[j]);
+            finish_call(slot, calls[j], 0);
+            hold_release(slot, calls[j]);
         }
     }
     sflight_stats s = stats_of(g);

@@ -46,13 +46,13 @@ static void value_set(struct sflight_call *call, unsigned key)
     atomic_init(&v->sealed, false);
     atomic_init(&v->alive, true);
     atomic_fetch_add(&world.made, 1);
-    call_set_value(call, v, sizeof(*v), value_destroy, &world);
+    hold_set_value(call, v, sizeof(*v), value_destroy, &world);
 }
 
 /* Returns false if the leader has died. */
 static bool lead(struct slot *slot, struct sflight_call *call, unsigned key, uint32_t r)
 {
-    call_enter(&thread_self.caller, call, NULL);
+    lead_enter(&thread_self.agent, call, NULL);
     if (r % 4 != 0)
         value_set(call, key);
     if (r % 32 == 1)
@@ -61,17 +61,17 @@ static bool lead(struct slot *slot, struct sflight_call *call, unsigned key, uin
     if (world.forgetful && r % 8 == 2) { /* inside fn, for its own key or another */
         unsigned which = (r >> 8) % KEYS;
         if (r % 16 == 2)
-            (void)call_forget(world.g, keys[which], strlen(keys[which]));
+            (void)join_forget(world.g, keys[which], strlen(keys[which]));
         else
-            sealed = call_forget_unshared(world.g, keys[which], strlen(keys[which])) &&
-                     (atomic_load(&call->state) & CALL_SEALED);
+            sealed = join_forget_unshared(world.g, keys[which], strlen(keys[which])) &&
+                     (atomic_load(&call->state) & STATE_SEALED);
     }
     if (r % 8 == 7) {
-        call_abandon(call);
+        lead_abandon(call);
         return false;
     }
-    call_exit(&thread_self.caller, call);
-    call_finish(slot, call, 0);
+    lead_exit(&thread_self.agent, call);
+    finish_call(slot, call, 0);
     if (sealed)
         assert_int_equal(call->result.n_followers, 0);
     return true;
@@ -80,7 +80,7 @@ static bool lead(struct slot *slot, struct sflight_call *call, unsigned key, uin
 static void take(struct slot *slot, struct sflight_call *call, bool leader, unsigned key)
 {
     sflight_result res, copy;
-    int rc = call_deliver(slot, call, leader, &res);
+    int rc = hold_deliver(slot, call, leader, &res);
     if (rc != 0) {
         assert_int_equal(rc, -EOWNERDEAD);
         assert_null(res.hold);
@@ -105,17 +105,17 @@ static void one_caller(struct slot *slot, unsigned key, uint32_t r)
     struct timespec soon = deadline_in_ns((r >> 20) % 40000);
     const struct timespec *deadline = !world.impatient || r % 2 ? NULL : &soon;
 
-    int rc = call_claim_or_join(world.g, slot, keys[key], strlen(keys[key]),
-                                CALL_START_BLOCKING(&thread_self.caller), NULL, &call, &rank);
-    if (rc == CALL_FOLLOWS) {
-        rc =
-            call_wait(slot, &thread_self.caller, call, rank, r % 64 == 0 ? &in_the_past : deadline);
-        if (rc == CALL_FOLLOWS) {
+    int rc = join_or_claim(world.g, slot, keys[key], strlen(keys[key]),
+                           NEWCOMER_BLOCKING(&thread_self.agent), NULL, &call, &rank);
+    if (rc == JOIN_FOLLOWS) {
+        rc = wait_for_end(slot, &thread_self.agent, call, rank,
+                          r % 64 == 0 ? &in_the_past : deadline);
+        if (rc == JOIN_FOLLOWS) {
             take(slot, call, false, key);
             return;
         }
     }
-    if (rc == CALL_LEADS) {
+    if (rc == JOIN_LEADS) {
         if (lead(slot, call, key, r >> 3))
             take(slot, call, true, key);
         return;
@@ -130,9 +130,9 @@ static void *worker(void *arg)
         uint32_t r = random_next(&seed);
         unsigned key = (r >> 16) % KEYS;
         if (world.forgetful && r % 16 == 5)
-            (void)call_forget(world.g, keys[key], strlen(keys[key]));
+            (void)join_forget(world.g, keys[key], strlen(keys[key]));
         else if (world.forgetful && r % 16 == 6)
-            (void)call_forget_unshared(world.g, keys[key], strlen(keys[key]));
+            (void)join_forget_unshared(world.g, keys[key], strlen(keys[key]));
         else
             one_caller(thread_slot(world.g), key, random_next(&seed));
     }

@@ -21,8 +21,8 @@ static void step_look(void *arg)
 {
     struct edge *e = arg;
     atomic_store(&e->looker_tid, thread_id());
-    assert_true(caller_may_wait(&thread_self.caller, e->inner.call)); /* there is no circle */
-    caller_waited(&thread_self.caller);
+    assert_true(agent_may_wait(&thread_self.agent, e->inner.call)); /* there is no circle */
+    agent_waited(&thread_self.agent);
 }
 
 static void edge_up(struct edge *e, struct sflight_group *g)
@@ -36,7 +36,7 @@ static void edge_up(struct edge *e, struct sflight_group *g)
     party_leads(&e->outer);
     e->waits = (struct party){.g = g, .key = "b"};
     actor_do(&e->inner.actor, step_claim, &e->waits);
-    assert_int_equal(e->waits.rc, CALL_FOLLOWS);
+    assert_int_equal(e->waits.rc, JOIN_FOLLOWS);
 }
 
 /* looker stands at the mutex; inner waits for "b", or has just given up. */
@@ -44,7 +44,7 @@ static void edge_stop(struct edge *e, struct party *looker)
 {
     actor_tell(&e->inner.actor, step_wait, &e->waits);
     WAIT_UNTIL(stats_of(e->g).parked == 1 || clock_left_ns(e->waits.deadline) == 0);
-    caller_before_fork();
+    agent_before_fork();
     actor_tell(&looker->actor, step_look, e);
     WAIT_UNTIL(atomic_load(&e->looker_tid) != 0 && thread_sleeps(atomic_load(&e->looker_tid)));
 }
@@ -53,7 +53,7 @@ static void edge_go_on(struct edge *e, struct party *looker)
 {
     for (int n = 0; n < 100; n++) /* let inner come to the mutex */
         sched_yield();
-    caller_after_fork(false);
+    agent_after_fork(false);
     actor_await(&looker->actor);
     actor_await(&e->inner.actor);
 }
@@ -128,12 +128,12 @@ static void test_edge_of_who_is_waking_up(void **state)
     edge_up(&e, group_small(SFLIGHT_ABANDON_SHARE));
     edge_stop(&e, &e.outer);
     /* On behalf of outer, which stands at the mutex. */
-    call_finish(thread_slot(e.g), e.outer.call, 0);
+    finish_call(thread_slot(e.g), e.outer.call, 0);
     edge_go_on(&e, &e.outer);
     assert_int_equal(e.waits.rc, 0);
     actor_do(&e.inner.actor, step_release, &e.waits);
     e.outer.self->leading = NULL;
-    call_release(thread_slot(e.g), e.outer.call);
+    hold_release(thread_slot(e.g), e.outer.call);
     edge_down(&e);
 }
 
@@ -174,7 +174,7 @@ static void *without_a_slot(void *group)
     party_leads(&leader);
     atomic_store(&flaky.refused, sizeof(struct slot));
     step_claim(&self);
-    assert_int_equal(self.rc, CALL_FOLLOWS);
+    assert_int_equal(self.rc, JOIN_FOLLOWS);
     assert_ptr_equal(self.slot, &g->common);
     actor_tell(&leader.actor, step_finish, &leader);
     step_wait(&self);
@@ -326,7 +326,7 @@ static void *release_inherited(void *g)
 {
     struct slot *slot = thread_slot(g);
     for (int i = 0; i < INHERITED; i++)
-        call_released_inherited(slot);
+        hold_released_inherited(slot);
     return NULL;
 }
 
@@ -336,7 +336,7 @@ static void test_inherited_holds_are_counted_once(void **state)
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
     pthread_t threads[2];
-    slot_count_n(thread_slot(g), COUNT_HELD, INHERITED);
+    gauges_count_n(thread_slot(g), COUNT_HELD, INHERITED);
     atomic_store(&g->n_inherited, INHERITED);
     for (size_t i = 0; i < LENGTH(threads); i++)
         threads[i] = thread_start(release_inherited, g);

@@ -102,7 +102,7 @@ static void test_remove_unseen(void **state)
     /* a is first again, but had been seen. */
     assert_false(table_unseen(&a.node));
     assert_false(table_remove_unseen(&a.node));
-    assert_true(table_unlink_alone(t, &a.node));
+    assert_true(table_unlink_first(t, &a.node));
     assert_int_equal(atomic_load(a.node.bucket), 0);
 
     assert_true(claim_empty(t, &a));
@@ -122,18 +122,18 @@ static void test_unlink_alone(void **state)
 
     item_set(&a, 1, 1), item_set(&b, 2, 2), item_set(&c, 3, 3);
     claim(t, &a), claim(t, &b), claim(t, &c);
-    assert_false(table_unlink_alone(t, &b.node)); /* not first: and nothing has happened */
+    assert_false(table_unlink_first(t, &b.node)); /* not first: and nothing has happened */
     assert_true(present(t, &b));
     assert_int_equal(atomic_load(&b.node.next), &a.node);
-    assert_true(table_unlink_alone(t, &c.node)); /* others behind it: marked */
+    assert_true(table_unlink_first(t, &c.node)); /* others behind it: marked */
     assert_true(atomic_load(&c.node.next) & LINK_MARK);
     assert_false(reachable(&c));
     assert_true(present(t, &a) && present(t, &b));
     mark(&b); /* another remover's first step */
-    assert_true(table_unlink_alone(t, &b.node));
-    assert_true(table_unlink_alone(t, &a.node)); /* the last one */
+    assert_true(table_unlink_first(t, &b.node));
+    assert_true(table_unlink_first(t, &a.node)); /* the last one */
     assert_int_equal(atomic_load(a.node.bucket), 0);
-    assert_false(table_unlink_alone(t, &a.node)); /* gone already */
+    assert_false(table_unlink_first(t, &a.node)); /* gone already */
     unlink_item(t, &a);                           /* and again, by who does not know */
     unlink_item(t, &b);
     table_down(&f);
@@ -161,7 +161,7 @@ static void unlink_in_order(const int *order, bool before, bool behind, bool all
         mark(&x[i]);
     for (int i = 0; i < 3; i++) {
         struct item *gone = &x[order[i]];
-        if (!alone || !table_unlink_alone(t, &gone->node))
+        if (!alone || !table_unlink_first(t, &gone->node))
             unlink_item(t, gone);
         assert_false(reachable(gone));
         assert_false(present(t, gone));
@@ -227,7 +227,7 @@ static void test_claim_beside_marked(void **state)
     mark(&old);
     claim(t, &new);
     assert_true(present(t, &new));
-    assert_false(table_unlink_alone(t, &old.node));
+    assert_false(table_unlink_first(t, &old.node));
     unlink_item(t, &old);
     assert_true(present(t, &new));
     assert_false(reachable(&old));
@@ -269,7 +269,7 @@ static void test_search_meets_newcomer(void **state)
 
 static void act_unlink(struct meanwhile *m, struct item *at)
 {
-    if (m->n_looks == 1 && !table_unlink_alone(m->table, &at->node))
+    if (m->n_looks == 1 && !table_unlink_first(m->table, &at->node))
         unlink_item(m->table, at);
 }
 

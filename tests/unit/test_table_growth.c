@@ -61,7 +61,7 @@ static void test_found_in_every_array(void **state)
         assert_int_equal(search_or_claim(t, &same), TABLE_MATCHED);
     }
     for (unsigned i = 0; i < MANY; i += 2) /* not first, in one array or another */
-        if (!table_unlink_alone(t, &items[i].node))
+        if (!table_unlink_first(t, &items[i].node))
             unlink_item(t, &items[i]);
     for (unsigned i = 0; i < MANY; i++)
         assert_int_equal(present(t, &items[i]), i % 2);
@@ -106,7 +106,7 @@ static void test_fast_claim_looks_at_older_arrays(void **state)
     assert_false(claim_empty(t, &high));
     assert_false(present(t, &high));
     assert_false(claim_empty(t, &high));
-    assert_true(table_unlink_alone(t, &items[1].node));
+    assert_true(table_unlink_first(t, &items[1].node));
     assert_true(claim_empty(t, &high));
     table_down(&f);
 }
@@ -128,7 +128,7 @@ static void test_unseen_node_is_frozen(void **state)
     assert_false(table_unseen(&items[4].node));
     assert_false(table_remove_unseen(&items[4].node));
     assert_true(present(t, &items[4]));
-    assert_true(table_unlink_alone(t, &items[4].node));
+    assert_true(table_unlink_first(t, &items[4].node));
     assert_int_equal(atomic_load(items[4].node.bucket), LINK_FROZEN);
     assert_int_equal(atomic_load(&older(newest(t))->n_drained), 2);
     table_down(&f);
@@ -187,7 +187,7 @@ static void test_old_arrays_drain(void **state)
     struct item probe;
 
     for (unsigned i = 0; i < 72; i++)
-        if (!table_unlink_alone(t, &items[i].node))
+        if (!table_unlink_first(t, &items[i].node))
             unlink_item(t, &items[i]);
     for (int i = 0; i < 200; i++) /* always the same key */
         assert_false(present(t, item_set(&probe, 0, 1002)));
@@ -243,7 +243,7 @@ static void test_drained_once(void **state)
     assert_int_equal(atomic_load(items[1].node.bucket), LINK_FROZEN);
     assert_int_equal(atomic_load(&first->n_drained), 1);
     for (unsigned i = 0; i < 3; i++) {
-        assert_false(table_unlink_alone(t, &x[i].node));
+        assert_false(table_unlink_first(t, &x[i].node));
         unlink_item(t, &x[i]);
     }
     assert_int_equal(atomic_load(&first->n_drained), 1);
@@ -396,7 +396,7 @@ static void test_filter(void **state)
     mark(&items[3]);
     mark(&items[100]);
     atomic_store(&t->shards[0].growing, true); /* and one that made an array */
-    table_filter_alone(t, keep_even, &n_asked);
+    table_filter_in_child(t, keep_even, &n_asked);
     assert_int_equal(n_asked, MANY);
     for (unsigned i = 0; i < MANY; i++) {
         assert_int_equal(present(t, &items[i]), i % 2 == 0 && i != 2 && i != 100);

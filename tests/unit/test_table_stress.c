@@ -118,7 +118,7 @@ static bool piece_remove(struct piece *p, unsigned hint, uint32_t how)
     if (mine)
         atomic_store(&p->life, DEAD);
     WAIT_UNTIL(atomic_load(&p->life) == DEAD); /* a forgetter must have let go of the key */
-    if (how % 4 == 0 || !table_unlink_alone(t, &p->node)) {
+    if (how % 4 == 0 || !table_unlink_first(t, &p->node)) {
         struct lane *lane = reclaim_enter(hint);
         table_unlink_in_section(t, &p->node);
         reclaim_leave(lane);
