@@ -157,6 +157,7 @@ void agent_leave(struct agent *own)
 
 bool agent_may_wait(struct agent *self, struct sflight_call *call)
 {
+    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
     bool circle = false;
 
     pthread_mutex_lock(&waits); /* [WAITS] */
@@ -182,6 +183,7 @@ bool agent_may_wait(struct agent *self, struct sflight_call *call)
 
 void agent_waited(struct agent *self)
 {
+    REQUIRE(self->waiting_for != NULL);
     pthread_mutex_lock(&waits); /* [WAITS] */
     self->waiting_for = NULL;
     pthread_mutex_unlock(&waits);

@@ -10,6 +10,7 @@
 #define SFLIGHT_ATOMIC_H
 
 #include "compiler.h"
+#include "require.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -70,6 +70,7 @@ static void batch_undo(struct batch *b)
 
 static void batch_end(struct batch *b)
 {
+    REQUIRE(b->agent->batches == b);
     struct slot *slot = batch_slot(b);
 
     b->agent->batches = b->outer;

@@ -89,8 +89,17 @@ static NOINLINE void give_back_half(struct slot *slot)
     future_free_list(&slot->group->alloc, list);
 }
 
+/* Nobody is going to look at it, nor at its owner. */
+static inline bool future_is_over(struct sflight_future *f)
+{
+    uint32_t state = require_word(&f->state);
+    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
+           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
+}
+
 void future_free(struct slot *slot, struct sflight_future *f)
 {
+    REQUIRE(future_is_over(f));
     if (UNLIKELY(slot->common)) {
         block_put(&slot->group->alloc, block_of(f), 1);
         return;
@@ -103,6 +112,7 @@ void future_free(struct slot *slot, struct sflight_future *f)
 
 int future_take(struct sflight_future *f, sflight_result *r)
 {
+    REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
     struct sflight_call *c = f->call;
     struct slot *slot = thread_slot(c->group);
     bool leader = f->starter;

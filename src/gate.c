@@ -145,6 +145,7 @@ static void wake_some(gate *g)
 
 enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 {
+    REQUIRE_NO_SECTION();
     bool expired = false, slept = false;
 
     for (;;) {
@@ -169,6 +170,7 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
 
 void gate_open(gate *g, uint64_t bits, uint32_t holds)
 {
+    REQUIRE(!(require_word(g) & GATE_OPEN));
     uint64_t word =
         atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (word & GATE_PARKED)

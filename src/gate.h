@@ -117,6 +117,7 @@ static ALWAYS_INLINE bool gate_is_open(gate *g)
 /* Opens a gate that nobody else knows of. */
 static ALWAYS_INLINE void gate_open_unseen(gate *g, uint64_t bits, uint32_t holds)
 {
+    REQUIRE(!(require_word(g) & GATE_OPEN));
     atomic_store_relaxed(g, GATE_OPEN | bits | GATE_HOLD * holds);
 }
 
@@ -153,6 +154,7 @@ static ALWAYS_INLINE bool gate_drop(gate *g)
 /* Is the caller's hold the only one?  If so the others' last words are acquired. */
 static ALWAYS_INLINE bool gate_hold_is_last(gate *g)
 {
+    REQUIRE((require_word(g) & GATE_OPEN) && gate_holds(require_word(g)) != 0);
     return gate_holds(atomic_load_acquire(g)) == 1; /* [HOLD] */
 }
 

@@ -18,6 +18,7 @@ static void add_slot(uint64_t sum[N_COUNTERS], struct slot *slot, uint32_t which
 
 static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_t which)
 {
+    REQUIRE_REGISTRY();
     add_slot(sum, &g->common, which);
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
         add_slot(sum, slot, which);

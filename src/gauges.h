@@ -35,6 +35,7 @@ static inline void gauges_uncount(struct slot *slot, enum counter which)
 /* Counts in a slot that is not the common one. */
 static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which)
 {
+    REQUIRE(!slot->common);
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 

@@ -95,6 +95,13 @@ static inline bool group_hangs(struct sflight_group *g)
 void registry_lock(void);
 void registry_unlock(void);
 
+#ifdef SFLIGHT_CHECKED
+extern _Thread_local bool registry_held; /* by the calling thread */
+#define REQUIRE_REGISTRY() REQUIRE(registry_held)
+#else
+#define REQUIRE_REGISTRY() ((void)0)
+#endif
+
 /*
  * All groups; under that lock.  registry_add() gives the group its number.
  */

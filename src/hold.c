@@ -79,6 +79,7 @@ static void destroy_guard_check(struct destroy_guard *guard)
 
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
 {
+    REQUIRE_NO_SECTION();
     struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
     c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     guard.call = NULL;
@@ -107,6 +108,7 @@ struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
 void hold_retain(struct slot *slot, struct sflight_call *c)
 {
     hold_open_sole(c);
+    REQUIRE(gate_holds(require_word(&c->gate)) != 0);
     gauges_count(slot, COUNT_HELD);
     if (UNLIKELY(call_is_inherited(c, slot->group)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);

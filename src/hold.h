@@ -74,6 +74,7 @@ static ALWAYS_INLINE int hold_deliver(struct slot *slot, struct sflight_call *c,
                                       sflight_result *r)
 {
     uint64_t word = atomic_load_relaxed(&c->gate); /* the caller has seen it open */
+    REQUIRE(word & GATE_OPEN);
 
     r->value = c->result.value;
     r->size = c->result.size;

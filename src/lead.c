@@ -16,6 +16,7 @@ void lead_exit_inner(struct agent *agent, struct sflight_call *c)
 
 void lead_abandon(struct sflight_call *c)
 {
+    REQUIRE(require_word(&c->owner) != NULL);
     lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     c->invocation = NULL;
     c->result.extra_holds = c->result.has_starter; /* not for places of the dead leader's batch */

@@ -32,6 +32,7 @@ void lead_exit_inner(struct agent *agent, struct sflight_call *call);
 static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
                                      struct invocation *invocation)
 {
+    REQUIRE_NO_SECTION();
     c->invocation = invocation;
     c->outer = agent->leading;
     agent->leading = c;
@@ -39,6 +40,7 @@ static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c
 
 static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
+    REQUIRE(agent->leading != NULL);
     if (UNLIKELY(agent->leading != c))
         lead_exit_inner(agent, c);
     agent->leading = c->outer;

@@ -135,6 +135,7 @@ static void add_callback(struct sflight_future *f)
 
 void notify_all(struct sflight_group *g, struct sflight_future *list)
 {
+    REQUIRE_NO_SECTION();
     struct sflight_future *callbacks = NULL;
 
     /*
@@ -186,6 +187,7 @@ static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_fut
 /* Hangs a future up; if it is too late for that, tells it at once. */
 void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
+    REQUIRE(f->kind == FUTURE_PLAIN);
     f->kind = (unsigned char)kind;
     atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
     if (!list_push(&f->call->waiters, f)) {
@@ -221,6 +223,7 @@ bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_f
 enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
                                 const struct timespec *deadline, uint32_t leaves)
 {
+    REQUIRE(require_word(&f->state) != FUTURE_IDLE);
     void *fiber = f->owned.fiber;
     bool expired = clock_left_ns(deadline) == 0;
 
@@ -340,6 +343,7 @@ bool notify_sweep(struct slot *slot, struct sflight_group *g,
 
 void notify_set_fd(struct sflight_future *f, int fd)
 {
+    REQUIRE(f->kind == FUTURE_OWNED);
     f->owned.fd = fd;
     uint32_t state = FUTURE_HUNG;
     if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG | FUTURE_FD)) /* [TELL] */

@@ -124,6 +124,7 @@ static void signal_consumer(struct sflight_queue *q)
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,
                 struct sflight_future *oldest)
 {
+    REQUIRE(newest->kind == FUTURE_QUEUED && oldest->kind == FUTURE_QUEUED);
     atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
     struct sflight_future *first = atomic_load_relaxed(&q->pushed); /* the CAS decides */
     do {

@@ -120,13 +120,17 @@ static void section_end(struct lane *lane)
 
 struct lane *reclaim_enter(unsigned hint)
 {
+    REQUIRE_NO_SECTION();
     struct lane *lane = lane_any(hint);
     section_begin(lane);
+    REQUIRE_SECTION_BEGINS();
     return lane;
 }
 
 void reclaim_leave(struct lane *lane)
 {
+    REQUIRE_IN_SECTION();
+    REQUIRE_SECTION_ENDS();
     section_end(lane);
     lane_give_back(lane);
 }
@@ -150,6 +154,7 @@ static void lane_poll(struct lane *lane)
 
 void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
 {
+    REQUIRE_NO_SECTION();
     struct lane *lane = lane_any(hint);
     union { /* ck's callback type, by another name */
         reclaim_fn *ours;
@@ -168,6 +173,7 @@ void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
 
 void reclaim_flush(void)
 {
+    REQUIRE_NO_SECTION();
     for (unsigned i = 0; i < MAX_LANES; i++) {
         struct lane *lane = &domain.lanes[i];
         if (!atomic_load_relaxed(&lane->registered))

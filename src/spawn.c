@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spawn.h"
 
+#include "require.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -8,6 +10,7 @@
 
 int spawn_thread(void *(*main)(void *), void *arg)
 {
+    REQUIRE_NO_SECTION();
     pthread_attr_t attr;
     pthread_t thread;
     sigset_t all, before;

@@ -111,6 +111,7 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
  */
 static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
 {
+    REQUIRE(unit == STATE_BLOCKING ? state_blocking(*state) != 0 : state_async(*state) != 0);
     uint64_t left = *state - unit;
 
     if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
@@ -124,6 +125,7 @@ static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
 /* Closes; returns the word at the close.  Pairs with state_join() and state_leave(). */
 static inline uint64_t state_close(state_word *word)
 {
+    REQUIRE(!(require_word(word) & STATE_CLOSED));
     return atomic_or_acq_rel(word, STATE_CLOSED); /* [CLOSE] */
 }
 

@@ -134,6 +134,7 @@ static bool chain_match(struct table_node *node, struct table_search *s, unsigne
 
 enum table_found table_search_in_section(struct table *t, struct table_search *s)
 {
+    REQUIRE_IN_SECTION();
     struct shard *shard = table_shard(t, s->key.hash);
     unsigned n_passed = 0;
 
@@ -227,12 +228,14 @@ again:; /* RACE: the bucket has changed */
 
 void table_unlink_in_section(struct table *t, struct table_node *node)
 {
+    REQUIRE_IN_SECTION();
     (void)atomic_or_release(&node->next, LINK_MARK); /* [MARK] */
     chain_purge(t, node->bucket, node);
 }
 
 bool table_unlink_first(struct table *t, struct table_node *node)
 {
+    REQUIRE_NO_SECTION();
     uintptr_t word = atomic_load_acquire(node->bucket);
     if (link_node(word) != node)
         return false;
@@ -254,6 +257,7 @@ static bool array_full(const struct bucket_array *a, uint64_t hash)
 
 void table_relieve(struct table *t, uint64_t hash)
 {
+    REQUIRE_NO_SECTION();
     struct shard *shard = table_shard(t, hash);
     struct bucket_array *newest = atomic_load_acquire(&shard->newest);
 

@@ -156,6 +156,7 @@ static inline bool table_key_equal(const struct table_node *node, const struct t
  */
 static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, uint64_t hash)
 {
+    REQUIRE_IN_SECTION();
     struct bucket_array *newest =
         atomic_load_acquire(&table_shard(t, hash)->newest);    /* [GROW-ARRAY] */
     if (UNLIKELY(atomic_load_relaxed(&newest->older) != NULL)) /* a node found is right anyway */
@@ -167,6 +168,7 @@ static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, 
 /* Claims the node's key in that bucket, if it still is empty. */
 static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node *node)
 {
+    REQUIRE_NO_SECTION();
     uintptr_t empty = 0;
     node->bucket = bucket;
     atomic_store_relaxed(&node->next, 0);                       /* published by the CAS */

@@ -85,6 +85,7 @@ NOINLINE struct slot *thread_slot_again(struct sflight_group *g)
 
 void thread_forget_group(struct sflight_group *g)
 {
+    REQUIRE_REGISTRY();
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot->prev_of_thread == NULL)
             continue; /* idle */

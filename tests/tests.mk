@@ -8,10 +8,11 @@
 # name, compiler, flags
 TEST_VARIANTS := clang asan tsan
 clang_CC := clang
+clang_FLAGS := -DSFLIGHT_CHECKED
 asan_CC := gcc
-asan_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 tsan_CC := clang
-tsan_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
+tsan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=thread -fno-omit-frame-pointer
 
 API_TESTS := $(sort $(patsubst tests/api/%.c,%,$(wildcard tests/api/*.c)))
 UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
