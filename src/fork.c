@@ -17,7 +17,7 @@ static bool keep_own(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct survivors *s = ctx;
-    const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
+    const struct agent *owner = atomic_load_relaxed(&c->owner); /* no other thread */
     bool own = call_kind(c) == CALL_OF_PERMIT
                    ? c->begun_by == &thread_self
                    : owner != NULL && (owner == s->thread || owner == s->fiber);
@@ -57,12 +57,12 @@ static struct remains calls_after_fork(struct sflight_group *g)
 
 static uint64_t counter(struct slot *slot, enum counter which)
 {
-    return atomic_load_relaxed(&slot->counters.n[which]); /* alone in the child */
+    return atomic_load_relaxed(&slot->counters.n[which]); /* no other thread */
 }
 
 static void set_counter(struct slot *slot, enum counter which, uint64_t n)
 {
-    atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
+    atomic_store_relaxed(&slot->counters.n[which], n); /* no other thread */
 }
 
 static void slot_after_fork(struct slot *slot, struct remains remains)
@@ -118,7 +118,7 @@ static void group_after_fork(struct sflight_group *g)
         slot_after_fork(mine, remains);
     }
     atomic_store_relaxed(&g->n_inherited, remains.n_held);
-    atomic_store_relaxed(&g->n_threads, mine != NULL); /* alone in the child */
+    atomic_store_relaxed(&g->n_threads, mine != NULL); /* no other thread */
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & (GROUP_DRAINER - 1));
 }

@@ -213,7 +213,7 @@ struct table_search {
 /* Searches every array for the key.  Inside a section. */
 enum table_found table_search_in_section(struct table *t, struct table_search *search);
 
-/* Removes a node that is, or was, in the table.  Inside a section; by anybody who keeps the node. */
+/* Removes a node that is, or was, in the table.  Inside a section; by anybody who keeps it. */
 void table_unlink_in_section(struct table *t, struct table_node *node);
 
 /*
