@@ -126,7 +126,7 @@ static inline unsigned call_kind(const struct sflight_call *c)
     return atomic_load_relaxed(&c->result.kind);
 }
 
-/* True if the record was taken before a fork, and this process, whose group is g, is the child. */
+/* True in a forked child, whose group is g, for a call from before the fork that was not kept. */
 static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
 {
     return call->result.generation != g->generation;

@@ -12,7 +12,7 @@
  * (finish_call()); or not even that (do.h).
  *
  * In all of this room, slot is the calling thread's or the common one, nothing is called inside
- * a section, and each function ends a call once.  Those that tell may run user code.
+ * a section, and a call is ended once.  The functions that tell may run user code.
  */
 #ifndef SFLIGHT_FINISH_H
 #define SFLIGHT_FINISH_H

@@ -33,8 +33,8 @@
  *    FD      there is a descriptor, to be made readable.  Set by the owner (notify_set_fd()), with
  *            a CAS.  If the entry is being told already, the CAS fails, and the owner itself
  *            makes the descriptor readable.
- *    FIBER   the owner is a fiber that is parked, to be made to run.  A waiter has it from the
- *            start; the owner of a future sets it before it parks and clears it at a deadline
+ *    FIBER   the owner is a fiber that parks, to be made to run.  Its waiter has it from the
+ *            start; as owner of a future it sets it before it parks, and clears it at a deadline
  *            (notify_park()), with a CAS.
  * TELLING  The teller has begun (tell_owner(), tell_waiter(): a CAS from HUNG).  It now uses what
  *          the bits named: it makes the descriptor readable, and makes the fiber run.  A fiber
@@ -46,7 +46,7 @@
  * NUDGED   As TOLD, but the call is still in flight: the agent is to look whether it is an
  *          orphan.  Of a waiter only (tell_waiter()).  The agent may hang the waiter up again.
  * GONE     The owner has no more use for the entry.  Set by the owner: of a future with a swap,
- *          from any state (owner_goes()); of a waiter with a CAS from HUNG (notify_park()).
+ *          from any of these (owner_goes()); of a waiter with a CAS from HUNG (notify_park()).
  *          Whichever of TOLD and GONE comes second frees the entry.  The swap found TOLD: the
  *          owner frees it.  The swap found TELLING, so the teller's CAS to TOLD fails: the
  *          teller closes the descriptor and frees the entry.  GONE came before the teller: the

@@ -183,7 +183,7 @@ int lifecycle_destroy(struct sflight_group *g)
 
     reclaim_flush(); /* from here on nothing refers to the group's records */
     orphan_free_all(g);
-    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* given up */
+    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
     while (g->slots != NULL) {
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;

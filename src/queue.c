@@ -175,7 +175,7 @@ static void drain_ends(struct drain *d)
 {
     if (d->cleared && d->q->ready != NULL)
         signal_consumer(d->q);                               /* there is more than was asked for */
-    atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last touch [GAUGE] */
+    atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
 }
 
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
