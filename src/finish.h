@@ -11,7 +11,7 @@
  * A call that nobody has looked at needs only the unlink, by one CAS, and an open gate
  * (finish_call()); or not even that (do.h).
  *
- * In all of this room, slot is the calling thread's or the common one, nothing is called inside
+ * In all of this room, slot is the calling thread's or the common one, no function is called inside
  * a section, and a call is ended once.  The functions that tell may run user code.
  */
 #ifndef SFLIGHT_FINISH_H

@@ -11,7 +11,7 @@
  * without a hold, and whoever has the result has the only hold.  hold_open_sole() makes it an
  * ordinary hold.
  *
- * In all of this room, slot is the calling thread's or the common one, and nothing is called
+ * In all of this room, slot is the calling thread's or the common one, and no function is called
  * inside a section.  destroy is user code: after it the slot may be another thread's, so the
  * functions that may call it return the slot to be used from then on.
  */

@@ -15,7 +15,7 @@
  * it any more (join_forget_unwanted()).  Its record is then unlinked by record, never by key, so a
  * newer call for the key is not touched.
  *
- * In all of this room, slot is the calling thread's or the common one, and nothing is called
+ * In all of this room, slot is the calling thread's or the common one, and no function is called
  * inside a section.
  */
 #ifndef SFLIGHT_JOIN_H

@@ -75,6 +75,7 @@ struct lead_guard {
     struct sflight_call *call; /* NULL: fn has returned, or panicked */
 };
 
+/* The cleanup of such a guard. */
 static ALWAYS_INLINE void lead_guard_check(struct lead_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL))

@@ -7,11 +7,11 @@
  * notify_nudge() tells one waiter to look; notify_sweep() frees what was given up;
  * notify_park() waits to be told; notify_end() and notify_waiter_end() give an entry up.
  *
- * In a list stand, from the newest to the oldest, those that hung themselves up.  A nudge or a
- * sweep takes the list and puts back what it does not need, and so turns the order round.
+ * The entry that was hung up last stands first in its list.  But a nudge or a sweep takes the list
+ * and puts back what it does not need, and so turns the order round.
  *
  * Every change of a future's state stands in notify.c, but for its first.  No function of this
- * room is called inside a section.  Those that tell may run user code: unpark, callbacks,
+ * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
  * and destroy where a result is given up.
  */
 #ifndef SFLIGHT_NOTIFY_H

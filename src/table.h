@@ -63,6 +63,7 @@ struct table_node {
 #define LINK_SEEN ((uintptr_t)2)   /* in a bucket */
 #define LINK_BITS ((uintptr_t)3)
 
+/* The node that a bucket's or a node's word names, or NULL. */
 static inline struct table_node *link_node(uintptr_t word)
 {
     return (struct table_node *)(word & ~LINK_BITS);
@@ -91,6 +92,8 @@ struct table {
 
 /* Sets *t up; both numbers are powers of two.  Returns 0, or -ENOMEM with nothing left over. */
 int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buckets_per_shard);
+
+/* Frees all arrays.  No other thread uses the table; nodes are not looked at. */
 void table_destroy(struct table *t);
 
 /* By the high bits; a bucket is chosen by the low ones. */
@@ -142,6 +145,7 @@ static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned cha
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
+/* True if the node has this key. */
 static inline bool table_key_equal(const struct table_node *node, const struct table_key *key)
 {
     return node->hash == key->hash && node->key_len == key->len &&

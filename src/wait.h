@@ -18,12 +18,14 @@
  *                           it leaves.  Before the close it takes its joiner back.  After the
  *                           close a hold is being credited to it, and it gives that back.
  *
- * A nudge reaches one follower.  If that one leaves instead of looking, it passes the nudge on
- * (wait_leave()).  The last follower that could take an orphan over and leaves ends the call.
+ * A nudge reaches one follower.  A follower that leaves an orphan passes the nudge on, because it
+ * may be the one that was nudged (wait_leave()).  If it is the last one that blocks, it ends the
+ * call instead.
  *
- * The death of a leader must not be missed by one who comes to wait [NUDGE].  At the gate: ORPHAN
- * is set, then NUDGED, which the follower finds in the word that it sleeps on.  Hung: the follower
- * pushes its waiter, fence, looks for ORPHAN; the other side sets ORPHAN, fence, looks at the list.
+ * A follower that is about to wait must not miss the death of the leader [NUDGE].  At the gate:
+ * ORPHAN is set, then NUDGED, which the follower finds in the word that it sleeps on.  Hung: the
+ * follower pushes its waiter, and after a fence looks for ORPHAN; whoever nudges sets ORPHAN, and
+ * after a fence looks at the list.
  */
 #ifndef SFLIGHT_WAIT_H
 #define SFLIGHT_WAIT_H
