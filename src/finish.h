@@ -9,7 +9,7 @@
  *            after any caller of this call has returned cannot join it;
  *   tell     futures and waiters (notify.c), and drainers.
  * A call that nobody has looked at needs only the unlink, by one CAS, and an open gate
- * (finish_call()); or not even that (do.h).
+ * (finish_call()); in the short way (do.h) the gate stays closed as well.
  *
  * In all of this room, slot is the calling thread's or the common one, no function is called inside
  * a section, and a call is ended once.  The functions that tell may run user code.
