@@ -32,7 +32,7 @@ struct slot {
     unsigned max_spare;                   /* 0 for the common slot */
     struct sflight_future *spare_futures; /* linked by `next` */
     unsigned n_spare_futures;
-    uint32_t n_gone;  /* waiters of this thread that were given up since its last sweep */
+    uint32_t n_gone;  /* waiters given up since the last sweep, in whatever list */
     uint32_t n_swept; /* entries that sweep found: the next comes after as many given up */
     bool common;      /* this is the group's common slot */
     struct spinner spinner;

@@ -96,10 +96,11 @@ void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) 
 void notify_nudge(struct sflight_call *c);
 
 /*
- * To be called when an agent has given a waiter up (NOTIFY_TIMED_OUT).  Now and then takes the list
- * and frees all waiters that were given up, so that there are never many more of them than of other
- * entries.  Returns true if it has had the list: whoever wanted to nudge somebody meanwhile may
- * have found nobody.  The calling function keeps the list's call.
+ * To be called when an agent has given a waiter up (NOTIFY_TIMED_OUT).  Now and then takes the
+ * waiter's list and frees all waiters in it that were given up, so that they do not pile up.  When
+ * it does depends on how many the thread has given up since its last sweep, in whatever list.
+ * Returns true if it has had the list: whoever wanted to nudge somebody meanwhile may have found
+ * nobody.  The calling function keeps the list's call.
  */
 bool notify_sweep(struct slot *slot, struct sflight_group *g,
                   _Atomic(struct sflight_future *) *list);
