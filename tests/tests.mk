@@ -98,7 +98,7 @@ test-api: $(plain_API) ## Run the API tests against the installed library
 	$(PROVE) $(plain_API)
 
 .PHONY: test-unit
-test-unit: $(plain_UNIT) ## Run the tests of the floors inside src/
+test-unit: $(plain_UNIT) ## Run the tests of the rooms inside src/
 	$(PROVE) $(plain_UNIT)
 
 .PHONY: $(TEST_VARIANTS:%=test-%)
