@@ -28,9 +28,13 @@
 #include <ck_stack.h>
 #include <stddef.h>
 
+#ifndef MAX_LANES /* fewer in a build for tests */
+enum { MAX_LANES = 256 };
+#endif
+#ifndef MIN_LANES /* fewer in a build for tests */
+enum { MIN_LANES = 8 };
+#endif
 enum {
-    MAX_LANES = 256,
-    MIN_LANES = 8,
     LANES_PER_CPU = 4, /* several, as a borrower may be preempted */
     /* Retired entries between two attempts to end a grace period: an attempt
        reads one line for each lane in use, about 100 ns for 8 lanes. */
