@@ -152,12 +152,12 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 # Its own results come last, where they are looked for.
 test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
 
-# check_selftest seeds a fault for each of the others.
-CHECKS := check_layers check_symbols check_tags check_words check_man check_selftest
+# selftest seeds a fault for each of the others.
+CHECKS := layers symbols tags words man links selftest
 
 .PHONY: check
-check: lib ## Run the checks of tools/check_*, and make check-format
-	@for c in $(CHECKS); do echo "tools/$$c"; BUILD=$(BUILD) tools/$$c || exit; done
+check: lib ## Run tools/checks/*, and make check-format
+	@for c in $(CHECKS); do echo "tools/checks/$$c"; BUILD=$(BUILD) tools/checks/$$c || exit; done
 check: check-format
 
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')

@@ -89,6 +89,11 @@ bench-run: $(BENCH_BIN) $(BENCH_GO) $(BENCH)/web12.trace
 	@bench/report $(BENCH_RESULTS)
 	@echo; echo 'everything, with charts (*.svg, *.png): $(BENCH_RESULTS)'
 
+# Everything stays in $(BUILD), which git ignores, but for what the pages show.
+.PHONY: bench-keep
+bench-keep: ## Put the table and the few charts that the pages show into bench/results
+	@bench/report $(BENCH_RESULTS) bench/results
+
 .PHONY: bench-commands
 bench-commands: $(BENCH)/trace $(BENCH_GO) $(BENCH)/web12.trace ## Compare whole commands, by hyperfine
 	@mkdir -p $(BENCH_RESULTS)

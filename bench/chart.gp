@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# gnuplot -c chart.gp BASE TITLE X-AXIS Y-AXIS N   draws BASE.svg and BASE.png from BASE.tsv: what
-# grows in the first column, then one column for each of N subjects.
+# gnuplot -c chart.gp BASE TITLE X-AXIS Y-AXIS COLOURS   draws BASE.svg and BASE.png from BASE.tsv:
+# what grows in the first column, then one column for each subject, in the colour that COLOURS, words
+# like #0055aa, has for it.
 base = ARG1
-n = int(ARG5)
+colours = ARG5
+n = words(colours)
 set datafile separator "\t"
 set datafile missing "-"
 set title ARG2
@@ -13,8 +15,6 @@ set grid ytics lc rgb "#dddddd"
 set key outside right
 set pointsize 0.7
 
-array colour[8] = ["#0055aa", "#cc4400", "#ee9900", "#228833", "#aa3377", "#009999", "#777777", "#444444"]
-
 do for [terminal in "svg png"] {
     if (terminal eq "svg") {
         set terminal svg size 760,420 font "sans,12" background "white"
@@ -23,5 +23,5 @@ do for [terminal in "svg png"] {
     }
     set output base.".".terminal
     plot for [i=1:n] base.".tsv" using 1:(column(i+1)) with linespoints \
-        lw (i == 1 ? 3 : 1.5) pt 7 lc rgb colour[i] title columnheader(i+1)
+        lw (i == 1 ? 3 : 1.5) pt 7 lc rgb word(colours, i) title columnheader(i+1)
 }

@@ -8,7 +8,7 @@
 static void *default_alloc(void *ctx, size_t size, size_t align)
 {
     (void)ctx;
-    /* C11 wants a multiple of the alignment. */
+    /* C11 wants the size to be a multiple of the alignment. */
     if (size > SIZE_MAX - align)
         return NULL;
     return aligned_alloc(align, (size + align - 1) & ~(align - 1));
@@ -34,6 +34,7 @@ void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
 {
+    REQUIRE_NO_SECTION();
     int saved = errno;
     void *ptr = a->alloc(a->ctx, size, align);
     errno = saved;
@@ -60,6 +61,7 @@ void *alloc_get_zeroed(struct alloc *a, size_t size)
 
 void alloc_put(struct alloc *a, void *ptr, size_t size)
 {
+    REQUIRE_NO_SECTION();
     if (ptr == NULL)
         return;
     int saved = errno;

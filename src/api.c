@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry points: groups.  Documented in singleflight.h. */
+/* Entry points: groups; argument checks only.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
-#include "call.h"
 #include "clock.h"
-#include "group.h"
-#include "thread.h"
+#include "finish.h"
+#include "lifecycle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -50,14 +49,14 @@ int sflight_group_create(sflight_group **out, const sflight_options *o)
     }
     if (!options_valid(o))
         return -EINVAL;
-    return group_create(out, o);
+    return lifecycle_create(out, o);
 }
 
 int sflight_group_close(sflight_group *g)
 {
     if (g == NULL)
         return -EINVAL;
-    (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
+    lifecycle_close(g);
     return 0;
 }
 
@@ -65,24 +64,19 @@ int sflight_group_drain(sflight_group *g, const struct timespec *deadline)
 {
     if (g == NULL || !clock_deadline_valid(deadline))
         return -EINVAL;
-    const struct caller *caller = caller_leading(g);
-    for (const struct sflight_call *c = caller != NULL ? caller->leading : NULL; c != NULL;
-         c = c->outer)
-        if (c->group == g)
-            return -EDEADLK;
-    return group_drain(g, deadline);
+    return agent_leads_one_of(g) ? -EDEADLK : finish_drain(g, deadline);
 }
 
 int sflight_group_destroy(sflight_group *g)
 {
-    return g == NULL ? 0 : group_destroy(g);
+    return g == NULL ? 0 : lifecycle_destroy(g);
 }
 
 int sflight_group_stats(sflight_group *g, sflight_stats *out)
 {
     if (g == NULL || out == NULL)
         return -EINVAL;
-    group_stats(g, out);
+    gauges_stats(g, out);
     return 0;
 }
 

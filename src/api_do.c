@@ -1,64 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry points: blocking callers, results, forget.  Documented in singleflight.h. */
+/* Entry points: blocking callers, results, forget; argument checks only.  See singleflight.h. */
 #include "../include/singleflight.h"
 
-#include "call_alone.h"
-#include "call_batch.h"
-#include "call_fiber.h"
-#include "call_lead.h"
-#include "clock.h"
-#include "thread.h"
+#include "batch.h"
+#include "do.h"
 
 #include <errno.h>
 #include <string.h>
-
-static NOINLINE int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
-                           void *arg, const struct timespec *deadline, sflight_result *r)
-{
-    if (group_has_fibers(g))
-        return call_do_by_fiber(g, key, key_len, fn, arg, deadline, r);
-
-    struct slot *slot = thread_slot(g);
-    struct caller *caller = &thread_self.caller;
-    struct sflight_call *call = NULL;
-    unsigned rank = 0;
-
-    int rc =
-        call_claim_or_join(g, slot, key, key_len, CALL_START_BLOCKING(caller), NULL, &call, &rank);
-    if (rc == CALL_FOLLOWS)
-        rc = call_wait_at_gate(slot, caller, call, rank, deadline);
-    if (UNLIKELY(rc < 0)) {
-        memset(r, 0, sizeof(*r));
-        return rc;
-    }
-    bool leader = rc == CALL_LEADS;
-    if (leader)
-        call_lead(caller, call, fn, arg);
-    return call_deliver(slot, call, leader, r);
-}
-
-static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
-                                void *arg, const struct timespec *deadline, sflight_result *r)
-{
-    struct slot *slot = thread_slot_known(g);
-    struct sflight_call *call = NULL;
-    bool counted;
-
-    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS) && slot != NULL))
-        call = call_claim_alone(g, slot, key, key_len, hash_key(key, key_len, g->seed));
-    if (UNLIKELY(call == NULL))
-        return do_any(g, key, key_len, fn, arg, deadline, r);
-    atomic_fence_after_rmw(); /* [DRAIN] */
-    if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
-        memset(r, 0, sizeof(*r));
-        return call_shut(slot, call);
-    }
-    call_run(&thread_self.caller, call, fn, arg);
-    if (LIKELY(call_finish_alone(slot, call, r, &counted)))
-        return 0;
-    call_end(slot, call, counted);
-    return call_deliver(slot, call, true, r);
-}
 
 static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
 {
@@ -98,21 +46,7 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
         return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    return call_batch(g, keys, n, fn, arg, deadline, r, rc);
-}
-
-/* slot: NULL if it is not at hand. */
-static NOINLINE void release_any(struct slot *slot, struct sflight_call *call)
-{
-    if (slot == NULL)
-        slot = thread_slot(call->group);
-    if (call_held_alone(call)) {
-        slot = call_destroy_alone(slot, call);
-        if (slot == thread_slot_known(call->group) && call_release_alone(slot, call))
-            return;
-    }
-    call_alone_no_more(call);
-    call_release(slot, call);
+    return batch_do(g, keys, n, fn, arg, deadline, r, rc);
 }
 
 void sflight_result_release(sflight_result *r)
@@ -123,9 +57,9 @@ void sflight_result_release(sflight_result *r)
     memset(r, 0, sizeof(*r));
     if (call == NULL)
         return;
-    struct slot *slot = thread_slot_known(call->group);
-    if (UNLIKELY(slot == NULL || !call_release_alone(slot, call)))
-        release_any(slot, call);
+    struct slot *slot = thread_slot_cached(call->group);
+    if (UNLIKELY(slot == NULL || !do_release_short(slot, call)))
+        do_release_any(slot, call);
 }
 
 int sflight_result_retain(const sflight_result *r, sflight_result *copy)
@@ -139,17 +73,17 @@ int sflight_result_retain(const sflight_result *r, sflight_result *copy)
         return -EINVAL;
     }
     struct sflight_call *call = r->hold;
-    call_retain(thread_slot(call->group), call);
+    hold_retain(thread_slot(call->group), call);
     *copy = *r;
     return 0;
 }
 
 int sflight_forget(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? call_forget(g, key, key_len) : -EINVAL;
+    return arguments_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
 }
 
 int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? call_forget_unshared(g, key, key_len) : -EINVAL;
+    return arguments_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
 }

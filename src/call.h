@@ -1,238 +1,259 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The life of a call.
+ * The record of a call: its words, its key, its memory.  And the life of a call, which the
+ * rooms above lead it through.
  *
- *   claim --> run fn --> [unseen?] --yes--> remove: one CAS, the record is free at once
- *     ^                     | no
- *     |                     v
- *     |                   close --> unlink --> publish: gate opens, holds are credited
- *     |                                           |
- *     |   join (followers) ---- wait at the gate -+--> take --> release --> retire
- *     |     |                                              last holder: destroy
- *     |     +-- leave at a deadline: take one's joiner back, or, if the call has
- *     |                              closed, the hold that is being credited
- *     +-- takeover: the leader died, a follower goes on with the same record
+ *   claim --> run fn --> [seen?] --no--> remove: one CAS; nobody else knows the record
+ *   (join)    (lead)        | yes        (do.h, finish_call())
+ *                           v
+ *                         close --> unlink --> publish: the gate opens, --> tell
+ *                         (finish_closed())    holds are credited           (notify.c)
+ *                                                |
+ *                                                v
+ *   join -----------------> wait ------------> take --> release --> the last: destroy, give back
+ *   (join)                  (wait)             (hold)   (hold)
+ *                             |
+ *                             +-- leave, at a deadline: the joiner is taken back, or, if the
+ *                             |   call has closed, the hold that is being credited
+ *                             +-- take over: the leader has died, and a follower goes on with
+ *                                 the same record
  *
- * state, one word:
- *   bits 0..3    CLOSED    joiners are final; who comes now leads a new call
- *                FORGOTTEN the table has given the key up
- *                SEALED    forgotten while it had no joiner, and never will have one:
- *                          additions that raced with it do not count
- *                ORPHAN    the leader died and a blocking follower must take over
- *   bits 4..33   blocking joiners
- *   bits 34..63  joiners that do not block a thread
- * A joiner adds itself with one fetch_add inside the section in which it found
- * the call.  If it finds CLOSED or SEALED in what it added to, it has not
- * joined: whoever set the bit has taken the count already.
+ * [seen?]: whether anybody has looked at the record (SEEN, table.h).
  *
- * Holds are counted in the gate's high half: one for each joiner in the count
- * at the close, one for the leader.  Publishing adds them in the
- * read-modify-write that opens the gate, so a holder that gives its hold back
- * before that just makes the sum smaller.  Who brings it to 0 with the gate
- * open is the last.
+ * Who has joined is counted in `state` (state.h).  Joiners become holders when the call ends:
+ * holds are counted in the gate's high half (gate.h), one for each joiner in the count at the
+ * close, one for the leader, and the extra ones.  Publishing adds them in the step that opens
+ * the gate, so a hold that is given up before that just makes the sum smaller.
  *
- * A joiner that does not block has a future (future.h).  Those that want to be
- * told hang themselves into the list `waiters`; whoever opens the gate then
- * swaps the list for WAITERS_TOLD and tells them, and who finds that mark, or
- * the gate open, tells itself [NOTIFY].
+ * A joiner that does not block has a future (future.h).  A future that is to be told, and a
+ * waiter, hangs in the list `waiters`.  Whoever has opened the gate swaps the list for
+ * WAITERS_TOLD and tells them all.  A future that comes later finds WAITERS_TOLD and is told by
+ * the thread that brings it [NOTIFY].
  *
- * What every call passes is inlined: see call_path.h.
+ * A record that nobody else knows is a spare one of a slot, or is given back to the allocator.
+ * A record that others may still look at is retired first (reclaim.h).
+ *
+ * What every call passes is inlined, in the headers of the rooms; what is rare stands in their
+ * .c files.
  */
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
 
-#include "group.h"
+#include "clock.h"
+#include "gate.h"
+#include "gauges.h"
 #include "invoke.h"
-#include "park.h"
 #include "reclaim.h"
+#include "state.h"
 #include "table.h"
 #include "thread.h"
 
-#define CALL_CLOSED UINT64_C(1)
-#define CALL_FORGOTTEN UINT64_C(2)
-#define CALL_SEALED UINT64_C(4)
-#define CALL_ORPHAN UINT64_C(8)
-#define CALL_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
-#define CALL_ASYNC (UINT64_C(1) << 34)   /* one that does not */
-#define CALL_COUNT_MASK ((UINT64_C(1) << 30) - 1)
-
-static inline uint32_t state_blocking(uint64_t state)
-{
-    return (uint32_t)((state >> 4) & CALL_COUNT_MASK);
-}
-static inline uint32_t state_async(uint64_t state)
-{
-    return (uint32_t)((state >> 34) & CALL_COUNT_MASK);
-}
-static inline uint32_t state_joiners(uint64_t state)
-{
-    return state & CALL_SEALED ? 0 : state_blocking(state) + state_async(state);
-}
-
-/* How a call ended: the gate's user bits. */
-#define ENDED_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
-#define ENDED_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
-#define ENDED_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
-#define ENDED_BADLY (ENDED_ABANDONED | ENDED_PANICKED | ENDED_SHUT)
+/* How a call ended, in the opener's bits of its gate; none of them: fn returned. */
+#define ENDING_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
+#define ENDING_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
+#define ENDING_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
+#define ENDING_BADLY (ENDING_ABANDONED | ENDING_PANICKED | ENDING_SHUT)
 
 struct sflight_call {
-    /* read by whoever walks the bucket */
+    /* read by every walk through the bucket */
     _Alignas(CACHE_LINE) struct table_node node;
 
     /* written by joiners */
-    _Alignas(CACHE_LINE) _Atomic(uint64_t) state;
-    _Atomic(struct caller *) owner; /* whose fn runs; NULL if nobody's does */
+    _Alignas(CACHE_LINE) state_word state;
+    _Atomic(struct agent *) owner; /* the agent whose fn runs; NULL: a permit, an orphan, or a
+                                      started call whose fn has not begun */
     struct sflight_group *group;
-    uint64_t started_ns; /* if the group has max_age_ns */
+    uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
     union {
-        struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
-        struct thread *begun_by;    /* of a manual call; for fork() only */
+        struct sflight_call *outer; /* the next outer call of its leader; or the next spare record,
+                                       or the next in the group's `orphans` */
+        struct thread *begun_by;    /* of a permit: whose it is in a forked child; or NULL */
     };
-    struct key_buffer *buffer;     /* memory for long keys, kept with the record */
+    struct key_buffer *buffer;     /* memory for long keys, kept with the record; or NULL */
     struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
-    _Atomic(struct sflight_future *) waiters;
+    _Atomic(struct sflight_future *) waiters; /* futures and waiters to be told (future.h) */
 
-    /* written by the leader, then read by everybody */
+    /* written by the leader; read by every holder once the gate is open */
     _Alignas(CACHE_LINE) gate gate;
     union {
-        struct result { /* until the last hold is gone */
+        struct result { /* until the last hold is given up */
             void *value;
             size_t size;
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers; /* at the close */
-            uint32_t extra_holds; /* places of a batch that name the same key; the starter */
+            uint32_t n_followers; /* joiners at the close */
+            uint32_t extra_holds; /* for places of a batch that name the same key; for a starter */
             uint16_t generation;  /* the group's, when the record was taken */
-            bool panicked;
-            bool status_set;
+            bool panicked;        /* sflight_panic() was called for it */
+            bool status_set;      /* by sflight_call_set_status(): what fn returns is not used */
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool started; /* by sflight_start(): one of the extra holds is for the starter */
-            _Atomic(bool) starter_done; /* its starter has left, or the call has ended */
-            bool seen; /* others may still look at the record: it needs a grace period */
+            bool has_starter; /* by sflight_start(): one of the extra holds is the starter's */
+            _Atomic(bool) starter_done; /* the starter has left, or the call has ended */
+            bool needs_grace; /* others may look at the record until a grace period is over */
         } result;
-        struct reclaim_entry retired; /* after it */
+        struct reclaim_entry retired; /* after that, while the record is retired */
     };
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 
-/* In `waiters`: the gate has been opened, and they were told. */
+/* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
 
 enum call_kind {
-    CALL_OF_LEADER,  /* led by a caller that blocks in fn */
+    CALL_OF_LEADER,  /* led by an agent that blocks in fn */
     CALL_OF_PERMIT,  /* sflight_begin(): led by whoever has the permit */
     CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere */
 };
 
-/* How a caller comes, and how it leads if it does. */
-struct call_start {
-    struct caller *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
-    enum call_kind kind;  /* of the new record */
-    uint64_t unit;        /* CALL_BLOCKING or CALL_ASYNC: as what it would join */
+/* Who comes for a key: what its call is if it claims the key, and what it is if it joins. */
+struct newcomer {
+    struct agent *owner; /* of the new record: the agent that blocks; NULL: none does */
+    enum call_kind kind; /* of the new record */
+    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it joins */
 };
 
-enum call_role {
-    CALL_LEADS,   /* this caller must run its fn and finish the call */
-    CALL_FOLLOWS, /* joined: it must wait for the call */
-};
+/* A newcomer that blocks: the agent runs fn if it leads, and waits if it joins. */
+#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING})
 
 /*
- * Waits for a call joined.  Returns CALL_FOLLOWS when the result is there and
- * this caller has a hold; CALL_LEADS if it has taken the call over; or, the
- * join undone, -ETIMEDOUT, -EDEADLK or (a group with fibers) -ENOMEM.  A fiber may
- * have come to another thread, and the slot with it be another one's.
+ * The call's enum call_kind.  Changes once, to CALL_OF_LEADER, if a follower takes the call over;
+ * nothing depends on the moment at which that is seen.
  */
-int call_wait(struct slot *slot, struct caller *caller, struct sflight_call *call, unsigned rank,
-              const struct timespec *deadline);
+static inline unsigned call_kind(const struct sflight_call *c)
+{
+    return atomic_load_relaxed(&c->result.kind);
+}
 
-/* The two kinds of it: at the gate; hung into `waiters`. */
-int call_wait_at_gate(struct slot *slot, struct caller *caller, struct sflight_call *call,
-                      unsigned rank, const struct timespec *deadline);
-int call_wait_hung(struct caller *caller, struct sflight_call *call,
-                   const struct timespec *deadline);
-
-/* The leader died: goes on with the call, or returns false. */
-bool call_take_over(struct slot *slot, struct caller *caller, struct sflight_call *call);
-
-/* What became of a joiner that wanted to leave. */
-enum call_leave {
-    LEAVE_LEFT,     /* it has not joined after all */
-    LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
-    LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
-};
-
-/* Takes a join back, at any moment; unit as it joined.  Never waits for the leader. */
-enum call_leave call_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
-
-/* Nobody waits for the call any more. */
-bool call_unwanted(const struct sflight_call *call);
-
-/* The starter of a call drops its future, before it has seen the gate open. */
-void call_starter_leaves(struct slot *slot, struct sflight_call *call);
-
-/* The leader has left fn without returning, for good. */
-void call_abandon(struct sflight_call *call);
-
-/* The same for a call that no running fn leads. */
-void call_abandon_permit(struct slot *slot, struct sflight_call *call);
-
-/* One more hold, by somebody who has one. */
-void call_retain(struct slot *slot, struct sflight_call *call);
-
-/* As the functions of the same names in singleflight.h. */
-int call_forget(struct sflight_group *g, const void *key, size_t key_len);
-int call_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
-
-/* Sets the value; the one before, if there is one, is destroyed. */
-void call_set_value(struct sflight_call *call, void *value, size_t size,
-                    sflight_destroy_fn *destroy, void *ctx);
-
-/* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
-void *call_alloc_value(struct sflight_call *call, size_t size);
-
-/* What is left of a group's calls in a forked child. */
-struct call_remains {
-    uint64_t n_in_flight; /* the forking thread's */
-    uint64_t n_waiting;   /* futures on those */
-    uint64_t n_held;      /* futures on the others, which are found abandoned */
-    uint64_t n_batches;   /* this thread's */
-};
-
-/* In a forked child: nobody will end this call, which the forking thread has joined. */
-void call_ended_by_fork(struct sflight_call *call);
-
-/* The record was taken before a fork of which this process, whose group is g, is the child. */
+/* True in a forked child, whose group is g, for a call from before the fork that was not kept. */
 static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
 {
     return call->result.generation != g->generation;
 }
 
+enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
+
 /*
- * In a forked child, before a future or a permit is used that is from before the fork:
- * its call may have left the table already, where the fork would have found it.  Then
- * it ends here, or, if it is a permit of the thread that forked, is the child's.
+ * In all that follows, slot is the calling thread's or the common one, and no function may be
+ * called inside a section unless that is said.
+ *
+ * A record from the group's allocator, not filled in for a call yet; or NULL.
  */
-void call_inherited(struct sflight_call *call);
+struct sflight_call *call_record_new(struct sflight_group *g);
 
-static inline void call_check_inherited(struct sflight_call *call)
-{
-    if (UNLIKELY(call_is_inherited(call, call->group)))
-        call_inherited(call);
-}
+/*
+ * Copies a key that is longer than TABLE_KEY_INLINE into the record, which nobody else knows.
+ * False if there is no memory for it.
+ */
+bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 
-/* In a forked child: drops the calls that other threads led. */
-struct call_remains call_after_fork(struct sflight_group *g);
+/* The rare part of call_discard(): no place for another spare record, or a long key. */
+void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
-/* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
-void call_keep_none_ready(struct slot *slot);
+/*
+ * Gives back a record that nobody has a hold on, but that a section may still look at: it is
+ * discarded after a grace period.
+ */
+void call_retire(struct slot *slot, struct sflight_call *call);
 
-/* At the end of a group: frees its spare records and what a fork left. */
+/* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
+void call_record_free(struct sflight_call *call);
+
+/* The slot's thread ends: its prepared record, if there is one, becomes a spare one. */
+void call_keep_none_prepared(struct slot *slot);
+
+/* At the end of a group: frees the slot's prepared record and its spare ones. */
 void call_free_spares(struct slot *slot);
 
-/* In a forked child: the slot's thread may have been stopped between record and count. */
+/*
+ * In a forked child: counts the slot's spare records anew, because the fork may have stopped the
+ * slot's thread between taking a record and counting.  No record is prepared after it.
+ */
 void call_recount_spares(struct slot *slot);
-void call_free_orphans(struct sflight_group *g);
+
+/* Copies a key of at most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
+static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned char *from,
+                                              size_t len)
+{
+    if (len >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len != 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
+}
+
+/* Gives back a record that nobody else knows: it becomes a spare one, or is freed. */
+static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY(c->buffer != NULL || slot->n_spare >= slot->max_spare)) {
+        call_discard_slow(slot, c);
+        return;
+    }
+    c->outer = slot->spare;
+    slot->spare = c;
+    slot->n_spare++;
+}
+
+/* Sets up all of a record but its key and its age.  Nobody sees it before [CLAIM] publishes it. */
+static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
+{
+    state_init(&c->state);
+    atomic_store_relaxed(&c->owner, newcomer->owner);
+    gate_init(&c->gate);
+    memset((void *)&c->result, 0, sizeof(c->result));
+    c->result.generation = c->group->generation;
+    atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
+}
+
+/*
+ * A spare record, or a new one, still to be filled in; or NULL.  May be called in a section if a
+ * record is spare.
+ */
+static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
+{
+    struct sflight_call *c = slot->spare;
+
+    if (UNLIKELY(c == NULL))
+        return call_record_new(slot->group);
+    slot->spare = c->outer;
+    slot->n_spare--;
+    return c;
+}
+
+/*
+ * A record for the key, filled in, which nobody else knows; or NULL, if there is no memory.  May
+ * be called in a section if a record is spare and the key short: then nothing is allocated.
+ */
+static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
+                                                   uint64_t hash, const struct newcomer *newcomer)
+{
+    struct sflight_call *c = call_take(slot);
+
+    if (UNLIKELY(c == NULL))
+        return NULL;
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        call_copy_key_short(c->node.key_inline, key, len);
+    } else if (!call_key_long(c, key, len)) {
+        call_discard(slot, c);
+        return NULL;
+    }
+    c->node.hash = hash;
+    c->node.key_len = len;
+    call_reset(c, newcomer);
+    if (UNLIKELY(slot->group->max_age_ns != 0))
+        c->started_ns = clock_now_ns();
+    return c;
+}
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "event_fd.h"
 
+#include "require.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
@@ -25,6 +27,7 @@ void event_fd_close(int fd)
 
 void event_fd_set(int fd)
 {
+    REQUIRE_NO_SECTION();
     int saved = errno;
     uint64_t one = 1;
     (void)!syscall(SYS_write, fd, &one, sizeof(one)); /* fails only if it is readable already */

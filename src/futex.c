@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "futex.h"
 
+#include "require.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -9,10 +11,11 @@
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
 {
+    REQUIRE_NO_SECTION();
     int saved = errno;
     int rc = 0;
 
-    /* The kernel refuses negative seconds; they are as past as zero is. */
+    /* The kernel refuses negative seconds; zero is in the past as well. */
     struct timespec zero = {0};
     if (deadline != NULL && deadline->tv_sec < 0)
         deadline = &zero;
@@ -28,6 +31,7 @@ int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadlin
 
 uint32_t futex_wake(uint32_t *word, uint32_t n)
 {
+    REQUIRE_NO_SECTION();
     int saved = errno;
     long n_woken = syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n > INT_MAX ? INT_MAX : n);
     errno = saved;

@@ -1,46 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See future.h for the states. */
+/* The memory of futures.  Their states are described in future.h and changed in notify.c. */
 #include "future.h"
 
-#include "call_path.h"
-#include "cpu.h"
-#include "event_fd.h"
-#include "futex.h"
-#include "queue.h"
-
-#include <pthread.h>
-
-/* Of a future's state. */
-enum {
-    IDLE,
-    HUNG,
-    TELLING,
-    TOLD,
-    NUDGED,
-    GONE,
-    STATE_MASK = 15,
-    FD = 16, /* with HUNG only */
-    FIBER = 32,
-};
-
-#ifndef SWEEP_AT_LEAST /* less in a build for tests */
-enum { SWEEP_AT_LEAST = 64 };
-#endif
-
-/* ------------------------------------------------------------------ memory */
-
 /*
- * Futures come in blocks, so that memory is asked for and given back, which are
- * locked operations if nothing else, once for many.  A block goes when all that is
- * in it has been given back.
+ * Futures come in blocks.  Asking for memory and giving it back are locked operations, if nothing
+ * else, and so happen once for many futures.  A block is given back when all of its futures have
+ * been.
  */
 struct future_block {
-    _Atomic(uint32_t) n_out; /* of its futures, spare ones included */
+    _Atomic(uint32_t) n_out; /* its futures that are in use or spare */
     struct sflight_future futures[];
 };
 
 #ifndef BLOCK_BYTES          /* less in a build for tests */
-enum { BLOCK_BYTES = 1024 }; /* and so aligned: a future finds its block */
+enum { BLOCK_BYTES = 1024 }; /* its alignment as well, by which a future finds its block */
 #endif
 enum {
     PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
@@ -51,7 +24,7 @@ static struct future_block *block_of(struct sflight_future *f)
     return (struct future_block *)((uintptr_t)f & ~(uintptr_t)(BLOCK_BYTES - 1));
 }
 
-/* Gives n futures of a block back. */
+/* Gives n futures of a block back, and the block if they were the last. */
 static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
 {
     if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
@@ -64,18 +37,18 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list)
         struct future_block *block = block_of(list);
         uint32_t n = 0;
         for (; list != NULL && block_of(list) == block; n++)
-            list = list->next; /* those of one block mostly stand together */
+            list = list->next; /* futures of one block mostly stand together */
         block_put(alloc, block, n);
     }
 }
 
-/* A new block: returns one of its futures, the others are spare; or NULL. */
+/* Makes a block; returns one of its futures and makes the others spare; or NULL. */
 static NOINLINE struct sflight_future *block_new(struct slot *slot)
 {
     struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
     if (block == NULL)
         return NULL;
-    uint32_t n = slot->shared ? 1 : PER_BLOCK; /* several threads cannot share a list */
+    uint32_t n = slot->common ? 1 : PER_BLOCK; /* several threads cannot share a list */
     atomic_store_relaxed(&block->n_out, n);    /* nobody else yet */
     for (uint32_t i = n; --i != 0;) {
         block->futures[i].next = slot->spare_futures;
@@ -96,18 +69,18 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
         return NULL;
     }
     f->call = call;
-    atomic_store_relaxed(&f->state, IDLE); /* published by [HANG] */
+    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
     f->kind = FUTURE_PLAIN;
     f->starter = starter;
     return f;
 }
 
-/* Too many are spare: gives half of them back. */
+/* The slot has FUTURE_SPARES spare futures: gives half of them back. */
 static NOINLINE void give_back_half(struct slot *slot)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
-    /* In a forked child the count may be off by what its thread was about to do. */
+    /* In a forked child the count may be wrong: the fork came between list and count. */
     for (unsigned n = 0; n < FUTURE_SPARES / 2 && *end != NULL; n++)
         end = &(*end)->next;
     slot->spare_futures = *end;
@@ -116,9 +89,18 @@ static NOINLINE void give_back_half(struct slot *slot)
     future_free_list(&slot->group->alloc, list);
 }
 
+/* Nobody is going to look at it, nor at its owner. */
+static inline bool future_is_over(struct sflight_future *f)
+{
+    uint32_t state = require_word(&f->state);
+    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
+           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
+}
+
 void future_free(struct slot *slot, struct sflight_future *f)
 {
-    if (UNLIKELY(slot->shared)) {
+    REQUIRE(future_is_over(f));
+    if (UNLIKELY(slot->common)) {
         block_put(&slot->group->alloc, block_of(f), 1);
         return;
     }
@@ -128,534 +110,18 @@ void future_free(struct slot *slot, struct sflight_future *f)
         give_back_half(slot);
 }
 
+int future_take(struct sflight_future *f, sflight_result *r)
+{
+    REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
+    struct sflight_call *c = f->call;
+    struct slot *slot = thread_slot(c->group);
+    bool leader = f->starter;
+
+    future_free(slot, f);
+    return hold_deliver(slot, c, leader, r);
+}
+
 void future_free_spares(struct slot *slot)
 {
     future_free_list(&slot->group->alloc, slot->spare_futures);
-}
-
-/* True if it is still the owner's to free. */
-static NOINLINE bool owner_goes(struct sflight_future *f)
-{
-    int fd = f->owned.fd;
-    uint32_t state = atomic_swap_acq_rel(&f->state, GONE); /* [TELL] */
-
-    if (state == TELLING)
-        return false; /* RACE: the teller closes and frees it */
-    if (fd >= 0)
-        event_fd_close(fd);
-    return state == TOLD; /* otherwise it stays in the list: the teller frees it */
-}
-
-/* Its owner has no more use for it, or it has been told. */
-static ALWAYS_INLINE void future_end(struct slot *slot, struct sflight_future *f)
-{
-    if (f->kind != FUTURE_OWNED || owner_goes(f))
-        future_free(slot, f);
-}
-
-/* ------------------------------------------------------------------ claims */
-
-static bool future_ready(struct sflight_future *f)
-{
-    struct sflight_call *c = f->call;
-
-    call_check_inherited(c);
-    return atomic_load_acquire(&c->gate) & GATE_OPEN; /* [PUB-RESULT] */
-}
-
-int future_poll(struct sflight_future *f, sflight_result *r)
-{
-    return future_ready(f) ? future_take(f, r) : -EAGAIN;
-}
-
-static ALWAYS_INLINE int take(struct slot *slot, struct sflight_future *f, sflight_result *r)
-{
-    struct sflight_call *c = f->call;
-    bool leader = f->starter;
-
-    future_end(slot, f);
-    return call_deliver(slot, c, leader, r);
-}
-
-int future_take(struct sflight_future *f, sflight_result *r)
-{
-    return take(thread_slot(f->call->group), f, r);
-}
-
-void future_drop(struct sflight_future *f)
-{
-    struct sflight_call *c = f->call;
-    struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot(g);
-    bool starter = f->starter, ready = future_ready(f);
-
-    future_end(slot, f);
-    if (!ready && starter) {
-        call_starter_leaves(slot, c);
-        return;
-    }
-    enum call_leave leave = ready ? LEAVE_TOO_LATE : call_leave(slot, c, CALL_ASYNC);
-    if (leave == LEAVE_TOO_LATE)
-        call_release(slot, c);
-    else
-        slot_count(thread_slot_after(slot), leave == LEAVE_LEFT ? COUNT_RETURNED : COUNT_RELEASED);
-}
-
-/* ------------------------------------------------------------------ telling */
-
-/* Who waits is a fiber, to be made to run, or a thread, which may have gone on already. */
-static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
-{
-    if (state & FIBER)
-        g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
-    else
-        futex_wake((uint32_t *)(void *)&f->state, 1);
-}
-
-/* Wakes whoever is in future_get(), and makes the descriptor readable. */
-static void tell_owner(struct sflight_group *g, struct sflight_future *f)
-{
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
-
-    while (state != GONE) {
-        uint32_t hung = state;
-        if (!atomic_cas_acq_rel(&f->state, &state, TELLING)) /* [TELL] */
-            continue;                                        /* RACE: its owner has changed it */
-        if (hung & FD)
-            event_fd_set(f->owned.fd);
-        if (hung & FIBER)
-            wake_owner(g, f, hung); /* it does not go on before TOLD */
-        state = TELLING;
-        if (atomic_cas_acq_rel(&f->state, &state, TOLD)) { /* [TELL] */
-            if (!(hung & FIBER))
-                wake_owner(g, f, hung); /* an address: the future may have gone */
-            return;
-        }
-        if (f->owned.fd >= 0)            /* RACE: its owner has gone meanwhile */
-            event_fd_close(f->owned.fd); /* RACE: dropped while it is told */
-    }
-    future_free(thread_slot(g), f); /* its owner has gone */
-}
-
-/* Tells a waiter TOLD or NUDGED; or, false, frees it, for its caller has gone. */
-static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
-{
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
-
-    if (state == GONE || !atomic_cas_acquire(&f->state, &state, TELLING)) { /* [TELL] */
-        future_free(thread_slot(g), f);
-        return false;
-    }
-    if (state & FIBER)
-        wake_owner(g, f, state);
-    atomic_store_release(&f->state, what); /* [TELL] */
-    if (!(state & FIBER))
-        wake_owner(g, f, state);
-    return true;
-}
-
-/*
- * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.  The thread may be
- * anybody's: a cancellation waits until all have run.
- */
-static void run_callbacks(void)
-{
-    int cancel_state;
-
-    if (thread_self.in_callback || thread_self.callbacks == NULL)
-        return;
-    thread_self.in_callback = true;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    while (thread_self.callbacks != NULL) {
-        struct sflight_future *f = thread_self.callbacks;
-        sflight_result r;
-        thread_self.callbacks = f->next;
-        if (thread_self.callbacks == NULL)
-            thread_self.last_callback = &thread_self.callbacks;
-        void (*cb)(void *, int, sflight_result *) = f->then.cb;
-        void *arg = f->then.arg;
-        int rc = future_take(f, &r);
-        cb(arg, rc, &r);
-    }
-    thread_self.in_callback = false;
-    (void)pthread_setcancelstate(cancel_state, &cancel_state);
-}
-
-static void add_callback(struct sflight_future *f)
-{
-    if (thread_self.callbacks == NULL)
-        thread_self.last_callback = &thread_self.callbacks;
-    f->next = NULL;
-    *thread_self.last_callback = f;
-    thread_self.last_callback = &f->next;
-}
-
-void future_tell(struct sflight_group *g, struct sflight_future *list)
-{
-    struct sflight_future *callbacks = NULL;
-
-    /*
-     * Entries of a queue that stand together go there together, newest first,
-     * which is how the queue keeps them.
-     */
-    while (list != NULL) {
-        struct sflight_future *f = list, *last = f;
-        list = f->next;
-        switch (f->kind) {
-        case FUTURE_QUEUED:
-            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
-                last = list;
-                list = list->next;
-            }
-            queue_push(f->queued.to, f, last);
-            break;
-        case FUTURE_THEN:
-            f->next = callbacks; /* turns the order round: what came first goes first */
-            callbacks = f;
-            break;
-        case FUTURE_WAITER:
-            (void)tell_waiter(g, f, TOLD);
-            break;
-        default:
-            tell_owner(g, f);
-        }
-    }
-    while (callbacks != NULL) {
-        struct sflight_future *next = callbacks->next;
-        add_callback(callbacks);
-        callbacks = next;
-    }
-    run_callbacks();
-}
-
-/* Puts it into the list; false if that has been told [NOTIFY]. */
-static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
-{
-    struct sflight_future *first = atomic_load_acquire(list);
-    do {
-        if (first == WAITERS_TOLD)
-            return false;
-        f->next = first;
-    } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */
-    return true;
-}
-
-/* Hangs a future up; if it is too late for that, tells it at once. */
-static void future_hang(struct sflight_future *f, enum future_kind kind)
-{
-    f->kind = (unsigned char)kind;
-    atomic_store_relaxed(&f->state, HUNG); /* published by [HANG] */
-    if (!list_push(&f->call->waiters, f)) {
-        f->next = NULL;
-        future_tell(f->call->group, f);
-    }
-}
-
-uint32_t future_list_alone(struct sflight_future *list, struct sflight_future **unowned)
-{
-    uint32_t n_consumed = 0;
-
-    while (list != NULL) {
-        struct sflight_future *f = list;
-        bool owned = f->kind == FUTURE_OWNED;
-        list = f->next;
-        if (owned && atomic_load_relaxed(&f->state) != GONE) { /* alone in the child */
-            atomic_store_relaxed(&f->state, TOLD);
-            continue;
-        }
-        if (f->kind == FUTURE_QUEUED)
-            queue_expect_less(f->queued.to);
-        n_consumed += f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED;
-        f->next = *unowned;
-        *unowned = f;
-    }
-    return n_consumed;
-}
-
-/* ------------------------------------------------------------------ waiters */
-
-struct sflight_future *waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
-{
-    struct sflight_future *f = future_new(slot, call, false);
-    if (f != NULL) {
-        f->kind = FUTURE_WAITER;
-        f->owned.fiber = fiber;
-    }
-    return f;
-}
-
-bool waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
-{
-    /* Published by [HANG]. */
-    atomic_store_relaxed(&f->state, f->owned.fiber != NULL ? HUNG | FIBER : HUNG);
-    if (list_push(list, f))
-        return true;
-    /* RACE: all have been told on the way here. */
-    atomic_store_relaxed(&f->state, IDLE); /* nobody else has seen it */
-    return false;
-}
-
-/* Somebody is telling: a few steps, but its thread may not be running. */
-static uint32_t await_telling(struct sflight_future *f)
-{
-    uint32_t state;
-    while ((state = atomic_load_acquire(&f->state)) == TELLING) /* [TELL] */
-        cpu_yield();                                            /* RACE: it is being told */
-    return state;
-}
-
-enum waiter_outcome waiter_park(struct sflight_group *g, struct sflight_future *f,
-                                const struct timespec *deadline)
-{
-    void *fiber = f->owned.fiber;
-
-    for (;;) {
-        uint32_t state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
-        if ((state & STATE_MASK) != HUNG)
-            break;
-        if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
-                return WAITER_TIMED_OUT;
-            break;
-        }
-        if (fiber != NULL)
-            g->runtime.park(g->runtime.ctx, fiber, deadline);
-        else
-            (void)futex_wait((uint32_t *)(void *)&f->state, state, deadline);
-    }
-    return await_telling(f) == NUDGED ? WAITER_NUDGED : WAITER_TOLD;
-}
-
-void waiter_end(struct sflight_group *g, struct sflight_future *f)
-{
-    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
-
-    if ((state & STATE_MASK) == HUNG && atomic_cas_release(&f->state, &state, GONE)) /* [TELL] */
-        return; /* it stays in the list: who tells it frees it */
-    (void)await_telling(f);
-    future_free(thread_slot_again(g), f);
-}
-
-/* Takes a waiter out of the list, if there is one, and leaves the others there. */
-static struct sflight_future *take_waiter(struct sflight_group *g,
-                                          _Atomic(struct sflight_future *) *list)
-{
-    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
-
-    do {
-        if (f == NULL || f == WAITERS_TOLD)
-            return NULL;
-    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
-    while (f != NULL) {
-        struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER && taken == NULL) {
-            taken = f;
-        } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            future_tell(g, f);
-        }
-        f = next;
-    }
-    return taken;
-}
-
-void waiters_nudge(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
-{
-    struct sflight_future *f;
-
-    /*
-     * Either this sees who has hung itself up, or that sees, before it parks, what
-     * there is to see [NUDGE].  Who finds the list empty because it is being searched
-     * here need not care: the one that is told then looks after that.
-     */
-    do {
-        atomic_fence_seq_cst(); /* [NUDGE] */
-        f = take_waiter(g, list);
-    } while (f != NULL && !tell_waiter(g, f, NUDGED));
-}
-
-bool waiters_swept(struct slot *slot, struct sflight_group *g,
-                   _Atomic(struct sflight_future *) *list)
-{
-    uint32_t n_found = 0;
-
-    if (slot->shared)
-        return false; /* its counts would be everybody's; others sweep */
-    if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
-        return false;
-    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
-    do {
-        if (f == NULL || f == WAITERS_TOLD)
-            return false; /* RACE: somebody else has them all, to tell or to sweep */
-    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
-    for (; f != NULL; n_found++) {
-        struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER && atomic_load_acquire(&f->state) == GONE) { /* [TELL] */
-            future_free(slot, f);
-        } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            future_tell(g, f);
-        }
-        f = next;
-    }
-    slot->n_gone = 0;
-    slot->n_swept = n_found;
-    return true;
-}
-
-void waiters_drop(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
-{
-    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
-
-    if (f == WAITERS_TOLD)
-        return; /* UNREACHED: what has ended before the fork is not the child's to end */
-    while (f != NULL) {
-        struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
-        f->next = *to;
-        *to = f;
-        f = next;
-    }
-    atomic_store_relaxed(list, kept);
-}
-
-/* ------------------------------------------------------------------ consumers */
-
-/*
- * A future that its owner kept may be in the call's list for good; what is
- * consumed then is a new one, with the same claim.
- */
-static int future_unhung(struct sflight_future **f)
-{
-    if ((*f)->kind == FUTURE_PLAIN)
-        return 0;
-    struct slot *slot = thread_slot((*f)->call->group);
-    struct sflight_future *copy = future_new(slot, (*f)->call, (*f)->starter);
-    if (copy == NULL)
-        return -ENOMEM;
-    future_end(slot, *f);
-    *f = copy;
-    return 0;
-}
-
-/* To be told, and to remain its owner's. */
-static void future_own(struct sflight_future *f)
-{
-    f->owned.fd = -1;
-    future_hang(f, FUTURE_OWNED);
-}
-
-int future_fd(struct sflight_future *f)
-{
-    if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
-        return f->owned.fd;
-    int fd = event_fd_new();
-    if (fd < 0)
-        return fd;
-    if (f->kind == FUTURE_PLAIN)
-        future_own(f);
-    f->owned.fd = fd;
-    uint32_t state = HUNG;
-    if (!atomic_cas_acq_rel(&f->state, &state, HUNG | FD)) /* [TELL] */
-        event_fd_set(fd); /* it has been, or is being, told without one */
-    return fd;
-}
-
-int future_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg)
-{
-    int rc = future_unhung(&f);
-    if (rc != 0)
-        return rc;
-    f->then.cb = cb;
-    f->then.arg = arg;
-    future_hang(f, FUTURE_THEN);
-    return 0;
-}
-
-int future_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
-{
-    int rc = future_unhung(&f);
-    if (rc != 0)
-        return rc;
-    f->queued.to = q;
-    f->queued.tag = tag;
-    queue_expect(q);
-    future_hang(f, FUTURE_QUEUED);
-    return 0;
-}
-
-/* Parks the thread until the future is told.  0 or -ETIMEDOUT. */
-static int park_thread(struct sflight_future *f, const struct timespec *deadline)
-{
-    int rc = 0;
-    for (;;) {
-        uint32_t state = atomic_load_relaxed(&f->state); /* future_end() looks again */
-        if (state == TOLD)
-            return 0;
-        if (rc != 0)
-            return rc;
-        rc = futex_wait((uint32_t *)(void *)&f->state, state, deadline);
-    }
-}
-
-/* Parks the fiber until then.  Only its owner changes the bits of a hung future. */
-static int park_fiber(struct sflight_group *g, struct sflight_future *f, void *fiber,
-                      const struct timespec *deadline)
-{
-    uint32_t state = atomic_load_relaxed(&f->state); /* the CAS, or the next look, decides */
-
-    f->owned.fiber = fiber;
-    if ((state & STATE_MASK) != HUNG ||
-        !atomic_cas_release(&f->state, &state, state | FIBER)) { /* [TELL] */
-        (void)await_telling(f);                                  /* RACE: told on the way here */
-        return 0;
-    }
-    for (;;) {
-        state = atomic_load_relaxed(&f->state); /* only to go on to the next look */
-        if ((state & STATE_MASK) != HUNG)
-            break;
-        if (clock_left_ns(deadline) == 0) {
-            if (atomic_cas_relaxed(&f->state, &state, state & ~(uint32_t)FIBER)) /* [TELL] */
-                return -ETIMEDOUT;
-            break;
-        }
-        g->runtime.park(g->runtime.ctx, fiber, deadline);
-    }
-    (void)await_telling(f);
-    return 0;
-}
-
-/* Waits for the gate to open.  0 or -ETIMEDOUT. */
-static int future_wait(struct sflight_future *f, const struct timespec *deadline)
-{
-    struct sflight_group *g = f->call->group;
-    void *fiber = group_has_fibers(g) ? g->runtime.self(g->runtime.ctx) : NULL;
-
-    if (f->kind == FUTURE_PLAIN)
-        future_own(f);
-    slot_count(thread_slot(g), COUNT_PARKED);
-    return fiber != NULL ? park_fiber(g, f, fiber, deadline) : park_thread(f, deadline);
-}
-
-int future_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r)
-{
-    struct sflight_call *c = f->call;
-    int rc = 0;
-
-    if (!future_ready(f)) {
-        struct caller *caller = caller_leading(c->group);
-        if (caller != NULL && !caller_may_wait(caller, c)) {
-            slot_count(thread_slot(c->group), COUNT_DEADLOCKS);
-            rc = -EDEADLK;
-        } else {
-            rc = future_wait(f, deadline);
-            if (caller != NULL)
-                caller_waited(caller);
-        }
-    }
-    if (rc != 0) {
-        memset(r, 0, sizeof(*r));
-        return rc;
-    }
-    return take(thread_slot_again(c->group), f, r);
 }

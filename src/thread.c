@@ -1,55 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Threads come and go without telling.  The first use of a group by a thread
- * finds or makes its slot and sets a pthread key, whose destructor hands the
- * slots on when the thread ends.  Destructors of other keys may run after ours
- * and call the library again: such a thread uses the group's common slot.
+ * Threads come and go without telling the library.  The first use of a group by a thread
+ * finds or makes its slot, and sets a pthread key.  The key's destructor, thread_end() in
+ * lifecycle.c, hands the slots on when the thread ends.  Destructors of other keys may run
+ * after it and call the library again: such a thread uses the group's common slot.
  */
 #include "thread.h"
 
-#include "call_batch.h"
-#include "call_path.h"
-#include "future.h"
-
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 _Thread_local struct thread thread_self;
 
 static pthread_key_t end_key;
 static _Atomic(unsigned) next_hint;
 
-static void thread_end(void *self)
+int thread_init(void (*at_end)(void *thread))
 {
-    struct thread *t = self;
-
-    t->ending = true;
-    /* Calls whose fn was left by longjmp(). */
-    while (t->caller.leading != NULL)
-        call_abandon(t->caller.leading);
-    while (t->caller.batches != NULL)
-        call_batch_abandon(t->caller.batches);
-    caller_unseen();
-
-    registry_lock();
-    while (t->slots != NULL) {
-        struct slot *slot = t->slots;
-        t->slots = slot->next_of_thread;
-        call_keep_none_ready(slot);
-        slot->prev_of_thread = NULL;
-        slot->next_of_thread = slot->group->idle;
-        slot->group->idle = slot;
-        atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
-    }
-    registry_unlock();
-    memset(t->cache, 0, sizeof(t->cache));
+    return pthread_key_create(&end_key, at_end) == 0 ? 0 : -ENOMEM;
 }
 
-int thread_init(void)
-{
-    return pthread_key_create(&end_key, thread_end) == 0 ? 0 : -ENOMEM;
-}
-
+/* Makes a slot the calling thread's.  Under the registry lock. */
 static void slot_to_thread(struct slot *slot)
 {
     atomic_add_relaxed(&slot->group->n_threads, 1); /* a hint */
@@ -60,6 +32,7 @@ static void slot_to_thread(struct slot *slot)
     thread_self.slots = slot;
 }
 
+/* A new slot of the calling thread, or NULL. */
 static struct slot *slot_new(struct sflight_group *g)
 {
     struct slot *slot = alloc_get(&g->alloc, sizeof(*slot), CACHE_LINE);
@@ -67,7 +40,7 @@ static struct slot *slot_new(struct sflight_group *g)
         return NULL;
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
-    slot->max_spare = CALL_SPARES;
+    slot->max_spare = SLOT_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;
@@ -114,9 +87,10 @@ NOINLINE struct slot *thread_slot_again(struct sflight_group *g)
 
 void thread_forget_group(struct sflight_group *g)
 {
+    REQUIRE_REGISTRY();
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot->prev_of_thread == NULL)
-            continue; /* idle */
+            continue; /* it is idle: no thread has it */
         *slot->prev_of_thread = slot->next_of_thread;
         if (slot->next_of_thread != NULL)
             slot->next_of_thread->prev_of_thread = slot->prev_of_thread;

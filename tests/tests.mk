@@ -8,10 +8,11 @@
 # The slowest first, so that none is left for the end; of each variant its compiler and flags.
 TEST_VARIANTS := tsan asan hooks collide clang
 tsan_CC := clang
-tsan_FLAGS := -fsanitize=thread -fno-omit-frame-pointer
+tsan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=thread -fno-omit-frame-pointer
 asan_CC := gcc
-asan_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 clang_CC := clang
+clang_FLAGS := -DSFLIGHT_CHECKED
 
 API_TESTS := $(sort $(patsubst tests/api/%.c,%,$(wildcard tests/api/*.c)))
 UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
@@ -114,7 +115,7 @@ test-api: $(plain_API) ## Run the API tests against the installed library
 	$(PROVE) $(plain_API)
 
 .PHONY: test-unit
-test-unit: $(plain_UNIT) ## Run the tests of the floors inside src/
+test-unit: $(plain_UNIT) ## Run the tests of the rooms inside src/
 	$(PROVE) $(plain_UNIT)
 
 .PHONY: $(TEST_VARIANTS:%=test-%)

@@ -2,6 +2,7 @@
 /* See door.h. */
 #include "door.h"
 
+#include "../../src/gauges.h"
 #include "../../src/queue.h"
 #include "../../src/thread.h"
 
@@ -116,6 +117,13 @@ bool door_in_section(void)
     return d.threads[sched.self].in_section;
 }
 
+uint64_t door_peek(const volatile void *p, unsigned size)
+{
+    uint64_t word = 0;
+    (memcpy)(&word, (const void *)(uintptr_t)p, size);
+    return word;
+}
+
 bool door_has_mutex(void)
 {
     for (unsigned i = 0; i < d.n_mutexes; i++)
@@ -198,7 +206,7 @@ void door_fork(void)
 
 void door_release_lost(struct sflight_group *g, uint64_t n)
 {
-    slot_count_n(&g->common, COUNT_RELEASED, n);
+    gauges_count_n(&g->common, COUNT_RELEASED, n);
 }
 
 void door_drain_lost(struct sflight_queue *queue)

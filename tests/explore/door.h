@@ -18,6 +18,7 @@
 #define SFLIGHT_FUTEX_H
 #define SFLIGHT_HASH_H
 #define SFLIGHT_RECLAIM_H
+#define SFLIGHT_REQUIRE_H
 
 #include <pthread.h>
 #include <sched.h>
@@ -33,6 +34,18 @@
 #include "../../src/compiler.h"
 #include "memory.h"
 #include "sched.h"
+
+/* --------------------------------------------------------------- require.h */
+
+#define REQUIRE(condition)                                                                         \
+    ((condition) ? (void)0 : explore_fail("%s: required: %s", SITE, #condition))
+#define REQUIRE_IN_SECTION() REQUIRE(door_in_section())
+#define REQUIRE_NO_SECTION() REQUIRE(!door_in_section())
+#define require_word(p) ((EX_TYPE(p))(uintptr_t)door_peek((p), sizeof(*(p))))
+
+/* As it was written last; nobody else goes on meanwhile, and no race is looked for. */
+uint64_t door_peek(const volatile void *p, unsigned size);
+bool door_in_section(void);
 
 /* ---------------------------------------------------------------- atomic.h */
 
@@ -223,7 +236,6 @@ void door_drain_lost(struct sflight_queue *queue);
 void door_detached_join(void);   /* threads that the library made have ended */
 void door_wait_readable(int fd); /* as poll(2) would */
 bool door_readable(int fd);
-bool door_in_section(void);
 bool door_has_mutex(void);
 /* Coroutines that are parked change their threads, and what belongs to a thread. */
 void door_swap_threads(int a, int b);

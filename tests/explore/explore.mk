@@ -8,13 +8,13 @@ EXPLORE_SEEDS ?= 20000
 EXPLORE_JOBS ?= 2
 
 # What door.h replaces, door.c has in other versions.
-EXPLORE_REPLACED := cpu event_fd futex reclaim
+EXPLORE_REPLACED := cpu event_fd futex reclaim require
 EXPLORE_SRC := $(filter-out $(EXPLORE_REPLACED:%=src/%.c),$(SRC))
 EXPLORE_OBJ := $(EXPLORE_SRC:src/%.c=$(EXPLORE)/src/%.o)
 EXPLORE_OWN := $(patsubst tests/explore/%.c,$(EXPLORE)/%.o,$(wildcard tests/explore/*.c))
 
 EXPLORE_CFLAGS = $(CFLAGS_ALL) -O2 -U_FORTIFY_SOURCE -fno-builtin -Wno-pedantic
-EXPLORE_SEEN := -include tests/explore/door.h -fsanitize=thread -Wno-unused-value -Wno-shadow -DSWEEP_AT_LEAST=1 \
+EXPLORE_SEEN := -include tests/explore/door.h -DSFLIGHT_CHECKED -fsanitize=thread -Wno-unused-value -Wno-shadow -DSWEEP_AT_LEAST=1 \
 	-DFAN_OUT=2 -DFUTURE_SPARES=2 -DBLOCK_BYTES=128 -DSTRIPES=1
 
 $(EXPLORE)/src/%.o: src/%.c tests/explore/door.h $(BUILD)/flags tests/explore/explore.mk
@@ -35,7 +35,3 @@ $(EXPLORE)/explore: $(EXPLORE_OBJ) $(EXPLORE_OWN)
 .PHONY: explore
 explore: $(EXPLORE)/explore ## Explore schedules of the library's own source (EXPLORE_SEEDS=n for more)
 	nice $(EXPLORE)/explore --again tests/explore/seeds --seeds $(EXPLORE_SEEDS) --at-once $(EXPLORE_JOBS)
-
-.PHONY: explore-faults
-explore-faults: ## Seed faults into copies of src/ and have explore find each of them (a minute)
-	nice tests/explore/faults

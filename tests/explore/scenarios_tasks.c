@@ -367,8 +367,6 @@ static void circle_of(unsigned n)
     bool closed = true;
 
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    if (some_are_threads)
-        door.common_slots = false; /* as in the scenarios with threads alone */
     for (unsigned i = 0; i < n; i++) {
         fresh(i, keys[i])->inner = fresh(n + i, keys[(i + 1) % n]);
         asks[n + i].may = MAY_DEADLOCK;

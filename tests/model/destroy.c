@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * group_destroy() against the end of a call: src/group.c, call.c, table.c and
+ * lifecycle_destroy() against the end of a call: src/group.c, call.c, table.c and
  * park.c as they are.
  *
  * Thread 0 leads a call and ends it; thread 1 does a call from start to end,
@@ -20,7 +20,7 @@ static void thread_forget_group(struct sflight_group *g)
     REACHED(1);
     assert(atomic_load_relaxed(&ended));
     assert(!atomic_load_relaxed(&joined) || atomic_load_relaxed(&returned));
-    __VERIFIER_assume(0); /* the rest of group_destroy() is for one thread alone */
+    __VERIFIER_assume(0); /* the rest of lifecycle_destroy() is for one thread alone */
 }
 
 static void *other(void *unused)
@@ -31,24 +31,24 @@ static void *other(void *unused)
 
     (void)unused;
 #ifdef JOINS
-    int role = call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING(&thread_self.caller),
-                                  NULL, &c, &rank);
-    atomic_store_relaxed(&joined, role == CALL_FOLLOWS);
+    int role =
+        join_or_claim(&group, slot, "a", 1, NEWCOMER_BLOCKING(&thread_self.agent), NULL, &c, &rank);
+    atomic_store_relaxed(&joined, role == JOIN_FOLLOWS);
     atomic_store_release(&entered, 1);
-    if (role == CALL_FOLLOWS) {
-        assert(call_wait(slot, &thread_self.caller, c, rank, NULL) == CALL_FOLLOWS);
+    if (role == JOIN_FOLLOWS) {
+        assert(wait_for_end(slot, &thread_self.agent, c, rank, NULL) == JOIN_FOLLOWS);
         atomic_store_relaxed(&returned, 1);
-        call_release(slot, c);
+        hold_release(slot, c);
     } else {
-        assert(role == CALL_LEADS);
-        call_finish(slot, c, 0);
-        call_release(slot, c);
+        assert(role == JOIN_LEADS);
+        finish_call(slot, c, 0);
+        hold_release(slot, c);
     }
 #else
-    assert(call_claim_or_join(&group, slot, "b", 1, CALL_START_BLOCKING(&thread_self.caller), NULL,
-                              &c, &rank) == CALL_LEADS);
-    call_finish(slot, c, 0);
-    call_release(slot, c);
+    assert(join_or_claim(&group, slot, "b", 1, NEWCOMER_BLOCKING(&thread_self.agent), NULL, &c,
+                         &rank) == JOIN_LEADS);
+    finish_call(slot, c, 0);
+    hold_release(slot, c);
     atomic_store_release(&entered, 1);
 #endif
     return NULL;
@@ -59,7 +59,7 @@ static void *destroyer(void *unused)
     model_enter(2);
     (void)unused;
     model_await(atomic_load_acquire(&entered));
-    (void)group_destroy(&group);
+    (void)lifecycle_destroy(&group);
     return NULL;
 }
 
@@ -72,12 +72,12 @@ int main(void)
 
     model_init();
     model_register(2);
-    assert(call_claim_or_join(&group, slot, "a", 1, CALL_START_BLOCKING(&thread_self.caller), NULL,
-                              &c, &rank) == CALL_LEADS);
+    assert(join_or_claim(&group, slot, "a", 1, NEWCOMER_BLOCKING(&thread_self.agent), NULL, &c,
+                         &rank) == JOIN_LEADS);
     pthread_create(&threads[0], NULL, other, NULL);
     pthread_create(&threads[1], NULL, destroyer, NULL);
-    call_finish(slot, c, 0);
+    finish_call(slot, c, 0);
     atomic_store_relaxed(&ended, 1);
-    call_release(slot, c);
+    hold_release(slot, c);
     return 0;
 }

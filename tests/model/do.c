@@ -35,25 +35,25 @@ static int do_one(struct slot *slot, int number)
 {
     struct sflight_call *c;
     unsigned rank;
-    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING(&thread_self.caller),
-                                  NULL, &c, &rank);
+    int role =
+        join_or_claim(&group, slot, "k", 1, NEWCOMER_BLOCKING(&thread_self.agent), NULL, &c, &rank);
 
-    if (role == CALL_LEADS) {
+    if (role == JOIN_LEADS) {
         values[number] = 1;
 #ifdef EXCLUSIVE
         n_runs++;
 #endif
-        call_set_value(c, &values[number], 0, destroy, NULL);
-        call_finish(slot, c, 0);
+        hold_set_value(c, &values[number], 0, destroy, NULL);
+        finish_call(slot, c, 0);
     } else {
-        assert(role == CALL_FOLLOWS);
-        assert(call_wait(slot, &thread_self.caller, c, rank, NULL) == CALL_FOLLOWS);
+        assert(role == JOIN_FOLLOWS);
+        assert(wait_for_end(slot, &thread_self.agent, c, rank, NULL) == JOIN_FOLLOWS);
     }
     int *v = c->result.value;
     assert(*v == 1);
-    assert(role == CALL_FOLLOWS || v == &values[number]);
-    call_release(slot, c);
-    REACHED(role == CALL_FOLLOWS);
+    assert(role == JOIN_FOLLOWS || v == &values[number]);
+    hold_release(slot, c);
+    REACHED(role == JOIN_FOLLOWS);
     return (int)(v - values);
 }
 

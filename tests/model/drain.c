@@ -26,13 +26,13 @@ static void do_one(struct slot *slot)
 {
     struct sflight_call *c;
     unsigned rank;
-    int role = call_claim_or_join(&group, slot, "k", 1, CALL_START_BLOCKING(&thread_self.caller),
-                                  NULL, &c, &rank);
+    int role =
+        join_or_claim(&group, slot, "k", 1, NEWCOMER_BLOCKING(&thread_self.agent), NULL, &c, &rank);
 
-    if (role == CALL_LEADS) {
+    if (role == JOIN_LEADS) {
         what_fn_does++;
-        call_finish(slot, c, 0);
-        call_release(slot, c);
+        finish_call(slot, c, 0);
+        hold_release(slot, c);
     } else {
         assert(role == -ESHUTDOWN);
     }
@@ -43,7 +43,7 @@ static void *drainer(void *unused)
     model_enter(1);
     (void)unused;
     atomic_or_acq_rel(&group.flags, GROUP_CLOSED); /* sflight_group_close() */
-    assert(group_drain(&group, NULL) == 0);
+    assert(finish_drain(&group, NULL) == 0);
     what_fn_does = 0;
     REACHED(atomic_load_relaxed(&futex_n_queued) != 0);
     return NULL;
@@ -54,7 +54,7 @@ static void *looker(void *unused)
 {
     model_enter(2);
     (void)unused;
-    assert(call_forget(&group, "x", 1) == 0);
+    assert(join_forget(&group, "x", 1) == 0);
     return NULL;
 }
 #endif

@@ -18,12 +18,13 @@
  */
 #define MODEL_THREADS 2
 #define FUTEX_WORD uint32_t
+#define MODEL_NOTIFY
 #include "model_call.h"
 
-#include "future.h"
 #include "queue.h"
 
 #define SFLIGHT_EVENT_FD_H
+#define SFLIGHT_SPAWN_H
 
 /* A whole struct behind a pointer: word by word. */
 #undef memset
@@ -54,7 +55,13 @@ static void event_fd_close(int fd)
     assert(fd == 7 && atomic_add_relaxed(&fd_closed, 1) == 0);
 }
 
-struct caller *caller_leading(struct sflight_group *g)
+static int spawn_thread(void *(*main)(void *), void *arg)
+{
+    (void)main, (void)arg;
+    return -EAGAIN;
+}
+
+struct agent *agent_leading(struct sflight_group *g)
 {
     (void)g;
     return NULL;
@@ -75,7 +82,7 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     atomic_add_relaxed(&n_told, 1);
     assert(future_take(newest, &r) == 0);
     assert(*(int *)r.value == 42);
-    call_release(thread_slot(&group), r.hold);
+    hold_release(thread_slot(&group), r.hold);
 }
 
 void queue_expect(struct sflight_queue *q)
@@ -83,7 +90,9 @@ void queue_expect(struct sflight_queue *q)
     (void)q;
 }
 
+#include "async.c"
 #include "future.c"
+#include "notify.c"
 
 static void destroy(void *v, size_t size, void *ctx)
 {
@@ -96,7 +105,7 @@ static void destroy(void *v, size_t size, void *ctx)
 static void use(sflight_result *r)
 {
     assert(*(int *)r->value == 42);
-    call_release(thread_slot(&group), r->hold);
+    hold_release(thread_slot(&group), r->hold);
 }
 
 static void told(void *arg, int rc, sflight_result *r)
@@ -113,30 +122,30 @@ static void *owner(void *unused)
     (void)unused, (void)r, (void)told;
     model_enter(1);
 #if CASE == 1
-    assert(future_get(future, NULL, &r) == 0);
+    assert(async_get(future, NULL, &r) == 0);
     use(&r);
     REACHED(atomic_load_relaxed(&futex_n_queued) != 0);
 #elif CASE == 2
-    assert(future_fd(future) == 7);
-    bool ready = future_ready(future);
+    assert(async_fd(future) == 7);
+    bool ready = is_ready(future);
     assert(ready || !ready);
     REACHED(atomic_load_relaxed(&fd_set));
-    future_drop(future);
+    async_drop(future);
 #elif CASE == 3
-    assert(future_then(future, told, &value) == 0);
+    assert(async_then(future, told, &value) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
 #elif CASE == 4
     static const struct timespec some_time;
-    int rc = future_get(future, &some_time, &r);
+    int rc = async_get(future, &some_time, &r);
     if (rc == 0) {
         use(&r);
     } else {
         assert(rc == -ETIMEDOUT);
         REACHED(1);
-        future_drop(future);
+        async_drop(future);
     }
 #else
-    assert(future_enqueue(future, (void *)&value, 3) == 0);
+    assert(async_enqueue(future, (void *)&value, 3) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
 #endif
     return NULL;
@@ -144,24 +153,24 @@ static void *owner(void *unused)
 
 int main(void)
 {
-    struct call_start start = {NULL, CALL_OF_PERMIT, CALL_ASYNC};
+    struct newcomer newcomer = {NULL, CALL_OF_PERMIT, STATE_ASYNC};
     struct sflight_call *joined;
     pthread_t thread;
     unsigned rank;
 
     model_init();
-    assert(call_claim_or_join(&group, &model_slot[0], "k", 1, start, NULL, &call, &rank) ==
-           CALL_LEADS);
+    assert(join_or_claim(&group, &model_slot[0], "k", 1, newcomer, NULL, &call, &rank) ==
+           JOIN_LEADS);
     struct slot *slot = model_enter(1);
-    assert(call_claim_or_join(&group, slot, "k", 1, start, NULL, &joined, &rank) == CALL_FOLLOWS);
+    assert(join_or_claim(&group, slot, "k", 1, newcomer, NULL, &joined, &rank) == JOIN_FOLLOWS);
     future = future_new(slot, joined, false);
     model_enter(0);
     pthread_create(&thread, NULL, owner, NULL);
 
     value = 42;
-    call_set_value(call, &value, 0, destroy, NULL);
-    call_finish(&model_slot[0], call, 0);
-    call_release(&model_slot[0], call);
+    hold_set_value(call, &value, 0, destroy, NULL);
+    finish_call(&model_slot[0], call, 0);
+    hold_release(&model_slot[0], call);
     pthread_join(thread, NULL);
 
     assert(atomic_load_relaxed(&n_destroyed) == 1);

@@ -43,23 +43,23 @@ static void lead(struct slot *slot)
     assert(atomic_add_relaxed(&n_led, 1) == 0);
     work++;
     value = 42;
-    call_set_value(call, &value, 0, destroy, NULL);
-    call_finish(slot, call, 0);
-    call_release(slot, call);
+    hold_set_value(call, &value, 0, destroy, NULL);
+    finish_call(slot, call, 0);
+    hold_release(slot, call);
 }
 
 static void follow(struct slot *slot, unsigned rank, const struct timespec *deadline)
 {
-    int rc = call_wait(slot, &thread_self.caller, call, rank, deadline);
+    int rc = wait_for_end(slot, &thread_self.agent, call, rank, deadline);
 
-    if (rc == CALL_LEADS) {
+    if (rc == JOIN_LEADS) {
         lead(slot);
-    } else if (rc == CALL_FOLLOWS) {
-        if (atomic_load_relaxed(&call->gate) & ENDED_BADLY)
+    } else if (rc == JOIN_FOLLOWS) {
+        if (atomic_load_relaxed(&call->gate) & ENDING_BADLY)
             atomic_add_relaxed(&n_shut, 1);
         else
             assert(*(int *)call->result.value == 42);
-        call_release(slot, call);
+        hold_release(slot, call);
     } else {
         assert(rc == -ETIMEDOUT && deadline != NULL);
         atomic_add_relaxed(&n_left, 1);
@@ -94,18 +94,15 @@ int main(void)
 #ifdef DIES
     group.takeover = true;
 #endif
-    assert(call_claim_or_join(&group, &model_slot[0], "k", 1,
-                              CALL_START_BLOCKING(&thread_self.caller), NULL, &call,
-                              &rank) == CALL_LEADS);
+    assert(join_or_claim(&group, &model_slot[0], "k", 1, NEWCOMER_BLOCKING(&thread_self.agent),
+                         NULL, &call, &rank) == JOIN_LEADS);
     model_enter(1);
-    assert(call_claim_or_join(&group, &model_slot[1], "k", 1,
-                              CALL_START_BLOCKING(&thread_self.caller), NULL, &joined,
-                              &rank) == CALL_FOLLOWS);
+    assert(join_or_claim(&group, &model_slot[1], "k", 1, NEWCOMER_BLOCKING(&thread_self.agent),
+                         NULL, &joined, &rank) == JOIN_FOLLOWS);
 #ifdef OTHER
     model_enter(2);
-    assert(call_claim_or_join(&group, &model_slot[2], "k", 1,
-                              CALL_START_BLOCKING(&thread_self.caller), NULL, &joined,
-                              &rank) == CALL_FOLLOWS);
+    assert(join_or_claim(&group, &model_slot[2], "k", 1, NEWCOMER_BLOCKING(&thread_self.agent),
+                         NULL, &joined, &rank) == JOIN_FOLLOWS);
 #endif
     model_enter(0);
 
@@ -115,8 +112,8 @@ int main(void)
 #endif
 #ifdef DIES
     work = 1;
-    call_enter(&thread_self.caller, call, NULL);
-    call_abandon(call);
+    lead_enter(&thread_self.agent, call, NULL);
+    lead_abandon(call);
 #else
     lead(&model_slot[0]);
 #endif

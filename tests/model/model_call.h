@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Threads, sections and memory for harnesses that include call.c and table.c.
+ * Threads, sections and memory for harnesses that include the calls' own rooms, from table.c to
+ * wait.c.
  *
  * A section is what ck's is in principle: a flag of the thread, and a full
  * fence behind it.  Whoever retires a record waits until it has seen nobody in
@@ -20,18 +21,18 @@ struct sflight_call;
 struct sflight_group;
 struct slot;
 
-#define SFLIGHT_CALLER_H
-
-struct caller {
+struct agent {
     struct sflight_call *leading;
     struct batch *batches;
+    void *fiber;
 };
 
 struct thread {
-    struct caller caller;
+    struct agent agent;
     struct slot *slots;
     struct sflight_future *callbacks, **last_callback;
-    bool in_callback;
+    bool in_callback, ending;
+    int cache[1];  /* stands for what thread_end() clears */
     unsigned hint; /* index in the arrays below */
 };
 
@@ -73,7 +74,7 @@ static struct slot *thread_slot(struct sflight_group *g)
     return &model_slot[thread_self.hint];
 }
 
-static struct slot *thread_slot_known(struct sflight_group *g)
+static struct slot *thread_slot_cached(struct sflight_group *g)
 {
     return thread_slot(g);
 }
@@ -83,28 +84,43 @@ static struct slot *thread_slot_again(struct sflight_group *g)
     return thread_slot(g);
 }
 
-static struct slot *thread_slot_after(struct slot *slot)
+static struct slot *thread_slot_if_moved(struct slot *slot)
 {
     return slot;
 }
 
-static bool caller_may_wait(struct caller *caller, struct sflight_call *call)
+static bool agent_may_wait(struct agent *agent, struct sflight_call *call)
 {
-    (void)caller, (void)call;
+    (void)agent, (void)call;
     return true;
 }
 
-static void caller_waited(struct caller *caller)
+static void agent_waited(struct agent *agent)
 {
-    (void)caller;
+    (void)agent;
 }
 
-static void caller_unseen(void) {}
+static void agent_unseen(void) {}
 
-static struct caller *caller_forking(struct sflight_group *g)
+static void agent_leads(struct agent *agent)
 {
-    (void)g;
-    return NULL;
+    (void)agent;
+}
+
+static struct agent *agent_enter(struct agent *own, struct sflight_group *g)
+{
+    (void)own, (void)g;
+    return &thread_self.agent;
+}
+
+static void agent_leave(struct agent *own)
+{
+    (void)own;
+}
+
+static void agent_unseen_without_slot(const struct slot *slot)
+{
+    (void)slot;
 }
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
@@ -122,16 +138,23 @@ void alloc_put(struct alloc *a, void *ptr, size_t size)
     atomic_add_relaxed(&model_n_put, 1);
 }
 
-#ifndef MODEL_DRAIN
-void group_wake_drainers(struct sflight_group *g)
+#include "call.c"
+
+#ifndef MODEL_NOTIFY
+/* As notify.c has it, where nobody is hung up. */
+void notify_nudge(struct sflight_call *c)
 {
-    (void)g;
+    gate_nudge(&c->gate);
 }
 #endif
 
-#include "call.c"
+#include "finish.c"
 #include "gate.c"
+#include "hold.c"
+#include "join.c"
+#include "lead.c"
 #include "table.c"
+#include "wait.c"
 
 static _Atomic(int) model_n_freed;
 
@@ -170,7 +193,7 @@ static void model_init(void)
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         model_thread[i].hint = i;
         model_slot[i].group = &group;
-        model_slot[i].max_spare = CALL_SPARES;
+        model_slot[i].max_spare = SLOT_SPARES;
     }
     model_self = &model_thread[0];
 }
@@ -194,7 +217,7 @@ static uint64_t model_count(enum counter which)
 static void model_check_counters(void)
 {
     assert(model_count(COUNT_LED) == model_count(COUNT_ENDED));
-    assert(model_count(COUNT_ENTERED) == model_count(COUNT_LEFT));
+    assert(model_count(COUNT_SEARCHES) == model_count(COUNT_SEARCHES_ENDED));
     assert(model_count(COUNT_JOINED) == model_count(COUNT_RETURNED));
     assert(model_count(COUNT_ENDED) + model_count(COUNT_HELD) == model_count(COUNT_RELEASED));
 }

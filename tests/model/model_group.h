@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* For harnesses that include group.c: what it calls besides call.c and table.c. */
+/* For harnesses that include gauges.c and lifecycle.c: what those call besides. */
 #ifndef MODEL_GROUP_H
 #define MODEL_GROUP_H
 
-#define MODEL_DRAIN
 #include "model_call.h"
 
 typedef int pthread_once_t;
@@ -13,11 +12,6 @@ typedef int pthread_once_t;
 static int pthread_once(pthread_once_t *once, void (*fn)(void))
 {
     (void)once, (void)fn;
-    return 0;
-}
-static int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
-{
-    (void)prepare, (void)parent, (void)child;
     return 0;
 }
 #include <sys/syscall.h>
@@ -31,29 +25,25 @@ static int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*ch
 
 static void reclaim_init(void) {}
 static void reclaim_flush(void) {}
-static void reclaim_after_fork(void) {}
-static int thread_init(void)
+static int thread_init(void (*at_end)(void *thread))
 {
+    (void)at_end;
     return 0;
 }
-static void queues_after_fork(void) {}
-static void caller_init(void) {}
-static void caller_before_fork(void) {}
-static void caller_after_fork(bool child)
-{
-    (void)child;
-}
+void agent_init(void) {}
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*release)(void *, void *, size_t))
 {
     (void)a, (void)ctx, (void)alloc, (void)release;
 }
 
-/* group_destroy() gets here once it is certain that nobody uses the group. */
+/* lifecycle_destroy() gets here once it is certain that nobody uses the group. */
 static void thread_forget_group(struct sflight_group *g);
 
 #define _SYS_RANDOM_H 1
+#include "gauges.c"
 #include "group.c"
+#include "lifecycle.c"
 
 /* After model_init(): the group and the slots of n threads are in the registry. */
 static void model_register(int n)

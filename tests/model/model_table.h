@@ -84,21 +84,21 @@ static struct table_node *node_make(unsigned char key)
     return node;
 }
 
-/* As call_claim_or_join(), outside of a section. */
+/* As join_or_claim(), outside of a section. */
 static bool node_claim_empty(struct table_node *node)
 {
     link_word *bucket = table_empty_bucket(&table, 0);
     return bucket != NULL && table_claim_empty(bucket, node);
 }
 
-/* Removes a node of one's own, as call_finish() and finish_closed() do, and frees it. */
+/* Removes a node of one's own, as finish_call() and finish_closed() do, and frees it. */
 static void node_remove(int thread, struct table_node *node)
 {
     if (table_unseen(node) && table_remove_unseen(node)) {
         free(node); /* nobody has seen it */
         return;
     }
-    if (!table_unlink_alone(&table, node)) {
+    if (!table_unlink_first(&table, node)) {
         section_enter(thread);
         table_unlink_in_section(&table, node);
         section_leave(thread);

@@ -32,12 +32,10 @@
     } while (0)
 
 #include "../include/singleflight.h"
-#include "future.h"
 
 #define SFLIGHT_EVENT_FD_H
-#define SFLIGHT_ALLOC_H
-#define SFLIGHT_GROUP_H
-#define SFLIGHT_THREAD_H
+#define SFLIGHT_HOLD_H
+#include "future.h"
 
 static struct thread {
     unsigned hint;

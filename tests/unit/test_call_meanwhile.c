@@ -120,6 +120,36 @@ static void test_closed_before_a_batch_claims(void **state)
     group_end(g);
 }
 
+/* --------------------------------------------------------------------- joins */
+
+static struct sflight_call *closes;
+
+static void closes_now(struct timespec *now)
+{
+    (void)now;
+    atomic_fetch_or(&closes->state, STATE_CLOSED); /* its gate opens later */
+}
+
+/* The call closes when a caller has seen it open: that one leads the next, and is not counted. */
+static void test_closed_before_it_is_joined(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    struct sflight_call *next;
+    sflight_future *none;
+    o.max_age_ns = UINT64_C(3600000000000);
+    struct sflight_group *g = group_up(&o);
+    assert_int_equal(sflight_begin(g, "key", 3, &closes, &none), 0);
+    on_clock = closes_now;
+    assert_int_equal(sflight_begin(g, "key", 3, &next, &none), 0);
+    assert_null(on_clock);
+    assert_non_null(next);
+    assert_int_equal(joiners(closes), 0);
+    sflight_complete(closes, 0);
+    sflight_complete(next, 0);
+    group_down(g);
+}
+
 /* -------------------------------------------------------------------- fibers */
 
 /* A fiber's parks all return early. */
@@ -275,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_closed_before_the_claim),
         cmocka_unit_test(test_closed_before_the_claim_of_a_ready_record),
         cmocka_unit_test(test_closed_before_a_batch_claims),
+        cmocka_unit_test(test_closed_before_it_is_joined),
 #ifndef SFLIGHT_TEST_HASH
         cmocka_unit_test(test_drainer_meets_a_search),
 #endif

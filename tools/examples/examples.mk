@@ -1,12 +1,27 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The examples, built as a user would, with the library as `make install` leaves it.
 
-$(BUILD)/examples/%: tools/examples/%.c $(BUILD)/stage.done $(BUILD)/flags
+# README's first program.
+$(BUILD)/examples/hello.c: README.md
+	@mkdir -p $(@D)
+	@sed -n '\|^/\* hello\.c|,/^```/p' $< | sed '/^```/d' >$@
+
+define example_cc
 	@mkdir -p $(@D)
 	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib
+endef
+
+$(BUILD)/examples/hello: $(BUILD)/examples/hello.c $(BUILD)/stage.done $(BUILD)/flags
+	$(example_cc)
+
+$(BUILD)/examples/%: tools/examples/%.c $(BUILD)/stage.done $(BUILD)/flags
+	$(example_cc)
 
 .PHONY: example-check
-example-check: $(BUILD)/examples/epoll ## Run the examples
-	@said=$$(timeout 60 $<) && diff <(sort <<<"$$said") - \
+example-check: $(addprefix $(BUILD)/examples/,hello epoll) ## Run the examples
+	@said=$$(timeout 60 $(BUILD)/examples/hello) && \
+		diff <(sed 's/, made here$$//' <<<"$$said") <(yes '200 Hello' | head -n 8) && \
+		grep -q ', made here$$' <<<"$$said" && echo 'ok - the first program of README.md'
+	@said=$$(timeout 60 $(BUILD)/examples/epoll) && diff <(sort <<<"$$said") - \
 		<<<$$'client 0: page 2\nclient 1: page 1\nclient 2: page 2\nclient 3: page 2' && \
 		[ "$$(wc -l <tools/examples/epoll.c)" -le 60 ] && echo 'ok - tools/examples/epoll.c'

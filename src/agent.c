@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Circles.  Only an agent that leads a call can close a circle of waits, so only such an agent
+ * looks for one, when it is about to wait.  One mutex guards the `waiting_for` of all agents
+ * [WAITS].  An edge "agent A waits for call C" stands from before A's wait until after it; C's
+ * owner is the next node.
+ *
+ * A circle that is found is a real one.  Say that every edge of it is there, and that every call
+ * in it is open when it is looked at.  The last agent of the circle waits for a call that is led by
+ * the agent which looks: that call stays open.  So the last agent stays waiting, and the call that
+ * it leads stays open; so the agent before it stays waiting; and so on.  As the edges are set
+ * one after the other, exactly the agent that sets the last one finds the circle.
+ *
+ * An owner that is looked at is still there.  It is looked at only while its call is open, and
+ * an agent that goes makes sure, after its last call has closed, that nobody is looking: the agent
+ * that looks counts itself in n_looking, and then loads whether the call is closed; the agent
+ * that goes has closed the call, and then loads n_looking [LOOK].
+ *
+ * Fibers that lead are found by the pointer that their runtime has for them, in one of a number of
+ * bins.  A bin that is empty, as most are, is not locked.
+ */
+#include "agent.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { BIN_BITS = 4 };
+
+struct bin {
+    _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    _Atomic(uint32_t) n; /* agents in the list */
+    struct agent *first;
+};
+
+static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(uint32_t) n_looking; /* agents that look for a circle */
+static struct bin bins[1 << BIN_BITS];
+
+void agent_init(void)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++)
+        pthread_mutex_init(&bins[i].lock, NULL);
+}
+
+/* ------------------------------------------------------------------ fibers */
+
+/* The bin in which a fiber is found. */
+static struct bin *bin_of(const void *fiber)
+{
+    return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
+}
+
+/* Fibers are told apart by their runtime and its pointer, not by the group that they use. */
+static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
+{
+    return a->self == b->self && a->ctx == b->ctx;
+}
+
+/* The agent of a fiber of g's runtime, or NULL.  Under the bin's lock. */
+static struct agent *bin_find(const struct bin *bin, const void *fiber,
+                              const struct sflight_group *g)
+{
+    struct agent *c = bin->first;
+    while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
+        c = c->next;
+    return c;
+}
+
+/* The same, with the lock taken. */
+static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
+{
+    struct bin *bin = bin_of(fiber);
+
+    /* Only what the calling fiber itself has put there matters, and a fiber sees what it did. */
+    if (atomic_load_relaxed(&bin->n) == 0)
+        return NULL;
+    pthread_mutex_lock(&bin->lock);
+    struct agent *c = bin_find(bin, fiber, g);
+    pthread_mutex_unlock(&bin->lock);
+    return c;
+}
+
+/* The calling fiber, as its runtime calls it; or NULL: a plain thread. */
+static void *fiber_self(const struct sflight_group *g)
+{
+    return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
+}
+
+struct agent *agent_enter(struct agent *own, struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+
+    own->fiber = NULL;
+    if (LIKELY(fiber == NULL))
+        return &thread_self.agent;
+    memset(own, 0, sizeof(*own));
+    struct agent *outer = fiber_leading(fiber, g);
+    if (outer != NULL)
+        return outer;
+    own->fiber = fiber;
+    own->runtime = g->runtime;
+    return own;
+}
+
+struct agent *agent_leading(struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+
+    if (fiber != NULL)
+        return fiber_leading(fiber, g);
+    return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
+}
+
+bool agent_leads_one_of(struct sflight_group *g)
+{
+    const struct agent *agent = agent_leading(g);
+
+    for (const struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL;
+         c = c->outer)
+        if (c->group == g)
+            return true;
+    return false;
+}
+
+void agent_leads(struct agent *c)
+{
+    if (c->fiber == NULL || c->listed)
+        return;
+    c->listed = true;
+    struct bin *bin = bin_of(c->fiber);
+    pthread_mutex_lock(&bin->lock);
+    atomic_add_relaxed(&bin->n, 1); /* only this fiber needs to see it */
+    c->next = bin->first;
+    c->prev = &bin->first;
+    if (c->next != NULL)
+        c->next->prev = &c->next;
+    bin->first = c;
+    pthread_mutex_unlock(&bin->lock);
+}
+
+/* Takes an agent out of its bin's list.  Under the bin's lock. */
+static void bin_remove(struct bin *bin, struct agent *c)
+{
+    *c->prev = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    atomic_sub_relaxed(&bin->n, 1); /* only this fiber needs to see it */
+}
+
+void agent_leave(struct agent *own)
+{
+    if (own->fiber == NULL)
+        return;
+    if (own->listed) {
+        struct bin *bin = bin_of(own->fiber);
+        pthread_mutex_lock(&bin->lock);
+        bin_remove(bin, own);
+        pthread_mutex_unlock(&bin->lock);
+    }
+    agent_unseen(); /* also an agent that is not listed: it may have claimed, and be an owner */
+}
+
+/* ----------------------------------------------------------------- circles */
+
+bool agent_may_wait(struct agent *self, struct sflight_call *call)
+{
+    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
+    bool circle = false;
+
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    atomic_add_relaxed(&n_looking, 1);
+    atomic_fence_seq_cst(); /* [LOOK] */
+    self->waiting_for = call;
+    for (struct sflight_call *c = call; c != NULL;) {
+        struct agent *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
+        /* If the leader found nobody looking, it had closed the call: the fence shows CLOSED. */
+        if (leader == NULL || (atomic_load_relaxed(&c->state) & STATE_CLOSED))
+            break; /* no agent leads it, or those that wait for it are about to go on */
+        circle = leader == self;
+        if (circle || leader->waiting_for == c)
+            break; /* the leader has just taken this call over, and its wait is about to end */
+        c = leader->waiting_for;
+    }
+    if (circle)
+        self->waiting_for = NULL;
+    (void)atomic_sub_release(&n_looking, 1); /* [LOOK] */
+    pthread_mutex_unlock(&waits);
+    return !circle;
+}
+
+void agent_waited(struct agent *self)
+{
+    REQUIRE(self->waiting_for != NULL);
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    self->waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+}
+
+void agent_unseen(void)
+{
+    atomic_fence_seq_cst(); /* [LOOK] */
+    if (atomic_load_acquire(&n_looking) == 0)
+        return;
+    /* RACE: somebody looks for a circle at this moment. */
+    pthread_mutex_lock(&waits); /* [WAITS] */
+    pthread_mutex_unlock(&waits);
+}
+
+void agent_unseen_without_slot(const struct slot *slot)
+{
+    if (UNLIKELY(slot->common))
+        agent_unseen();
+}
+
+/* -------------------------------------------------------------------- fork */
+
+void agent_before_fork(void)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++)
+        pthread_mutex_lock(&bins[i].lock);
+    pthread_mutex_lock(&waits);
+}
+
+struct agent *agent_forking(struct sflight_group *g)
+{
+    void *fiber = fiber_self(g);
+    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
+
+    if (c != NULL)
+        c->forks = true;
+    return c;
+}
+
+void agent_after_fork(bool child)
+{
+    if (child)
+        thread_self.agent.waiting_for = NULL;
+    pthread_mutex_unlock(&waits);
+    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
+        /* Other fibers do not exist in the child. */
+        for (struct agent *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
+            next = c->next;
+            if (!c->forks)
+                bin_remove(&bins[i], c);
+            c->forks = false;
+        }
+        pthread_mutex_unlock(&bins[i].lock);
+    }
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A blocking caller with one key, from claim to release: sflight_do().
+ *
+ * There are two ways through it.  The GENERAL way, do_any(), is the one that all other rooms
+ * describe: join_or_claim(), then wait_for_end() or lead_run(), then hold_deliver().
+ *
+ * The SHORT way is that of a call which nobody joins, the common case, in one piece:
+ *
+ *   do_claim_short()     one CAS puts the record into an empty bucket;
+ *   lead_invoke()        runs fn;
+ *   do_finish_short()    one CAS takes the record out again, if nobody has looked at it;
+ *   do_release_short()   the record is prepared for the next call.
+ *
+ * Those two CAS are its only writes to words that other threads write.  Besides, it has as few
+ * stores as possible, because a locked instruction waits for all stores before it.  So it uses a
+ * PREPARED record, of which each slot may have one (slot->prepared).  That is a record as such a
+ * call leaves it, in which hardly anything is to be filled in:
+ *   - state and gate are 0; there is no invocation, no waiter, and no value to destroy;
+ *   - the owner is the slot's thread, the kind is CALL_OF_LEADER;
+ *   - of the result only value, size, ctx and status may be set.
+ * The gate of a call that ended in the short way stays 0: its hold is sole (hold.h), and
+ * r->hold names the record.  Where another hold is made, or the hold is given up in the general
+ * way, the gate is opened first (hold_open_sole()).
+ *
+ * A call leaves the short way for the general one before the claim, if something there is not as
+ * the short way needs it; after fn, if somebody has looked at the record, or fn has panicked; and
+ * at the release, if the record cannot be prepared.
+ */
+#ifndef SFLIGHT_DO_H
+#define SFLIGHT_DO_H
+
+#include "lead.h"
+#include "wait.h"
+
+/*
+ * Makes a spare record the slot's prepared one, and returns it; or NULL, if none is spare.  slot:
+ * the calling thread's own, which has no prepared record.
+ */
+struct sflight_call *do_prepare(struct slot *slot);
+
+/* The general way, for any group and key.  As sflight_do_until(); arguments have been checked. */
+int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+           const struct timespec *deadline, sflight_result *r);
+
+/*
+ * Gives up a hold, sole or not: the general way of sflight_result_release().  slot: the calling
+ * thread's own, or NULL if it is not in the cache.
+ */
+void do_release_any(struct slot *slot, struct sflight_call *call);
+
+/*
+ * Claims the key in the short way, with the slot's prepared record.  Returns the record; or NULL,
+ * and nothing has changed.  slot: the calling thread's own, as thread_slot_cached() finds it.
+ */
+static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g, struct slot *slot,
+                                                         const void *key, size_t len, uint64_t hash)
+{
+    link_word *bucket = table_empty_bucket(&g->table, hash);
+    struct sflight_call *c = slot->prepared;
+
+    if (UNLIKELY(bucket == NULL || g->max_age_ns != 0 ||
+                 (c == NULL && (c = do_prepare(slot)) == NULL)))
+        return NULL;
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        call_copy_key_short(c->node.key_inline, key, len);
+    } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
+        return NULL;
+    }
+    c->node.hash = hash;
+    c->node.key_len = len;
+    c->result.value = NULL;
+    c->result.size = 0;
+    /* Both before the claim: for a child that another thread forks, and for drainers. */
+    slot->prepared = NULL;
+    gauges_count_own(slot, COUNT_LED);
+    if (LIKELY(table_claim_empty(bucket, &c->node)))
+        return c;
+    join_not_led(slot);
+    slot->prepared = c;
+    return NULL;
+}
+
+/*
+ * Ends a call that was claimed in the short way, after fn: takes its record out of the table, fills
+ * *r, which then has the sole hold, and returns true.  Returns false if somebody has looked at the
+ * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  *end_counted:
+ * COUNT_ENDED has been counted.
+ */
+static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call *c,
+                                          sflight_result *r, bool *end_counted)
+{
+    *end_counted = false;
+    if (UNLIKELY(c->result.panicked || !table_unseen(&c->node)))
+        return false;
+    gauges_count_own(slot, COUNT_ENDED);
+    *end_counted = true;
+    if (UNLIKELY(!table_remove_unseen(&c->node)))
+        return false;
+    finish_check_drainers(c->group);
+    r->value = c->result.value;
+    r->size = c->result.size;
+    r->status = c->result.status;
+    r->leader = true;
+    r->shared = false;
+    r->followers = 0;
+    r->hold = c;
+    return true;
+}
+
+/*
+ * Makes the record of a sole hold such that it can be prepared: destroys its value, if it has a
+ * destroy.  By the holder.  Returns the slot to be used from then on.
+ */
+static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sflight_call *c)
+{
+    if (c->result.destroy != NULL) {
+        slot = hold_destroy_value(slot, c);
+        c->result.destroy = NULL;
+    }
+    c->result.status_set = false;
+    return slot;
+}
+
+/*
+ * Gives up a sole hold, and makes the record the slot's prepared one.  Returns false, and nothing
+ * has changed, if there is more to do: the hold is not sole, a value is to be destroyed, the record
+ * is not of this thread, or the slot has a prepared record.  slot: the calling thread's own.
+ */
+static ALWAYS_INLINE bool do_release_short(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY(!hold_is_sole(c) || c->result.destroy != NULL || c->result.status_set ||
+                 call_is_inherited(c, c->group) ||
+                 atomic_load_relaxed(&c->owner) != &thread_self.agent || slot->prepared != NULL))
+        return false;
+    slot->prepared = c;
+    gauges_count_own(slot, COUNT_RELEASED); /* the last use of the group, which may go now */
+    return true;
+}
+
+/* As sflight_do_until(), in the short way as far as that goes; arguments have been checked. */
+static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    struct slot *slot = thread_slot_cached(g);
+    struct sflight_call *call = NULL;
+    bool end_counted;
+
+    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS) && slot != NULL))
+        call = do_claim_short(g, slot, key, key_len, hash_key(key, key_len, g->seed));
+    if (UNLIKELY(call == NULL))
+        return do_any(g, key, key_len, fn, arg, deadline, r);
+    atomic_fence_after_rmw(); /* [DRAIN] */
+    if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
+        memset(r, 0, sizeof(*r));
+        return finish_shut(slot, call);
+    }
+    lead_invoke(&thread_self.agent, call, fn, arg);
+    if (LIKELY(do_finish_short(slot, call, r, &end_counted)))
+        return 0;
+    lead_end(slot, call, end_counted);
+    return hold_deliver(slot, call, true, r);
+}
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "hold.h"
+
+#include <string.h>
+
+/* -------------------------------------------------------------------- values */
+
+/* Stands in front of the memory that hold_alloc_value() returns. */
+struct value_header {
+    _Alignas(max_align_t) size_t bytes; /* header included */
+};
+
+/* The destroy function of such a value; its ctx is the group. */
+static void value_free(void *value, size_t size, void *group)
+{
+    struct value_header *h = (struct value_header *)value - 1;
+    struct sflight_group *g = group;
+
+    (void)size;
+    alloc_put(&g->alloc, h, h->bytes);
+}
+
+void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
+                    void *ctx)
+{
+    struct result *r = &c->result;
+    sflight_destroy_fn *old_destroy = r->destroy;
+    void *old = r->value, *old_ctx = r->ctx;
+    size_t old_size = r->size;
+
+    /*
+     * Another thread may fork meanwhile: `destroy` is set only while value, size and ctx are
+     * the ones that go with it, so that the child cannot destroy a mixture.
+     */
+    if (UNLIKELY(old_destroy != NULL))
+        r->destroy = NULL;
+    atomic_fence_compiler();
+    r->size = size;
+    if (UNLIKELY(old_destroy == value_free && value == old)) {
+        r->destroy = old_destroy; /* the same memory: only its size changes */
+        return;
+    }
+    r->value = value;
+    r->ctx = ctx;
+    atomic_fence_compiler();
+    r->destroy = destroy;
+    if (UNLIKELY(old_destroy != NULL))
+        old_destroy(old, old_size, old_ctx);
+}
+
+void *hold_alloc_value(struct sflight_call *c, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size_t bytes = sizeof(struct value_header) + size;
+    struct value_header *h = alloc_get(&c->group->alloc, bytes, _Alignof(max_align_t));
+    if (h == NULL)
+        return NULL;
+    h->bytes = bytes;
+    hold_set_value(c, h + 1, size, value_free, c->group);
+    return h + 1;
+}
+
+/* --------------------------------------------------------------------- holds */
+
+/*
+ * Stands in the frame that calls destroy.  If destroy does not return (a C++ exception, or its
+ * thread ends), the hold is given up while the stack is unwound.
+ */
+struct destroy_guard {
+    struct sflight_call *call; /* NULL: destroy has returned */
+};
+
+static void destroy_guard_check(struct destroy_guard *guard)
+{
+    if (UNLIKELY(guard->call != NULL)) {
+        struct slot *slot = thread_slot_again(guard->call->group);
+        bool inherited = call_is_inherited(guard->call, slot->group);
+        hold_give_back(slot, guard->call);
+        hold_count_released(slot, inherited);
+    }
+}
+
+struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
+{
+    REQUIRE_NO_SECTION();
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
+    c->result.destroy(c->result.value, c->result.size, c->result.ctx);
+    guard.call = NULL;
+    return thread_slot_if_moved(slot);
+}
+
+/*
+ * At most n_inherited releases are counted of holds from before the fork: those of them that
+ * threads of the parent had, which do not exist in the child, are not counted as held there.
+ */
+void hold_released_inherited(struct slot *slot)
+{
+    uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
+    while (n != 0)
+        if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
+            gauges_count(slot, COUNT_RELEASED);
+            return;
+        }
+}
+
+struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
+{
+    if (gate_drop(&c->gate))
+        slot = hold_last(slot, c);
+    return slot;
+}
+
+void hold_retain(struct slot *slot, struct sflight_call *c)
+{
+    hold_open_sole(c);
+    REQUIRE(gate_holds(require_word(&c->gate)) != 0);
+    gauges_count(slot, COUNT_HELD);
+    if (UNLIKELY(call_is_inherited(c, slot->group)))
+        atomic_add_relaxed(&slot->group->n_inherited, 1);
+    gate_hold(&c->gate);
+}
+
+int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
+                         sflight_result *r)
+{
+    if (word & ENDING_PANICKED)
+        return -ENOTRECOVERABLE;
+    hold_release(slot, c);
+    memset(r, 0, sizeof(*r));
+    return word & ENDING_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
+}
+
+void hold_end_by_fork(struct sflight_call *c)
+{
+    /* So many holds that none of those that are given up is the last. */
+    if (!gate_is_open(&c->gate))
+        gate_open_unseen(&c->gate, ENDING_ABANDONED, UINT32_MAX / 2);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "join.h"
+
+/* ---------------------------------------------------------------------- join */
+
+/* What a search is for, and what it has found. */
+struct join {
+    const struct agent *agent;    /* that wants to block; NULL: none does */
+    struct sflight_call *found;   /* the call that was joined */
+    struct sflight_call *expired; /* a call that was forgotten because of its age, to be unlinked */
+    struct slot *slot;
+    uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
+    unsigned rank; /* how many blocked before */
+    int rc;        /* 0: joined */
+};
+
+/* A call for the key: joins it, or finds why not.  False: as if the call were not there. */
+static bool join_match(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct join *join = ctx;
+    struct sflight_group *g = c->group;
+
+    /*
+     * A call that cannot be joined is not written to; whether it can, the addition below
+     * decides.  If the call has closed, the newcomer may lead the next one: what the last run of
+     * fn did comes before that [CLOSE].
+     */
+    uint64_t state = atomic_load_acquire(&c->state);
+    if (state & (STATE_CLOSED | STATE_FORGOTTEN))
+        return false;
+    /* While the call is open, only this agent itself sets the owner to this agent. */
+    if (join->agent != NULL && atomic_load_relaxed(&c->owner) == join->agent) {
+        join->rc = -EDEADLK;
+        return true;
+    }
+    if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
+        if (state_expire(&c->state)) {
+            gauges_count(join->slot, COUNT_EXPIRED);
+            join->expired = c; /* if there was another one before, its leader unlinks that */
+        }
+        return false;
+    }
+    if (g->max_waiters == 0) {
+        if (!state_join(&c->state, join->unit, &state))
+            return false; /* RACE: closed since it was looked at */
+    } else {
+        switch (state_join_below(&c->state, join->unit, g->max_waiters, &state)) {
+        case STATE_JOINED:
+            break;
+        case STATE_FULL:
+            join->rc = -EAGAIN;
+            return true;
+        case STATE_GONE:
+            return false; /* RACE: closed or forgotten since it was looked at */
+        }
+    }
+    join->found = c;
+    join->rank = state_blocking(state);
+    return true;
+}
+
+/*
+ * Joins the key's call without a search, if the call stands first in its bucket and has been SEEN,
+ * as a call that many want does.  Returns it; or NULL, and nothing has changed, if that is not
+ * so, or if the group's options ask for a closer look.  Inside a section.
+ */
+static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
+                                                     const struct table_key *key,
+                                                     const struct newcomer *newcomer,
+                                                     unsigned *rank)
+{
+    struct table_node *node = table_first_in_section(&g->table, key->hash);
+    uint64_t state;
+
+    if (node == NULL || !table_key_equal(node, key) || (g->max_waiters | g->max_age_ns) != 0)
+        return NULL;
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    /* Only hints: the addition decides; only this agent itself sets the owner to this agent. */
+    if ((atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) ||
+        (newcomer->owner != NULL && atomic_load_relaxed(&c->owner) == newcomer->owner) ||
+        !state_join(&c->state, newcomer->unit, &state))
+        return NULL;
+    *rank = state_blocking(state);
+    return c;
+}
+
+NOINLINE void join_not_led(struct slot *slot)
+{
+    gauges_uncount(slot, COUNT_LED);
+    atomic_fence_seq_cst(); /* [DRAIN] */
+    finish_check_drainers(slot->group);
+}
+
+/* Counts the end of a search that returns rc, a failure.  The last use of the group. */
+static int search_failed(struct slot *slot, int rc)
+{
+    gauges_count(slot, COUNT_HELD); /* keeps the group until the last of these */
+    if (rc != -ENOMEM)
+        gauges_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
+    gauges_count(slot, COUNT_SEARCHES_ENDED);
+    gauges_count(slot, COUNT_RELEASED);
+    return rc;
+}
+
+/* Counts the end of a search that has joined. */
+static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c,
+                                       struct sflight_call **out)
+{
+    gauges_count(slot, COUNT_JOINED);
+    gauges_count(slot, COUNT_SEARCHES_ENDED);
+    *out = c;
+    return JOIN_FOLLOWS;
+}
+
+/* Joins the key's call, wherever it stands, or claims the key.  Leaves the section of lane. */
+static NOINLINE int search(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
+                           struct sflight_call *record, bool given, struct lane *lane,
+                           struct sflight_call **out, unsigned *rank)
+{
+    struct sflight_group *g = slot->group;
+    struct join join = {.agent = newcomer.owner, .slot = slot, .unit = newcomer.unit};
+    struct table_search search = {
+        .key = {key->hash, key->data, key->len}, .match = join_match, .ctx = &join};
+    enum table_found found;
+
+    for (;;) {
+        search.claim = record != NULL ? &record->node : NULL;
+        found = table_search_in_section(&g->table, &search);
+        if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
+            /* Nothing is allocated for this, so it is allowed inside the section. */
+            record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+            search.claim = &record->node;
+            found = table_search_in_section(&g->table, &search);
+        }
+        if (UNLIKELY(join.expired != NULL))
+            table_unlink_in_section(&g->table, &join.expired->node);
+        reclaim_leave(lane);
+        join.expired = NULL;
+        if (found != TABLE_ABSENT)
+            break;
+        record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+        if (record == NULL)
+            return search_failed(slot, -ENOMEM);
+        lane = reclaim_enter(thread_self.hint);
+    }
+    if (found == TABLE_CLAIMED) {
+        gauges_count(slot, COUNT_LED);
+        gauges_count(slot, COUNT_SEARCHES_ENDED);
+        if (UNLIKELY(search.crowded))
+            table_relieve(&g->table, key->hash);
+        *out = record;
+        return JOIN_LEADS;
+    }
+    if (record != NULL && !given)
+        call_discard(slot, record);
+    if (join.rc != 0)
+        return search_failed(slot, join.rc);
+    *rank = join.rank;
+    return search_joined(slot, join.found, out);
+}
+
+int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
+                       struct sflight_call *record, bool given, struct sflight_call **out,
+                       unsigned *rank)
+{
+    /* Keeps the group while this thread is in it; and comes before a claim, for drainers. */
+    gauges_count(slot, COUNT_SEARCHES);
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    struct sflight_call *c = join_first(slot->group, key, &newcomer, rank);
+    if (UNLIKELY(c == NULL))
+        return search(slot, key, newcomer, record, given, lane, out, rank);
+    reclaim_leave(lane);
+    if (UNLIKELY(record != NULL) && !given)
+        call_discard(slot, record);
+    return search_joined(slot, c, out);
+}
+
+/* -------------------------------------------------------------------- forget */
+
+bool join_is_unwanted(const struct sflight_call *c)
+{
+    if (call_kind(c) == CALL_OF_LEADER)
+        return false; /* its leader waits for it */
+    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_relaxed(&c->result.starter_done))
+        return false; /* RACE: its starter still waits */
+    return state_joiners(atomic_load_relaxed(&c->state)) == 0;
+}
+
+void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
+{
+    struct sflight_group *g = c->group;
+
+    atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
+    if (!join_is_unwanted(c))
+        return;
+    if (!state_seal(&c->state))
+        return;
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    table_unlink_in_section(&g->table, &c->node);
+    reclaim_leave(lane);
+    gauges_count(slot, COUNT_FORGOTTEN);
+}
+
+struct forget {
+    struct sflight_call *call; /* the call that was forgotten, to be unlinked */
+    bool unshared_only;
+    bool kept; /* a call was found and not forgotten, because it has joiners */
+};
+
+static bool forget_match(struct table_node *node, void *ctx)
+{
+    struct sflight_call *c = container_of(node, struct sflight_call, node);
+    struct forget *forget = ctx;
+
+    switch (state_forget(&c->state, forget->unshared_only)) {
+    case STATE_FORGOT:
+        forget->call = c;
+        return true;
+    case STATE_SHARED:
+        forget->kept = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void forget(struct sflight_group *g, const void *key, size_t len, struct forget *forget)
+{
+    struct slot *slot = thread_slot(g);
+    struct table_search search = {
+        .key = {hash_key(key, len, g->seed), key, len}, .match = forget_match, .ctx = forget};
+
+    struct lane *lane = reclaim_enter(thread_self.hint);
+    (void)table_search_in_section(&g->table, &search);
+    if (forget->call != NULL)
+        table_unlink_in_section(&g->table, &forget->call->node);
+    reclaim_leave(lane);
+    if (forget->call != NULL)
+        gauges_count(slot, COUNT_FORGOTTEN);
+}
+
+int join_forget(struct sflight_group *g, const void *key, size_t len)
+{
+    struct forget f = {.unshared_only = false};
+    forget(g, key, len, &f);
+    return f.call != NULL;
+}
+
+int join_forget_unshared(struct sflight_group *g, const void *key, size_t len)
+{
+    struct forget f = {.unshared_only = true};
+    forget(g, key, len, &f);
+    return !f.kept;
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "lifecycle.h"
+
+#include "batch.h"
+#include "cpu.h"
+#include "fork.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    /* Of an expected call: so few claims find their bucket in use, which costs five times as much
+       (bench/inflight, `expected`). */
+    BUCKETS_PER_CALL = 8,
+    /* Where nothing is expected: 1,024 lines, so that the keys of one thread are seldom in a
+       line with those of another (bench/disjoint), and 1,000 calls seldom share a bucket. */
+    BUCKETS_PER_CPU = 8192,
+    MAX_DEFAULT_BUCKETS = 1 << 18,
+    MIN_BUCKETS = 16, /* of a shard */
+    SHARDS_PER_CPU = 4,
+    MIN_SHARDS = 16,
+    MAX_SHARDS = 1024,
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_rc;
+
+/* ------------------------------------------------------------------- threads */
+
+/*
+ * The destructor of each thread's thread-specific data: abandons what the thread still leads, and
+ * hands its slots to the threads that come later.
+ */
+static void thread_end(void *self)
+{
+    struct thread *t = self;
+
+    t->ending = true;
+    /* Calls whose fn was left by longjmp(). */
+    while (t->agent.leading != NULL)
+        lead_abandon(t->agent.leading);
+    while (t->agent.batches != NULL)
+        batch_abandon(t->agent.batches);
+    agent_unseen();
+
+    registry_lock();
+    while (t->slots != NULL) {
+        struct slot *slot = t->slots;
+        t->slots = slot->next_of_thread;
+        call_keep_none_prepared(slot);
+        slot->prev_of_thread = NULL;
+        slot->next_of_thread = slot->group->idle;
+        slot->group->idle = slot;
+        atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
+    }
+    registry_unlock();
+    memset(t->cache, 0, sizeof(t->cache));
+}
+
+/* --------------------------------------------------------------- the process */
+
+static void init_once(void)
+{
+    reclaim_init();
+    agent_init();
+    once_rc = thread_init(thread_end);
+    if (once_rc == 0)
+        once_rc = fork_init();
+}
+
+/*
+ * As early as possible, because of the order in which handlers of fork() run: those that the
+ * program registers later run before fork_prepare() and after fork_child(), and find the locks
+ * free.
+ */
+__attribute__((constructor)) static void init_early(void)
+{
+    (void)pthread_once(&once, init_once);
+}
+
+/* -------------------------------------------------------------------- groups */
+
+/* The seed of a group's hash. */
+static uint64_t random_seed(const void *salt)
+{
+    uint64_t seed;
+    int saved = errno;
+    /* Not getrandom(3), which is a cancellation point. */
+    if (syscall(SYS_getrandom, &seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
+        seed = clock_now_ns() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)salt; /* early at boot */
+    errno = saved;
+    return seed;
+}
+
+/* The least power of two that is not below this. */
+static size_t power_of_two(size_t at_least)
+{
+    size_t n = 1;
+    while (n < at_least)
+        n *= 2;
+    return n;
+}
+
+static size_t default_shards(void)
+{
+    size_t shards = power_of_two((size_t)cpu_count() * SHARDS_PER_CPU);
+    return shards < MIN_SHARDS ? MIN_SHARDS : shards > MAX_SHARDS ? MAX_SHARDS : shards;
+}
+
+static size_t default_buckets(void)
+{
+    size_t n = (size_t)cpu_count() * BUCKETS_PER_CPU;
+    return n < MAX_DEFAULT_BUCKETS ? n : MAX_DEFAULT_BUCKETS;
+}
+
+int lifecycle_create(struct sflight_group **out, const sflight_options *o)
+{
+    struct alloc alloc;
+
+    (void)pthread_once(&once, init_once);
+    if (once_rc != 0)
+        return once_rc;
+    alloc_init(&alloc, o->allocator.ctx, o->allocator.alloc, o->allocator.free);
+    struct sflight_group *g = alloc_get(&alloc, sizeof(*g), CACHE_LINE);
+    if (g == NULL)
+        return -ENOMEM;
+    memset((void *)g, 0, sizeof(*g));
+    alloc_init(&g->alloc, alloc.ctx, alloc.alloc, alloc.free);
+    atomic_store_relaxed(&g->alloc.bytes, sizeof(*g)); /* nobody else yet */
+
+    size_t n_shards = o->shards != 0 ? power_of_two(o->shards) : default_shards();
+    size_t n_buckets =
+        o->expected_inflight != 0 ? o->expected_inflight * BUCKETS_PER_CALL : default_buckets();
+    size_t per_shard = power_of_two(n_buckets) / n_shards;
+    if (table_init(&g->table, &g->alloc, n_shards,
+                   per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) != 0) {
+        alloc_put(&alloc, g, sizeof(*g));
+        return -ENOMEM;
+    }
+    g->seed = random_seed(g);
+    g->max_waiters = o->max_waiters;
+    g->max_age_ns = o->max_age_ns;
+    g->takeover = o->on_abandon == SFLIGHT_ABANDON_TAKEOVER;
+    g->abort_on_panic = o->on_panic == SFLIGHT_PANIC_ABORT;
+    g->cancel_unwanted = o->cancel_unwanted;
+    g->spin_ns = o->spin_ns;
+    g->runtime = o->runtime;
+#ifdef SFLIGHT_TEST_RUNTIME /* a build for tests: every group has this one */
+    extern const sflight_runtime SFLIGHT_TEST_RUNTIME;
+    if (o->runtime.park == NULL)
+        g->runtime = SFLIGHT_TEST_RUNTIME;
+#endif
+    if (g->runtime.park != NULL)
+        atomic_store_relaxed(&g->flags, GROUP_FIBERS); /* nobody else yet */
+    g->common.common = true;
+    g->common.group = g;
+
+    registry_lock();
+    registry_add(g);
+    registry_unlock();
+    *out = g;
+    return 0;
+}
+
+void lifecycle_close(struct sflight_group *g)
+{
+    (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
+}
+
+int lifecycle_destroy(struct sflight_group *g)
+{
+    if (gauges_in_use(g))
+        return -EBUSY;
+
+    registry_lock();
+    registry_remove(g);
+    thread_forget_group(g);
+    registry_unlock();
+
+    reclaim_flush(); /* from here on nothing refers to the group's records */
+    orphan_free_all(g);
+    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
+    while (g->slots != NULL) {
+        struct slot *slot = g->slots;
+        g->slots = slot->next_of_group;
+        call_free_spares(slot);
+        future_free_spares(slot);
+        alloc_put(&g->alloc, slot, sizeof(*slot));
+    }
+    table_destroy(&g->table);
+    struct alloc alloc;
+    alloc_init(&alloc, g->alloc.ctx, g->alloc.alloc, g->alloc.free);
+    alloc_put(&alloc, g, sizeof(*g));
+    return 0;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every step of the states of future.h stands here.  Whoever takes a list or an entry is its
+ * teller; the other end of each step is the owner's, marked [TELL] as well.
+ */
+#include "notify.h"
+
+#include "cpu.h"
+#include "event_fd.h"
+#include "futex.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#ifndef SWEEP_AT_LEAST /* less in a build for tests */
+enum { SWEEP_AT_LEAST = 64 };
+#endif
+
+/* The owner of an OWNED future sets GONE.  Returns true if the owner is to free the future. */
+static NOINLINE bool owner_goes(struct sflight_future *f)
+{
+    int fd = f->owned.fd;
+    uint32_t state = atomic_swap_acq_rel(&f->state, FUTURE_GONE); /* [TELL] */
+
+    if (state == FUTURE_TELLING)
+        return false; /* RACE: the teller closes the descriptor and frees the future */
+    if (fd >= 0)
+        event_fd_close(fd);
+    return state == FUTURE_TOLD; /* otherwise it stays in the list, and the teller frees it */
+}
+
+void notify_end(struct slot *slot, struct sflight_future *f)
+{
+    if (f->kind != FUTURE_OWNED || owner_goes(f))
+        future_free(slot, f);
+}
+
+int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
+{
+    struct sflight_call *c = f->call;
+    bool leader = f->starter;
+
+    notify_end(slot, f);
+    return hold_deliver(slot, c, leader, r);
+}
+
+/* ------------------------------------------------------------------- telling */
+
+/*
+ * Wakes the owner of an entry, which has the state that is given.  A fiber is made to run, and
+ * so must still be there.  A thread may have gone on, and freed the entry: only the address of its
+ * state is used.
+ */
+static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
+{
+    if (state & FUTURE_FIBER)
+        g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
+    else
+        futex_wake((uint32_t *)(void *)&f->state, 1);
+}
+
+/* Tells an OWNED future: wakes an owner that is in async_get(), makes its descriptor readable. */
+static void tell_owner(struct sflight_group *g, struct sflight_future *f)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    while (state != FUTURE_GONE) {
+        uint32_t hung = state;
+        if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_TELLING)) /* [TELL] */
+            continue; /* RACE: its owner has changed it */
+        if (hung & FUTURE_FD)
+            event_fd_set(f->owned.fd);
+        if (hung & FUTURE_FIBER)
+            wake_owner(g, f, hung); /* the fiber does not go on before TOLD */
+        state = FUTURE_TELLING;
+        if (atomic_cas_acq_rel(&f->state, &state, FUTURE_TOLD)) { /* [TELL] */
+            if (!(hung & FUTURE_FIBER))
+                wake_owner(g, f, hung); /* an address: the future may have gone */
+            return;
+        }
+        if (f->owned.fd >= 0)            /* RACE: its owner has gone meanwhile */
+            event_fd_close(f->owned.fd); /* RACE: dropped while it is told */
+    }
+    future_free(thread_slot(g), f); /* its owner has gone */
+}
+
+/*
+ * Tells a waiter: what is FUTURE_TOLD or FUTURE_NUDGED.  Returns false if its agent has given the
+ * waiter up; it is then freed.
+ */
+static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+
+    if (state == FUTURE_GONE ||
+        !atomic_cas_acquire(&f->state, &state, FUTURE_TELLING)) { /* [TELL] */
+        future_free(thread_slot(g), f);
+        return false;
+    }
+    if (state & FUTURE_FIBER)
+        wake_owner(g, f, state);
+    atomic_store_release(&f->state, what); /* [TELL] */
+    if (!(state & FUTURE_FIBER))
+        wake_owner(g, f, state);
+    return true;
+}
+
+/*
+ * Runs the thread's callbacks, oldest first.  A callback may end another call, which has callbacks
+ * of its own: those are put behind the others (add_callback()), and the outermost run_callbacks()
+ * runs them, so that callbacks do not run inside one another.  The thread may be any thread of
+ * the program: a cancellation waits until all callbacks have run.
+ */
+static void run_callbacks(void)
+{
+    int cancel_state;
+
+    if (thread_self.in_callback || thread_self.callbacks == NULL)
+        return;
+    thread_self.in_callback = true;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    while (thread_self.callbacks != NULL) {
+        struct sflight_future *f = thread_self.callbacks;
+        sflight_result r;
+        thread_self.callbacks = f->next;
+        if (thread_self.callbacks == NULL)
+            thread_self.last_callback = &thread_self.callbacks;
+        void (*cb)(void *, int, sflight_result *) = f->then.cb;
+        void *arg = f->then.arg;
+        int rc = future_take(f, &r);
+        cb(arg, rc, &r);
+    }
+    thread_self.in_callback = false;
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+}
+
+/* Puts a callback behind those that the thread is to run. */
+static void add_callback(struct sflight_future *f)
+{
+    if (thread_self.callbacks == NULL)
+        thread_self.last_callback = &thread_self.callbacks;
+    f->next = NULL;
+    *thread_self.last_callback = f;
+    thread_self.last_callback = &f->next;
+}
+
+/*
+ * The order in which those who wait for a call are told.  This function alone decides it.
+ *
+ *   1. Before it is called, whoever ends the call has opened the gate, and has told the drainers
+ *      (finish_closed()).  Threads parked at the gate are woken in a chain, in the kernel's
+ *      order (gate.h).
+ *   2. Then the entries of the list, in its order, which is newest first (notify.h says when not):
+ *        an owner     has its descriptor made readable and is woken;
+ *        a waiter     is made to run, or woken;
+ *        queued ones  that stand together and go to one queue are pushed together, newest first,
+ *                     as the queue keeps them: its consumer gets the oldest of them first.  Of
+ *                     two such chains for one queue the newer is pushed, and drained, first.
+ *   3. Last the callbacks, oldest first.  They are user code, and may take long.
+ */
+void notify_all(struct sflight_group *g, struct sflight_future *list)
+{
+    REQUIRE_NO_SECTION();
+    struct sflight_future *callbacks = NULL;
+
+    while (list != NULL) {
+        struct sflight_future *f = list, *last = f;
+        list = f->next;
+        switch (f->kind) {
+        case FUTURE_QUEUED:
+            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
+                last = list;
+                list = list->next;
+            }
+            queue_push(f->queued.to, f, last);
+            break;
+        case FUTURE_THEN:
+            f->next = callbacks; /* turns the order round: the oldest comes first */
+            callbacks = f;
+            break;
+        case FUTURE_WAITER:
+            (void)tell_waiter(g, f, FUTURE_TOLD);
+            break;
+        default:
+            tell_owner(g, f);
+        }
+    }
+    while (callbacks != NULL) {
+        struct sflight_future *next = callbacks->next;
+        add_callback(callbacks);
+        callbacks = next;
+    }
+    run_callbacks();
+}
+
+/* Puts an entry into the list; false if the list has been told [NOTIFY]. */
+static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    struct sflight_future *first = atomic_load_acquire(list);
+    do {
+        if (first == WAITERS_TOLD)
+            return false;
+        f->next = first;
+    } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */
+    return true;
+}
+
+void notify_hang(struct sflight_future *f, enum future_kind kind)
+{
+    REQUIRE(f->kind == FUTURE_PLAIN);
+    f->kind = (unsigned char)kind;
+    atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
+    if (!list_push(&f->call->waiters, f)) {
+        f->next = NULL;
+        notify_all(f->call->group, f);
+    }
+}
+
+/* ------------------------------------------------------------------- waiters */
+
+struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call *call, void *fiber)
+{
+    struct sflight_future *f = future_new(slot, call, false);
+    if (f != NULL) {
+        f->kind = FUTURE_WAITER;
+        f->owned.fiber = fiber;
+    }
+    return f;
+}
+
+bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+{
+    /* Published by [HANG]. */
+    atomic_store_relaxed(&f->state,
+                         f->owned.fiber != NULL ? FUTURE_HUNG | FUTURE_FIBER : FUTURE_HUNG);
+    if (list_push(list, f))
+        return true;
+    /* RACE: all have been told on the way here. */
+    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* nobody else has seen it */
+    return false;
+}
+
+enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
+                                const struct timespec *deadline, uint32_t leaves)
+{
+    REQUIRE(require_word(&f->state) != FUTURE_IDLE);
+    void *fiber = f->owned.fiber;
+    bool expired = clock_left_ns(deadline) == 0;
+
+    for (;;) {
+        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        if (state == FUTURE_TOLD)
+            return NOTIFY_TOLD;
+        if (state == FUTURE_NUDGED)
+            return NOTIFY_NUDGED;
+        bool hung = (state & FUTURE_STATE_MASK) == FUTURE_HUNG;
+        /* A fiber does not leave while it is being told: the teller is about to make it run. */
+        if (expired && (hung || (leaves == FUTURE_HUNG && fiber == NULL))) {
+            uint32_t left = leaves == FUTURE_GONE ? FUTURE_GONE : state & ~(uint32_t)FUTURE_FIBER;
+            if (left == state || atomic_cas_release(&f->state, &state, left)) /* [TELL] */
+                return NOTIFY_TIMED_OUT;
+        } else if (fiber == NULL) {
+            /* A waiter is not given up while it is being told: no deadline, TOLD is near. */
+            expired = futex_wait((uint32_t *)(void *)&f->state, state,
+                                 hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
+        } else if (!hung) {
+            cpu_yield(); /* RACE: it is being told: a few steps, if the teller is running */
+        } else if (!(state & FUTURE_FIBER)) {
+            (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
+        } else {
+            g->runtime.park(g->runtime.ctx, fiber, deadline);
+            expired = clock_left_ns(deadline) == 0;
+        }
+    }
+}
+
+void notify_waiter_end(struct sflight_group *g, struct sflight_future *f)
+{
+    static const struct timespec past;
+
+    if (notify_park(g, f, &past, FUTURE_GONE) != NOTIFY_TIMED_OUT)
+        future_free(thread_slot_again(g), f);
+}
+
+/*
+ * Takes a waiter out of the list, if there is one, and puts the other entries back; or tells them,
+ * if the list has been told meanwhile.
+ */
+static struct sflight_future *take_waiter(struct sflight_group *g,
+                                          _Atomic(struct sflight_future *) *list)
+{
+    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
+
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return NULL;
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
+    while (f != NULL) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER && taken == NULL) {
+            taken = f;
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
+            notify_all(g, f);
+        }
+        f = next;
+    }
+    return taken;
+}
+
+void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+{
+    struct sflight_future *f;
+
+    /*
+     * Either this thread sees the waiter that an agent has hung up, or the agent sees, before it
+     * parks, that the call is an orphan [NUDGE].  Another thread that wants to nudge may find the
+     * list empty, because this one has taken it: the agent that is nudged here then looks at
+     * the call after both of them.
+     */
+    do {
+        atomic_fence_seq_cst(); /* [NUDGE] */
+        f = take_waiter(g, list);
+    } while (f != NULL && !tell_waiter(g, f, FUTURE_NUDGED));
+}
+
+void notify_nudge(struct sflight_call *c)
+{
+    if (group_hangs(c->group))
+        notify_nudge_one(c->group, &c->waiters);
+    else
+        gate_nudge(&c->gate);
+}
+
+bool notify_sweep(struct slot *slot, struct sflight_group *g,
+                  _Atomic(struct sflight_future *) *list)
+{
+    uint32_t n_found = 0;
+
+    if (slot->common)
+        return false; /* several threads use the common slot: its counts mean nothing */
+    if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
+        return false;
+    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
+    do {
+        if (f == NULL || f == WAITERS_TOLD)
+            return false; /* RACE: another thread has taken the list, to tell, nudge or sweep */
+    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
+    for (; f != NULL; n_found++) {
+        struct sflight_future *next = f->next;
+        if (f->kind == FUTURE_WAITER &&
+            atomic_load_acquire(&f->state) == FUTURE_GONE) { /* [TELL] */
+            future_free(slot, f);
+        } else if (!list_push(list, f)) {
+            f->next = NULL; /* RACE: all have been told meanwhile */
+            notify_all(g, f);
+        }
+        f = next;
+    }
+    slot->n_gone = 0;
+    slot->n_swept = n_found;
+    return true;
+}
+
+/* -------------------------------------------------------------------- owners */
+
+void notify_set_fd(struct sflight_future *f, int fd)
+{
+    REQUIRE(f->kind == FUTURE_OWNED);
+    f->owned.fd = fd;
+    uint32_t state = FUTURE_HUNG;
+    if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG | FUTURE_FD)) /* [TELL] */
+        event_fd_set(fd); /* it has been, or is being, told without one */
+}
+
+bool notify_after_fork(struct sflight_future *f)
+{
+    if (atomic_load_relaxed(&f->state) == FUTURE_GONE)
+        return false;
+    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* no other thread */
+    return true;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The state word of a call: how far its life has gone, and how many have joined it.
+ * Every change of such a word is made by a function of this file.
+ *
+ *   bits 0..3    CLOSED, FORGOTTEN, SEALED, ORPHAN, from the lowest
+ *   bits 4..33   joiners that block a thread or fiber
+ *   bits 34..63  joiners that do not block
+ *
+ * CLOSED     The number of joiners is final: whoever comes now leads a new call.
+ *            Set by the leader that ends the call (state_close()); by a leader that dies while
+ *            nobody blocks in the call (state_orphan_or_close()); by the last blocking joiner
+ *            of an orphan, when it leaves (state_leave()).  Never cleared.
+ * FORGOTTEN  The call has lost its key: whoever comes now leads a new call, those who have
+ *            joined stay.  Set by state_forget(), state_expire() and state_seal().  Only
+ *            state_expire() may set it after CLOSED, where it means nothing.  Never cleared.
+ * SEALED     The call was forgotten while it had no joiner, and gets none: an addition that
+ *            comes after this bit is not a joiner, although the word has not CLOSED.  Set by
+ *            state_forget() and state_seal(), in one step with FORGOTTEN.  Never cleared.
+ * ORPHAN     The leader has died, and a blocking joiner must take the call over.  Set by
+ *            state_orphan_or_close(), cleared by state_take_over().  It stays beside CLOSED
+ *            when the last blocking joiner left instead.  Also cleared in a forked child, where
+ *            nobody blocks.
+ * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out
+ *            when it leaves before CLOSED (state_leave()) or takes the call over
+ *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
+ *            hold instead.
+ *
+ * "Never cleared" means: not before the record is used for another call (state_init()).
+ *
+ * A joiner adds itself with one addition, inside the section in which it found the call.  If
+ * CLOSED or SEALED was in the word that it added to, it has not joined: whoever set that bit
+ * has taken the count already.  It takes the addition back, and until then the word has a
+ * joiner too many, which nobody counts: the count at the close is in the word that the closing
+ * function returns, and a sealed word counts as 0 (state_joiners()).
+ *
+ * A stale value may be used where a read-modify-write of the same word decides afterwards.  For
+ * example, a search that sees no CLOSED goes on to join, and the addition shows the word that
+ * it added to.  A stale value must not be used where nothing decides afterwards: a function
+ * that acts because nobody has joined must have seen that in the step that closes or seals.
+ */
+#ifndef SFLIGHT_STATE_H
+#define SFLIGHT_STATE_H
+
+#include "atomic.h"
+
+typedef _Atomic(uint64_t) state_word;
+
+#define STATE_CLOSED UINT64_C(1)
+#define STATE_FORGOTTEN UINT64_C(2)
+#define STATE_SEALED UINT64_C(4)
+#define STATE_ORPHAN UINT64_C(8)
+#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread, or its fiber */
+#define STATE_ASYNC (UINT64_C(1) << 34)   /* one joiner that does not block */
+#define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+
+/* The joiners that block, in a word as it was read; counted even if it is sealed. */
+static inline uint32_t state_blocking(uint64_t state)
+{
+    return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
+}
+
+/* The joiners that do not block; 0 if the word is sealed. */
+static inline uint32_t state_async(uint64_t state)
+{
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
+}
+
+/* All joiners; 0 if the word is sealed. */
+static inline uint32_t state_joiners(uint64_t state)
+{
+    return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
+}
+
+/* Sets up the word of a record that nobody else knows. */
+static ALWAYS_INLINE void state_init(state_word *word)
+{
+    atomic_store_relaxed(word, 0); /* published by [CLAIM] */
+}
+
+/*
+ * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  Only inside the section
+ * in which the record was found, or with a hold on it.  Returns true, and the joiner then has
+ * a claim on a hold; or false, and nothing has changed, if the call has closed or is sealed.
+ * *state gets the word before the addition.  A call that was forgotten since it was found may
+ * still be joined: the joiner began before the forgetting was over.
+ * Pairs with the functions that set CLOSED: the count at the close is that of the joiners
+ * which got true here and have not left.
+ */
+static ALWAYS_INLINE bool state_join(state_word *word, uint64_t unit, uint64_t *state)
+{
+    *state = atomic_add_acq_rel(word, unit); /* [CLOSE] */
+    if (LIKELY(!(*state & (STATE_CLOSED | STATE_SEALED))))
+        return true;
+    /* Whoever closed it has the count; only a forked child looks again. */
+    atomic_sub_relaxed(word, unit); /* RACE: closed since it was looked at */
+    return false;
+}
+
+enum state_joined {
+    STATE_JOINED,
+    STATE_FULL,
+    STATE_GONE, /* the call is closed or forgotten */
+};
+
+/*
+ * The same where a call may have at most `limit` joiners.  *state: on entry the word as it was
+ * last read, with acquire; on return the word that decided.  STATE_FULL and STATE_GONE have
+ * changed nothing.
+ */
+static inline enum state_joined state_join_below(state_word *word, uint64_t unit, uint32_t limit,
+                                                 uint64_t *state)
+{
+    for (;;) {
+        if (*state & (STATE_CLOSED | STATE_FORGOTTEN))
+            return STATE_GONE; /* RACE: closed since it was looked at */
+        if (state_joiners(*state) >= limit)
+            return STATE_FULL;
+        if (atomic_cas_acq_rel(word, state, *state + unit)) /* [CLOSE] */
+            return STATE_JOINED;
+    }
+}
+
+/*
+ * A joiner of that unit leaves, which has joined and has neither left nor taken the call over.
+ * *state: the word as it was last read, without CLOSED.  Returns true if the joiner has left,
+ * and *state is the new word.  If that has CLOSED, this was the last blocking joiner of an
+ * orphan: the call is closed, *state is the word at the close, and the joiner must end the
+ * call.  Returns false if the word has changed: *state is the word now, to be looked at again.
+ */
+static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
+{
+    REQUIRE(unit == STATE_BLOCKING ? state_blocking(*state) != 0 : state_async(*state) != 0);
+    uint64_t left = *state - unit;
+
+    if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
+        left |= STATE_CLOSED;                   /* the last that could have taken it over */
+    if (!atomic_cas_acq_rel(word, state, left)) /* [CLOSE] */
+        return false;
+    *state = left;
+    return true;
+}
+
+/*
+ * Closes the call.  Only its leader, once.  Returns the word at the close, whose count is final.
+ * Pairs with state_join() and state_leave().
+ */
+static inline uint64_t state_close(state_word *word)
+{
+    REQUIRE(!(require_word(word) & STATE_CLOSED));
+    return atomic_or_acq_rel(word, STATE_CLOSED); /* [CLOSE] */
+}
+
+/*
+ * In the place of a leader that has died, once: if somebody blocks in the call, makes the call
+ * an orphan and returns true; otherwise closes it and returns false.  *state gets the word
+ * before.  After true the call is no longer the calling function's, which needs a hold to use
+ * the record.  Pairs with state_take_over(), which sees what the dead leader wrote.
+ */
+static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
+{
+    *state = atomic_load_relaxed(word); /* the CAS decides */
+    for (;;) {                          /* RACE: again, if the state has changed */
+        bool followed = state_blocking(*state) != 0 && !(*state & STATE_SEALED);
+        uint64_t next = *state | (followed ? STATE_ORPHAN : STATE_CLOSED);
+        if (atomic_cas_acq_rel(word, state, next)) /* [ORPHAN] [CLOSE] */
+            return followed;
+    }
+}
+
+/*
+ * A blocking joiner becomes the leader of an orphan, and is a joiner no more.  Returns true to
+ * one of those that try, and false if the call is no orphan.
+ */
+static inline bool state_take_over(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    while (state & STATE_ORPHAN)
+        if (atomic_cas_acquire(word, &state,
+                               (state & ~STATE_ORPHAN) - STATE_BLOCKING)) /* [ORPHAN] */
+            return true;
+    return false;
+}
+
+/*
+ * Forgets a call that has become too old.  Only inside the section in which it was found.
+ * Returns true to one of those that try, which may unlink the record (its leader does so at
+ * the end of the call); false if the call was closed or forgotten before.  After either the
+ * newcomer may lead the next call for the key; if the call had closed, it sees what fn did.
+ */
+static inline bool state_expire(state_word *word)
+{
+    uint64_t state = atomic_or_acquire(word, STATE_FORGOTTEN); /* [FORGET] [CLOSE] */
+    return !(state & (STATE_CLOSED | STATE_FORGOTTEN));
+}
+
+enum state_forgot {
+    STATE_FORGOT,
+    STATE_NOT_THERE, /* the call is closed, or forgotten by somebody else */
+    STATE_SHARED,    /* the call has joiners, and therefore is not forgotten */
+};
+
+/*
+ * Forgets the call.  unshared: only if nobody has joined, and then the call is sealed as well.
+ * Only inside the section in which it was found.  After STATE_FORGOT the calling function
+ * unlinks the record; otherwise nothing has changed.  What the calling thread wrote before is
+ * seen by the leader of the key's next call.
+ */
+static inline enum state_forgot state_forget(state_word *word, bool unshared)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    for (;;) { /* RACE: again, if the state has changed */
+        if (state & (STATE_CLOSED | STATE_FORGOTTEN))
+            return STATE_NOT_THERE;
+        if (unshared && state_joiners(state) != 0)
+            return STATE_SHARED;
+        uint64_t forgotten = state | STATE_FORGOTTEN | (unshared ? STATE_SEALED : 0);
+        if (atomic_cas_release(word, &state, forgotten)) /* [FORGET] */
+            return STATE_FORGOT;
+    }
+}
+
+/*
+ * Forgets and seals a call that nobody waits for, if still nobody has joined.  Only with a hold
+ * on the record.  Returns true to one of those that try, which then unlinks the record.
+ * Orders nothing: the steps that follow are ordered by [MARK] and [UNLINK].
+ */
+static inline bool state_seal(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    while (!(state & (STATE_CLOSED | STATE_FORGOTTEN)) && state_joiners(state) == 0)
+        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
+            return true;
+    return false;
+}
+
+/* In a forked child, by its only thread, for a call that it keeps: nobody blocks in the call. */
+static inline void state_after_fork(state_word *word)
+{
+    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
+    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* no other thread */
+}
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See wait.h for the two places to wait.  A fiber may be on another thread after it was parked, so
+ * no slot is kept across that (thread.h).
+ */
+#include "wait.h"
+
+#include "cpu.h"
+
+#include <errno.h>
+
+/* ----------------------------------------------------------------- take over */
+
+/*
+ * Makes the agent, a follower of the call, its leader, if the call is an orphan; otherwise returns
+ * false.
+ */
+static bool take_over(struct slot *slot, struct agent *agent, struct sflight_call *c)
+{
+    if (!state_take_over(&c->state))
+        return false;
+    atomic_store_release(&c->owner, agent); /* [OWNER] */
+    if (call_kind(c) != CALL_OF_LEADER)
+        atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
+    gauges_count(slot, COUNT_TAKEN_OVER);
+    return true;
+}
+
+/* --------------------------------------------------------------------- leave */
+
+enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
+{
+    /* A hold for this function, if it has to look at the call after it has left. */
+    bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
+    if (look_back)
+        gate_hold(&c->gate);
+
+    uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
+    for (;;) {                                       /* RACE: again, if the state has changed */
+        if (state & STATE_CLOSED) {
+            if (look_back)
+                hold_drop(slot, c); /* not the last: the joiner's hold is given up below */
+            /* The joiner is in the count at the close: it gets, or has, a hold. */
+            if (gate_is_open(&c->gate))
+                return LEAVE_TOO_LATE;
+            hold_drop(slot, c);
+            return LEAVE_RETURNED;
+        }
+        if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
+            notify_nudge(c); /* whoever was nudged may be this one: pass it on */
+        if (state_leave(&c->state, unit, &state)) {
+            if (state & STATE_CLOSED) {
+                finish_closed(slot, c, ENDING_ABANDONED, state, false);
+                hold_release(slot, c);
+            }
+            if (look_back) {
+                join_forget_unwanted(slot, c);
+                hold_drop(slot, c);
+            }
+            return LEAVE_LEFT;
+        }
+    }
+}
+
+void wait_starter_leaves(struct slot *slot, struct sflight_call *c)
+{
+    gauges_count(slot, COUNT_HELD); /* keeps the group until it is counted as released, below */
+    if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
+        gauges_uncount(slot, COUNT_HELD);                   /* RACE: the call has just ended */
+    else if (c->group->cancel_unwanted)
+        join_forget_unwanted(slot, c);
+    slot = hold_drop(slot, c);
+    gauges_count(slot, COUNT_RELEASED);
+}
+
+/* ---------------------------------------------------------------------- wait */
+
+/* Waits at the gate.  Returns JOIN_FOLLOWS, JOIN_LEADS or -ETIMEDOUT, and has not left. */
+static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_call *c,
+                        unsigned rank, const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+    struct spinner own, *spinner = &slot->spinner;
+
+    if (UNLIKELY(slot->common)) { /* several threads use the common slot, but not its spinner */
+        spinner_init(&own, g->spin_ns);
+        spinner = &own;
+    }
+    spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */
+    for (;;) {
+        enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
+        if (outcome == GATE_IS_CLOSED) {
+            gauges_count(slot, COUNT_PARKED);
+            outcome = gate_park(&c->gate, deadline);
+        } else if (outcome == GATE_IS_OPEN) {
+            gauges_count(slot, COUNT_SPUN);
+        }
+        if (outcome == GATE_IS_OPEN)
+            return JOIN_FOLLOWS;
+        if (outcome == GATE_TIMED_OUT)
+            return -ETIMEDOUT;
+        gate_answer(&c->gate);
+        if (take_over(slot, agent, c))
+            return JOIN_LEADS;
+    }
+}
+
+/* Waits hung.  Returns as wait_at_gate() does, or -ENOMEM; its waiter is given up in any case. */
+static int wait_hung(struct agent *agent, struct sflight_call *c, const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+
+    if (gate_is_open(&c->gate)) {
+        gauges_count(thread_slot_again(g), COUNT_SPUN); /* RACE: it has ended since it was joined */
+        return JOIN_FOLLOWS;
+    }
+    if (clock_left_ns(deadline) == 0)
+        return -ETIMEDOUT;
+    struct sflight_future *f = notify_waiter_new(thread_slot_again(g), c, agent->fiber);
+    if (f == NULL)
+        return -ENOMEM;
+    gauges_count(thread_slot_again(g), COUNT_PARKED);
+    for (;;) {
+        if (!notify_waiter_hang(&c->waiters, f)) {
+            future_free(thread_slot_again(g), f); /* RACE: the call has ended on the way here */
+            return JOIN_FOLLOWS;
+        }
+        if (g->takeover) {
+            atomic_fence_after_rmw(); /* [NUDGE] */
+            if (take_over(thread_slot_again(g), agent, c)) {
+                notify_waiter_end(g, f);
+                return JOIN_LEADS;
+            }
+        }
+        switch (notify_park(g, f, deadline, FUTURE_GONE)) {
+        case NOTIFY_TOLD:
+            future_free(thread_slot_again(g), f);
+            return JOIN_FOLLOWS;
+        case NOTIFY_TIMED_OUT:
+            if (notify_sweep(thread_slot_again(g), g, &c->waiters)) {
+                atomic_fence_seq_cst(); /* [NUDGE] */
+                if (atomic_load_acquire(&c->state) & STATE_ORPHAN)
+                    notify_nudge_one(g, &c->waiters); /* RACE: its leader has just died */
+            }
+            return -ETIMEDOUT;
+        case NOTIFY_NUDGED:
+            break;
+        }
+    }
+}
+
+int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
+                 const struct timespec *deadline)
+{
+    bool noted = false;
+    int rc = -EDEADLK;
+
+    /* The wait is noted only while the agent is a joiner, which keeps the record. */
+    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
+        rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
+                                   : wait_at_gate(slot, agent, c, rank, deadline);
+    if (noted)
+        agent_waited(agent);
+    slot = thread_slot_if_moved(slot);
+    if (rc < 0 && wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
+        rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
+    slot = thread_slot_if_moved(slot);
+    if (rc == JOIN_FOLLOWS)
+        gauges_count(slot, COUNT_HELD);
+    else if (rc == -ETIMEDOUT)
+        gauges_count(slot, COUNT_TIMED_OUT);
+    else if (rc == -EDEADLK)
+        gauges_count(slot, COUNT_DEADLOCKS);
+    gauges_count(slot, COUNT_RETURNED);
+    return rc;
+}
