@@ -401,16 +401,6 @@ static void each_precondition_is_looked_at(void **state)
     group_end(g);
 }
 
-#else
-
-static void each_precondition_is_looked_at(void **state)
-{
-    (void)state;
-    skip();
-}
-
-#endif
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,3 +408,13 @@ int main(void)
     };
     return RUN_TESTS(tests);
 }
+
+#else
+
+int main(void)
+{
+    puts("1..0 # SKIP nothing looks at preconditions in this build");
+    return 0;
+}
+
+#endif
