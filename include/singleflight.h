@@ -87,7 +87,11 @@
  *   parent's queues alone, make new ones (destroying one there is harmless; it
  *   says -EBUSY if another thread was enqueueing, pushing or draining).  Handlers
  *   of pthread_atfork() must not call the library.
- *   The shared library cannot be unloaded by dlclose().
+ *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
+ *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
+ *   Another such plugin may go once its groups are destroyed and no thread is in
+ *   the library: the thread-specific key and the handlers of fork() that its copy
+ *   has are given back.  A thread that has used it loses some 500 bytes by that.
  */
 #ifndef SFLIGHT_H
 #define SFLIGHT_H

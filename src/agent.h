@@ -3,9 +3,10 @@
  * Who leads and who waits: a thread, or, in a group with a runtime, a fiber of it
  * (what singleflight.h calls a task).
  *
- * A thread's caller is in its thread-local storage.  A fiber has one while it is
+ * A thread's agent is in its struct thread.  A fiber has one while it is
  * in the library, on its stack: the outermost frame that leads a call enters it
- * into a list, by which the frames further in find it.
+ * into a list, by which the frames further in find it.  A bare thread (thread.h) has one
+ * in the same way, and stays bare while its frame stands.
  */
 #ifndef SFLIGHT_AGENT_H
 #define SFLIGHT_AGENT_H

@@ -5,8 +5,8 @@
  *
  * A SLOT is one thread's share of one group: counters that only this thread
  * writes, and a few call records ready for use.  A thread finds its slot
- * through a small cache in its thread-local storage, by the group's number,
- * which is never used twice.  Slots live as long as the group; one whose thread
+ * through a table of its own (thread.h), by the group's number, which is never
+ * used twice.  Slots live as long as the group; one whose thread
  * has ended is handed to the next thread that comes.
  */
 #ifndef SFLIGHT_GROUP_H
@@ -46,7 +46,7 @@ struct slot {
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
-    uint64_t number; /* unique in the process, from 1 */
+    uint64_t number; /* unique in the process, not 0; any bits of it are spread */
     _Atomic(uint32_t) flags;
     struct table table;
     uint64_t seed;
@@ -94,6 +94,7 @@ static inline bool group_hangs(struct sflight_group *g)
  */
 void registry_lock(void);
 void registry_unlock(void);
+bool registry_try_lock(void); /* false: somebody has it */
 
 #ifdef SFLIGHT_CHECKED
 extern _Thread_local bool registry_held; /* by the calling thread */

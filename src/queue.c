@@ -95,8 +95,8 @@ int queue_fd(const struct sflight_queue *q)
 static bool stripe_is_own(struct stripe *s)
 {
     const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
-    return owner == &thread_self ||
-           (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
+                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
 }
 
 void queue_expect(struct sflight_queue *q)

@@ -144,8 +144,14 @@ static int born(void)
 {
     struct sflight_group *g = (void *)&g;
     int rc = sflight_group_create(&g, NULL);
-    if (born_without != NO_AFFINITY) /* for good: it is tried once */
-        return rc == -ENOMEM && g == NULL && sflight_group_create(&g, NULL) == -ENOMEM ? 0 : 1;
+    if (born_without != NO_AFFINITY) { /* until there is */
+        if (rc != -ENOMEM || g != NULL || sflight_group_create(&g, NULL) != -ENOMEM)
+            return 1;
+        no_key = no_atfork = false;
+        return sflight_group_create(&g, NULL) == 0 && usable(g) && sflight_group_destroy(g) == 0
+                   ? 0
+                   : 1;
+    }
     /* Who cannot count the CPUs expects many. */
     return rc == 0 && cpu_count() == 1024 && g->table.shard_mask + 1 == 1024 && usable(g) &&
                    sflight_group_destroy(g) == 0
@@ -173,11 +179,89 @@ static void *use_without_specific(void *g)
     return NULL;
 }
 
+struct bare {
+    struct sflight_group *g;
+    sem_t *leads, *other_leads;
+    const char *key;
+};
+
+static int inner_of_bare(struct sflight_call *call, void *arg)
+{
+    (void)call;
+    struct bare *b = arg;
+    sflight_result r;
+    assert_true(usable(b->g));
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    no_specific = false; /* what the outer frames lead is known all the same */
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    assert_int_equal(sflight_group_drain(b->g, NULL), -EDEADLK);
+    no_specific = true;
+    sem_post(b->leads);
+    sem_take(b->other_leads);
+    return 3;
+}
+
+/* Two such threads that lead at once are two callers. */
+static void *lead_without_specific(void *arg)
+{
+    struct bare *b = arg;
+    sflight_result r;
+    no_specific = true;
+    assert_int_equal(sflight_do(b->g, b->key, 1, inner_of_bare, b, &r), 0);
+    assert_int_equal(r.status, 3);
+    sflight_result_release(&r);
+    no_specific = false;
+    return NULL;
+}
+
+static void add_one(void *n, int rc, sflight_result *r)
+{
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    ++*(int *)n;
+}
+
+/* Its callbacks are run, too, and its completions counted. */
+static void *tell_without_specific(void *group)
+{
+    struct sflight_group *g = group;
+    sflight_call *call, *none;
+    sflight_future *f[3];
+    sflight_queue *q;
+    sflight_completion done;
+    int n_told = 0;
+    no_specific = true;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &call, &f[0]), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_begin(g, "key", 3, &none, &f[i]), 0);
+    assert_int_equal(sflight_future_then(f[0], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_then(f[1], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_enqueue(f[2], q, 0), 0);
+    sflight_complete(call, 0);
+    assert_int_equal(n_told, 2);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    no_specific = false;
+    return NULL;
+}
+
 static void test_no_thread_specific_data(void **state)
 {
     (void)state;
     struct sflight_group *g = group_up(NULL);
     thread_join(thread_start(use_without_specific, g));
+    thread_join(thread_start(tell_without_specific, g));
+    sem_t leads[2];
+    sem_init(&leads[0], 0, 0);
+    sem_init(&leads[1], 0, 0);
+    struct bare b[2] = {{g, &leads[0], &leads[1], "a"}, {g, &leads[1], &leads[0], "b"}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        threads[i] = thread_start(lead_without_specific, &b[i]);
+    for (int i = 0; i < 2; i++)
+        thread_join(threads[i]);
     group_down(g);
 }
 
