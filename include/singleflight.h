@@ -327,7 +327,9 @@ SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
 
 /*
  * Waits until no call of the group is in flight, that is until every fn has
- * returned; after sflight_group_close() none will begin any more.  Followers may
+ * returned; after sflight_group_close() none will begin any more.  And until the
+ * threads of sflight_start(), or what options.runtime.spawn runs, have left the
+ * group, but for the caller itself, in a callback of one.  Followers may
  * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
  * calling thread or task is inside an fn of this group, -ENOMEM (a task only), or
  * -EINVAL.

@@ -160,6 +160,31 @@ void agent_leads(struct agent *c)
         bin_insert(c);
 }
 
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g)
+{
+    *here = (struct running){agent, g, agent->running};
+    agent->running = here;
+}
+
+void agent_ran(struct running *here)
+{
+    here->agent->running = here->outer;
+}
+
+uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g)
+{
+    uint32_t n = 0;
+
+    for (const struct running *r = agent != NULL ? agent->running : NULL; r != NULL; r = r->outer)
+        n += r->group == g;
+    return n;
+}
+
+uint32_t agent_n_running_here(struct sflight_group *g)
+{
+    return agent_n_running(agent_here(g), g);
+}
+
 static void bin_remove(struct bin *bin, struct agent *c)
 {
     *c->prev = c->next;

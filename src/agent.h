@@ -32,6 +32,23 @@ struct agent *agent_leading(struct sflight_group *g);
 /* The caller leads a call of the group, in this frame or in one further out. */
 bool agent_leads_one_of(struct sflight_group *g);
 
+/* Stands in the frame that runs a started call. */
+struct running {
+    struct agent *agent;
+    struct sflight_group *group;
+    struct running *outer;
+};
+
+/* From here on, until agent_ran() at the end of the frame, it runs a started call. */
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g);
+void agent_ran(struct running *here);
+
+/* How many started calls of the group the agent, which may be NULL, runs. */
+uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g);
+
+/* The same for the caller. */
+uint32_t agent_n_running_here(struct sflight_group *g);
+
 /* Before it leads: its inner frames will find it. */
 void agent_leads(struct agent *c);
 

@@ -24,6 +24,11 @@ static ALWAYS_INLINE void finish_check_drainers(struct sflight_group *g)
 /* 0 or -ETIMEDOUT; or -ENOMEM, if a fiber waits. */
 int finish_drain(struct sflight_group *g, const struct timespec *deadline);
 
+/* A thread or task that runs a started call is about to be made; it, the group's last user, ends.
+ */
+void finish_runner_begins(struct sflight_group *g);
+void finish_runner_ends(struct sflight_group *g);
+
 /* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted);

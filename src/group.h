@@ -42,6 +42,8 @@ struct slot {
 
 #define GROUP_CLOSED 1u  /* in flags */
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
+#define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
+#define GROUP_RUNNER 2u
 #define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
@@ -64,6 +66,8 @@ struct sflight_group {
     _Atomic(uint32_t) n_threads;  /* that have a slot; written under the registry lock */
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
+    /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
+    _Atomic(uint32_t) n_runners;
     _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
     struct thread *forked_by;      /* in a forked child: its first thread */
     struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */

@@ -84,7 +84,9 @@ void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     AGENT_FRAME(own);
     struct agent *agent = agent_enter(&own, call->group);
+    struct running here __attribute__((cleanup(agent_ran)));
 
+    agent_runs(&here, agent, call->group);
     atomic_store_release(&call->owner, agent); /* [OWNER] */
     lead_run(agent, call, fn, arg);
     hold_release(thread_slot_again(call->group), call);

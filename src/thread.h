@@ -15,7 +15,8 @@
 struct agent {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the mutex in caller.c */
+    struct sflight_call *waiting_for; /* under the mutex in agent.c */
+    struct running *running; /* started calls that it runs: innermost; the others by outer */
 
     /* of a fiber, or of a bare thread */
     void *fiber;                /* as its runtime calls it; NULL: a thread */

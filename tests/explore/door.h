@@ -115,6 +115,13 @@ uint32_t futex_wake(uint32_t *word, uint32_t n);
 uint64_t clock_now_ns(void);
 uint64_t clock_left_ns(const struct timespec *deadline);
 
+static inline struct timespec clock_after(uint32_t ns)
+{
+    uint64_t at = clock_now_ns() + ns;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000u),
+                             .tv_nsec = (long)(at % 1000000000u)};
+}
+
 static inline bool clock_deadline_valid(const struct timespec *deadline)
 {
     return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
