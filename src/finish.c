@@ -20,6 +20,7 @@ void finish_wake_drainers(struct sflight_group *g)
 /* Parks the thread until a call has ended.  0, or -ETIMEDOUT. */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
     int rc = 0;
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
@@ -29,7 +30,7 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
         if (rc != 0)
             return rc;
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         else
             rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
     }
@@ -41,6 +42,8 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
+
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
@@ -52,7 +55,7 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
         if (!expired)
             notify_waiter_end(g, waiter);
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         if (gauges_flying(g) == NOTHING_FLIES)
             return 0;
         if (expired)

@@ -100,31 +100,44 @@ enum {
     PANIC_FRAMES = 64,
 };
 
-/* The message, a newline, and a line for each frame. */
-static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
-{
+/* On the heap: a thread's stack may be small. */
+struct panic {
     void *frames[PANIC_FRAMES];
+    char text[PANIC_TRACE];
+};
+
+/* The message, a newline, and a line for each frame. */
+static void panic_text(struct panic *p, const char *fmt, va_list ap)
+{
+    char *text = p->text;
+    size_t size = sizeof(p->text) - 1;
     int n = vsnprintf(text, PANIC_TEXT, fmt, ap);
     size_t used = n < 0 ? 0 : n < PANIC_TEXT ? (size_t)n : PANIC_TEXT - 1;
-    int n_frames = backtrace(frames, PANIC_FRAMES);
-    char **names = backtrace_symbols(frames, n_frames);
+    int n_frames = backtrace(p->frames, PANIC_FRAMES);
 
     for (int i = 0; i < n_frames && used < size; i++) {
-        n = names != NULL ? snprintf(text + used, size - used, "\n  at %s", names[i])
-                          : snprintf(text + used, size - used, "\n  at %p", frames[i]);
+        /* One at a time: for each it takes some of the stack. */
+        char **name = backtrace_symbols(&p->frames[i], 1);
+        n = name != NULL ? snprintf(text + used, size - used, "\n  at %s", name[0])
+                         : snprintf(text + used, size - used, "\n  at %p", p->frames[i]);
         used += n < 0 ? 0 : (size_t)n;
+        free((void *)name);
     }
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
-    free((void *)names);
 }
 
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
+    static char no_memory[] = "sflight_panic: no memory for the message";
     struct invocation *to = call->invocation;
-    char text[PANIC_TRACE];
+    struct panic *p = alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t));
+    char *text = no_memory;
     int saved = errno;
 
-    panic_text(text, sizeof(text) - 1, fmt, ap);
+    if (p != NULL) {
+        panic_text(p, fmt, ap);
+        text = p->text;
+    }
     errno = saved;
     if (to == NULL || call->group->abort_on_panic) { /* outside of fn there is nowhere to go */
         fputs(text, stderr);
@@ -136,14 +149,14 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
         c->result.panicked = true;
-        char *copy = hold_alloc_value(c, size + 1);
+        char *copy = p != NULL ? hold_alloc_value(c, size + 1) : NULL;
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
             c->result.size = size;
         } else {
-            static char no_memory[] = "sflight_panic: no memory for the message";
             hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
         }
     }
+    alloc_put(&alloc_process, p, sizeof(*p));
     invoke_unwind(to);
 }

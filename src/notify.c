@@ -238,6 +238,7 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
     REQUIRE(require_word(&f->state) != FUTURE_IDLE);
     void *fiber = f->owned.fiber;
     bool expired = clock_left_ns(deadline) == 0;
+    unsigned n_turns = 0;
 
     for (;;) {
         uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
@@ -256,7 +257,8 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
-            cpu_yield(); /* RACE: it is being told: a few steps, if that thread is running */
+            cpu_back_off(
+                &n_turns); /* RACE: it is being told: a few steps, if that thread is running */
         } else if (!(state & FUTURE_FIBER)) {
             (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {

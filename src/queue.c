@@ -68,8 +68,9 @@ int queue_destroy(struct sflight_queue *q)
     }
     if (n_out != 0)
         return -EBUSY;
+    unsigned n_turns = 0;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
-        cpu_yield();                                /* RACE: about to write the descriptor */
+        cpu_back_off(&n_turns);                     /* RACE: about to write the descriptor */
     registry_lock();
     *q->prev = q->next;
     if (q->next != NULL)

@@ -83,6 +83,7 @@ static void lane_give_back(struct lane *lane)
 static NOINLINE struct lane *lane_search(unsigned hint)
 {
     struct lane *lane;
+    unsigned n_turns = 0;
 
     for (;;) {
         for (unsigned i = 0; i <= domain.mask; i++) {
@@ -96,7 +97,7 @@ static NOINLINE struct lane *lane_search(unsigned hint)
             if (lane_borrow(lane))
                 return lane;
         }
-        cpu_yield();
+        cpu_back_off(&n_turns);
     }
 }
 
@@ -178,12 +179,13 @@ void reclaim_flush(void)
         struct lane *lane = &domain.lanes[i];
         if (!atomic_load_relaxed(&lane->registered))
             continue; /* what its borrowers retire from now on is not from before */
+        unsigned n_turns = 0;
         while (!lane_borrow(lane))
-            cpu_yield();
+            cpu_back_off(&n_turns);
         while (lane->record.n_pending != 0) {
             lane_poll(lane);
             if (lane->record.n_pending != 0)
-                cpu_yield(); /* somebody is in a section, for a moment */
+                cpu_back_off(&n_turns); /* somebody is in a section, for a moment */
         }
         lane_give_back(lane);
     }

@@ -133,6 +133,7 @@ static inline uint64_t clock_left_ns(const struct timespec *deadline)
 }
 
 static inline void cpu_relax(void) {}
+#define cpu_back_off(n) ((void)(n), cpu_yield())
 
 #ifndef OWN_YIELD
 /* Until somebody else has gone on: the same look once more shows nothing new. */

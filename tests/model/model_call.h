@@ -35,7 +35,6 @@ struct thread {
     unsigned hint; /* index in the arrays below */
 };
 
-
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)
 #define thread_words (*model_self)

@@ -335,10 +335,19 @@ static struct lane *lanes[1024];
 static size_t n_lanes;
 static atomic_bool watched;
 
+/* One thread plays several here: what a build for tests notes of a thread's section is not so. */
+static struct lane *enter_one(unsigned hint)
+{
+    REQUIRE_SECTION_ENDS();
+    return reclaim_enter(hint);
+}
+
 static void leave_one(void)
 {
-    if (n_lanes != 0)
-        reclaim_leave(lanes[--n_lanes]);
+    if (n_lanes == 0)
+        return;
+    REQUIRE_SECTION_BEGINS();
+    reclaim_leave(lanes[--n_lanes]);
 }
 
 /* Sections without end, until somebody has to wait for a lane. */
@@ -349,9 +358,10 @@ static void test_every_lane_is_borrowed(void **state)
     on_yield = leave_one; /* called by this thread, inside reclaim_enter() */
     for (n_lanes = 0; n_lanes < LENGTH(lanes); n_lanes++) {
         size_t before = n_lanes;
-        lanes[before] = reclaim_enter(3);
+        lanes[before] = enter_one(3);
         if (n_lanes != before) { /* one has been left meanwhile: there were no more */
             yielded = 1;
+            REQUIRE_SECTION_BEGINS();
             reclaim_leave(lanes[before]);
             break;
         }
@@ -377,8 +387,9 @@ static void test_flush_finds_a_section(void **state)
     (void)state;
     static struct reclaim_entry entry;
     reclaim_flush();
-    lanes[0] = reclaim_enter(5);
+    lanes[0] = enter_one(5);
     n_lanes = 1;
+    REQUIRE_SECTION_ENDS();
     reclaim_retire(2, &entry, given_back); /* of a lane that comes first */
     assert_false(watched);
     on_yield = leave_one;
@@ -386,6 +397,29 @@ static void test_flush_finds_a_section(void **state)
     on_yield = NULL;
     assert_int_equal(n_lanes, 0);
     assert_true(watched);
+}
+
+static unsigned n_yields;
+
+static void count_yield(void)
+{
+    n_yields++;
+}
+
+/* Who waits for another thread gives the CPU up for good after some turns: to threads of less
+ * priority, too. */
+static void test_waits_do_not_yield_for_ever(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    errno = 77;
+    on_yield = count_yield;
+    for (int i = 0; i < 100; i++)
+        cpu_back_off(&n);
+    on_yield = NULL;
+    assert_int_equal(n, 100);
+    assert_in_range(n_yields, 1, 50);
+    assert_int_equal(errno, 77);
 }
 
 /* ------------------------------------------------------------------ panics */
@@ -446,6 +480,13 @@ static void test_panics_with_odd_texts(void **state)
         }
     }
     symbols = NULL;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    assert_int_equal(sflight_do(g, "key", 3, panic_at_length, NULL, &r), -ENOTRECOVERABLE);
+    alloc_process.alloc = before;
+    assert_non_null(strstr(r.value, "no memory"));
+    assert_int_equal(strlen(r.value), r.size);
+    sflight_result_release(&r);
     group_down(g);
 }
 
@@ -544,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
         cmocka_unit_test(test_flush_finds_a_section),
+        cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
         cmocka_unit_test(test_panics_that_abort),
     };
