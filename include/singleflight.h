@@ -381,7 +381,11 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM: see "Errors" above
  *
  * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
- * an enclosing call of it does, the call's followers get -EOWNERDEAD.
+ * an enclosing call of it does on the thread's own stack, the call's followers get
+ * -EOWNERDEAD.
+ * Coroutines with stacks of their own may run fns on one thread and end them in
+ * any order, as long as each stays on that thread; but one that waits stops the
+ * thread, and all of them are one caller as to -EDEADLK: see options.runtime.
  */
 SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                               void *arg, sflight_result *r);
@@ -458,7 +462,9 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * permit gives no result: to be told like the others, begin again and use *join.
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
- * A permit belongs to nobody: the thread that got it may end.  While it is
+ * A permit belongs to nobody: the thread that got it may end; and one that waits for
+ * the permit's call, which itself should end, waits for ever or until its deadline:
+ * there is no -EDEADLK, as another thread might end it.  While it is
  * outstanding sflight_group_drain() waits and sflight_group_destroy() says
  * -EBUSY.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure both are NULL.

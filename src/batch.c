@@ -70,10 +70,13 @@ static void batch_undo(struct batch *b)
 
 static void batch_end(struct batch *b)
 {
-    REQUIRE(b->agent->batches == b);
+    REQUIRE(b->agent->batches != NULL);
     struct slot *slot = batch_slot(b);
+    struct batch **from = &b->agent->batches;
 
-    b->agent->batches = b->outer;
+    while (UNLIKELY(*from != b)) /* others are coroutines' of the same thread */
+        from = &(*from)->outer;
+    *from = b->outer;
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
     gauges_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
 }

@@ -18,6 +18,7 @@
 #include "../include/singleflight.h"
 #include "compiler.h"
 
+#include <stdbool.h>
 #include <unwind.h>
 
 /*
@@ -45,6 +46,12 @@ static ALWAYS_INLINE int invoke_many(sflight_many_fn *many, void *arg, struct in
 {
     return sflight_invoke(here->calls, (void *)here->n, arg, (void (*)(void))many, here);
 }
+
+/*
+ * The invocation `outer` of this thread ends.  Has `inner`, which began after it, been left by
+ * longjmp()?  If both stood on the thread's own stack; not so if it is a coroutine's.
+ */
+bool invoke_is_left(const struct invocation *inner, const struct invocation *outer);
 
 /* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
 _Noreturn void invoke_unwind(struct invocation *to);

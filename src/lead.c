@@ -7,11 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
-void lead_exit_inner(struct agent *agent, struct sflight_call *c)
+/* A fiber has one stack: whatever stands further in has been left. */
+static bool was_left(const struct agent *agent, const struct sflight_call *inner,
+                     const struct sflight_call *c)
 {
-    while (agent->leading != c)
-        lead_abandon(agent->leading);
+    return agent->fiber != NULL || inner->invocation == NULL ||
+           invoke_is_left(inner->invocation, c->invocation);
+}
+
+void lead_exit_among(struct agent *agent, struct sflight_call *c)
+{
+    struct sflight_call *inner = agent->leading, **from = &agent->leading;
+
+    while (inner != c) {
+        struct sflight_call *next = inner->outer;
+        if (was_left(agent, inner, c)) {
+            lead_abandon(inner);
+            next = agent->leading; /* those between may have gone with it */
+        }
+        inner = next;
+    }
+    while (*from != c)
+        from = &(*from)->outer;
+    *from = c->outer;
 }
 
 void lead_abandon(struct sflight_call *c)

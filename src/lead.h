@@ -25,8 +25,11 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
 /* The leader has left fn without returning, for good. */
 void lead_abandon(struct sflight_call *call);
 
-/* Ends calls led further in, whose fn was left by longjmp(). */
-void lead_exit_inner(struct agent *agent, struct sflight_call *call);
+/*
+ * The same where it is not the call that the agent led last.  Ends those led further in whose
+ * fn was left by longjmp(); others are run by coroutines on the same thread, and go on.
+ */
+void lead_exit_among(struct agent *agent, struct sflight_call *call);
 
 /* The leader's fn begins and has ended, for the list of what the caller leads. */
 static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
@@ -42,8 +45,9 @@ static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
     REQUIRE(agent->leading != NULL);
     if (UNLIKELY(agent->leading != c))
-        lead_exit_inner(agent, c);
-    agent->leading = c->outer;
+        lead_exit_among(agent, c);
+    else
+        agent->leading = c->outer;
 }
 
 /* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
