@@ -170,6 +170,7 @@ static void slot_to_thread(struct slot *slot)
     t->slots = slot;
 }
 
+/* A new slot of the calling thread, or NULL. */
 static struct slot *slot_new(struct sflight_group *g)
 {
     struct slot *slot = alloc_get(&g->alloc, sizeof(*slot), CACHE_LINE);
@@ -219,7 +220,7 @@ void thread_forget_group(struct sflight_group *g)
     REQUIRE_REGISTRY();
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot->prev_of_thread == NULL)
-            continue; /* idle */
+            continue; /* it is idle: no thread has it */
         *slot->prev_of_thread = slot->next_of_thread;
         if (slot->next_of_thread != NULL)
             slot->next_of_thread->prev_of_thread = slot->prev_of_thread;

@@ -12,6 +12,7 @@
 
 #include "group.h"
 
+/* An AGENT: a thread, or a fiber while it is in the library, that leads and waits (agent.h). */
 struct agent {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct batch *batches;            /* innermost; the others by batch->outer */
@@ -92,12 +93,13 @@ static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 }
 
 /*
- * The same after user code has run or a fiber has been parked: the thread may be
- * another one, and what the compiler knows of thread_self may be the old one's.
+ * The same after user code has run or a fiber has been parked.  The thread may be another one,
+ * and this function is not inlined, because the compiler may keep the address of thread-local
+ * data for as long as one function runs.
  */
 struct slot *thread_slot_again(struct sflight_group *g);
 
-/* The same where only a fiber can have come to another thread. */
+/* The same where only a fiber can have come to another thread; slot: as it was before. */
 static inline struct slot *thread_slot_if_moved(struct slot *slot)
 {
     return UNLIKELY(group_hangs(slot->group)) ? thread_slot_again(slot->group) : slot;
