@@ -22,6 +22,10 @@ struct thread thread_ended = {.places = &no_place, .n_places = 1, .bare = true, 
 
 _Thread_local struct words thread_words THREAD_WORDS_INITIAL;
 
+/* All: in a forked child those of threads that do not exist are still known to who looks for leaks.
+ */
+static struct thread *threads;
+
 static pthread_key_t end_key;
 static _Atomic(bool) has_key;
 static _Atomic(unsigned) next_hint;
@@ -144,6 +148,13 @@ bool thread_make(void)
         alloc_put(&alloc_process, t, sizeof(*t));
         return false;
     }
+    registry_lock();
+    t->next = threads;
+    t->prev = &threads;
+    if (t->next != NULL)
+        t->next->prev = &t->next;
+    threads = t;
+    registry_unlock();
     thread_words.self = t;
     return true;
 }
@@ -152,6 +163,11 @@ void thread_free(struct thread *t)
 {
     REQUIRE(t == &thread_self && t->slots == NULL);
     thread_words.self = &thread_ended;
+    registry_lock();
+    *t->prev = t->next;
+    if (t->next != NULL)
+        t->next->prev = t->prev;
+    registry_unlock();
     places_free(t->places, t->n_places, t);
     alloc_put(&alloc_process, t, sizeof(*t));
 }

@@ -43,9 +43,10 @@ struct thread {
     uint64_t mask;      /* of a number: where in `places` to begin, in bytes */
     struct slot *slots; /* under the registry lock */
     size_t n_places, n_used;
-    unsigned hint; /* for reclaim_enter() */
-    bool bare;     /* nobody's: read only */
-    bool ending;   /* of a bare one: none is to be made any more */
+    unsigned hint;               /* for reclaim_enter() */
+    bool bare;                   /* nobody's: read only */
+    bool ending;                 /* of a bare one: none is to be made any more */
+    struct thread *next, **prev; /* in the list of all, under the registry lock */
     struct slot_place first[THREAD_PLACES];
 };
 

@@ -398,7 +398,7 @@ static void each_precondition_is_looked_at(void **state)
         if (strstr(text, "required: ") == NULL || strstr(text, place) == NULL)
             fail_msg("%s: does not name %s but says: %s", broken[i].name, place, text);
     }
-    group_down(g);
+    group_end(g);
 }
 
 #else
