@@ -153,7 +153,7 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
 
 # selftest seeds a fault for each of the others.
-CHECKS := layers symbols tags words man links selftest
+CHECKS := layers symbols tags words man codes links selftest
 
 .PHONY: check
 check: lib ## Run tools/checks/*, and make check-format

@@ -36,12 +36,15 @@
  *     -EINVAL           an argument is NULL, out of range or malformed
  *     -ENOMEM           the allocator said no; nothing happened
  *     -EAGAIN           the call has options.max_waiters followers already; of
+ *                       sflight_start(), also: no thread is to be had now; of
  *                       sflight_future_poll(): the result is not there yet
  *     -ETIMEDOUT        the deadline passed
  *     -EDEADLK          waiting here would wait for the caller itself
  *     -ESHUTDOWN        the group is closed
  *     -EBUSY            the group, or queue, is in use and was not destroyed
- *     -EMFILE, -ENFILE  no descriptor can be made
+ *     -EMFILE, -ENFILE  the process, or the system, has no descriptor left
+ *     -EPERM, -ENOSYS   the system does not let this process have a descriptor
+ *                       or a thread, as a sandbox (seccomp) may do
  *     -EOWNERDEAD       the leader left fn without returning
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
  *
@@ -476,10 +479,10 @@ SFLIGHT_PUBLIC void sflight_abandon(sflight_call *call);
  * flight; *out is a future on the call in either case.  Elsewhere is where
  * options.runtime.spawn says, or a thread of its own, detached and with all
  * signals blocked.  In fn, arg and everything else are as in sflight_do().
- * Returns 0, -EAGAIN or -ENOMEM (also if no thread can be made, or spawn says so,
- * with any other failure of it as -EAGAIN: then whoever has joined meanwhile gets
- * -EOWNERDEAD, and the key is free), -ESHUTDOWN or -EINVAL; on failure *out is
- * NULL.
+ * Returns 0, -EAGAIN or -ENOMEM (see "Errors" above), -ESHUTDOWN or -EINVAL; or,
+ * where no thread can be made or spawn has failed, -EAGAIN, -ENOMEM, -EPERM or
+ * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
+ * meanwhile gets -EOWNERDEAD, and the key is free.  On failure *out is NULL.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);
@@ -501,8 +504,8 @@ SFLIGHT_PUBLIC int sflight_future_poll(sflight_future *f, sflight_result *r);
 /*
  * A descriptor (eventfd) that becomes readable when the result is there.  Made
  * on first use; belongs to the future, which closes it when it is consumed.
- * Do not read it: poll the future.  Returns it, or -EINVAL, -EMFILE, -ENFILE or
- * -ENOMEM; the future still works.
+ * Do not read it: poll the future.  Returns it, or -EINVAL, -ENOMEM, -EMFILE,
+ * -ENFILE, -EPERM or -ENOSYS; the future still works.
  */
 SFLIGHT_PUBLIC int sflight_future_fd(sflight_future *f);
 
@@ -542,13 +545,17 @@ typedef struct sflight_completion {
  * Completions come in no particular order.  Ending a call costs no system call
  * for each of them: the descriptor is written when the queue goes from empty to
  * non-empty.
- * create returns 0, -EINVAL, -ENOMEM, -EMFILE or -ENFILE.  destroy returns 0
- * (NULL is fine), or -EBUSY while an enqueued future has not been drained.
+ * create returns 0, -EINVAL, -ENOMEM, -EMFILE, -ENFILE, -EPERM or -ENOSYS.
+ * destroy returns 0 (NULL is fine), or -EBUSY while an enqueued future has not
+ * been drained.
  */
 SFLIGHT_PUBLIC int sflight_queue_create(sflight_queue **out);
 SFLIGHT_PUBLIC int sflight_queue_destroy(sflight_queue *q);
 
-/* For poll(2), epoll(7), ...: readable while there may be something to drain. */
+/*
+ * For poll(2), epoll(7), ...: readable while there may be something to drain.
+ * Returns it, or -EINVAL for NULL.
+ */
 SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
 
 /*

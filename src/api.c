@@ -90,7 +90,8 @@ const char *sflight_strerror(int rc)
     case -ENOMEM:
         return "out of memory";
     case -EAGAIN:
-        return "the call has as many waiters as the group allows";
+        return "not now: no more waiters are allowed, no thread is to be had, or there is no "
+               "result yet";
     case -ETIMEDOUT:
         return "the deadline passed";
     case -EDEADLK:
@@ -98,7 +99,15 @@ const char *sflight_strerror(int rc)
     case -ESHUTDOWN:
         return "the group is closed";
     case -EBUSY:
-        return "the group is in use";
+        return "the group, or the queue, is in use";
+    case -EMFILE:
+        return "the process has as many descriptors as it may";
+    case -ENFILE:
+        return "the system has as many descriptors as it can";
+    case -EPERM:
+        return "the system does not let this process have a descriptor or a thread";
+    case -ENOSYS:
+        return "this system, or a sandbox, has no descriptor or thread of the kind needed";
     case -EOWNERDEAD:
         return "the leader left its function without returning";
     case -ENOTRECOVERABLE:

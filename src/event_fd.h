@@ -7,7 +7,8 @@
 #ifndef SFLIGHT_EVENT_FD_H
 #define SFLIGHT_EVENT_FD_H
 
-/* Not readable, close-on-exec.  Returns it, or a negative errno. */
+/* Not readable, close-on-exec.  Returns it, or -EMFILE, -ENFILE, -ENOMEM, -ENOSYS, or -EPERM for
+   any other refusal. */
 int event_fd_new(void);
 void event_fd_close(int fd);
 
