@@ -162,6 +162,14 @@ check: check-format
 
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
 
+.PHONY: abi-dump
+abi-dump: lib ## At a release: note what the ABI is, in tools/abi
+	tools/abi/abi dump
+
+.PHONY: abi-check
+abi-check: lib ## Compare the ABI with the last release's: programs built for that one must work
+	tools/abi/abi check
+
 .PHONY: check-format
 check-format: ## Complain about code that clang-format would change
 	@clang-format --dry-run -Werror $(FORMATTED)

@@ -107,17 +107,18 @@
 #if defined(__GNUC__)
 #define SFLIGHT_PUBLIC __attribute__((visibility("default")))
 #define SFLIGHT_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#define SFLIGHT_NORETURN __attribute__((noreturn))
 #else
 #define SFLIGHT_PUBLIC
 #define SFLIGHT_PRINTF(fmt, first)
+#define SFLIGHT_NORETURN
 #endif
 
 #ifdef __cplusplus
-#define SFLIGHT_NORETURN [[noreturn]]
 extern "C" {
-#else
-#define SFLIGHT_NORETURN _Noreturn
 #endif
+
+struct timespec; /* <time.h> has it in POSIX and in C11 */
 
 /* ------------------------------------------------------------------ types */
 
@@ -307,12 +308,16 @@ typedef struct sflight_stats {
 
 /* -------------------------------------------------------------- lifecycle */
 
-/* Fills *o with the defaults.  Always start from this: the struct may grow. */
+/*
+ * Fills *o with the defaults.  Always start from this: the struct may grow (see
+ * "structs that grow").
+ */
 SFLIGHT_PUBLIC void sflight_options_init(sflight_options *o);
 
 /*
  * Makes a group and stores it in *out; o may be NULL for the defaults and is
- * not kept.  Returns 0, -EINVAL (out NULL, an option out of range) or -ENOMEM;
+ * not kept.  Returns 0, -EINVAL (out NULL; an option out of range, or one of a
+ * later version that is not 0) or -ENOMEM;
  * on failure *out is NULL (where out is not).
  */
 SFLIGHT_PUBLIC int sflight_group_create(sflight_group **out, const sflight_options *o);
@@ -612,6 +617,147 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  */
 SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const char *fmt, ...)
     SFLIGHT_PRINTF(2, 3);
+
+/* ------------------------------------------------------------ structs that grow */
+/*
+ * Later versions may add members at the end of sflight_options, sflight_stats and
+ * sflight_result (and so of sflight_completion, which ends with one), under the same
+ * soname.  Nothing is to be done about it: a program and a library of different
+ * versions agree on what both know.  Members that the program knows and the library
+ * does not are 0; of sflight_options they must be, or sflight_group_create() says
+ * -EINVAL.  The other structs stay as they are.
+ *
+ * How: the functions above have the layouts of 0.1.0 for good, whether they are
+ * called from a program built then, through a pointer, or by way of dlsym().  Where
+ * this header's structs are larger, a call goes to the function of the same name with
+ * _sized, which is told how large.  These are for this header and for bindings that
+ * have no C compiler; each is as its namesake (sflight_do() has the one with a
+ * deadline).  A callback gets its result in 128 bytes, zero beyond what is known.
+ */
+#define SFLIGHT_SIZE_OPTIONS 120
+#define SFLIGHT_SIZE_STATS 144
+#define SFLIGHT_SIZE_RESULT 40
+#define SFLIGHT_SIZE_COMPLETION 56
+
+SFLIGHT_PUBLIC void sflight_options_init_sized(sflight_options *o, size_t size);
+SFLIGHT_PUBLIC int sflight_group_stats_sized(sflight_group *g, sflight_stats *out, size_t size);
+SFLIGHT_PUBLIC int sflight_do_until_sized(sflight_group *g, const void *key, size_t key_len,
+                                          sflight_fn *fn, void *arg,
+                                          const struct timespec *deadline, sflight_result *r,
+                                          size_t size);
+SFLIGHT_PUBLIC int sflight_do_many_sized(sflight_group *g, const sflight_key *keys, size_t n,
+                                         sflight_many_fn *fn, void *arg,
+                                         const struct timespec *deadline, sflight_result *r,
+                                         int *rc, size_t size);
+SFLIGHT_PUBLIC void sflight_result_release_sized(sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_result_retain_sized(const sflight_result *r, sflight_result *copy,
+                                               size_t size);
+SFLIGHT_PUBLIC int sflight_future_get_sized(sflight_future *f, const struct timespec *deadline,
+                                            sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_future_poll_sized(sflight_future *f, sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigned n,
+                                             size_t size);
+
+#if defined(__GNUC__) && !defined(SFLIGHT_PLAIN)
+/* Inlined into calls, never emitted: the name is the library's, and so is its address. */
+#define SFLIGHT_CALL extern __inline __attribute__((gnu_inline, always_inline, artificial))
+/* The library's function of that name. */
+#define SFLIGHT_NAMED(name) __asm__(#name)
+
+extern void sflight_options_init_0_1(sflight_options *o) SFLIGHT_NAMED(sflight_options_init);
+extern int sflight_group_stats_0_1(sflight_group *g, sflight_stats *out)
+    SFLIGHT_NAMED(sflight_group_stats);
+extern int sflight_do_0_1(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                          void *arg, sflight_result *r) SFLIGHT_NAMED(sflight_do);
+extern int sflight_do_until_0_1(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+    SFLIGHT_NAMED(sflight_do_until);
+extern int sflight_do_many_0_1(sflight_group *g, const sflight_key *keys, size_t n,
+                               sflight_many_fn *fn, void *arg, const struct timespec *deadline,
+                               sflight_result *r, int *rc) SFLIGHT_NAMED(sflight_do_many);
+extern void sflight_result_release_0_1(sflight_result *r) SFLIGHT_NAMED(sflight_result_release);
+extern int sflight_result_retain_0_1(const sflight_result *r, sflight_result *copy)
+    SFLIGHT_NAMED(sflight_result_retain);
+extern int sflight_future_get_0_1(sflight_future *f, const struct timespec *deadline,
+                                  sflight_result *r) SFLIGHT_NAMED(sflight_future_get);
+extern int sflight_future_poll_0_1(sflight_future *f, sflight_result *r)
+    SFLIGHT_NAMED(sflight_future_poll);
+extern int sflight_queue_drain_0_1(sflight_queue *q, sflight_completion *out, unsigned n)
+    SFLIGHT_NAMED(sflight_queue_drain);
+
+SFLIGHT_CALL void sflight_options_init(sflight_options *o)
+{
+    if (sizeof(*o) == SFLIGHT_SIZE_OPTIONS)
+        sflight_options_init_0_1(o);
+    else
+        sflight_options_init_sized(o, sizeof(*o));
+}
+
+SFLIGHT_CALL int sflight_group_stats(sflight_group *g, sflight_stats *out)
+{
+    return sizeof(*out) == SFLIGHT_SIZE_STATS ? sflight_group_stats_0_1(g, out)
+                                              : sflight_group_stats_sized(g, out, sizeof(*out));
+}
+
+SFLIGHT_CALL int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                            void *arg, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_0_1(g, key, key_len, fn, arg, r)
+               : sflight_do_until_sized(g, key, key_len, fn, arg, NULL, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                  void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_until_0_1(g, key, key_len, fn, arg, deadline, r)
+               : sflight_do_until_sized(g, key, key_len, fn, arg, deadline, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n,
+                                 sflight_many_fn *fn, void *arg, const struct timespec *deadline,
+                                 sflight_result *r, int *rc)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_many_0_1(g, keys, n, fn, arg, deadline, r, rc)
+               : sflight_do_many_sized(g, keys, n, fn, arg, deadline, r, rc, sizeof(*r));
+}
+
+SFLIGHT_CALL void sflight_result_release(sflight_result *r)
+{
+    if (sizeof(*r) == SFLIGHT_SIZE_RESULT)
+        sflight_result_release_0_1(r);
+    else
+        sflight_result_release_sized(r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_result_retain(const sflight_result *r, sflight_result *copy)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_result_retain_0_1(r, copy)
+                                             : sflight_result_retain_sized(r, copy, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_future_get(sflight_future *f, const struct timespec *deadline,
+                                    sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_future_get_0_1(f, deadline, r)
+                                             : sflight_future_get_sized(f, deadline, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_future_poll(sflight_future *f, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_future_poll_0_1(f, r)
+                                             : sflight_future_poll_sized(f, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
+{
+    return sizeof(*out) == SFLIGHT_SIZE_COMPLETION
+               ? sflight_queue_drain_0_1(q, out, n)
+               : sflight_queue_drain_sized(q, out, n, sizeof(*out));
+}
+#endif
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -111,14 +112,18 @@ static void run_callbacks(void)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     while (thread_self.callbacks != NULL) {
         struct sflight_future *f = thread_self.callbacks;
-        sflight_result r;
+        union {
+            sflight_result r;
+            char room[SIZES_CALLBACK_RESULT]; /* for a caller whose results are larger */
+        } to;
         thread_self.callbacks = f->next;
         if (thread_self.callbacks == NULL)
             thread_self.last_callback = &thread_self.callbacks;
         void (*cb)(void *, int, sflight_result *) = f->then.cb;
         void *arg = f->then.arg;
-        int rc = future_take(f, &r);
-        cb(arg, rc, &r);
+        int rc = future_take(f, &to.r);
+        memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
+        cb(arg, rc, &to.r);
     }
     thread_self.in_callback = false;
     (void)pthread_setcancelstate(cancel_state, &cancel_state);

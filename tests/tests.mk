@@ -108,9 +108,11 @@ test-tsan: $(tsan_PROGRAMS) ## Run the API and unit tests under ThreadSanitizer
 $(TEST_VARIANTS:%=test-%): test-%:
 	$(PROVE) $($*_PROGRAMS)
 
+INSTALL_TESTS := $(sort $(wildcard tests/install/test_*.sh))
+
 .PHONY: test-install
-test-install: lib ## Install, use what was installed, uninstall
-	$(PROVE) tests/install/test_install.sh
+test-install: lib ## Install, use and uninstall; build in unusual ways; older and newer structs
+	$(PROVE) $(INSTALL_TESTS)
 
 .PHONY: test-checks
 test-checks: check ## The same as check
@@ -123,4 +125,4 @@ test-programs: $(ALL_PROGRAMS)
 test-all: lib
 	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(TEST_JOBS)) \
 		test-programs
-	@$(PROVE) tests/install/test_install.sh $(ALL_PROGRAMS)
+	@$(PROVE) $(INSTALL_TESTS) $(ALL_PROGRAMS)
