@@ -46,10 +46,11 @@ CXXFLAGS_ALL = $(CXXFLAGS) -std=c++17 $(WARN) -pthread -Iinclude $(CPPFLAGS)
 
 # The archive and the shared library are made from the same objects.
 # initial-exec: thread-local data without a call into the dynamic linker.
-LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec
+# no-lto, whatever CFLAGS say: in an object that is bytecode hidden names cannot be made local.
+LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec -fno-lto
 # nodelete: threads that end after a dlclose() still run our destructor.  now: a thread that is
 # ending, or being cancelled, never enters the linker to bind a function.
-LIB_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
+LIB_LDFLAGS := -shared -fno-lto -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
 	-Wl,-z,defs -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
 # A cross build has its libck where tools/bootstrap arm64 puts it.
 LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(BUILD)/sysroot/usr/lib/*)) -lck -lpthread)
@@ -85,7 +86,7 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 # One object whose hidden names are local: they cannot collide with those of a program.  Not so the
 # references to personality routines: each is in a section of which the linker keeps one program-wide.
 $(BUILD)/libsingleflight.o: $(OBJ)
-	$(call say,LD)$(CC) -nostdlib -r -o $@ $^
+	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
 	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
 
