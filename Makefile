@@ -101,6 +101,39 @@ $(LIB_SO): $(OBJ) src/libsingleflight.map
 
 -include $(OBJ:.o=.d)
 
+# Variants for the programs of users who look for races: the archive for ThreadSanitizer, whose
+# runtime the program brings; and for helgrind and DRD a library that tells them what it orders.
+VARIANT_CFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_CFLAGS_valgrind := -DSFLIGHT_VALGRIND -Wno-conversion
+VARIANT_SO := libsingleflight-valgrind.so.$(VERSION)
+
+define variant
+variant_$(1)_OBJ := $(SRC:%.c=$(BUILD)/variant-$(1)/%.o)
+-include $$(variant_$(1)_OBJ:.o=.d)
+
+$(BUILD)/variant-$(1)/src/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) $(VARIANT_CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach v,tsan valgrind,$(eval $(call variant,$(v))))
+
+$(BUILD)/libsingleflight-tsan.o: $(variant_tsan_OBJ)
+	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
+	@$(OBJCOPY) --localize-hidden $@
+	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
+
+$(BUILD)/libsingleflight-tsan.a: $(BUILD)/libsingleflight-tsan.o
+	@rm -f $@
+	$(call say,AR)$(AR) rcs $@ $^
+
+$(BUILD)/$(VARIANT_SO): $(variant_valgrind_OBJ) src/libsingleflight.map
+	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(subst $(SONAME),$(VARIANT_SO),$(LIB_LDFLAGS)) \
+		-pthread -o $@ $(variant_valgrind_OBJ) $(LIB_DEPS)
+	@ln -sf $(@F) $(BUILD)/libsingleflight-valgrind.so
+
+.PHONY: variants
+variants: $(BUILD)/libsingleflight-tsan.a $(BUILD)/$(VARIANT_SO) ## Build the library for ThreadSanitizer, and for helgrind and DRD
+
 # ------------------------------------------------------------------------------------- install
 # The paths below PREFIX, as a .pc file says them.
 pc_path = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
@@ -126,11 +159,30 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
 	@$(TELL_LINKER)
 
+variant_pc = sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+	-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|; s|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
+	-e 's|^Name: .*|&-$(1)|; s|-lsingleflight|&-$(1)|' $(2) src/singleflight.pc.in \
+	>$(D)$(LIBDIR)/pkgconfig/singleflight-$(1).pc
+
+.PHONY: install-variants
+install-variants: install variants ## Also install singleflight-tsan.pc and -valgrind.pc, and what they name
+	install -d $(D)$(PREFIX)/share/singleflight
+	install -m 644 $(BUILD)/libsingleflight-tsan.a $(D)$(LIBDIR)
+	install -m 755 $(BUILD)/$(VARIANT_SO) $(D)$(LIBDIR)
+	ln -sf $(VARIANT_SO) $(D)$(LIBDIR)/libsingleflight-valgrind.so
+	$(call variant_pc,tsan,-e '/^Libs.private/d; s|^Libs: .*|& -lck -pthread|')
+	$(call variant_pc,valgrind,)
+	install -m 644 src/valgrind.supp $(D)$(PREFIX)/share/singleflight
+	@$(TELL_LINKER)
+
 .PHONY: uninstall
 uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(VARIANT_SO) libsingleflight-valgrind.so)
+	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/,singleflight-tsan.pc singleflight-valgrind.pc)
+	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
 	@$(TELL_LINKER)
