@@ -383,7 +383,8 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM: see "Errors" above
  *
  * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
- * an enclosing call of it does, the call's followers get -EOWNERDEAD.
+ * an enclosing call of it does, the call's followers get -EOWNERDEAD.  What to do
+ * instead is in singleflight_embedding(7).
  */
 SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                               void *arg, sflight_result *r);

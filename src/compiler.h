@@ -32,8 +32,8 @@
 #include <valgrind/helgrind.h>
 #define VALGRIND_TELL(addr, helgrind, drd)                                                         \
     do {                                                                                           \
-        VALGRIND_DO_CLIENT_REQUEST_STMT(helgrind, addr, 0, 0, 0, 0);                               \
-        VALGRIND_DO_CLIENT_REQUEST_STMT(drd, addr, 0, 0, 0, 0);                                    \
+        DO_CREQ_v_W(helgrind, void *, addr);                                                       \
+        DO_CREQ_v_W(drd, void *, addr);                                                            \
     } while (0)
 #define HAPPENS_BEFORE(addr)                                                                       \
     VALGRIND_TELL(addr, _VG_USERREQ__HG_USERSO_SEND_PRE, VG_USERREQ__DRD_ANNOTATE_HAPPENS_BEFORE)
