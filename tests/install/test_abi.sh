@@ -64,7 +64,7 @@ run() {
         timeout -s KILL 600 "$work/$1"
 }
 
-for test in test_sizes test_do test_values test_many test_many_failure test_queue test_future; do
+for test in test_sizes test_do test_values test_many test_queue test_future; do
     check "an older program, the newer library: $test" \
         run $test include "$work/build" -DSFLIGHT_NEWER_LIBRARY
     check "a newer program, the older library: $test" \
