@@ -89,12 +89,13 @@ static void *started_main(void *arg)
     return NULL;
 }
 
-/* Has started_run(s) run elsewhere.  Returns 0, -EAGAIN or -ENOMEM. */
+/* Has started_run(s) run elsewhere.  Returns 0, -ENOMEM, -EPERM, -ENOSYS, or -EAGAIN for anything
+   else. */
 static int spawn(const sflight_runtime *runtime, struct started *s)
 {
     int rc = runtime->spawn != NULL ? runtime->spawn(runtime->ctx, started_run, s)
                                     : spawn_thread(started_main, s);
-    return rc == 0 || rc == -ENOMEM ? rc : -EAGAIN;
+    return rc == 0 || rc == -ENOMEM || rc == -EPERM || rc == -ENOSYS ? rc : -EAGAIN;
 }
 
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,

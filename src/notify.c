@@ -8,6 +8,7 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -116,14 +117,18 @@ static void callbacks_run(struct callbacks *all)
 {
     while (all->first != NULL) {
         struct sflight_future *f = all->first;
-        sflight_result r;
+        union {
+            sflight_result r;
+            char room[SIZES_CALLBACK_RESULT]; /* for a caller whose results are larger */
+        } to;
         all->first = f->next;
         if (all->first == NULL)
             all->last = &all->first;
         void (*cb)(void *, int, sflight_result *) = f->then.cb;
         void *arg = f->then.arg;
-        int rc = future_take(f, &r);
-        cb(arg, rc, &r);
+        int rc = future_take(f, &to.r);
+        memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
+        cb(arg, rc, &to.r);
     }
     thread_words.callbacks = NULL;
     (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);

@@ -150,9 +150,11 @@ test-busy: $(plain_API) $(plain_UNIT) ## Run the API and unit tests on one CPU t
 	done; \
 	SFLIGHT_TEST_SLOW=5 $(PROVE) $(plain_API) $(plain_UNIT)
 
+INSTALL_TESTS := $(sort $(wildcard tests/install/test_*.sh))
+
 .PHONY: test-install
-test-install: lib ## Install, use what was installed, uninstall
-	$(PROVE) tests/install/test_install.sh
+test-install: lib ## Install, use and uninstall; build in unusual ways; older and newer structs
+	$(PROVE) $(INSTALL_TESTS)
 
 .PHONY: test-checks
 test-checks: check ## The same as check
@@ -165,4 +167,4 @@ test-programs: $(ALL_PROGRAMS)
 test-all: lib
 	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(TEST_JOBS)) \
 		test-programs
-	@$(PROVE) tests/install/test_install.sh $(ALL_PROGRAMS)
+	@$(PROVE) $(INSTALL_TESTS) $(ALL_PROGRAMS)
