@@ -60,8 +60,8 @@ struct sflight_call {
         struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
         struct thread *begun_by;    /* of a manual call; for fork() only */
     };
-    struct key_buffer *buffer;     /* memory for long keys, kept with the record */
-    struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
+    struct key_buffer *buffer; /* memory for long keys, kept with the record */
+    _Atomic(uintptr_t) inside; /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
     _Atomic(struct sflight_future *) waiters;
 
     /* written by the leader, then read by everybody */
@@ -73,14 +73,11 @@ struct sflight_call {
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers; /* at the close */
-            uint32_t extra_holds; /* places of a batch that name the same key; the starter */
-            uint16_t generation;  /* the group's, when the record was taken */
-            bool panicked;
-            bool status_set;
+            uint32_t n_followers;        /* at the close */
+            uint32_t extra_holds;        /* places of a batch that name the same key */
+            uint16_t generation;         /* the group's, when the record was taken */
+            unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool has_starter; /* by sflight_start(): one of the extra holds is for the starter */
-            _Atomic(bool) starter_done; /* its starter has left, or the call has ended */
             bool needs_grace; /* others may still look at the record: it needs a grace period */
         } result;
         struct reclaim_entry retired; /* after it */
@@ -91,6 +88,13 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 
 /* In `waiters`: the gate has been opened, and they were told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
+
+/* What is not usual in a call, for its end. */
+#define CALL_STATUS_SET 1u /* result.status is not what fn returns */
+#define CALL_PANICKED 2u
+#define CALL_ABANDONED 4u   /* by sflight_call_abandon() */
+#define CALL_HAS_STARTER 8u /* has, or had: its future knows the record, as nobody's join */
+#define CALL_TELLS 16u      /* sflight_call_on_unwanted() */
 
 enum call_kind {
     CALL_OF_LEADER,  /* led by a caller that blocks in fn */
@@ -103,10 +107,11 @@ struct newcomer {
     struct agent *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
     enum call_kind kind; /* of the new record */
     uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it would join */
+    uint64_t state;      /* of the new record: STATE_STARTER if it gets a future all the same */
 };
 
 /* A caller that blocks, and runs fn itself if it leads. */
-#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING})
+#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING, 0})
 
 /* Changes once, if a follower takes the call over; nothing hangs on when that is seen. */
 static inline unsigned call_kind(const struct sflight_call *c)
@@ -172,7 +177,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 /* Nobody sees this before [CLAIM] publishes it. */
 static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
 {
-    state_init(&c->state);
+    state_init(&c->state, newcomer->state);
     atomic_store_relaxed(&c->owner, newcomer->owner);
     gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));

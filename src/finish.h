@@ -32,11 +32,14 @@ void finish_seen(struct slot *slot, struct sflight_call *call, uint64_t ending, 
 /* The group has closed since the caller looked: ends the call.  Returns -ESHUTDOWN. */
 int finish_shut(struct slot *slot, struct sflight_call *call);
 
-/* The leader has left for good; no running fn leads the call. */
-void finish_abandoned(struct slot *slot, struct sflight_call *call);
+/* The leader has left for good; no running fn leads the call.  Returns how many had joined. */
+uint32_t finish_abandoned(struct slot *slot, struct sflight_call *call);
 
-/* Ends a call that this thread leads; `ending`: 0 or ENDING_...; it keeps one hold. */
-static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
+/*
+ * Ends a call that this thread leads; `ending`: 0 or ENDING_...; it keeps one hold.  False:
+ * nobody has ever looked at it.
+ */
+static ALWAYS_INLINE bool finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
 {
     bool end_counted = false;
 
@@ -47,11 +50,12 @@ static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c,
             /* Nobody else knows the record: this is for its holders alone. */
             gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
             finish_check_drainers(slot->group);
-            return;
+            return false;
         }
         /* Somebody has come just now. */
     }
     finish_seen(slot, c, ending, end_counted);
+    return true;
 }
 
 #endif

@@ -10,12 +10,24 @@
  *                      |                 |
  *                      +------GONE-------+     by the owner, with an exchange
  *
- * Only what its owner still has, to wait for or with a descriptor, can go once it
- * is hung; the others have been consumed.  Of TOLD and GONE, whoever takes the
- * second step frees it, so the teller never touches a descriptor that its owner
- * has closed.  HUNG may have two bits: FD, there is a descriptor to be made
- * readable (an owner that comes too late with its descriptor makes it readable
- * itself); and FIBER, a fiber is parked and is to be made to run.
+ * What its owner still has, to wait for or with a descriptor, can go at any time.  Of TOLD and
+ * GONE, whoever takes the second step frees it, so the teller never touches a descriptor that its
+ * owner has closed.  HUNG may have two bits: FD, there is a descriptor to be made readable (an
+ * owner that comes too late with its descriptor makes it readable itself); and FIBER, a fiber is
+ * parked and is to be made to run.
+ *
+ * What has been given to a callback or a queue is not told by a step of its own: whoever
+ * has the list looks at each, and puts those that are HUNG where they belong.  It is taken
+ * back by leaving the call, which is one step with the close:
+ *
+ *     HUNG --canceller--> GOING --canceller, has left before the close--> GONE
+ *      ^                   |  |
+ *      +--the call closed--+  +--teller--> TOLD
+ *
+ * If it has left, the teller comes after the close, and so sees GOING or GONE.  It passes
+ * what is GONE by and frees it; GOING it makes TOLD, and then the canceller frees it.  If the
+ * call has closed before, the teller may have seen HUNG: the canceller sets that again, and
+ * what is not TOLD is in the queue, or among the callbacks of its own thread, or too late.
  *
  * A WAITER is the same thing for a caller that blocks in a group with fibers: it is
  * not one more claim on the result, but only how its caller is told.  Its owner
@@ -36,6 +48,7 @@ enum {
     FUTURE_TOLD,
     FUTURE_NUDGED,
     FUTURE_GONE,
+    FUTURE_GOING,
     FUTURE_STATE_MASK = 15,
     FUTURE_FD = 16, /* with HUNG only */
     FUTURE_FIBER = 32,
@@ -51,12 +64,20 @@ enum future_kind {
     FUTURE_WAITER,
     FUTURE_THEN,
     FUTURE_QUEUED,
+    FUTURE_UNWANTED, /* no claim: what on_unwanted() asked for (unwanted.h) */
 };
 
 struct sflight_future {
     struct sflight_call *call;
-    struct sflight_future *next; /* in the call's list, in a queue, or spare */
     union {
+        struct sflight_future *next;   /* in the call's list, in a queue, or spare */
+        struct invocation *invocation; /* of FUTURE_UNWANTED: whose place it takes */
+    };
+    union {
+        struct {
+            void (*cb)(void *arg);
+            void *arg;
+        } unwanted;
         struct {
             void (*cb)(void *arg, int rc, sflight_result *r);
             void *arg;
@@ -72,7 +93,7 @@ struct sflight_future {
     };
     _Atomic(uint32_t) state;
     unsigned char kind; /* enum future_kind */
-    bool starter;       /* its hold is the one that a started call keeps for its starter */
+    bool starter;       /* of who has started the call, or has its permit: STATE_STARTER */
 };
 
 /* A claim for a joiner of the call; or NULL. */

@@ -142,13 +142,18 @@ static ALWAYS_INLINE void gate_hold(gate *g)
 }
 
 /*
- * Gives up a hold, perhaps one that opening has not added yet.  True for the last one of an
- * open gate, who sees what the others did before they gave theirs up.
+ * Gives up n holds, perhaps such as opening has not added yet.  True for the last of an open
+ * gate, who sees what the others did before they gave theirs up.
  */
+static ALWAYS_INLINE bool gate_drop_n(gate *g, uint32_t n)
+{
+    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD * n); /* [HOLD] */
+    return (word & GATE_OPEN) && gate_holds(word) == n;
+}
+
 static ALWAYS_INLINE bool gate_drop(gate *g)
 {
-    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD); /* [HOLD] */
-    return (word & GATE_OPEN) && gate_holds(word) == 1;
+    return gate_drop_n(g, 1);
 }
 
 /* Is the caller's hold the only one?  If so the others' last words are acquired. */

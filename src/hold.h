@@ -20,6 +20,9 @@ void hold_retain(struct slot *slot, struct sflight_call *call);
 /* In a forked child: nobody will end this call, which the forking thread has joined. */
 void hold_end_by_fork(struct sflight_call *call);
 
+/* Gives up n holds, at least 1, of a call whose gate is open, at once. */
+void hold_release_n(struct slot *slot, struct sflight_call *call, uint32_t n);
+
 int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
 struct slot *hold_drop(struct slot *slot, struct sflight_call *call);

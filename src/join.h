@@ -20,8 +20,8 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
 /* Nobody waits for the call any more. */
 bool join_is_unwanted(const struct sflight_call *call);
 
-/* Somebody has left, and still has a hold: forgets the call if that leaves it to nobody. */
-void join_forget_unwanted(struct slot *slot, struct sflight_call *c);
+/* The caller has left the call to nobody, forgot it so, and still has a hold. */
+void join_unlink_unwanted(struct slot *slot, struct sflight_call *c);
 
 /* As the functions of the same names in singleflight.h. */
 int join_forget(struct sflight_group *g, const void *key, size_t key_len);

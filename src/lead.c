@@ -18,8 +18,10 @@ void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
     lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
-    c->invocation = NULL;
-    c->result.extra_holds = c->result.has_starter; /* not for places of the dead leader's batch */
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    atomic_store_relaxed(&c->inside, 0); /* the leader's own */
+    c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
 }
 
@@ -34,23 +36,38 @@ static void many_guard_check(struct many_guard *guard)
         lead_abandon(guard->invocation->calls[i]);
 }
 
-void lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+void lead_ran_with_traits(struct sflight_call *c, int status)
 {
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    if (!(c->result.traits & CALL_STATUS_SET))
+        c->result.status = status;
+}
+
+bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+{
+    unsigned traits = c->result.traits;
     uint64_t ending = 0;
 
-    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) stopped it on its way */
+    if (UNLIKELY(traits & CALL_PANICKED)) { /* even if a catch (...) stopped it on its way */
         c->result.status = 0;
         gauges_count(slot, COUNT_PANICKED);
         ending = ENDING_PANICKED;
+    } else if (UNLIKELY(traits & CALL_ABANDONED)) {
+        REQUIRE(!end_counted);
+        c->result.extra_holds = 0; /* nor is there anything for other places of a batch */
+        finish_abandoned(slot, c);
+        return false;
     }
     /* The future of who has started it knows the record, though nobody has looked for it. */
-    if (end_counted || c->result.has_starter)
+    if (end_counted || (traits & CALL_HAS_STARTER))
         finish_seen(slot, c, ending, end_counted);
     else
-        finish_call(slot, c, ending);
+        (void)finish_call(slot, c, ending);
+    return true;
 }
 
-void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg)
 {
     struct sflight_group *g = calls[0]->group;
@@ -67,17 +84,18 @@ void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_
     struct slot *slot = thread_slot_again(g);
     while (n-- != 0) {
         lead_ran(agent, calls[n], status);
-        lead_end(slot, calls[n], false);
+        if (!lead_end(slot, calls[n], false))
+            calls[n] = NULL;
     }
 }
 
-void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
+bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     struct sflight_group *g = call->group;
 
     agent_leads(agent);
     lead_invoke(agent, call, fn, arg);
-    lead_end(thread_slot_again(g), call, false);
+    return lead_end(thread_slot_again(g), call, false);
 }
 
 void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
@@ -86,8 +104,8 @@ void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
     struct agent *agent = agent_enter(&own, call->group);
 
     atomic_store_release(&call->owner, agent); /* [OWNER] */
-    lead_run(agent, call, fn, arg);
-    hold_release(thread_slot_again(call->group), call);
+    if (lead_run(agent, call, fn, arg))
+        hold_release(thread_slot_again(call->group), call);
 }
 
 /* --------------------------------------------------------------------- panic */
@@ -118,7 +136,9 @@ static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
 
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
-    struct invocation *to = call->invocation;
+    if (call->result.traits & CALL_TELLS)
+        unwanted_stop(call); /* it stands in the place of what is needed here */
+    struct invocation *to = (struct invocation *)atomic_load_relaxed(&call->inside); /* own */
     char text[PANIC_TRACE];
     int saved = errno;
 
@@ -133,7 +153,7 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     size_t n = to->calls != NULL ? to->n : 1;
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
-        c->result.panicked = true;
+        c->result.traits |= CALL_PANICKED;
         char *copy = hold_alloc_value(c, size + 1);
         if (copy != NULL) {
             memcpy(copy, text, size + 1);

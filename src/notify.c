@@ -97,6 +97,25 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
 }
 
 /*
+ * Of what was given to a callback or a queue, before it goes there.  False: it is being taken
+ * back, and is not to be touched any more.
+ */
+static bool is_still_given(struct sflight_group *g, struct sflight_future *f)
+{
+    uint32_t state = atomic_load_acquire(&f->state); /* [TAKE-BACK] */
+
+    while (UNLIKELY(state != FUTURE_HUNG)) {
+        if (state == FUTURE_GONE) {
+            future_free(thread_slot(g), f);
+            return false;
+        }
+        if (atomic_cas_acq_rel(&f->state, &state, FUTURE_TOLD)) /* [TAKE-BACK] */
+            return false;                                       /* RACE: the canceller frees it */
+    }
+    return true;
+}
+
+/*
  * Callbacks may end calls, whose callbacks may end calls: they are run one
  * after the other by the outermost, not inside one another.  The thread may be
  * anybody's: a cancellation waits until all have run.
@@ -147,13 +166,19 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
         list = f->next;
         switch (f->kind) {
         case FUTURE_QUEUED:
-            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
+            if (!is_still_given(g, f))
+                break;
+            /* Only those that need no closer look. */
+            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to &&
+                   atomic_load_relaxed(&list->state) == FUTURE_HUNG) {
                 last = list;
                 list = list->next;
             }
             queue_push(f->queued.to, f, last);
             break;
         case FUTURE_THEN:
+            if (!is_still_given(g, f))
+                break;
             f->next = callbacks; /* turns the order round: what came first goes first */
             callbacks = f;
             break;
@@ -194,6 +219,44 @@ void notify_hang(struct sflight_future *f, enum future_kind kind)
         f->next = NULL;
         notify_all(f->call->group, f);
     }
+}
+
+/* ---------------------------------------------------------------- taking back */
+
+void notify_take_back(struct sflight_future *f)
+{
+    REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
+    /* What leaves the call next publishes it, to who closes the call after that. */
+    atomic_store_release(&f->state, FUTURE_GOING); /* [TAKE-BACK] */
+}
+
+void notify_taken_back(struct slot *slot, struct sflight_future *f)
+{
+    uint32_t state = FUTURE_GOING;
+
+    if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_GONE)) /* [TAKE-BACK] */
+        future_free(slot, f);                                /* RACE: the call has ended since */
+}
+
+bool notify_give_again(struct sflight_future *f)
+{
+    uint32_t state = FUTURE_GOING;
+
+    return atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG); /* [TAKE-BACK] */
+}
+
+bool notify_withdraw(struct sflight_future *f)
+{
+    struct sflight_future **at = &thread_self.callbacks;
+
+    while (*at != NULL && *at != f)
+        at = &(*at)->next;
+    if (*at == NULL)
+        return false;
+    *at = f->next;
+    if (thread_self.last_callback == &f->next)
+        thread_self.last_callback = at;
+    return true;
 }
 
 /* ------------------------------------------------------------------- waiters */

@@ -8,6 +8,24 @@
 /* Hangs a future up, to be told; if it is too late for that, tells it at once. */
 void notify_hang(struct sflight_future *f, enum future_kind kind);
 
+/*
+ * Taking back what was hung for a callback or a queue (future.h): this, then the canceller
+ * leaves the call; then one of the next two.
+ */
+void notify_take_back(struct sflight_future *f);
+
+/* It has left: whoever has the last look frees the future. */
+void notify_taken_back(struct slot *slot, struct sflight_future *f);
+
+/*
+ * The call had closed.  True: it is told as if nothing had been; the caller may still look
+ * for it where it was put.  False: it has been passed by, and is the caller's to free.
+ */
+bool notify_give_again(struct sflight_future *f);
+
+/* Takes it out of the callbacks that this thread is about to run; false: it is not there. */
+bool notify_withdraw(struct sflight_future *f);
+
 /* Its owner has no more use for it: gives it up, whoever is telling it. */
 void notify_end(struct slot *slot, struct sflight_future *f);
 

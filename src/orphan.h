@@ -4,6 +4,7 @@
 #define SFLIGHT_ORPHAN_H
 
 #include "notify.h"
+#include "unwanted.h"
 
 /* What is left of a group's calls in a forked child. */
 struct remains {

@@ -3,7 +3,7 @@
  * The state word of a call: how far its life has gone, and how many have joined it.
  * Everything that changes such a word stands in this file.
  *
- *   bits 0..3    CLOSED     joiners are final; who comes now leads a new call.
+ *   bits 0..5    CLOSED     joiners are final; who comes now leads a new call.
  *                           Set by who leads the call, or by the last follower that
  *                           could have taken it over and leaves.  Never cleared.
  *                FORGOTTEN  the table has given the key up.  Set by whoever forgets the
@@ -11,12 +11,18 @@
  *                           to nobody; only before CLOSED.  Never cleared.
  *                SEALED     forgotten while it had no joiner, and never will have one:
  *                           additions that raced with it do not count.  Set with
- *                           FORGOTTEN, in the same step.  Never cleared.
+ *                           FORGOTTEN, in the same step, or after it by who leaves the
+ *                           call to nobody.  Never cleared.
  *                ORPHAN     the leader died and a blocking follower must take over.
  *                           Set by who abandons the call while somebody blocks in it,
  *                           cleared by the follower that takes it over.
- *   bits 4..33   joiners that block, each its own
- *   bits 34..63  joiners that do not block a thread, each its own
+ *                STARTER    who has started the call, or has its permit, has a future of
+ *                           its own on it and waits: no joiner, but one hold more at the
+ *                           close.  Set with the claim, or by who has the permit; cleared
+ *                           by who leaves it.
+ *                LEFT       somebody has left.  Set by each who does.  Never cleared.
+ *   bits 6..34   joiners that block, each its own
+ *   bits 35..63  joiners that do not block a thread, each its own
  *
  * A joiner adds itself with one addition inside the section in which it found the
  * call.  If CLOSED or SEALED was in what it added to, it has not joined: whoever set
@@ -29,6 +35,9 @@
  * shows what it added to.  It must not be acted upon where nothing decides: whoever
  * believes that nobody has joined has to have read it in the step that closes or
  * seals.
+ *
+ * Who leaves a call to nobody knows it from the very step in which it leaves: of
+ * several, one is the last.  In a group that forgets unwanted calls the same step seals.
  */
 #ifndef SFLIGHT_STATE_H
 #define SFLIGHT_STATE_H
@@ -41,27 +50,47 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_FORGOTTEN UINT64_C(2)
 #define STATE_SEALED UINT64_C(4)
 #define STATE_ORPHAN UINT64_C(8)
-#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
-#define STATE_ASYNC (UINT64_C(1) << 34)   /* one that does not */
-#define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+#define STATE_STARTER UINT64_C(16)
+#define STATE_LEFT UINT64_C(32)
+#define STATE_BLOCKING (UINT64_C(1) << 6) /* one joiner that blocks its thread */
+#define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
+#define STATE_COUNT_MASK ((UINT64_C(1) << 29) - 1)
 
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
+    return (uint32_t)((state >> 6) & STATE_COUNT_MASK);
 }
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_COUNT_MASK);
 }
 static inline uint32_t state_joiners(uint64_t state)
 {
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* A record's word before anybody else knows it. */
-static ALWAYS_INLINE void state_init(state_word *word)
+/* Is there nobody who waits, but for a leader that blocks? */
+static inline bool state_unwanted(uint64_t state)
 {
-    atomic_store_relaxed(word, 0); /* published by [CLAIM] */
+    return !(state & STATE_STARTER) && state_joiners(state) == 0;
+}
+
+/* A record's word before anybody else knows it: 0 or STATE_STARTER. */
+static ALWAYS_INLINE void state_init(state_word *word, uint64_t state)
+{
+    atomic_store_relaxed(word, state); /* published by [CLAIM] */
+}
+
+/* Who has the permit waits from here on; nothing is ordered by that. */
+static inline void state_add_starter(state_word *word)
+{
+    (void)atomic_or_relaxed(word, STATE_STARTER);
+}
+
+/* There will be no future for who began the call, whose end this is. */
+static inline void state_remove_starter(state_word *word)
+{
+    (void)atomic_and_relaxed(word, ~STATE_STARTER);
 }
 
 /*
@@ -105,17 +134,22 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 }
 
 /*
- * A joiner leaves, if the word is *state, as it was read last, without CLOSED: true.
- * Otherwise *state is what it is now.  The last blocking joiner of an orphan closes
- * the call: *state then is the word at the close, and has CLOSED.
+ * A joiner, or the starter (STATE_STARTER), leaves, if the word is *state, as it was read
+ * last, without CLOSED: true.  Otherwise *state is what it is now.  The last blocking joiner
+ * of an orphan closes the call: *state then is the word at the close, and has CLOSED.  seals:
+ * who leaves it to nobody forgets and seals it as well.
  */
-static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
+static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
-    REQUIRE(unit == STATE_BLOCKING ? state_blocking(*state) != 0 : state_async(*state) != 0);
-    uint64_t left = *state - unit;
+    REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
+            : unit == STATE_BLOCKING ? state_blocking(*state) != 0
+                                     : state_async(*state) != 0);
+    uint64_t left = (*state - unit) | STATE_LEFT;
 
     if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
-        left |= STATE_CLOSED;                   /* the last that could have taken it over */
+        left |= STATE_CLOSED; /* the last that could have taken it over */
+    else if (seals && state_unwanted(left))
+        left |= STATE_FORGOTTEN | STATE_SEALED;
     if (!atomic_cas_acq_rel(word, state, left)) /* [CLOSE] */
         return false;
     *state = left;
@@ -192,24 +226,11 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     }
 }
 
-/*
- * Forgets and seals a call that nobody wants, if still nobody has joined: true for one caller.
- * Orders nothing: what is done after it is done by [MARK] and [UNLINK].
- */
-static inline bool state_seal(state_word *word)
-{
-    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
-
-    while (!(state & (STATE_CLOSED | STATE_FORGOTTEN)) && state_joiners(state) == 0)
-        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
-            return true;
-    return false;
-}
-
 /* In a forked child, by its only thread: nobody blocks in the call. */
 static inline void state_after_fork(state_word *word)
 {
-    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
+    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
+                    STATE_COUNT_MASK * STATE_ASYNC;
     atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
 }
 

@@ -30,8 +30,9 @@ struct thread {
     struct sflight_future *callbacks; /* to be run by the outermost notify_all() */
     struct sflight_future **last_callback;
     bool in_callback;
-    unsigned hint; /* for reclaim_enter() */
-    bool ending;   /* its destructor has run */
+    struct telling *telling; /* callbacks of unwanted.c that it is in */
+    unsigned hint;           /* for reclaim_enter() */
+    bool ending;             /* its destructor has run */
 };
 
 extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));

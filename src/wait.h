@@ -4,6 +4,7 @@
 #define SFLIGHT_WAIT_H
 
 #include "join.h"
+#include "unwanted.h"
 
 /*
  * Waits for a call joined.  Returns JOIN_FOLLOWS when the result is there and
@@ -17,14 +18,18 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *ca
 /* What became of a joiner that wanted to leave. */
 enum wait_leave {
     LEAVE_LEFT,     /* it has not joined after all */
+    LEAVE_LAST,     /* the same, and nobody waits any more */
     LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
     LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
 };
 
-/* Takes a join back, at any moment; unit as it joined.  Never waits for the leader. */
+/*
+ * Takes a join back, at any moment; unit as it joined, or STATE_STARTER.  Never waits for the
+ * leader.  Who leaves a call to nobody may run the callback of sflight_call_on_unwanted().
+ */
 enum wait_leave wait_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
 
-/* The starter of a call drops its future, before it has seen the gate open. */
-void wait_starter_leaves(struct slot *slot, struct sflight_call *call);
+/* The same; but LEAVE_TOO_LATE if the call has closed, and then nothing has been done. */
+enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *call, uint64_t unit);
 
 #endif
