@@ -112,15 +112,14 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
     f->unwanted.arg = arg;
     f->invocation = (struct invocation *)word;
     c->result.traits |= CALL_TELLS;
+    /* A hold of our own: what is asked for may end the call, on any thread, from here on. */
+    gauges_count(slot, COUNT_HELD);
+    gate_hold(&c->gate);
     atomic_store_release(&c->inside, (uintptr_t)f | WORD_ARMED); /* [TELLING] */
     atomic_fence_seq_cst();                                      /* [UNWANTED] */
     uint64_t state = atomic_load_acquire(&c->state);
-    if (!(state & STATE_LEFT) || !state_unwanted(state))
-        return;
-    /* Everybody has left already.  The callback may end the call. */
-    gauges_count(slot, COUNT_HELD);
-    gate_hold(&c->gate);
-    unwanted_tell(c);
+    if ((state & STATE_LEFT) && state_unwanted(state))
+        unwanted_tell(c); /* everybody has left already */
     slot = hold_drop(thread_slot_again(g), c);
     gauges_count(slot, COUNT_RELEASED);
 }
