@@ -32,6 +32,7 @@ struct thread {
     struct slot *slots;
     struct sflight_future *callbacks, **last_callback;
     bool in_callback, ending;
+    struct telling *telling;
     int cache[1];  /* stands for what thread_end() clears */
     unsigned hint; /* index in the arrays below */
 };
