@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* See fork.h.  Nearly all of this runs in the child, whose only thread runs it. */
 #include "fork.h"
 
 #include "batch.h"
@@ -8,16 +9,18 @@
 
 /* --------------------------------------------------------------------- calls */
 
+/* The agents that go on in the child, and what is left of the calls. */
 struct survivors {
-    const struct agent *thread, *fiber; /* the one that forked; fiber may be NULL */
+    const struct agent *thread, *fiber; /* those that forked; fiber: NULL if it leads nothing */
     struct remains remains;
 };
 
+/* For each call in a table: keeps it if it is the survivors' own, otherwise abandons it. */
 static bool keep_own(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct survivors *s = ctx;
-    const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone in the child */
+    const struct agent *owner = atomic_load_relaxed(&c->owner); /* no other thread */
     bool own = call_kind(c) == CALL_OF_PERMIT
                    ? c->begun_by == &thread_self
                    : owner != NULL && (owner == s->thread || owner == s->fiber);
@@ -25,20 +28,21 @@ static bool keep_own(struct table_node *node, void *ctx)
     own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);
     if (!own)
         orphan_abandon(c, &s->remains);
-    else if (call_kind(c) == CALL_OF_PERMIT) /* the others are found below */
+    else if (call_kind(c) == CALL_OF_PERMIT) /* the others are kept by keep_led() */
         orphan_keep(c, &s->remains);
     return own;
 }
 
+/* Keeps the calls in g that the agent leads, and ends what its batches have joined. */
 static void keep_led(const struct agent *agent, struct sflight_group *g, struct remains *remains)
 {
     for (struct sflight_call *c = agent->leading; c != NULL; c = c->outer)
         if (c->group == g)
-            orphan_keep(c, remains); /* also one that has been forgotten */
+            orphan_keep(c, remains); /* in a table or, if it has been forgotten, not */
     batch_after_fork(agent, g, remains);
 }
 
-/* Drops the calls that other threads led. */
+/* Settles all calls of the group that the fork can find. */
 static struct remains calls_after_fork(struct sflight_group *g)
 {
     struct survivors s = {.thread = &thread_self.agent, .fiber = agent_forking(g)};
@@ -57,14 +61,15 @@ static struct remains calls_after_fork(struct sflight_group *g)
 
 static uint64_t counter(struct slot *slot, enum counter which)
 {
-    return atomic_load_relaxed(&slot->counters.n[which]); /* alone in the child */
+    return atomic_load_relaxed(&slot->counters.n[which]); /* no other thread */
 }
 
 static void set_counter(struct slot *slot, enum counter which, uint64_t n)
 {
-    atomic_store_relaxed(&slot->counters.n[which], n); /* alone in the child */
+    atomic_store_relaxed(&slot->counters.n[which], n); /* no other thread */
 }
 
+/* Sets the down halves of the slot's gauges such that their values are *remains. */
 static void slot_after_fork(struct slot *slot, struct remains remains)
 {
     call_recount_spares(slot);
@@ -77,13 +82,16 @@ static void slot_after_fork(struct slot *slot, struct remains remains)
                 counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - remains.n_held);
 }
 
-/* Up to now: what is released may have been counted as held in another slot. */
+/*
+ * The slot's share of the holds, before that.  A hold may be counted in one slot and its release
+ * in another, so the share may be below 0, or above the sum of all.
+ */
 static uint64_t counted_as_held(struct slot *slot)
 {
     return counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) - counter(slot, COUNT_RELEASED);
 }
 
-/* Threads that do not exist in the child lead, wait for and hold nothing. */
+/* Makes the group the child's: threads that do not exist lead, wait for and hold nothing. */
 static void group_after_fork(struct sflight_group *g)
 {
     struct slot *mine = thread_self.slots;
@@ -109,7 +117,10 @@ static void group_after_fork(struct sflight_group *g)
     if (mine == NULL) {
         slot_after_fork(&g->common, remains);
     } else {
-        /* Whoever ends a call counts the holds of its futures, which others may have released. */
+        /*
+         * This thread's holds, as its slot counts them; but no more than the sum of all.  Whoever
+         * ends a call counts the holds of its futures, which others may have released.
+         */
         uint64_t n_held = gauges_difference(counted_as_held(mine), 0);
         if (n_held > n_held_by_all)
             n_held = gauges_difference(n_held_by_all, 0);
@@ -118,7 +129,7 @@ static void group_after_fork(struct sflight_group *g)
         slot_after_fork(mine, remains);
     }
     atomic_store_relaxed(&g->n_inherited, remains.n_held);
-    atomic_store_relaxed(&g->n_threads, mine != NULL); /* alone in the child */
+    atomic_store_relaxed(&g->n_threads, mine != NULL); /* no other thread */
     /* Nobody drains in the child. */
     atomic_store_relaxed(&g->flags, atomic_load_relaxed(&g->flags) & (GROUP_DRAINER - 1));
 }

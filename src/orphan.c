@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "orphan.h"
 
-/* Nobody is going to tell this list.  Returns how many of it had been consumed, and now get
- * nothing; what has no owner goes to *unowned. */
+/*
+ * A list that nobody is going to tell: a future that still has an owner is found told, the other
+ * entries go to *unowned.  Returns how many of those were callbacks or enqueued, and get nothing.
+ */
 static uint32_t orphan_list(struct sflight_future *list, struct sflight_future **unowned)
 {
     uint32_t n_consumed = 0;
@@ -24,10 +26,10 @@ static uint32_t orphan_list(struct sflight_future *list, struct sflight_future *
 
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
 {
-    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
+    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* no other thread */
 
     if (f == WAITERS_TOLD)
-        return; /* UNREACHED: what has ended before the fork is not the child's to end */
+        return; /* UNREACHED: a call that ended before the fork is neither kept nor abandoned */
     while (f != NULL) {
         struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
         f->next = *to;
@@ -37,13 +39,9 @@ void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_futur
     atomic_store_relaxed(list, kept);
 }
 
-/*
- * In the child only the forking thread is left: nobody blocks in its calls.
- * Futures are not threads, and stay.
- */
 void orphan_keep(struct sflight_call *c, struct remains *remains)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+    uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
     state_after_fork(&c->state);
     unwanted_after_fork(c, false);
     gate_init(&c->gate);
@@ -53,10 +51,9 @@ void orphan_keep(struct sflight_call *c, struct remains *remains)
     remains->n_waiting += state_async(state);
 }
 
-/* Nobody will end this call; whoever has a future on it finds it abandoned. */
 void orphan_abandon(struct sflight_call *c, struct remains *remains)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* alone in the child */
+    uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
 
     remains->n_held += state_async(state);
     remains->n_held += (state & STATE_STARTER) != 0;
@@ -75,7 +72,7 @@ void orphan_settle(struct sflight_call *c)
     struct sflight_group *g = c->group;
     struct remains remains = {0};
 
-    registry_lock(); /* other threads of the child may have futures on it, too */
+    registry_lock(); /* other threads of the child may have futures on the call as well */
     bool open = gate_is_open(&c->gate);
     if (!open && call_is_inherited(c, g)) {
         if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)

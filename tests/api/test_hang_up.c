@@ -260,7 +260,7 @@ static void against_the_end(void **state)
     enum { N = 8 };
     sflight_group *g = group_new(NULL);
     sflight_queue *q = queue_new();
-    for (int round = 0; round < (SLOW ? 300 : 3000); round++) {
+    for (int round = 0; round < rounds(3000, 300); round++) {
         struct ending ending = {0};
         sflight_future *f[N];
         sflight_completion done[N];
@@ -525,7 +525,7 @@ static void many_leave_at_once(void **state)
 {
     (void)state;
     enum { N = 3 };
-    for (int round = 0; round < (SLOW ? 200 : 2000); round++) {
+    for (int round = 0; round < rounds(2000, 200); round++) {
         sflight_options o = default_options();
         o.cancel_unwanted = round % 2;
         sflight_group *g = group_new(&o);

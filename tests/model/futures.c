@@ -20,6 +20,7 @@
  */
 #define MODEL_THREADS 2
 #define FUTEX_WORD uint32_t
+#define MODEL_NOTIFY
 #include "model_call.h"
 
 #include "queue.h"
@@ -118,6 +119,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 #include "async.c"
 #include "future.c"
 #include "notify.c"
+#include "retract.c"
 #include "unwanted.c"
 
 static void destroy(void *v, size_t size, void *ctx)
