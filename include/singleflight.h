@@ -127,7 +127,7 @@ struct timespec; /* <time.h> has it in POSIX and in C11 */
 /* ------------------------------------------------------------------ types */
 
 typedef struct sflight_group sflight_group; /* a namespace of keys */
-typedef struct sflight_call sflight_call;   /* handed to fn, valid while fn runs */
+typedef struct sflight_call sflight_call;   /* handed to fn, valid while fn runs; or a permit */
 
 /*
  * The work.  Runs on the leader's own thread, on the leader's stack, without
@@ -467,7 +467,7 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * *lead is set, and this caller has the PERMIT: it must later, from any thread,
  * end the call with sflight_complete() or sflight_abandon(), using the
  * functions of "inside fn" before that as it likes (but not sflight_panic()).  A
- * permit gives no result: to be told like the others, begin again and use *join.
+ * permit gives no result by itself: see sflight_call_future().
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
  * A permit belongs to nobody: the thread that got it may end; and one that waits for
@@ -481,15 +481,48 @@ SFLIGHT_PUBLIC int sflight_begin(sflight_group *g, const void *key, size_t key_l
                                  sflight_call **lead, sflight_future **join);
 
 /*
- * Ends a call that sflight_begin() gave the permit for: delivers the value set
- * and the status (or the one of sflight_call_set_status()) to everybody who has
- * joined.  Runs the callbacks of sflight_future_then(), and otherwise no user
- * code but, where nobody joined, destroy.  The permit is gone.
+ * The permit holder's own future on its call, once for each permit and before the
+ * call is ended, in *out.  It is used as any other, but is no follower: its result
+ * says `leader`; `shared`, `followers`, options.max_waiters, statistics and
+ * sflight_forget_unshared() count the others only.  It gives a result, though the
+ * key has been forgotten, the call has grown too old or the group has been closed
+ * meanwhile.  Until it is consumed it is somebody who waits for the call (see
+ * sflight_call_unwanted()); the permit remains, whatever becomes of the future.
+ * Returns 0, -EINVAL (a NULL, not a permit, or it has one) or -ENOMEM; on failure
+ * *out is NULL and the permit is as it was.
  */
-SFLIGHT_PUBLIC void sflight_complete(sflight_call *call, int status);
+SFLIGHT_PUBLIC int sflight_call_future(sflight_call *call, sflight_future **out);
 
-/* The same without a result: everybody gets -EOWNERDEAD, or a follower takes over. */
-SFLIGHT_PUBLIC void sflight_abandon(sflight_call *call);
+/*
+ * sflight_begin(), sflight_call_future() and sflight_future_enqueue() in one step,
+ * for event loops: every caller, the one that gets the permit included, gets one
+ * completion in q with its tag.  *lead is set for the one that must do the work and
+ * then end the call, otherwise NULL.  *f (f may be NULL) is for
+ * sflight_future_cancel() only, and only until the completion has been drained.
+ * Never blocks.  The completion may be there before this returns.
+ * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure nothing is claimed,
+ * nothing will come, and *lead and *f are NULL.
+ */
+SFLIGHT_PUBLIC int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len,
+                                         sflight_queue *q, uint64_t tag, sflight_call **lead,
+                                         sflight_future **f);
+
+/*
+ * Ends a call by its permit: delivers the value set and the status (or the one of
+ * sflight_call_set_status()) to everybody who has joined, and to the permit holder's
+ * own future.  Runs the callbacks of sflight_future_then(), and otherwise no user
+ * code but, where nobody waits, destroy.  The permit is gone.  Returns how many
+ * followers the call had when it closed; the own future is none.
+ * Waits for nothing but a callback of sflight_call_on_unwanted() for this call that
+ * another thread is in at this moment.
+ */
+SFLIGHT_PUBLIC uint32_t sflight_complete(sflight_call *call, int status);
+
+/*
+ * The same without a result: everybody gets -EOWNERDEAD; or a follower takes over, and
+ * what is returned is how many followers there were then.
+ */
+SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
 
 /*
  * Runs fn(call, arg) for the key elsewhere, unless a call for this key is in
@@ -506,13 +539,17 @@ SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_l
 
 /*
  * A future is used by one thread at a time and is consumed once: by get or poll
- * when they deliver, by then, enqueue or drop.  It keeps its group in use until
- * then.  What a future delivers is what sflight_do() would have returned to a
- * follower: 0 and a result, to be released, or -EOWNERDEAD, or -ENOTRECOVERABLE with
- * the message, or -ESHUTDOWN (the group was closed while the call was being begun).
+ * when they deliver, whatever they deliver, by then, enqueue or drop when they succeed.
+ * What has been consumed must not be used any more, not even dropped (but see
+ * sflight_future_cancel()).  It keeps its group in use until then.  What a future delivers is what
+ * sflight_do() would have returned to a follower: 0 and a result, to be released, or -EOWNERDEAD,
+ * or -ENOTRECOVERABLE with the message, or -ESHUTDOWN (the group was closed while the call was
+ * being begun).
  *
- * get waits for the result: -ETIMEDOUT, and -EDEADLK (as for sflight_do()),
- * leave the future as it is.  poll says -EAGAIN while the result is not there.
+ * get waits for the result: -ETIMEDOUT, -EDEADLK (as for sflight_do()) and -EINVAL
+ * leave the future as it is; 0 and every other code (-EOWNERDEAD, -ENOTRECOVERABLE,
+ * -ESHUTDOWN) have consumed it.  poll says -EAGAIN while the result is not there, and
+ * leaves it, and is otherwise the same.
  */
 SFLIGHT_PUBLIC int sflight_future_get(sflight_future *f, const struct timespec *deadline,
                                       sflight_result *r);
@@ -547,9 +584,25 @@ SFLIGHT_PUBLIC int sflight_future_enqueue(sflight_future *f, sflight_queue *q, u
 /*
  * Leaves the call if it is still in flight, or gives its result up.  Consumes
  * f; NULL is fine.  With options.cancel_unwanted, a call that nobody waits for
- * any more is forgotten.
+ * any more is forgotten.  Returns 1 if f was the last that waited for a call in flight,
+ * of several dropped at once one; otherwise 0.  May run the callback of
+ * sflight_call_on_unwanted().
  */
-SFLIGHT_PUBLIC void sflight_future_drop(sflight_future *f);
+SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
+
+/*
+ * Takes back a future that was given to sflight_future_enqueue(), _begin_enqueue() or
+ * sflight_future_then().  Returns 1: it has left the call as by drop, and there will be no
+ * completion and no callback; or 0: too late, it comes.  Either way f is gone.  Also 0 for
+ * NULL; -EINVAL for a future that was given to neither, which stays as it is.
+ *
+ * To be called, of a queue's, by its consumer, before the completion has been drained; of
+ * a callback's, before that has begun: the caller keeps the two apart, or calls this on
+ * the thread that ends the call (then 1).  f must not have been used with
+ * sflight_future_fd() or _get() before it was given away.
+ * May run the callback of sflight_call_on_unwanted().
+ */
+SFLIGHT_PUBLIC int sflight_future_cancel(sflight_future *f);
 
 typedef struct sflight_completion {
     uint64_t tag;          /* as given to sflight_future_enqueue() */
@@ -581,6 +634,12 @@ SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
  */
 SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n);
 
+/*
+ * sflight_result_release() for the results of c[0..n-1]; those of one call that stand
+ * together are given up in one step.  Idempotent; NULL is fine.
+ */
+SFLIGHT_PUBLIC void sflight_completions_release(sflight_completion *c, unsigned n);
+
 /* -------------------------------------------------------------- inside fn */
 /* On the leader's own call, from the thread that runs fn, while fn runs.   */
 
@@ -609,9 +668,30 @@ SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
 /*
  * True if nobody waits for this call any more, so that fn may stop early.  Never
  * for the call of a leader that blocks, who waits for it; a permit by itself
- * does not count as somebody who waits.
+ * does not count as somebody who waits, its holder's own future does.
  */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
+
+/*
+ * Has cb(arg) called once when nobody waits for the call any more, by the thread that
+ * leaves it last; or here, if that is so and somebody has waited before.  It is for calling
+ * off a query.  With options.cancel_unwanted the call has been forgotten by then; without,
+ * others may still join.  cb is not called once the call has ended: who ends the call waits
+ * for it, so hold no lock then that cb takes; cb may end the call itself.  cb must return,
+ * must not park a task of options.runtime, and is not cancelled.
+ *
+ * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
+ * who waits for the call.  Called again, cb takes the place of the earlier one; NULL: none.
+ * Without memory (for a future) nothing is called: sflight_call_unwanted() still tells.
+ */
+SFLIGHT_PUBLIC void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg);
+
+/*
+ * Inside fn: when fn returns, the call ends as if its leader had left fn without
+ * returning, whatever fn returns: followers get -EOWNERDEAD or take it over
+ * (options.on_abandon), and so does the leader's own sflight_do() return -EOWNERDEAD.
+ */
+SFLIGHT_PUBLIC void sflight_call_abandon(sflight_call *call);
 
 /* The key, valid while fn runs; *len (may be NULL) gets its length. */
 SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);

@@ -26,14 +26,33 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
     return async_begin(g, key, key_len, lead, join);
 }
 
-void sflight_complete(sflight_call *call, int status)
+int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len, sflight_queue *q,
+                          uint64_t tag, sflight_call **lead, sflight_future **f)
 {
-    async_complete(call, status);
+    if (lead != NULL)
+        *lead = NULL;
+    if (f != NULL)
+        *f = NULL;
+    if (lead == NULL || q == NULL || !key_valid(g, key, key_len))
+        return -EINVAL;
+    return async_begin_enqueue(g, key, key_len, q, tag, lead, f);
 }
 
-void sflight_abandon(sflight_call *call)
+int sflight_call_future(sflight_call *call, sflight_future **out)
 {
-    async_abandon(call);
+    if (out != NULL)
+        *out = NULL;
+    return call != NULL && out != NULL ? async_call_future(call, out) : -EINVAL;
+}
+
+uint32_t sflight_complete(sflight_call *call, int status)
+{
+    return async_complete(call, status);
+}
+
+uint32_t sflight_abandon(sflight_call *call)
+{
+    return async_abandon(call);
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -98,10 +117,14 @@ int sflight_future_enqueue(sflight_future *f, sflight_queue *q, uint64_t tag)
     return f != NULL && q != NULL ? async_enqueue(f, q, tag) : -EINVAL;
 }
 
-void sflight_future_drop(sflight_future *f)
+int sflight_future_drop(sflight_future *f)
 {
-    if (f != NULL)
-        async_drop(f);
+    return f != NULL ? async_drop(f) : 0;
+}
+
+int sflight_future_cancel(sflight_future *f)
+{
+    return f != NULL ? async_cancel(f) : 0;
 }
 
 int sflight_queue_create(sflight_queue **out)
@@ -145,4 +168,10 @@ int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigne
 int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
 {
     return sflight_queue_drain_sized(q, out, n, SFLIGHT_SIZE_COMPLETION);
+}
+
+void sflight_completions_release(sflight_completion *c, unsigned n)
+{
+    if (c != NULL)
+        async_release_completions(c, n);
 }

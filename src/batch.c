@@ -247,6 +247,8 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
     bool leads = rc == JOIN_LEADS;
     if (leads)
         lead_run_many(b->agent, &call, 1, fn, arg);
+    if (call == NULL)
+        return -EOWNERDEAD; /* fn has abandoned it */
     return deliver(b, i, call, leads, r);
 }
 
@@ -269,11 +271,18 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
         lead_run_many(agent, b->lead, n_lead, fn, arg);
+    size_t n_delivered = 0;
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
         if (p->role != JOIN_LEADS)
             continue;
-        if (p->first != i) /* the hold of an alias was credited when the call ended */
+        if (p->first == i)
+            p->call = b->lead[n_delivered++];
+        if (b->places[p->first].call == NULL) {
+            rc[i] = -EOWNERDEAD; /* fn has abandoned it */
+            continue;
+        }
+        if (p->first != i) /* its hold was credited at the end of the call */
             gauges_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }

@@ -143,21 +143,16 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    /*
-     * Joiners that do not block pass from waiting to held, all at once; each blocking joiner counts
-     * for itself.  A starter that has dropped its future has counted its hold already.
-     */
-    bool started = c->result.has_starter;
+    /* From waiting to held, all at once; blocking joiners see to themselves. */
+    bool started = state & STATE_STARTER; /* and waits */
     gauges_count_n(slot, COUNT_HELD, n_async + started);
-    if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
-    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + 1);
+    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
     if (told)
         notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
@@ -171,29 +166,31 @@ void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, boo
 
 int finish_shut(struct slot *slot, struct sflight_call *c)
 {
-    /* A drainer may have seen nothing in flight already: so no fn may run. */
-    finish_call(slot, c, ENDING_SHUT);
+    state_remove_starter(&c->state);
+    (void)finish_call(slot, c, ENDING_SHUT);
     hold_release(slot, c);
     return -ESHUTDOWN;
 }
 
-void finish_abandoned(struct slot *slot, struct sflight_call *c)
+uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
 {
     struct sflight_group *g = c->group;
+    uint32_t n_followers;
 
     gauges_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         hold_set_value(c, NULL, 0, NULL, NULL);
         slot = thread_slot_if_moved(slot);
-        c->result.status_set = false;
-        c->result.panicked = false;
+        c->result.traits &= CALL_HAS_STARTER;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
         /* A hold of this function's: the follower may end the call before the nudge is done. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);
         uint64_t state;
-        if (state_orphan_or_close(&c->state, &state)) {
+        bool followed = state_orphan_or_close(&c->state, &state);
+        n_followers = state_joiners(state);
+        if (followed) {
             agent_unseen_without_slot(slot);
             notify_nudge(c);
         } else {
@@ -202,11 +199,13 @@ void finish_abandoned(struct slot *slot, struct sflight_call *c)
         }
         slot = hold_drop(slot, c);
         gauges_count(slot, COUNT_RELEASED);
-        return;
+        return n_followers;
     }
-    if (c->result.has_starter)
-        finish_seen(slot, c, ENDING_ABANDONED, false); /* its starter may know the record */
+    if (c->result.traits & CALL_HAS_STARTER)
+        finish_seen(slot, c, ENDING_ABANDONED, false); /* the starter's future knows the record */
     else
-        finish_call(slot, c, ENDING_ABANDONED);
+        (void)finish_call(slot, c, ENDING_ABANDONED);
+    n_followers = c->result.n_followers;
     hold_release(slot, c);
+    return n_followers;
 }

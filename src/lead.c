@@ -7,12 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A fiber has one stack: whatever stands further in has been left. */
-static bool was_left(const struct agent *agent, const struct sflight_call *inner,
-                     const struct sflight_call *c)
+/*
+ * A fiber has one stack: whatever stands further in has been left.  Of a call that asked to be
+ * told when it is unwanted it is not known where its fn runs (unwanted.h): it counts as running.
+ */
+static bool was_left(const struct agent *agent, struct sflight_call *inner, struct sflight_call *c)
 {
-    return agent->fiber != NULL || inner->invocation == NULL ||
-           invoke_is_left(inner->invocation, c->invocation);
+    if (agent->fiber != NULL)
+        return true;
+    if ((inner->result.traits | c->result.traits) & CALL_TELLS)
+        return false;
+    uintptr_t in = atomic_load_relaxed(&inner->inside); /* both are this agent's own */
+    uintptr_t out = atomic_load_relaxed(&c->inside);
+    return in == 0 || invoke_is_left((struct invocation *)in, (struct invocation *)out);
 }
 
 void lead_exit_among(struct agent *agent, struct sflight_call *c)
@@ -35,9 +42,11 @@ void lead_exit_among(struct agent *agent, struct sflight_call *c)
 void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
-    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this agent itself */
-    c->invocation = NULL;
-    c->result.extra_holds = c->result.has_starter; /* none for places of the dead leader's batch */
+    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    atomic_store_relaxed(&c->inside, 0); /* the leader's own */
+    c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
 }
 
@@ -52,23 +61,38 @@ static void many_guard_check(struct many_guard *guard)
         lead_abandon(guard->invocation->calls[i]);
 }
 
-void lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+void lead_ran_with_traits(struct sflight_call *c, int status)
 {
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    if (!(c->result.traits & CALL_STATUS_SET))
+        c->result.status = status;
+}
+
+bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+{
+    unsigned traits = c->result.traits;
     uint64_t ending = 0;
 
-    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) has stopped the unwinding */
+    if (UNLIKELY(traits & CALL_PANICKED)) { /* even if a catch (...) stopped it on its way */
         c->result.status = 0;
         gauges_count(slot, COUNT_PANICKED);
         ending = ENDING_PANICKED;
+    } else if (UNLIKELY(traits & CALL_ABANDONED)) {
+        REQUIRE(!end_counted);
+        c->result.extra_holds = 0; /* nor is there anything for other places of a batch */
+        finish_abandoned(slot, c);
+        return false;
     }
-    /* A starter's future knows the record, even if nobody has looked for it in the table. */
-    if (end_counted || c->result.has_starter)
+    /* The future of who has started it knows the record, though nobody has looked for it. */
+    if (end_counted || (traits & CALL_HAS_STARTER))
         finish_seen(slot, c, ending, end_counted);
     else
-        finish_call(slot, c, ending);
+        (void)finish_call(slot, c, ending);
+    return true;
 }
 
-void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg)
 {
     struct sflight_group *g = calls[0]->group;
@@ -85,17 +109,18 @@ void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_
     struct slot *slot = thread_slot_again(g);
     while (n-- != 0) {
         lead_ran(agent, calls[n], status);
-        lead_end(slot, calls[n], false);
+        if (!lead_end(slot, calls[n], false))
+            calls[n] = NULL;
     }
 }
 
-void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
+bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     struct sflight_group *g = call->group;
 
     agent_leads(agent);
     lead_invoke(agent, call, fn, arg);
-    lead_end(thread_slot_again(g), call, false);
+    return lead_end(thread_slot_again(g), call, false);
 }
 
 void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
@@ -106,8 +131,8 @@ void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 
     agent_runs(&here, agent, call->group);
     atomic_store_release(&call->owner, agent); /* [OWNER] */
-    lead_run(agent, call, fn, arg);
-    hold_release(thread_slot_again(call->group), call);
+    if (lead_run(agent, call, fn, arg))
+        hold_release(thread_slot_again(call->group), call);
 }
 
 /* --------------------------------------------------------------------- panic */
@@ -146,8 +171,10 @@ static void panic_text(struct panic *p, const char *fmt, va_list ap)
 
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
+    if (call->result.traits & CALL_TELLS)
+        unwanted_stop(call); /* it stands in the place of what is needed here */
     static char no_memory[] = "sflight_panic: no memory for the message";
-    struct invocation *to = call->invocation;
+    struct invocation *to = (struct invocation *)atomic_load_relaxed(&call->inside); /* own */
     struct panic *p = alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t));
     char *text = no_memory;
     int saved = errno;
@@ -166,7 +193,7 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     size_t n = to->calls != NULL ? to->n : 1;
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
-        c->result.panicked = true;
+        c->result.traits |= CALL_PANICKED;
         char *copy = p != NULL ? hold_alloc_value(c, size + 1) : NULL;
         if (copy != NULL) {
             memcpy(copy, text, size + 1);

@@ -106,14 +106,8 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
     return true;
 }
 
-/* Callbacks to be run by the outermost notify_all() of the thread; in its frame. */
-struct callbacks {
-    struct sflight_future *first, **last;
-    int cancel_state; /* of the thread, before */
-};
-
 /* All have run, or one was left without returning: the others are run all the same. */
-static void callbacks_run(struct callbacks *all)
+static void callbacks_run(struct thread_frame *all)
 {
     while (all->first != NULL) {
         struct sflight_future *f = all->first;
@@ -130,11 +124,11 @@ static void callbacks_run(struct callbacks *all)
         memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
         cb(arg, rc, &to.r);
     }
-    thread_words.callbacks = NULL;
+    thread_words.frames = all->outer;
     (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);
 }
 
-static void callbacks_add(struct callbacks *all, struct sflight_future *first)
+static void callbacks_add(struct thread_frame *all, struct sflight_future *first)
 {
     while (first != NULL) {
         struct sflight_future *f = first;
@@ -154,13 +148,15 @@ static void run_callbacks(struct sflight_future *list)
 {
     if (list == NULL)
         return;
-    if (thread_words.callbacks != NULL) {
-        callbacks_add(thread_words.callbacks, list);
+    struct thread_frame *outermost = thread_callbacks();
+    if (outermost != NULL) {
+        callbacks_add(outermost, list);
         return;
     }
-    struct callbacks all __attribute__((cleanup(callbacks_run))) = {.last = &all.first};
+    struct thread_frame all __attribute__((cleanup(callbacks_run))) = {.outer = thread_words.frames,
+                                                                       .last = &all.first};
     callbacks_add(&all, list);
-    thread_words.callbacks = &all;
+    thread_words.frames = &all;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &all.cancel_state);
 }
 
@@ -188,14 +184,20 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
         list = f->next;
         switch (f->kind) {
         case FUTURE_QUEUED:
-            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
+            if (!retract_pass(g, f))
+                break;
+            /* Only those that need no closer look. */
+            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to &&
+                   atomic_load_relaxed(&list->state) == FUTURE_HUNG) {
                 last = list;
                 list = list->next;
             }
             queue_push(f->queued.to, f, last);
             break;
         case FUTURE_THEN:
-            f->next = callbacks; /* turns the order round: the oldest comes first */
+            if (!retract_pass(g, f))
+                break;
+            f->next = callbacks; /* turns the order round: what came first goes first */
             callbacks = f;
             break;
         case FUTURE_WAITER:

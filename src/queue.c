@@ -180,6 +180,38 @@ static void drain_ends(struct drain *d)
     atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
 }
 
+void queue_forgo(struct sflight_queue *q)
+{
+    atomic_add_single_writer(&q->n_drained, 1); /* [GAUGE] */
+}
+
+/* The link that points to it, in a list. */
+static struct sflight_future **link_to(struct sflight_future **at, const struct sflight_future *f)
+{
+    while (*at != NULL && *at != f)
+        at = &(*at)->next;
+    return at;
+}
+
+bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
+{
+    struct sflight_future **at = link_to(&q->ready, f);
+
+    if (*at == NULL) {
+        /* The descriptor is left as it is, so that it tells of these as before. */
+        struct sflight_future *kept = q->ready;
+        q->ready = NULL;
+        (void)refill(q);
+        *link_to(&q->ready, NULL) = kept;
+        at = link_to(&q->ready, f);
+    }
+    if (*at == NULL)
+        return false;
+    *at = f->next;
+    queue_forgo(q); /* the last touch */
+    return true;
+}
+
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
 {
     struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};

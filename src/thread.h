@@ -50,11 +50,22 @@ struct thread {
     struct slot_place first[THREAD_PLACES];
 };
 
-struct callbacks;
+/*
+ * What a thread is in the middle of: user code that it runs for others.  In the frames of the
+ * functions that run it.
+ */
+struct thread_frame {
+    struct thread_frame *outer;
+    struct sflight_future *first,
+        **last;       /* callbacks still to be run; last: NULL if it runs none */
+    int cancel_state; /* the thread's, before */
+    const struct sflight_call
+        *telling; /* whose sflight_call_on_unwanted() callback runs; or NULL */
+};
 
 struct words {
     struct thread *self;         /* never NULL */
-    struct callbacks *callbacks; /* the outermost notify_all()'s that runs any; or NULL */
+    struct thread_frame *frames; /* the innermost; or NULL */
 };
 
 /* What a bare thread has: of one that can still get its own, and of one that cannot. */
@@ -66,6 +77,15 @@ extern _Thread_local struct words thread_words __attribute__((visibility("hidden
 #define THREAD_WORDS_INITIAL = {.self = &thread_nobody}
 #endif
 #define thread_self (*thread_words.self)
+
+/* The outermost notify_all()'s that runs callbacks on this thread; or NULL. */
+static inline struct thread_frame *thread_callbacks(void)
+{
+    struct thread_frame *frame = thread_words.frames;
+    while (frame != NULL && frame->last == NULL)
+        frame = frame->outer;
+    return frame;
+}
 
 /* Makes the calling thread's struct, if it has none and can have one; false: it is bare. */
 bool thread_make(void);

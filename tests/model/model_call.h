@@ -30,7 +30,7 @@ struct agent {
 struct thread {
     struct agent agent;
     struct slot *slots;
-    struct callbacks *callbacks;
+    struct thread_frame *frames;
     bool bare;
     unsigned hint; /* index in the arrays below */
 };

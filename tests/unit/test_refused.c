@@ -490,7 +490,7 @@ int without_tables(struct sflight_call *call, void *arg);
 __attribute__((used)) void panics(struct sflight_call *call);
 void panics(struct sflight_call *call)
 {
-    invoke_unwind(call->invocation);
+    invoke_unwind((struct invocation *)atomic_load_relaxed(&call->inside));
 }
 #if defined(__x86_64__)
 __asm__(".text\n"

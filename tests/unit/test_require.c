@@ -197,7 +197,7 @@ static void retain_without_a_hold(void)
 static void leave_without_a_join(void)
 {
     uint64_t state = 0;
-    (void)state_leave(&led()->state, STATE_BLOCKING, &state);
+    (void)state_leave(&led()->state, STATE_BLOCKING, false, &state);
 }
 
 /* ------------------------------------------------------------------- owners */
