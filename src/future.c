@@ -89,14 +89,6 @@ static NOINLINE void give_back_half(struct slot *slot)
     future_free_list(&slot->group->alloc, list);
 }
 
-/* Nobody is going to look at it, nor at its owner. */
-static inline bool future_is_over(struct sflight_future *f)
-{
-    uint32_t state = require_word(&f->state);
-    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
-           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
-}
-
 void future_free(struct slot *slot, struct sflight_future *f)
 {
     REQUIRE(future_is_over(f));

@@ -149,4 +149,12 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list);
 /* At the end of a group: frees the slot's spare records for good. */
 void future_free_spares(struct slot *slot);
 
+/* Nobody is going to look at it, nor at its owner. */
+static inline bool future_is_over(struct sflight_future *f)
+{
+    uint32_t state = require_word(&f->state);
+    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
+           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
+}
+
 #endif
