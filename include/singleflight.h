@@ -87,7 +87,11 @@
  *   parent's queues alone, make new ones (destroying one there is harmless; it
  *   says -EBUSY if another thread was enqueueing, pushing or draining).  Handlers
  *   of pthread_atfork() must not call the library.
- *   The shared library cannot be unloaded by dlclose().
+ *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
+ *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
+ *   Another such plugin may go once its groups are destroyed and no thread is in
+ *   the library: the thread-specific key and the handlers of fork() that its copy
+ *   has are given back.  A thread that has used it loses some 500 bytes by that.
  */
 #ifndef SFLIGHT_H
 #define SFLIGHT_H
@@ -323,7 +327,9 @@ SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
 
 /*
  * Waits until no call of the group is in flight, that is until every fn has
- * returned; after sflight_group_close() none will begin any more.  Followers may
+ * returned; after sflight_group_close() none will begin any more.  And until the
+ * threads of sflight_start(), or what options.runtime.spawn runs, have left the
+ * group, but for the caller itself, in a callback of one.  Followers may
  * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
  * calling thread or task is inside an fn of this group, -ENOMEM (a task only), or
  * -EINVAL.
@@ -375,7 +381,11 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM: see "Errors" above
  *
  * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
- * an enclosing call of it does, the call's followers get -EOWNERDEAD.
+ * an enclosing call of it does on the thread's own stack, the call's followers get
+ * -EOWNERDEAD.
+ * Coroutines with stacks of their own may run fns on one thread and end them in
+ * any order, as long as each stays on that thread; but one that waits stops the
+ * thread, and all of them are one caller as to -EDEADLK: see options.runtime.
  */
 SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                               void *arg, sflight_result *r);
@@ -452,7 +462,9 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * permit gives no result by itself: see sflight_call_future().
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
- * A permit belongs to nobody: the thread that got it may end.  While it is
+ * A permit belongs to nobody: the thread that got it may end; and one that waits for
+ * the permit's call, which itself should end, waits for ever or until its deadline:
+ * there is no -EDEADLK, as another thread might end it.  While it is
  * outstanding sflight_group_drain() waits and sflight_group_destroy() says
  * -EBUSY.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure both are NULL.

@@ -143,10 +143,16 @@ struct started {
     void *arg;
 };
 
-/* The leader of a started call, in a task or on a thread. */
+static void started_over(struct sflight_group **g)
+{
+    finish_runner_ends(*g);
+}
+
 static void started_run(void *arg)
 {
     struct started s = *(struct started *)arg;
+    /* However fn ends, and after everything else here. */
+    struct sflight_group *g __attribute__((cleanup(started_over), unused)) = s.call->group;
 
     alloc_put(&s.call->group->alloc, arg, sizeof(s));
     lead_run_started(s.call, s.fn, s.arg);
@@ -183,6 +189,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         call->result.traits = CALL_HAS_STARTER;
         f->call = call;
         *s = (struct started){call, fn, arg};
+        finish_runner_begins(g);
         rc = spawn(&g->runtime, s);
         if (rc == 0) {
             *out = f;
@@ -203,6 +210,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         finish_seen(slot, call, ENDING_ABANDONED, false);
         hold_release(slot, call);
         hold_release(slot, call);
+        finish_runner_ends(g);
     }
     return rc;
 }
@@ -269,7 +277,7 @@ int async_drop(struct sflight_future *f)
 /* It was told as if nothing had been: takes it out again where it was put, if it is there. */
 static bool withdraw(struct sflight_future *f)
 {
-    return f->kind == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : retract_callback(f);
+    return f->kind == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : notify_withdraw(f);
 }
 
 int async_cancel(struct sflight_future *f)

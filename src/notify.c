@@ -105,42 +105,58 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
     return true;
 }
 
-/*
- * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.  The thread may be
- * anybody's: a cancellation waits until all have run.
- */
-static void run_callbacks(void)
-{
-    int cancel_state;
+/* Callbacks to be run by the outermost notify_all() of the thread; in its frame. */
+struct callbacks {
+    struct sflight_future *first, **last;
+    int cancel_state; /* of the thread, before */
+};
 
-    if (thread_self.in_callback || thread_self.callbacks == NULL)
-        return;
-    thread_self.in_callback = true;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    while (thread_self.callbacks != NULL) {
-        struct sflight_future *f = thread_self.callbacks;
+/* All have run, or one was left without returning: the others are run all the same. */
+static void callbacks_run(struct callbacks *all)
+{
+    while (all->first != NULL) {
+        struct sflight_future *f = all->first;
         sflight_result r;
-        thread_self.callbacks = f->next;
-        if (thread_self.callbacks == NULL)
-            thread_self.last_callback = &thread_self.callbacks;
+        all->first = f->next;
+        if (all->first == NULL)
+            all->last = &all->first;
         void (*cb)(void *, int, sflight_result *) = f->then.cb;
         void *arg = f->then.arg;
         int rc = future_take(f, &r);
         cb(arg, rc, &r);
     }
-    thread_self.in_callback = false;
-    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    thread_words.callbacks = NULL;
+    (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);
 }
 
-/* Puts a callback behind those that the thread is to run. */
-static void add_callback(struct sflight_future *f)
+static void callbacks_add(struct callbacks *all, struct sflight_future *first)
 {
-    if (thread_self.callbacks == NULL)
-        thread_self.last_callback = &thread_self.callbacks;
-    f->next = NULL;
-    *thread_self.last_callback = f;
-    thread_self.last_callback = &f->next;
+    while (first != NULL) {
+        struct sflight_future *f = first;
+        first = f->next;
+        f->next = NULL;
+        *all->last = f;
+        all->last = &f->next;
+    }
+}
+
+/*
+ * Callbacks may end calls, whose callbacks may end calls: they are run one
+ * after the other by the outermost, not inside one another.  The thread may be
+ * anybody's: a cancellation waits until all have run.
+ */
+static void run_callbacks(struct sflight_future *list)
+{
+    if (list == NULL)
+        return;
+    if (thread_words.callbacks != NULL) {
+        callbacks_add(thread_words.callbacks, list);
+        return;
+    }
+    struct callbacks all __attribute__((cleanup(callbacks_run))) = {.last = &all.first};
+    callbacks_add(&all, list);
+    thread_words.callbacks = &all;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &all.cancel_state);
 }
 
 /*
@@ -190,12 +206,23 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             tell_owner(g, f);
         }
     }
-    while (callbacks != NULL) {
-        struct sflight_future *next = callbacks->next;
-        add_callback(callbacks);
-        callbacks = next;
-    }
-    run_callbacks();
+    run_callbacks(callbacks);
+}
+
+bool notify_withdraw(struct sflight_future *f)
+{
+    struct callbacks *all = thread_words.callbacks;
+    if (all == NULL)
+        return false;
+    struct sflight_future **at = &all->first;
+    while (*at != NULL && *at != f)
+        at = &(*at)->next;
+    if (*at == NULL)
+        return false;
+    *at = f->next;
+    if (all->last == &f->next)
+        all->last = at;
+    return true;
 }
 
 /* Puts an entry into the list; false if the list has been told [NOTIFY]. */
@@ -251,6 +278,7 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
     REQUIRE(require_word(&f->state) != FUTURE_IDLE);
     void *fiber = f->owned.fiber;
     bool expired = clock_left_ns(deadline) == 0;
+    unsigned n_turns = 0;
 
     for (;;) {
         uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
@@ -269,7 +297,8 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
-            cpu_yield(); /* RACE: it is being told: a few steps, if the teller is running */
+            cpu_back_off(
+                &n_turns); /* RACE: it is being told: a few steps, if that thread is running */
         } else if (!(state & FUTURE_FIBER)) {
             (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {

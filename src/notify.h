@@ -109,4 +109,8 @@ bool notify_sweep(struct slot *slot, struct sflight_group *g,
  */
 bool notify_after_fork(struct sflight_future *f);
 
+/* Takes a consumed future out of the callbacks that this thread is about to run; false: it is not
+   there. */
+bool notify_withdraw(struct sflight_future *f);
+
 #endif

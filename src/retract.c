@@ -38,17 +38,3 @@ bool retract_undo(struct sflight_future *f)
 
     return atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG); /* [TAKE-BACK] */
 }
-
-bool retract_callback(struct sflight_future *f)
-{
-    struct sflight_future **at = &thread_self.callbacks;
-
-    while (*at != NULL && *at != f)
-        at = &(*at)->next;
-    if (*at == NULL)
-        return false;
-    *at = f->next;
-    if (thread_self.last_callback == &f->next)
-        thread_self.last_callback = at;
-    return true;
-}

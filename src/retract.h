@@ -26,7 +26,4 @@ void retract_end(struct slot *slot, struct sflight_future *f);
  */
 bool retract_undo(struct sflight_future *f);
 
-/* Takes it out of the callbacks that this thread is about to run; false: it is not there. */
-bool retract_callback(struct sflight_future *f);
-
 #endif

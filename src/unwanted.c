@@ -14,24 +14,22 @@
 
 _Static_assert(_Alignof(struct sflight_future) > WORD_BITS, "room for the bits");
 _Static_assert(_Alignof(struct invocation) > WORD_BITS, "room for the bits");
+_Static_assert(_Alignof(struct words) > WORD_BITS, "room for the bits");
 
 static struct sflight_future *word_future(uintptr_t word)
 {
     return (struct sflight_future *)(word & ~WORD_BITS);
 }
 
-/* Callbacks that this thread is in. */
-struct telling {
-    struct sflight_call *call;
-    struct telling *outer;
-};
-
-static bool telling_here(const struct sflight_call *c)
+/* While a callback runs: the thread that is in it. */
+static uintptr_t word_of_teller(void)
 {
-    const struct telling *t = thread_self.telling;
-    while (t != NULL && t->call != c)
-        t = t->outer;
-    return t != NULL;
+    return (uintptr_t)&thread_words | WORD_ARMED | WORD_RUNNING;
+}
+
+static bool is_told_here(uintptr_t word)
+{
+    return (word & ~WORD_AWAITED) == word_of_teller();
 }
 
 /* The low half; both supported machines are little-endian. */
@@ -40,16 +38,13 @@ static uint32_t *inside_futex(struct sflight_call *c)
     return (uint32_t *)(void *)&c->inside;
 }
 
-static NOINLINE void run(struct sflight_call *c, struct sflight_future *f)
+static NOINLINE void run(struct sflight_future *f)
 {
-    struct telling here = {c, thread_self.telling};
     int cancel_state;
 
-    thread_self.telling = &here;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     f->unwanted.cb(f->unwanted.arg);
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
-    thread_self.telling = here.outer;
 }
 
 void unwanted_tell(struct sflight_call *c)
@@ -61,10 +56,10 @@ void unwanted_tell(struct sflight_call *c)
         return;
     if (!state_unwanted(atomic_load_relaxed(&c->state)))
         return; /* RACE: somebody has come since; who is the last now will tell */
-    if (!atomic_cas_acq_rel(&c->inside, &word, word | WORD_RUNNING)) /* [TELLING] */
+    if (!atomic_cas_acq_rel(&c->inside, &word, word_of_teller())) /* [TELLING] */
         return; /* RACE: another tells, or the call ends */
     struct sflight_future *f = word_future(word);
-    run(c, f);
+    run(f);
     word = atomic_swap_acq_rel(&c->inside, (uintptr_t)f->invocation); /* [TELLING] */
     if (word & WORD_AWAITED)
         futex_wake(inside_futex(c), INT_MAX);
@@ -76,14 +71,14 @@ void unwanted_stop(struct sflight_call *c)
     uintptr_t word = atomic_load_acquire(&c->inside); /* [TELLING] */
 
     while (word & WORD_ARMED) {
-        struct sflight_future *f = word_future(word);
         if (!(word & WORD_RUNNING)) {
+            struct sflight_future *f = word_future(word);
             if (atomic_cas_acquire(&c->inside, &word, 0)) {                 /* [TELLING] */
                 atomic_store_relaxed(&c->inside, (uintptr_t)f->invocation); /* the leader's own */
                 future_free(thread_slot(c->group), f);
                 return;
             }
-        } else if (telling_here(c)) {
+        } else if (is_told_here(word)) {
             return;
         } else if (!(word & WORD_AWAITED)) {
             if (atomic_cas_acquire(&c->inside, &word, word | WORD_AWAITED)) /* [TELLING] */
@@ -128,7 +123,13 @@ void unwanted_after_fork(struct sflight_call *c, bool ends)
 {
     uintptr_t word = atomic_load_relaxed(&c->inside); /* alone in the child */
 
-    if (!(word & WORD_ARMED) || telling_here(c) || (!ends && !(word & WORD_RUNNING)))
+    if (word & WORD_RUNNING) {
+        /* With the thread that was in the callback its future is lost. */
+        if (!is_told_here(word))
+            atomic_store_relaxed(&c->inside, 0); /* no other thread */
+        return;
+    }
+    if (!(word & WORD_ARMED) || !ends)
         return;
     struct sflight_future *f = word_future(word);
     atomic_store_relaxed(&c->inside, (uintptr_t)f->invocation); /* alone in the child */

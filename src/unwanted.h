@@ -5,14 +5,15 @@
  * A call's word `inside` is 0, or, while fn runs, the address of its invocation.  What is to
  * be told stands in a future (of kind FUTURE_UNWANTED), which takes the word's place:
  *
- *     0, invocation --ask--> ARMED --teller--> ARMED+RUNNING ----> 0, invocation
+ *     0, invocation --ask--> ARMED --teller--> RUNNING ----------> 0, invocation
  *                              |                    | leader: +AWAITED, sleeps
  *                              +--leader: stop------+
  *
- * The leader asks and stops; a teller is whoever has left the call to nobody, and has a hold
- * on it.  Of a teller and a leader that stops one gets the future, by a CAS, and frees it.  A
- * leader ends its call after it has stopped, and it waits for a callback that another thread
- * is in: so none runs after the end.  It does not wait for one that it is in itself.
+ * While it is RUNNING the word names the teller's thread.  The leader asks and stops; a teller is
+ * whoever has left the call to nobody, and has a hold on it.  Of a teller and a leader that stops
+ * one gets the future, by a CAS, and frees it.  A leader ends its call after it has stopped, and it
+ * waits for a callback that another thread is in: so none runs after the end.  It does not wait for
+ * one that it is in itself.
  *
  * Either who asks sees that everybody has left, or who leaves last sees what was asked
  * [UNWANTED].

@@ -199,12 +199,6 @@ static void leave_without_a_join(void)
     uint64_t state = 0;
     (void)state_leave(&led()->state, STATE_BLOCKING, false, &state);
 }
-static void close_twice(void)
-{
-    struct sflight_call *c = led();
-    (void)state_close(&c->state);
-    (void)state_close(&c->state);
-}
 
 /* ------------------------------------------------------------------- owners */
 
@@ -338,7 +332,6 @@ static const struct broken {
     BROKEN(release_one_too_many, "gate.h"),
     BROKEN(retain_without_a_hold, "hold.c"),
     BROKEN(leave_without_a_join, "state.h"),
-    BROKEN(close_twice, "state.h"),
     BROKEN(exit_without_enter, "lead.h"),
     BROKEN(abandon_without_owner, "lead.c"),
     BROKEN(circle_without_a_call, "agent.c"),
@@ -398,18 +391,8 @@ static void each_precondition_is_looked_at(void **state)
         if (strstr(text, "required: ") == NULL || strstr(text, place) == NULL)
             fail_msg("%s: does not name %s but says: %s", broken[i].name, place, text);
     }
-    group_down(g);
+    group_end(g);
 }
-
-#else
-
-static void each_precondition_is_looked_at(void **state)
-{
-    (void)state;
-    skip();
-}
-
-#endif
 
 int main(void)
 {
@@ -418,3 +401,13 @@ int main(void)
     };
     return RUN_TESTS(tests);
 }
+
+#else
+
+int main(void)
+{
+    puts("1..0 # SKIP nothing looks at preconditions in this build");
+    return 0;
+}
+
+#endif
