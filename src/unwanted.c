@@ -14,7 +14,7 @@
 
 _Static_assert(_Alignof(struct sflight_future) > WORD_BITS, "room for the bits");
 _Static_assert(_Alignof(struct invocation) > WORD_BITS, "room for the bits");
-_Static_assert(_Alignof(struct words) > WORD_BITS, "room for the bits");
+_Static_assert(_Alignof(__typeof__(thread_words)) > WORD_BITS, "room for the bits");
 
 static struct sflight_future *word_future(uintptr_t word)
 {
