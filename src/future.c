@@ -115,7 +115,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
     REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
     struct sflight_call *c = f->call;
     struct slot *slot = thread_slot(c->group);
-    bool leader = f->starter;
+    bool leader = future_leads(f);
 
     future_free(slot, f);
     return hold_deliver(slot, c, leader, r);

@@ -96,6 +96,12 @@ struct sflight_future {
     bool starter;       /* of who has started the call, or has its permit: STATE_STARTER */
 };
 
+/* Its call has ended: led by who started it or had its permit, and this is theirs? */
+static inline bool future_leads(const struct sflight_future *f)
+{
+    return f->starter && !state_was_taken(&f->call->state);
+}
+
 /* A claim for a joiner of the call; or NULL. */
 struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter);
 

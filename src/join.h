@@ -18,7 +18,7 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
                        unsigned *rank);
 
 /* Nobody waits for the call any more. */
-bool join_is_unwanted(const struct sflight_call *call);
+bool join_is_unwanted(struct sflight_call *call);
 
 /* The caller has left the call to nobody, forgot it so, and still has a hold. */
 void join_unlink_unwanted(struct slot *slot, struct sflight_call *c);

@@ -3,7 +3,7 @@
  * The state word of a call: how far its life has gone, and how many have joined it.
  * Everything that changes such a word stands in this file.
  *
- *   bits 0..5    CLOSED     joiners are final; who comes now leads a new call.
+ *   bits 0..6    CLOSED     joiners are final; who comes now leads a new call.
  *                           Set by who leads the call, or by the last follower that
  *                           could have taken it over and leaves.  Never cleared.
  *                FORGOTTEN  the table has given the key up.  Set by whoever forgets the
@@ -19,9 +19,13 @@
  *                STARTER    who has started the call, or has its permit, has a future of
  *                           its own on it and waits: no joiner, but one hold more at the
  *                           close.  Set with the claim, or by who has the permit; cleared
- *                           by who leaves it.
+ *                           by who leaves it, and by who takes the call over: the
+ *                           starter is a joiner like the others from then on.
  *                LEFT       somebody has left.  Set by each who does.  Never cleared.
- *   bits 6..34   joiners that block, each its own
+ *                TAKEN      a follower has taken the call over: it blocks in fn, and waits
+ *                           for the call itself.  Set in the step that clears ORPHAN.
+ *                           Never cleared.
+ *   bits 7..34   joiners that block, each its own
  *   bits 35..63  joiners that do not block a thread, each its own
  *
  * A joiner adds itself with one addition inside the section in which it found the
@@ -52,27 +56,29 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_ORPHAN UINT64_C(8)
 #define STATE_STARTER UINT64_C(16)
 #define STATE_LEFT UINT64_C(32)
-#define STATE_BLOCKING (UINT64_C(1) << 6) /* one joiner that blocks its thread */
+#define STATE_TAKEN UINT64_C(64)
+#define STATE_BLOCKING (UINT64_C(1) << 7) /* one joiner that blocks its thread */
 #define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
-#define STATE_COUNT_MASK ((UINT64_C(1) << 29) - 1)
+#define STATE_BLOCKING_MASK ((UINT64_C(1) << 28) - 1)
+#define STATE_ASYNC_MASK ((UINT64_C(1) << 29) - 1)
 
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 6) & STATE_COUNT_MASK);
+    return (uint32_t)((state >> 7) & STATE_BLOCKING_MASK);
 }
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_ASYNC_MASK);
 }
 static inline uint32_t state_joiners(uint64_t state)
 {
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* Is there nobody who waits, but for a leader that blocks? */
+/* Is there nobody who waits, but for a leader that has blocked from the beginning? */
 static inline bool state_unwanted(uint64_t state)
 {
-    return !(state & STATE_STARTER) && state_joiners(state) == 0;
+    return !(state & (STATE_STARTER | STATE_TAKEN)) && state_joiners(state) == 0;
 }
 
 /* A record's word before anybody else knows it: 0 or STATE_STARTER. */
@@ -137,10 +143,13 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
  * A joiner, or the starter (STATE_STARTER), leaves, if the word is *state, as it was read
  * last, without CLOSED: true.  Otherwise *state is what it is now.  The last blocking joiner
  * of an orphan closes the call: *state then is the word at the close, and has CLOSED.  seals:
- * who leaves it to nobody forgets and seals it as well.
+ * who leaves it to nobody forgets and seals it as well.  A starter whose call has been taken
+ * over leaves as the joiner that it has become.
  */
 static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
+    if (unit == STATE_STARTER && (*state & STATE_TAKEN))
+        unit = STATE_ASYNC;
     REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
             : unit == STATE_BLOCKING ? state_blocking(*state) != 0
                                      : state_async(*state) != 0);
@@ -179,15 +188,34 @@ static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
     }
 }
 
-/* A blocking joiner becomes the leader of an orphan; of several, one gets true. */
-static inline bool state_take_over(state_word *word)
+/* A follower may take the call over; only to look. */
+static inline bool state_is_orphan(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_ORPHAN; /* the CAS decides */
+}
+
+/* Of an ended call, by who has a hold: one of its followers led it at its end. */
+static inline bool state_was_taken(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_TAKEN; /* not changed since the gate was opened */
+}
+
+/*
+ * A blocking joiner becomes the leader of an orphan; of several, one gets true.  It is seen as
+ * one who waits from this very step on.  *starter: the starter waits, and has become a joiner.
+ */
+static inline bool state_take_over(state_word *word, bool *starter)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (state & STATE_ORPHAN)
-        if (atomic_cas_acquire(word, &state,
-                               (state & ~STATE_ORPHAN) - STATE_BLOCKING)) /* [ORPHAN] */
+    while (state & STATE_ORPHAN) {
+        uint64_t taken = ((state & ~(STATE_ORPHAN | STATE_STARTER)) - STATE_BLOCKING) | STATE_TAKEN;
+        *starter = state & STATE_STARTER;
+        if (*starter)
+            taken += STATE_ASYNC;
+        if (atomic_cas_acquire(word, &state, taken)) /* [ORPHAN] */
             return true;
+    }
     return false;
 }
 
@@ -226,11 +254,36 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     }
 }
 
+enum state_sealed {
+    STATE_WANTED,     /* somebody waits: not sealed here */
+    STATE_WAS_SEALED, /* nobody waits, nor can come */
+    STATE_IS_SEALED,  /* the same from here on; it had been forgotten */
+    STATE_SEALED_NOW, /* the same, and this caller has forgotten it */
+};
+
+/*
+ * Seals a call that nobody waits for, and forgets it.  By who leads it.  Orders nothing: what
+ * is done after it is done by [MARK] and [UNLINK].
+ */
+static inline enum state_sealed state_seal(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    for (;;) { /* RACE: again, if the state has changed */
+        if (!state_unwanted(state))
+            return STATE_WANTED;
+        if (state & (STATE_CLOSED | STATE_SEALED))
+            return STATE_WAS_SEALED;
+        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
+            return state & STATE_FORGOTTEN ? STATE_IS_SEALED : STATE_SEALED_NOW;
+    }
+}
+
 /* In a forked child, by its only thread: nobody blocks in the call. */
 static inline void state_after_fork(state_word *word)
 {
     uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
-                    STATE_COUNT_MASK * STATE_ASYNC;
+                    STATE_TAKEN | STATE_ASYNC_MASK * STATE_ASYNC;
     atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
 }
 
