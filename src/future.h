@@ -96,10 +96,10 @@ struct sflight_future {
     bool starter;       /* of who has started the call, or has its permit: STATE_STARTER */
 };
 
-/* Its call has ended: led by who started it or had its permit, and this is theirs? */
-static inline bool future_leads(const struct sflight_future *f)
+/* A call has ended: does the future of its starter, or of who had its permit, say `leader`? */
+static inline bool future_leads(struct sflight_call *c, bool starter)
 {
-    return f->starter && !state_was_taken(&f->call->state);
+    return UNLIKELY(starter) && !state_was_taken(&c->state);
 }
 
 /* A claim for a joiner of the call; or NULL. */

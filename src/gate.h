@@ -167,11 +167,12 @@ static inline void gate_hold_again(gate *g)
 static ALWAYS_INLINE bool gate_drop_n(gate *g, uint32_t n)
 {
     uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD * n); /* [HOLD] */
-    if (!(word & GATE_OPEN))
+    if (LIKELY(gate_holds(word) != n)) {
+        if (UNLIKELY(gate_holds(word) >= GATE_MANY) && (word & GATE_OPEN))
+            atomic_add_relaxed(g, GATE_HOLD * n); /* there are more than were counted */
         return false;
-    if (UNLIKELY(gate_holds(word) >= GATE_MANY))
-        atomic_add_relaxed(g, GATE_HOLD * n); /* there are more than were counted */
-    return gate_holds(word) == n;
+    }
+    return word & GATE_OPEN;
 }
 
 static ALWAYS_INLINE bool gate_drop(gate *g)
