@@ -19,26 +19,21 @@
  */
 #include "agent.h"
 
-#include <pthread.h>
+#include "lock.h"
+
 #include <string.h>
 
 enum { BIN_BITS = 4 };
 
 struct bin {
-    _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    _Alignas(CACHE_LINE) struct lock lock;
     _Atomic(uint32_t) n;
     struct agent *first;
 };
 
-static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
+static struct lock waits;
 static _Atomic(uint32_t) n_looking;
 static struct bin bins[1 << BIN_BITS];
-
-void agent_init(void)
-{
-    for (size_t i = 0; i < 1 << BIN_BITS; i++)
-        pthread_mutex_init(&bins[i].lock, NULL);
-}
 
 /* ------------------------------------------------------------------ fibers */
 
@@ -69,9 +64,9 @@ static struct agent *fiber_leading(const void *fiber, const struct sflight_group
     /* What this fiber has put there is seen by itself, wherever it runs. */
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
-    pthread_mutex_lock(&bin->lock);
+    lock_take(&bin->lock);
     struct agent *c = bin_find(bin, fiber, g);
-    pthread_mutex_unlock(&bin->lock);
+    lock_give(&bin->lock);
     return c;
 }
 
@@ -87,6 +82,7 @@ struct agent *agent_enter(struct agent *own, struct sflight_group *g)
     own->fiber = NULL;
     if (LIKELY(fiber == NULL))
         return &thread_self.agent;
+    group_enter(g);
     memset(own, 0, sizeof(*own));
     struct agent *outer = fiber_leading(fiber, g);
     if (outer != NULL)
@@ -100,6 +96,7 @@ struct agent *agent_leading(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
+    group_enter(g);
     if (fiber != NULL)
         return fiber_leading(fiber, g);
     return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
@@ -122,14 +119,16 @@ void agent_leads(struct agent *c)
         return;
     c->listed = true;
     struct bin *bin = bin_of(c->fiber);
-    pthread_mutex_lock(&bin->lock);
+    lock_take(&bin->lock);
     atomic_add_relaxed(&bin->n, 1); /* for this fiber itself */
     c->next = bin->first;
     c->prev = &bin->first;
+    c->listed_in = process_salt();
     if (c->next != NULL)
         c->next->prev = &c->next;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     bin->first = c;
-    pthread_mutex_unlock(&bin->lock);
+    lock_give(&bin->lock);
 }
 
 static void bin_remove(struct bin *bin, struct agent *c)
@@ -146,9 +145,9 @@ void agent_leave(struct agent *own)
         return;
     if (own->listed) {
         struct bin *bin = bin_of(own->fiber);
-        pthread_mutex_lock(&bin->lock);
+        lock_take(&bin->lock);
         bin_remove(bin, own);
-        pthread_mutex_unlock(&bin->lock);
+        lock_give(&bin->lock);
     }
     agent_unseen(); /* also if it has only claimed */
 }
@@ -160,7 +159,7 @@ bool agent_may_wait(struct agent *self, struct sflight_call *call)
     REQUIRE(self->leading != NULL && self->waiting_for == NULL);
     bool circle = false;
 
-    pthread_mutex_lock(&waits); /* [WAITS] */
+    lock_take(&waits); /* [WAITS] */
     atomic_add_relaxed(&n_looking, 1);
     atomic_fence_seq_cst(); /* [LOOK] */
     self->waiting_for = call;
@@ -177,16 +176,16 @@ bool agent_may_wait(struct agent *self, struct sflight_call *call)
     if (circle)
         self->waiting_for = NULL;
     (void)atomic_sub_release(&n_looking, 1); /* [LOOK] */
-    pthread_mutex_unlock(&waits);
+    lock_give(&waits);
     return !circle;
 }
 
 void agent_waited(struct agent *self)
 {
     REQUIRE(self->waiting_for != NULL);
-    pthread_mutex_lock(&waits); /* [WAITS] */
+    lock_take(&waits); /* [WAITS] */
     self->waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
+    lock_give(&waits);
 }
 
 void agent_unseen(void)
@@ -195,8 +194,8 @@ void agent_unseen(void)
     if (atomic_load_acquire(&n_looking) == 0)
         return;
     /* RACE: somebody looks for a circle at this moment. */
-    pthread_mutex_lock(&waits); /* [WAITS] */
-    pthread_mutex_unlock(&waits);
+    lock_take(&waits); /* [WAITS] */
+    lock_give(&waits);
 }
 
 /* A thread that has no slot of its own may end without thread_end(): nobody may look at it then. */
@@ -208,36 +207,47 @@ void agent_unseen_without_slot(const struct slot *slot)
 
 /* -------------------------------------------------------------------- fork */
 
-void agent_before_fork(void)
-{
-    for (size_t i = 0; i < 1 << BIN_BITS; i++)
-        pthread_mutex_lock(&bins[i].lock);
-    pthread_mutex_lock(&waits);
-}
-
 struct agent *agent_forking(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
-    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 
-    if (c != NULL)
-        c->forks = true;
-    return c;
+    return fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 }
 
-void agent_after_fork(bool child)
+/* The links forward are whole wherever a thread was stopped; the others are made anew. */
+static void bin_after_fork(struct bin *bin, const struct sflight_group *g, const struct agent *kept)
 {
-    if (child)
-        thread_self.agent.waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
-    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
-        /* Other fibers do not exist in the child. */
-        for (struct agent *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
-            next = c->next;
-            if (!c->forks)
-                bin_remove(&bins[i], c);
-            c->forks = false;
-        }
-        pthread_mutex_unlock(&bins[i].lock);
+    uint32_t n = 0;
+    struct agent **prev = &bin->first;
+
+    for (struct agent *c = bin->first, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c == kept)
+            c->listed_in = process_salt();
+        else if (c->listed_in != process_salt() && same_runtime(&c->runtime, &g->runtime))
+            continue; /* its fiber does not exist */
+        *prev = c;
+        c->prev = prev;
+        prev = &c->next;
+        n++;
     }
+    if (*prev != NULL)
+        *prev = NULL;
+    if (atomic_load_relaxed(&bin->n) != n)
+        atomic_store_relaxed(&bin->n, n); /* under the bin's lock */
+}
+
+void agent_after_fork(struct sflight_group *g, const struct agent *kept)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
+        lock_take(&bins[i].lock);
+        bin_after_fork(&bins[i], g, kept);
+        lock_give(&bins[i].lock);
+    }
+}
+
+void agent_none_looks(void)
+{
+    if (atomic_load_relaxed(&n_looking) != 0)
+        atomic_store_relaxed(&n_looking, 0); /* whoever looked does not exist */
 }

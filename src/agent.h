@@ -12,9 +12,6 @@
 
 #include "call.h"
 
-/* Once, before anything else. */
-void agent_init(void);
-
 /*
  * Who calls.  *own is used for a fiber that leads nothing yet, and then belongs
  * to this frame, which must end with agent_leave(): by a cleanup, as fn may
@@ -48,11 +45,16 @@ void agent_unseen(void);
 /* The same if the thread has no slot of its own: it may end without thread_end(). */
 void agent_unseen_without_slot(const struct slot *slot);
 
-/* Around fork(), by the thread that forks. */
-void agent_before_fork(void);
-void agent_after_fork(bool child);
-
-/* In a forked child: the fiber that forked, if it leads a call of the group, or NULL. */
+/*
+ * In a forked child, by who puts a group right: the caller if it is a fiber and leads a
+ * call of the group, or NULL.
+ */
 struct agent *agent_forking(struct sflight_group *g);
+
+/* Fibers of the parent's, of that group's runtime, are gone from the bins, but for that one. */
+void agent_after_fork(struct sflight_group *g, const struct agent *kept);
+
+/* Nobody looks for a circle: before anybody else does in the child. */
+void agent_none_looks(void);
 
 #endif

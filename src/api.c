@@ -76,6 +76,7 @@ int sflight_group_stats(sflight_group *g, sflight_stats *out)
 {
     if (g == NULL || out == NULL)
         return -EINVAL;
+    group_enter(g);
     gauges_stats(g, out);
     return 0;
 }

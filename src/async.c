@@ -30,31 +30,33 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, &call);
     if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *join = f;
         return 0;
     }
     future_free(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
-    call->begun_by = &thread_self;
+    call->begun_by = thread_self.number;
     *lead = call;
     return 0;
 }
 
 void async_complete(struct sflight_call *call, int status)
 {
-    struct slot *slot = thread_slot(call->group);
-
-    orphan_check(call);
+    if (orphan_check(call))
+        return; /* the permit of a thread that does not exist here */
     if (!call->result.status_set)
         call->result.status = status;
+    struct slot *slot = thread_slot(call->group);
     finish_call(slot, call, 0);
     hold_release(slot, call);
 }
 
 void async_abandon(struct sflight_call *call)
 {
-    orphan_check(call);
+    if (orphan_check(call))
+        return;
     finish_abandoned(thread_slot(call->group), call);
 }
 
@@ -105,15 +107,17 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         call->result.has_starter = true;
         call->result.extra_holds = 1;
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
         rc = spawn(&g->runtime, s);
         if (rc == 0) {
             *out = f;
             return 0;
         }
-        slot = thread_slot_if_moved(slot);
+        slot = thread_slot_again(g);
     } else if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         f->starter = false;
         *out = f;
         f = NULL;
@@ -124,6 +128,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         future_free(slot, f);
     if (leads) { /* nobody is going to run fn */
         finish_seen(slot, call, ENDING_ABANDONED, false);
+        hold_take(slot, call);
         hold_release(slot, call);
         hold_release(slot, call);
     }
@@ -136,7 +141,7 @@ static bool is_ready(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
 
-    orphan_check(c);
+    (void)orphan_check(c);
     return gate_is_open(&c->gate);
 }
 
@@ -149,8 +154,8 @@ void async_drop(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
     struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot(g);
     bool starter = f->starter, ready = is_ready(f);
+    struct slot *slot = thread_slot(g);
 
     notify_end(slot, f);
     if (!ready && starter) {
@@ -158,11 +163,19 @@ void async_drop(struct sflight_future *f)
         return;
     }
     enum wait_leave leave = ready ? LEAVE_TOO_LATE : wait_leave(slot, c, STATE_ASYNC);
-    if (leave == LEAVE_TOO_LATE)
+    if (leave == LEAVE_TOO_LATE) {
+        hold_take(slot, c);
         hold_release(slot, c);
-    else
-        gauges_count(thread_slot_if_moved(slot),
-                     leave == LEAVE_LEFT ? COUNT_RETURNED : COUNT_RELEASED);
+        return;
+    }
+    slot = thread_slot_again(g);
+    if (leave == LEAVE_RETURNED) {
+        gauges_count(slot, COUNT_FUTURES_LEFT);
+        gauges_count(slot, COUNT_RELEASED);
+        return;
+    }
+    gauges_count(slot, COUNT_FUTURES_LEFT);
+    gauges_count(slot, COUNT_RETURNED);
 }
 
 /*
@@ -171,6 +184,7 @@ void async_drop(struct sflight_future *f)
  */
 static int unhung(struct sflight_future **f)
 {
+    (void)orphan_check((*f)->call);
     if ((*f)->kind == FUTURE_PLAIN)
         return 0;
     struct slot *slot = thread_slot((*f)->call->group);
@@ -191,6 +205,7 @@ static void hang_owned(struct sflight_future *f)
 
 int async_fd(struct sflight_future *f)
 {
+    (void)orphan_check(f->call);
     if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
         return f->owned.fd;
     int fd = event_fd_new();

@@ -34,6 +34,7 @@
 #define atomic_and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
 #define atomic_and_acquire(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acquire)
 #define atomic_swap_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
+#define atomic_swap_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
 #define atomic_swap_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 
 /*

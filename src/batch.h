@@ -11,8 +11,14 @@ struct batch;
 /* Leaves a batch of this caller whose fn was left without returning. */
 void batch_abandon(struct batch *b);
 
-/* In a forked child: what this caller's batches have joined has ended. */
-void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains);
+/* In a forked child, by who notices it: the innermost batch of the thread that forked. */
+void batch_fork(struct batch *innermost);
+
+/*
+ * There, under the registry lock, when a group is put right: of those batches, and of the
+ * fiber's that forked (or NULL), what they have joined is the child's, or has ended.
+ */
+void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept);
 
 /* Arguments have been checked.  Returns 0, -ENOMEM or -ESHUTDOWN. */
 int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,

@@ -93,9 +93,9 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     c->result.n_followers = n_joiners;
     /* From waiting to held, all at once; blocking joiners see to themselves. */
     bool started = c->result.has_starter;
-    gauges_count_n(slot, COUNT_HELD, n_async + started);
+    gauges_count_n(slot, COUNT_CLAIMED, n_async + started);
     if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);
+        gauges_uncount(slot, COUNT_CLAIMED);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
@@ -133,7 +133,7 @@ void finish_abandoned(struct slot *slot, struct sflight_call *c)
         c->result.status_set = false;
         c->result.panicked = false;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
-        c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
+        c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);

@@ -105,6 +105,7 @@ void future_free(struct slot *slot, struct sflight_future *f)
         return;
     }
     f->next = slot->spare_futures;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare_futures = f;
     if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
         give_back_half(slot);
@@ -118,6 +119,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
     bool leader = f->starter;
 
     future_free(slot, f);
+    hold_take(slot, c);
     return hold_deliver(slot, c, leader, r);
 }
 

@@ -39,7 +39,7 @@ static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
-/* After a fork a thread may release what another held in the parent: no less than 0. */
+/* No less than 0, where threads count at the same moment. */
 static inline uint64_t gauges_difference(uint64_t up, uint64_t down)
 {
     return (int64_t)(up - down) > 0 ? up - down : 0;
@@ -51,6 +51,26 @@ enum flying {
     SEARCHES_FLY, /* that may become calls: over in a moment, and nobody says so */
     CALLS_FLY,
 };
+
+/* Under the registry lock: the slot's thread ends, and what it holds is anybody's. */
+void gauges_leave(struct slot *slot);
+
+/* What a forked child has of a group. */
+struct gauges_kept {
+    uint64_t n_in_flight; /* calls */
+    uint64_t n_waiting;   /* joiners of those */
+    uint64_t n_futures;   /* of those: futures, and starters */
+    uint64_t n_lost;      /* futures that nobody will tell, nor can */
+    uint64_t n_batches;   /* of the forking thread */
+};
+
+/*
+ * In a forked child, under the registry lock: forker is the number of the thread that
+ * forked.  Other threads that were running lead, wait for and hold nothing; what those
+ * have held that had ended is kept, as are all futures.  Returns how many results are held.
+ */
+uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker,
+                           const struct gauges_kept *kept);
 
 enum flying gauges_flying(struct sflight_group *g);
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "group.h"
 
-#include <pthread.h>
+#include "lock.h"
 
-static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
-static struct sflight_group *groups;
-static uint64_t last_number;
+static struct lock registry;
+static _Atomic(uint64_t) last_number;
+static uint64_t right_in; /* the process, by its salt; under the registry lock */
+static void (*process_right)(void);
+static void (*group_right)(struct sflight_group *g);
 
 #ifdef SFLIGHT_CHECKED
 _Thread_local bool registry_held;
@@ -18,37 +20,44 @@ _Thread_local bool registry_held;
 
 void registry_lock(void)
 {
-    pthread_mutex_lock(&registry);
+    lock_take(&registry);
     REQUIRE_REGISTRY_TAKEN();
+    if (UNLIKELY(right_in != process_salt())) {
+        if (right_in != 0)
+            process_right();
+        right_in = process_salt();
+    }
 }
 void registry_unlock(void)
 {
     REQUIRE_REGISTRY();
     REQUIRE_REGISTRY_LEFT();
-    pthread_mutex_unlock(&registry);
+    lock_give(&registry);
 }
 
-void registry_add(struct sflight_group *g)
+void group_init(struct sflight_group *g)
 {
-    REQUIRE_REGISTRY();
-    g->number = ++last_number;
-    g->next = groups;
-    g->prev = &groups;
-    if (groups != NULL)
-        groups->prev = &g->next;
-    groups = g;
+    g->number = atomic_add_relaxed(&last_number, 1) + 1; /* any order will do */
+    uint64_t salt = process_salt_now();
+    atomic_store_relaxed(&g->salt, salt); /* nobody else yet */
+    registry_lock();                      /* before its first use */
+    registry_unlock();
 }
 
-void registry_remove(struct sflight_group *g)
+void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g))
 {
-    REQUIRE_REGISTRY();
-    *g->prev = g->next;
-    if (g->next != NULL)
-        g->next->prev = g->prev;
+    process_right = process;
+    group_right = group;
 }
 
-struct sflight_group *registry_first(void)
+NOINLINE void group_put_right(struct sflight_group *g)
 {
-    REQUIRE_REGISTRY();
-    return groups;
+    uint64_t salt = process_salt_now();
+
+    registry_lock();
+    if (atomic_load_relaxed(&g->salt) != salt) { /* ordered by the lock */
+        group_right(g);
+        atomic_store_release(&g->salt, salt); /* [PROCESS] */
+    }
+    registry_unlock();
 }

@@ -15,6 +15,7 @@
 #include "../include/singleflight.h"
 #include "alloc.h"
 #include "gate.h"
+#include "process.h"
 #include "stats.h"
 #include "table.h"
 
@@ -34,6 +35,7 @@ struct slot {
     bool common;      /* the group's common slot: used by several threads at once */
     struct spinner spinner;
     struct sflight_group *group;
+    uint64_t owner;               /* number of the thread that has it; 0: none */
     struct slot *next_of_group;   /* all slots of the group */
     struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
     struct slot **prev_of_thread; /* what points here; NULL for an idle one */
@@ -55,7 +57,7 @@ struct sflight_group {
     bool takeover;
     bool abort_on_panic;
     bool cancel_unwanted;
-    uint16_t generation; /* one more in every forked child */
+    _Atomic(uint64_t) salt; /* of the process that it was made in, or put right in */
     uint64_t spin_ns;
 
     /* written now and then */
@@ -65,15 +67,12 @@ struct sflight_group {
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
-    struct thread *forked_by;      /* in a forked child: its first thread */
     struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */
     struct sflight_future *orphan_futures; /* on those, with no owner */
     struct slot common;                    /* for threads that cannot have a slot of their own */
     /* under the registry lock, as are the links of slots */
     struct slot *slots;
-    struct slot *idle;           /* of threads that have ended */
-    struct sflight_group *next;  /* all groups */
-    struct sflight_group **prev; /* what points here */
+    struct slot *idle; /* of threads that have ended */
 };
 
 /* Any of these flags.  GROUP_CLOSED may come at any time. */
@@ -88,9 +87,10 @@ static inline bool group_hangs(struct sflight_group *g)
 }
 
 /*
- * The lock over all lists of groups and slots.  Taken when a thread first uses
- * a group, when threads end, and by stats, create, destroy and fork; never by
- * an operation on a key.
+ * The lock over all lists of slots.  Taken when a thread first uses a group, when threads
+ * end, by stats and destroy, and when a group is put right in a forked child; never by an
+ * operation on a key besides.  A fork leaves it free, with a change half made perhaps:
+ * putting a group right makes its lists anew, and a thread does so with its own.
  */
 void registry_lock(void);
 void registry_unlock(void);
@@ -102,11 +102,31 @@ extern _Thread_local bool registry_held; /* by the calling thread */
 #define REQUIRE_REGISTRY() ((void)0)
 #endif
 
+/* Gives a new group its number. */
+void group_init(struct sflight_group *g);
+
+/* By what a thread finds its slot: in a forked child it is another. */
+static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
+{
+    return g->number + process_salt();
+}
+
 /*
- * All groups; under that lock.  registry_add() gives the group its number.
+ * Once: what is done in a forked child, under the registry lock: for the process, at the
+ * first use of any group, and before that for the group itself, at its own.
  */
-void registry_add(struct sflight_group *g);
-void registry_remove(struct sflight_group *g);
-struct sflight_group *registry_first(void);
+void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g));
+
+void group_put_right(struct sflight_group *g);
+
+/*
+ * Before anything of a group is looked at: in a forked child its first use puts it right.
+ * Who has found its slot by the group's key has come this way.
+ */
+static inline void group_enter(struct sflight_group *g)
+{
+    if (UNLIKELY(atomic_load_acquire(&g->salt) != process_salt())) /* [PROCESS] */
+        group_put_right(g);
+}
 
 #endif

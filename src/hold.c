@@ -71,7 +71,7 @@ static void destroy_guard_check(struct destroy_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
-        bool inherited = call_is_inherited(guard->call, slot->group);
+        bool inherited = call_is_inherited(guard->call);
         hold_give_back(slot, guard->call);
         hold_count_released(slot, inherited);
     }
@@ -110,7 +110,7 @@ void hold_retain(struct slot *slot, struct sflight_call *c)
     hold_open_sole(c);
     REQUIRE(gate_holds(require_word(&c->gate)) != 0);
     gauges_count(slot, COUNT_HELD);
-    if (UNLIKELY(call_is_inherited(c, slot->group)))
+    if (UNLIKELY(call_is_inherited(c)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
     gate_hold(&c->gate);
 }

@@ -39,9 +39,17 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
 static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL)
-        slot = hold_destroy_value(slot, c);
+        slot = thread_slot_again(hold_destroy_value(slot, c)->group); /* it may have forked */
     hold_give_back(slot, c);
     return slot;
+}
+
+/* The result of a future's call, which has ended, becomes the caller's. */
+static inline void hold_take(struct slot *slot, struct sflight_call *c)
+{
+    gauges_count(slot, COUNT_TAKEN);
+    if (UNLIKELY(call_is_inherited(c)))
+        atomic_add_relaxed(&slot->group->n_inherited, 1);
 }
 
 /* A result has been given up; the last touch: the group may go now. */
@@ -56,7 +64,7 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
 /* Gives up one hold of a call whose gate is open. */
 static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c)
 {
-    bool inherited = call_is_inherited(c, slot->group);
+    bool inherited = call_is_inherited(c);
 
     if (LIKELY(gate_hold_is_last(&c->gate))) /* and need not say so */
         slot = hold_last(slot, c);

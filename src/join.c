@@ -6,7 +6,6 @@
 struct join {
     const struct agent *agent; /* NULL if it does not block */
     struct sflight_call *found;
-    struct sflight_call *expired; /* forgotten here because of its age */
     struct slot *slot;
     uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
     unsigned rank;
@@ -34,10 +33,8 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        if (state_expire(&c->state)) {
+        if (state_expire(&c->state))
             gauges_count(join->slot, COUNT_EXPIRED);
-            join->expired = c; /* another one before it is unlinked by its leader */
-        }
         return false;
     }
     if (g->max_waiters == 0) {
@@ -131,10 +128,7 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
             search.claim = &record->node;
             found = table_search_in_section(&g->table, &search);
         }
-        if (UNLIKELY(join.expired != NULL))
-            table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
-        join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
         record = call_new(slot, key->data, key->len, key->hash, &newcomer);
@@ -190,22 +184,16 @@ bool join_is_unwanted(const struct sflight_call *c)
 /* Somebody has left, and still has a hold: does that leave the call to nobody? */
 void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
 {
-    struct sflight_group *g = c->group;
-
     atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
     if (!join_is_unwanted(c))
         return;
-    if (!state_seal(&c->state))
-        return;
-    struct lane *lane = reclaim_enter(thread_self.hint);
-    table_unlink_in_section(&g->table, &c->node);
-    reclaim_leave(lane);
-    gauges_count(slot, COUNT_FORGOTTEN);
+    if (state_seal(&c->state))
+        gauges_count(slot, COUNT_FORGOTTEN);
 }
 
 struct forget {
-    struct sflight_call *call; /* to be unlinked */
     bool unshared_only;
+    bool done;
     bool kept; /* because it is shared */
 };
 
@@ -216,7 +204,7 @@ static bool forget_match(struct table_node *node, void *ctx)
 
     switch (state_forget(&c->state, forget->unshared_only)) {
     case STATE_FORGOT:
-        forget->call = c;
+        forget->done = true;
         return true;
     case STATE_SHARED:
         forget->kept = true;
@@ -234,10 +222,8 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
 
     struct lane *lane = reclaim_enter(thread_self.hint);
     (void)table_search_in_section(&g->table, &search);
-    if (forget->call != NULL)
-        table_unlink_in_section(&g->table, &forget->call->node);
     reclaim_leave(lane);
-    if (forget->call != NULL)
+    if (forget->done)
         gauges_count(slot, COUNT_FORGOTTEN);
 }
 
@@ -245,7 +231,7 @@ int join_forget(struct sflight_group *g, const void *key, size_t len)
 {
     struct forget f = {.unshared_only = false};
     forget(g, key, len, &f);
-    return f.call != NULL;
+    return f.done;
 }
 
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t len)

@@ -47,6 +47,8 @@ static void thread_end(void *self)
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
         call_keep_none_prepared(slot);
+        gauges_leave(slot);
+        slot->owner = 0;
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
@@ -61,16 +63,12 @@ static void thread_end(void *self)
 static void init_once(void)
 {
     reclaim_init();
-    agent_init();
     once_rc = thread_init(thread_end);
     if (once_rc == 0)
         once_rc = fork_init();
 }
 
-/*
- * As early as can be: the handlers of everybody else then run outside of ours,
- * and find the locks free.
- */
+/* As early as can be, and not by a thread that is in a hurry. */
 __attribute__((constructor)) static void init_early(void)
 {
     (void)pthread_once(&once, init_once);
@@ -151,25 +149,24 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     g->common.common = true;
     g->common.group = g;
 
-    registry_lock();
-    registry_add(g);
-    registry_unlock();
+    group_init(g);
     *out = g;
     return 0;
 }
 
 void lifecycle_close(struct sflight_group *g)
 {
+    group_enter(g);
     (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
 }
 
 int lifecycle_destroy(struct sflight_group *g)
 {
+    group_enter(g);
     if (gauges_in_use(g))
         return -EBUSY;
 
     registry_lock();
-    registry_remove(g);
     thread_forget_group(g);
     registry_unlock();
 

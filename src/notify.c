@@ -39,6 +39,7 @@ int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
     bool leader = f->starter;
 
     notify_end(slot, f);
+    hold_take(slot, c);
     return hold_deliver(slot, c, leader, r);
 }
 

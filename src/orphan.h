@@ -5,34 +5,35 @@
 
 #include "notify.h"
 
-/* What is left of a group's calls in a forked child. */
-struct remains {
-    uint64_t n_in_flight; /* the forking thread's */
-    uint64_t n_waiting;   /* futures on those */
-    uint64_t n_held;      /* futures on the others, which are found abandoned */
-    uint64_t n_batches;   /* this thread's */
-};
-
 /* Only the forking thread is left: nobody blocks in this call of its own. */
-void orphan_keep(struct sflight_call *call, struct remains *remains);
+void orphan_keep(struct sflight_call *call, struct gauges_kept *kept);
 
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
-void orphan_abandon(struct sflight_call *call, struct remains *remains);
+void orphan_abandon(struct sflight_call *call, struct gauges_kept *kept);
 
 /* In a forked child: takes waiters out of the list, for their callers do not exist. */
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 
 /*
- * In a forked child, before a future or a permit is used that is from before the fork:
- * its call may have left the table already, where the fork would have found it.  Then
- * it ends here, or, if it is a permit of the thread that forked, is the child's.
+ * A call that has left the table, where putting the group right would have found it, while
+ * a thread of the parent was ending it: nobody goes on with that.
  */
 void orphan_settle(struct sflight_call *call);
 
-static inline void orphan_check(struct sflight_call *call)
+/*
+ * Before a future or a permit is used, which may be from before a fork.  True if the call is
+ * not the child's, and so has ended.
+ */
+static inline bool orphan_check(struct sflight_call *call)
 {
-    if (UNLIKELY(call_is_inherited(call, call->group)))
+    if (LIKELY(!call_is_inherited(call)))
+        return false; /* made, or found to be the child's, when the group was right */
+    group_enter(call->group);
+    if (!call_is_inherited(call))
+        return false;
+    if (!gate_is_open(&call->gate))
         orphan_settle(call);
+    return true;
 }
 
 /* At the end of a group: frees what a fork left. */

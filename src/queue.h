@@ -34,9 +34,6 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
 void queue_expect(struct sflight_queue *q);
 void queue_expect_less(struct sflight_queue *q);
 
-/* In a forked child: nobody else is in the middle of a push. */
-void queue_after_fork(void);
-
 /* Pushes a chain, its newest future first. */
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,
                 struct sflight_future *oldest);

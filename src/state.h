@@ -206,11 +206,23 @@ static inline bool state_seal(state_word *word)
     return false;
 }
 
-/* In a forked child, by its only thread: nobody blocks in the call. */
+/* In a forked child, by who is alone with the call: nobody blocks in it. */
 static inline void state_after_fork(state_word *word)
 {
     uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
-    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
+    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept);
+}
+
+/* But one that the forking thread's own batch has joined. */
+static inline void state_rejoin_after_fork(state_word *word)
+{
+    atomic_store_relaxed(word, atomic_load_relaxed(word) + STATE_BLOCKING);
+}
+
+/* Nobody will end it. */
+static inline void state_end_by_fork(state_word *word)
+{
+    atomic_store_relaxed(word, (atomic_load_relaxed(word) | STATE_CLOSED) & ~STATE_ORPHAN);
 }
 
 #endif

@@ -13,10 +13,11 @@ enum counter {
     /* pairs: up, down */
     COUNT_LED,
     COUNT_ENDED, /* each gives its leader a hold */
-    COUNT_HELD,  /* holds besides those */
+    COUNT_HELD,  /* holds besides those, by whoever gets one */
     COUNT_RELEASED,
     COUNT_JOINED,
     COUNT_RETURNED, /* joined callers that have left the library's wait */
+    COUNT_CLAIMED,  /* holds of futures, by who ends the call */
     COUNT_SEARCHES, /* searches that may end in a claim */
     COUNT_SEARCHES_ENDED,
     COUNT_BATCHES, /* each keeps its group until its end */
@@ -24,6 +25,9 @@ enum counter {
     COUNT_RETIRED,
     COUNT_RECLAIMED,
     /* events */
+    COUNT_FUTURES,      /* claims of joiners that do not block, and of starters */
+    COUNT_FUTURES_LEFT, /* of those: given up without a result */
+    COUNT_TAKEN,        /* of those: consumed; by whoever gets the result */
     COUNT_FORGOTTEN,
     COUNT_TIMED_OUT,
     COUNT_ABANDONED,

@@ -229,11 +229,4 @@ bool table_unlink_first(struct table *t, struct table_node *node);
 /* Grows the key's shard if it is as full as a search found it; outside of sections. */
 void table_relieve(struct table *t, uint64_t hash);
 
-/*
- * Calls keep() for every node and drops those for which it says false.  Only
- * while nobody else uses the table.
- */
-void table_filter_in_child(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
-                           void *ctx);
-
 #endif

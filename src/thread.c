@@ -14,7 +14,7 @@
 _Thread_local struct thread thread_self;
 
 static pthread_key_t end_key;
-static _Atomic(unsigned) next_hint;
+static _Atomic(uint64_t) last_thread;
 
 int thread_init(void (*at_end)(void *thread))
 {
@@ -24,11 +24,29 @@ int thread_init(void (*at_end)(void *thread))
 static void slot_to_thread(struct slot *slot)
 {
     atomic_add_relaxed(&slot->group->n_threads, 1); /* a hint */
+    slot->owner = thread_self.number;
     slot->next_of_thread = thread_self.slots;
     slot->prev_of_thread = &thread_self.slots;
     if (slot->next_of_thread != NULL)
         slot->next_of_thread->prev_of_thread = &slot->next_of_thread;
     thread_self.slots = slot;
+}
+
+/*
+ * Its first use in this process: in a forked child another thread may have been stopped in
+ * the middle of taking one of this thread's slots away, whose group then is its to end.
+ */
+static void slots_after_fork(struct thread *t)
+{
+    struct slot **prev = &t->slots;
+
+    REQUIRE_REGISTRY();
+    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+        if (slot->prev_of_thread != prev)
+            slot->prev_of_thread = prev; /* what is right is not written: it would be copied */
+        prev = &slot->next_of_thread;
+    }
+    t->salt = process_salt();
 }
 
 static struct slot *slot_new(struct sflight_group *g)
@@ -42,6 +60,7 @@ static struct slot *slot_new(struct sflight_group *g)
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     g->slots = slot;
     slot_to_thread(slot);
     registry_unlock();
@@ -52,14 +71,19 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
 {
     struct thread *t = &thread_self;
 
-    if (t->hint == 0)
-        t->hint = 1 + atomic_add_relaxed(&next_hint, 1); /* any spread will do */
+    if (t->number == 0) {
+        t->number = 1 + atomic_add_relaxed(&last_thread, 1);
+        t->hint = (unsigned)t->number; /* any spread will do */
+    }
+    group_enter(g);
     if (pthread_getspecific(end_key) == NULL && pthread_setspecific(end_key, t) != 0)
         return &g->common;
     if (t->ending)
         return &g->common;
 
     registry_lock();
+    if (t->salt != process_salt())
+        slots_after_fork(t);
     struct slot *slot = t->slots;
     while (slot != NULL && slot->group != g)
         slot = slot->next_of_thread;
@@ -72,7 +96,7 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
     if (slot == NULL && (slot = slot_new(g)) == NULL)
         return &g->common;
     unsigned i = (unsigned)g->number % SLOT_CACHE;
-    t->cache[i].group = g->number;
+    t->cache[i].group = group_key(g);
     t->cache[i].slot = slot;
     return slot;
 }

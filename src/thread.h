@@ -8,21 +8,21 @@
 struct agent {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the mutex in caller.c */
+    struct sflight_call *waiting_for; /* under the lock in agent.c */
 
     /* of a fiber */
     void *fiber;                /* as its runtime calls it; NULL: a thread */
     sflight_runtime runtime;    /* a copy: the group may go first */
     bool listed;                /* in the list of its bin; its own */
     struct agent *next, **prev; /* there, under the bin's lock */
-    bool forks;                 /* it is the one that forks */
+    uint64_t listed_in;         /* the process's salt, if it is listed */
 };
 
 enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
 
 struct thread {
     struct {
-        uint64_t group; /* number; 0 is nobody's */
+        uint64_t group; /* its key; 0 is nobody's */
         struct slot *slot;
     } cache[SLOT_CACHE];
     struct agent agent;
@@ -30,8 +30,10 @@ struct thread {
     struct sflight_future *callbacks; /* to be run by the outermost notify_all() */
     struct sflight_future **last_callback;
     bool in_callback;
-    unsigned hint; /* for reclaim_enter() */
-    bool ending;   /* its destructor has run */
+    uint64_t number; /* never given twice; 0: it has not used the library */
+    uint64_t salt;   /* of the process in which its slots are in order */
+    unsigned hint;   /* for reclaim_enter() */
+    bool ending;     /* its destructor has run */
 };
 
 extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));
@@ -41,8 +43,9 @@ struct slot *thread_slot_slow(struct sflight_group *g);
 /* The calling thread's slot in the group; the common one if it can have none. */
 static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 {
-    unsigned i = (unsigned)g->number % SLOT_CACHE;
-    if (LIKELY(thread_self.cache[i].group == g->number))
+    uint64_t key = group_key(g);
+    unsigned i = (unsigned)key % SLOT_CACHE;
+    if (LIKELY(thread_self.cache[i].group == key))
         return thread_self.cache[i].slot;
     return thread_slot_slow(g);
 }
@@ -62,8 +65,9 @@ static inline struct slot *thread_slot_if_moved(struct slot *slot)
 /* The slot if it is at hand, otherwise NULL; makes nothing. */
 static inline struct slot *thread_slot_cached(struct sflight_group *g)
 {
-    unsigned i = (unsigned)g->number % SLOT_CACHE;
-    return thread_self.cache[i].group == g->number ? thread_self.cache[i].slot : NULL;
+    uint64_t key = group_key(g);
+    unsigned i = (unsigned)key % SLOT_CACHE; /* the salt is above that */
+    return thread_self.cache[i].group == key ? thread_self.cache[i].slot : NULL;
 }
 
 /* Once, before anything else: at_end is run by each thread that ends.  Returns 0 or -ENOMEM. */

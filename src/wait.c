@@ -68,11 +68,13 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
 void wait_starter_leaves(struct slot *slot, struct sflight_call *c)
 {
     gauges_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
-    if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);                   /* RACE: the call has just ended */
-    else if (c->group->cancel_unwanted)
+    bool ended = atomic_swap_acq_rel(&c->result.starter_done, true); /* [UNWANTED] */
+    if (!ended && c->group->cancel_unwanted)
         join_forget_unwanted(slot, c);
     slot = hold_drop(slot, c);
+    gauges_count(slot, COUNT_FUTURES_LEFT);
+    if (ended)
+        gauges_count(slot, COUNT_RELEASED); /* RACE: it has just ended */
     gauges_count(slot, COUNT_RELEASED);
 }
 
