@@ -170,7 +170,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/unit/unit.mk \
+-include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
 	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk

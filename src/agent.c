@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Circles.  Only who leads a call can close a circle of waits, so only such a
- * caller, about to wait, comes here.  One mutex guards the `waiting_for` of all
- * callers [WAITS].  An edge "T waits for call C" stands from before T's wait until
- * after it; C's owner is the next node.  If every edge of a circle is there and
- * every call in it is open at the time it is looked at, all these waits are real:
- * the call that the last one waits for is led by the caller that looks, and stays
- * open; so the one before stays waiting, and its call stays open; and so on.  As
- * the edges are set one after the other, exactly the last caller finds the circle.
+ * Circles.  Only an agent that leads a call can close a circle of waits, so only such an agent
+ * looks for one, when it is about to wait.  One mutex guards the `waiting_for` of all agents
+ * [WAITS].  An edge "agent A waits for call C" stands from before A's wait until after it; C's
+ * owner is the next node.
  *
- * An owner is looked at only while its call is open, and a caller that goes away
- * makes sure, after its last call has closed, that nobody is looking: so the owner
- * is still there.  Who looks says so and then looks whether the call is closed;
- * who goes has closed the call and then looks whether anybody looks [LOOK].
+ * A circle that is found is a real one.  Say that every edge of it is there, and that every call
+ * in it is open when it is looked at.  The last agent of the circle waits for a call that is led by
+ * the agent which looks: that call stays open.  So the last agent stays waiting, and the call that
+ * it leads stays open; so the agent before it stays waiting; and so on.  As the edges are set
+ * one after the other, exactly the agent that sets the last one finds the circle.
  *
- * Fibers that lead are found by what their runtime calls them, in one of a number
- * of bins.  A bin that is empty, as most are, is not locked.
+ * An owner that is looked at is still there.  It is looked at only while its call is open, and
+ * an agent that goes makes sure, after its last call has closed, that nobody is looking: the agent
+ * that looks counts itself in n_looking, and then loads whether the call is closed; the agent
+ * that goes has closed the call, and then loads n_looking [LOOK].
+ *
+ * Fibers that lead are found by the pointer that their runtime has for them, in one of a number of
+ * bins.  A bin that is empty, as most are, is not locked.
  */
 #include "agent.h"
 
@@ -37,17 +39,19 @@ static struct bin bins[1 << BIN_BITS];
 
 /* ------------------------------------------------------------------ fibers */
 
+/* The bin in which a fiber is found. */
 static struct bin *bin_of(const void *fiber)
 {
     return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
 }
 
-/* A fiber is one of its runtime, whichever group it uses. */
+/* Fibers are told apart by their runtime and its pointer, not by the group that they use. */
 static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
 {
     return a->self == b->self && a->ctx == b->ctx;
 }
 
+/* The agent of a fiber of g's runtime, or NULL.  Under the bin's lock. */
 static struct agent *bin_find(const struct bin *bin, const void *fiber,
                               const struct sflight_group *g)
 {
@@ -57,11 +61,12 @@ static struct agent *bin_find(const struct bin *bin, const void *fiber,
     return c;
 }
 
+/* The same, with the lock taken. */
 static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
 {
     struct bin *bin = bin_of(fiber);
 
-    /* What this fiber has put there is seen by itself, wherever it runs. */
+    /* Only what the calling fiber itself has put there matters, and a fiber sees what it did. */
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
     lock_take(&bin->lock);
@@ -70,6 +75,7 @@ static struct agent *fiber_leading(const void *fiber, const struct sflight_group
     return c;
 }
 
+/* The calling fiber, as its runtime calls it; or NULL: a plain thread. */
 static void *fiber_self(const struct sflight_group *g)
 {
     return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
@@ -131,12 +137,13 @@ void agent_leads(struct agent *c)
     lock_give(&bin->lock);
 }
 
+/* Takes an agent out of its bin's list.  Under the bin's lock. */
 static void bin_remove(struct bin *bin, struct agent *c)
 {
     *c->prev = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
-    atomic_sub_relaxed(&bin->n, 1); /* for this fiber itself */
+    atomic_sub_relaxed(&bin->n, 1); /* only this fiber needs to see it */
 }
 
 void agent_leave(struct agent *own)
@@ -149,7 +156,7 @@ void agent_leave(struct agent *own)
         bin_remove(bin, own);
         lock_give(&bin->lock);
     }
-    agent_unseen(); /* also if it has only claimed */
+    agent_unseen(); /* also an agent that is not listed: it may have claimed, and be an owner */
 }
 
 /* ----------------------------------------------------------------- circles */
@@ -165,12 +172,12 @@ bool agent_may_wait(struct agent *self, struct sflight_call *call)
     self->waiting_for = call;
     for (struct sflight_call *c = call; c != NULL;) {
         struct agent *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
-        /* Closed before who leads it looked for us: seen because of the fence. */
+        /* If the leader found nobody looking, it had closed the call: the fence shows CLOSED. */
         if (leader == NULL || (atomic_load_relaxed(&c->state) & STATE_CLOSED))
-            break; /* nobody leads it, or its waiters are about to go on */
+            break; /* no agent leads it, or those that wait for it are about to go on */
         circle = leader == self;
         if (circle || leader->waiting_for == c)
-            break; /* who waits for what it leads has just taken it over, and goes on */
+            break; /* the leader has just taken this call over, and its wait is about to end */
         c = leader->waiting_for;
     }
     if (circle)
@@ -198,7 +205,6 @@ void agent_unseen(void)
     lock_give(&waits);
 }
 
-/* A thread that has no slot of its own may end without thread_end(): nobody may look at it then. */
 void agent_unseen_without_slot(const struct slot *slot)
 {
     if (UNLIKELY(slot->common))

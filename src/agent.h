@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who leads and who waits: a thread, or, in a group with a runtime, a fiber of it
- * (what singleflight.h calls a task).
+ * Who leads and who waits: an agent.  And circles of waits, which are refused.
  *
- * A thread's caller is in its thread-local storage.  A fiber has one while it is
- * in the library, on its stack: the outermost frame that leads a call enters it
- * into a list, by which the frames further in find it.
+ * An AGENT is a thread, or, in a group with a runtime, a fiber of the runtime (what
+ * singleflight.h calls a task).  A caller is whoever calls a function; an agent is what leads
+ * calls and waits for them, through several calls of the library one inside the other.
+ *
+ * The struct agent of a thread is in its thread-local storage (thread.h).  That of a fiber is on
+ * the fiber's stack, while the fiber is in the library: it stands in the outermost frame
+ * that leads a call, which enters it into a list, where the frames further in find it.
  */
 #ifndef SFLIGHT_AGENT_H
 #define SFLIGHT_AGENT_H
@@ -13,36 +16,43 @@
 #include "call.h"
 
 /*
- * Who calls.  *own is used for a fiber that leads nothing yet, and then belongs
- * to this frame, which must end with agent_leave(): by a cleanup, as fn may
- * unwind the stack.  Calls options.runtime.self.
+ * Returns the agent that calls: the thread's; or the fiber's, which stands in a frame further
+ * out, or, if the fiber leads nothing yet, is *own.  *own belongs to the calling function's frame,
+ * which must end with agent_leave(own): AGENT_FRAME declares it with a cleanup that does so,
+ * because fn may unwind the stack.  Calls options.runtime.self.
  */
 struct agent *agent_enter(struct agent *own, struct sflight_group *g);
 void agent_leave(struct agent *own);
 
 #define AGENT_FRAME(name) struct agent name __attribute__((cleanup(agent_leave)))
 
-/* Who calls, if it leads anything; otherwise NULL. */
+/* The agent that calls, if it leads a call of any group; otherwise NULL. */
 struct agent *agent_leading(struct sflight_group *g);
 
-/* The caller leads a call of the group, in this frame or in one further out. */
+/* True if the agent that calls leads a call of this group, in whatever frame. */
 bool agent_leads_one_of(struct sflight_group *g);
 
-/* Before it leads: its inner frames will find it. */
+/* To be called before the agent leads: an agent that is a fiber is entered into its list. */
 void agent_leads(struct agent *c);
 
 /*
- * About to wait for a call while leading others: would the wait close a
- * circle?  If not, the wait is noted until agent_waited(), and true is
- * returned.  The caller has joined the call.
+ * To be called when the agent that calls is about to wait for a call, while it leads others.  It
+ * has joined the call, or has a future on it.  Returns false if the wait would close a circle.
+ * Otherwise notes the wait, until agent_waited(), and returns true.
  */
 bool agent_may_wait(struct agent *c, struct sflight_call *call);
 void agent_waited(struct agent *c);
 
-/* Its last call has closed: on return nobody looks at it any more. */
+/*
+ * Before an agent goes, after the last call that it led has closed: when this returns, no other
+ * agent looks at it any more.
+ */
 void agent_unseen(void);
 
-/* The same if the thread has no slot of its own: it may end without thread_end(). */
+/*
+ * The same, if slot, which is the calling thread's, is the common one: such a thread may end
+ * without thread_end(), so it does this after each call.
+ */
 void agent_unseen_without_slot(const struct slot *slot);
 
 /*

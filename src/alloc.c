@@ -8,7 +8,7 @@
 static void *default_alloc(void *ctx, size_t size, size_t align)
 {
     (void)ctx;
-    /* C11 wants a multiple of the alignment. */
+    /* C11 wants the size to be a multiple of the alignment. */
     if (size > SIZE_MAX - align)
         return NULL;
     return aligned_alloc(align, (size + align - 1) & ~(align - 1));

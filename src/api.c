@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry points: groups.  Documented in singleflight.h. */
+/* Entry points: groups; argument checks only.  Documented in singleflight.h. */
 #include "../include/singleflight.h"
 
 #include "clock.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry points: blocking callers, results, forget.  Documented in singleflight.h. */
+/* Entry points: blocking callers, results, forget; argument checks only.  See singleflight.h. */
 #include "../include/singleflight.h"
 
 #include "batch.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Entry points: event loops and manual leaders.  Documented in singleflight.h. */
+/* Entry points: event loops, manual leaders; argument checks only.  See singleflight.h. */
 #include "../include/singleflight.h"
 
 #include "async.h"

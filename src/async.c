@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* See async.h. */
 #include "async.h"
 
 #include "event_fd.h"
@@ -8,7 +9,7 @@
 
 /* ------------------------------------------------------------------- permits */
 
-/* Without a caller that blocks.  Returns as join_or_claim() does. */
+/* For a newcomer that does not block.  Returns as join_or_claim() does. */
 static ALWAYS_INLINE int claim_or_join(struct slot *slot, const void *key, size_t key_len,
                                        enum call_kind kind, sflight_call **call)
 {
@@ -62,12 +63,14 @@ void async_abandon(struct sflight_call *call)
 
 /* ------------------------------------------------------------- started calls */
 
+/* What the leader of a started call gets; freed by it. */
 struct started {
     sflight_call *call;
     sflight_fn *fn;
     void *arg;
 };
 
+/* The leader of a started call, in a task or on a thread. */
 static void started_run(void *arg)
 {
     struct started s = *(struct started *)arg;
@@ -82,7 +85,7 @@ static void *started_main(void *arg)
     return NULL;
 }
 
-/* 0, -EAGAIN or -ENOMEM. */
+/* Has started_run(s) run elsewhere.  Returns 0, -EAGAIN or -ENOMEM. */
 static int spawn(const sflight_runtime *runtime, struct started *s)
 {
     int rc = runtime->spawn != NULL ? runtime->spawn(runtime->ctx, started_run, s)
@@ -137,6 +140,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
 
 /* ------------------------------------------------------------------- futures */
 
+/* True if the result is there. */
 static bool is_ready(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
@@ -179,8 +183,8 @@ void async_drop(struct sflight_future *f)
 }
 
 /*
- * A future that its owner kept may be in the call's list for good; what is
- * consumed then is a new one, with the same claim.
+ * Before a future is consumed: if it may be in the call's list, gives it up, and puts a new one in
+ * its place, with the same claim.  Returns 0 or -ENOMEM.
  */
 static int unhung(struct sflight_future **f)
 {
@@ -196,7 +200,7 @@ static int unhung(struct sflight_future **f)
     return 0;
 }
 
-/* To be told, and to remain its owner's. */
+/* Hangs a future up that stays its owner's, without a descriptor. */
 static void hang_owned(struct sflight_future *f)
 {
     f->owned.fd = -1;
@@ -240,7 +244,7 @@ int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t ta
     return 0;
 }
 
-/* Waits for the gate to open.  0 or -ETIMEDOUT. */
+/* Hangs the future up, and parks its owner until the call has ended.  Returns 0 or -ETIMEDOUT. */
 static int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
 {
     struct sflight_group *g = f->call->group;

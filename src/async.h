@@ -1,12 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Callers that do not block: permits, started calls, futures. */
+/*
+ * Callers that do not block: permits, started calls, and the owner's side of futures.
+ *
+ * A PERMIT is the record itself: sflight_begin() claims the key, nothing runs, and whoever has the
+ * permit ends the call with async_complete() or async_abandon(), on any thread.  No agent owns
+ * such a call, and it is in no agent's list.
+ *
+ * A STARTED call is claimed by its starter, and its fn runs elsewhere.  The call has an extra hold
+ * for the starter, on which the starter's future is a claim (has_starter).  Which comes first, that
+ * the starter leaves or that the call ends, is decided by a swap of starter_done [UNWANTED].
+ *
+ * A future of kind OWNED stays in the call's list until the list is told.  If its owner wants to
+ * have it called back or enqueued after all, a new record takes over its claim (unhung()).
+ */
 #ifndef SFLIGHT_ASYNC_H
 #define SFLIGHT_ASYNC_H
 
 #include "lead.h"
 #include "wait.h"
 
-/* As the functions of the same names; arguments have been checked, results are zeroed. */
+/*
+ * As the functions of singleflight.h: sflight_begin(), _complete(), _abandon(), _start(), and
+ * sflight_future_get(), _poll(), _fd(), _then(), _enqueue(), _drop().  Arguments have been checked,
+ * and what is delivered through a pointer has been zeroed.  Outside of sections.
+ */
 int async_begin(struct sflight_group *g, const void *key, size_t key_len,
                 struct sflight_call **lead, struct sflight_future **join);
 void async_complete(struct sflight_call *call, int status);
@@ -19,8 +36,6 @@ int async_poll(struct sflight_future *f, sflight_result *r);
 int async_fd(struct sflight_future *f);
 int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
 int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
-
-/* Leaves the call or gives up the result, and frees the future. */
 void async_drop(struct sflight_future *f);
 
 #endif

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The one door to shared memory: every access to a word that another thread
- * may touch goes through these names, and only this file knows how they are
- * made.  The order is part of the name, so that it can be read where it is
- * used; each use that orders something carries a tag, such as [PUB-RESULT],
- * that src/README.md lists together with its partner.
+ * The one door to shared memory: every access to a word that another thread may touch goes
+ * through these names, and only this file knows how they are made.  The order is part of the
+ * name, so that it can be read where it is used.  Each use that orders something carries a
+ * tag, such as [PUB-RESULT]; src/README.md lists each tag with both of its ends.
  */
 #ifndef SFLIGHT_ATOMIC_H
 #define SFLIGHT_ATOMIC_H
@@ -38,8 +37,8 @@
 #define atomic_swap_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 
 /*
- * *expected gets the value found where the exchange fails: acquired if the
- * exchange itself would acquire, otherwise relaxed.
+ * Strong: fails only if the word has another value than *expected, which then gets the value
+ * found: with acquire if the exchange itself has acquire, otherwise relaxed.
  */
 #define atomic_cas_with(p, expected, v, order, failed)                                             \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_##order,            \
@@ -50,15 +49,15 @@
 #define atomic_cas_acq_rel(p, expected, v) atomic_cas_with(p, expected, v, acq_rel, acquire)
 
 /*
- * Adds to a word that only the calling thread writes while others read it: a
- * counter.  No read-modify-write, and exact for its one writer.
+ * Adds to a counter that only the calling thread writes, while others read it.  It is no
+ * read-modify-write, so with a second writer additions would be lost.
  */
 #define atomic_add_single_writer(p, v) atomic_store_release((p), atomic_load_relaxed(p) + (v))
 
 /*
- * Fences keep stores before later loads, and that is all that is asked of them:
- * what is to be acquired or released is so by a load, a store or a
- * read-modify-write.  (Of reclaim.c's, which see, more is asked.)
+ * A fence is there to keep a store before a later load, and for nothing else.  What is to be
+ * acquired or released is acquired or released by a load, a store or a read-modify-write.
+ * The exception is reclaim.c, which says what its fences are for.
  */
 #ifdef SANITIZE_THREAD
 /* ThreadSanitizer has no fences; what they order is annotated where it matters. */
@@ -69,13 +68,16 @@
 #define atomic_fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)
 #endif
 
-/* For who stops this thread where it stands: fork(), as the child sees it. */
+/*
+ * Keeps the compiler from moving accesses across it.  For fork() by another thread: its child
+ * finds the memory as this thread had left it at some instruction.
+ */
 #define atomic_fence_compiler() atomic_signal_fence(memory_order_seq_cst)
 
 /*
- * Orders a read-modify-write, and the stores before it, before later loads.
- * On x86 every read-modify-write is a full barrier already, so that only the
- * compiler must be held back (Intel SDM vol. 3A, 9.2.3.9).
+ * Orders a read-modify-write, and the stores before it, before later loads.  On x86 every
+ * read-modify-write is a full barrier already, so only the compiler must be held back (Intel
+ * SDM vol. 3A, 9.2.3.9).
  */
 #if defined(__x86_64__) && !defined(SANITIZE_THREAD)
 #define atomic_fence_after_rmw() atomic_signal_fence(memory_order_seq_cst)

@@ -1,31 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * Claims all keys, then runs fn for those it leads, then waits for the others.
- * As nobody waits while it has work of its own to do, two batches cannot wait
- * for each other.
- *
- * A key that is named again is an ALIAS of its first place and is never
- * claimed.  An alias of a call that is led here gets its hold with the
- * publication (extra_holds); one of a call that is joined gets it from its
- * first place's result.
- */
+/* See batch.h for the order of things. */
 #include "batch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+/* One key of a batch. */
 struct place {
     uint64_t hash;
-    struct sflight_call *call;  /* spare before the claim; led or joined after it */
-    struct sflight_call *taken; /* whose hold is in the caller's results */
-    size_t first;               /* of an alias: where its key stands first; else its own index */
-    int role;                   /* enum join_role, or why there is none */
-    unsigned rank;
+    struct sflight_call *call;  /* a record for the key; then the call that is led or joined */
+    struct sflight_call *taken; /* the call on which the caller's result has a hold; or NULL */
+    size_t first;               /* of an alias: the index of its first place; else its own index */
+    int role;                   /* enum join_role, or why there is none: a negative errno */
+    unsigned rank;              /* as from join_or_claim() */
 };
 
-/* One block of memory, for fn may jump away from the frame that began it. */
 struct batch {
-    struct batch *outer; /* begun by the same caller before this one */
+    struct batch *outer; /* the agent's next outer batch */
     struct agent *agent;
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
@@ -43,19 +34,20 @@ static size_t batch_bytes(size_t n)
            n * (sizeof(struct place) + sizeof(struct sflight_call *) + sizeof(size_t));
 }
 
-/* Wherever the caller runs now. */
+/* The slot of the thread that the batch's agent is on now. */
 static struct slot *batch_slot(const struct batch *b)
 {
     return thread_slot_again(b->group);
 }
 
+/* True if place i has joined a call that it has not waited for yet. */
 static bool joined(const struct batch *b, size_t i)
 {
     const struct place *p = &b->places[i];
     return p->role == JOIN_FOLLOWS && p->first == i && p->call != NULL;
 }
 
-/* Gives up what has been joined and delivered, if fn was left without returning. */
+/* Gives up the holds that were delivered, and leaves what was joined. */
 static void batch_undo(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
@@ -65,12 +57,13 @@ static void batch_undo(struct batch *b)
         if (!joined(b, i))
             continue;
         struct timespec past = {0};
-        /* Nobody takes a call over at a deadline. */
+        /* With a deadline in the past nobody takes a call over. */
         if (wait_for_end(batch_slot(b), b->agent, p->call, UINT32_MAX, &past) == JOIN_FOLLOWS)
             hold_release(batch_slot(b), p->call);
     }
 }
 
+/* Takes a batch out of its agent's list and frees it. */
 static void batch_end(struct batch *b)
 {
     REQUIRE(b->agent->batches == b);
@@ -84,7 +77,7 @@ static void batch_end(struct batch *b)
         registry_unlock();
     }
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
-    gauges_count(slot, COUNT_BATCHES_ENDED); /* the last touch: the group may go now */
+    gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
 
 void batch_abandon(struct batch *b)
@@ -93,7 +86,7 @@ void batch_abandon(struct batch *b)
     batch_end(b);
 }
 
-/* Stands in batch_do()'s frame; sees the stack being unwound through it. */
+/* The cleanup of batch_do()'s frame: sees the stack being unwound through it. */
 static void batch_guard_check(struct batch **guard)
 {
     if (*guard != NULL)
@@ -154,7 +147,7 @@ static bool same_key(const sflight_key *a, const sflight_key *b)
                                                : memcmp(a->data, b->data, a->len) == 0);
 }
 
-/* Sets `first` everywhere.  Equal hashes stand together, lower indexes before higher ones. */
+/* Sets `first` in all places.  In `order`, equal hashes stand together, lower indexes first. */
 static void find_aliases(struct batch *b, const sflight_key *keys)
 {
     for (size_t i = 0; i < b->n; i++) {
@@ -174,7 +167,10 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
     }
 }
 
-/* Everything that can fail as a whole, before anything is claimed; NULL: no memory. */
+/*
+ * Makes a batch and enters it into the agent's list, with a record for each key that is well formed
+ * and no alias: all that can fail as a whole, before anything is claimed.  NULL: no memory.
+ */
 static struct batch *batch_begin(struct agent *agent, struct slot *slot, const sflight_key *keys,
                                  size_t n)
 {
@@ -218,7 +214,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
     return b;
 }
 
-/* Returns how many calls this caller leads. */
+/* Claims or joins the key of each place that is no alias.  Returns how many calls are led. */
 static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *keys)
 {
     size_t n_lead = 0;
@@ -241,12 +237,13 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
             continue;
         }
         p->call = p->role == JOIN_FOLLOWS ? call : NULL;
-        if (call != spare) /* otherwise claimed, and ended at once: the group has been closed */
+        if (call != spare) /* otherwise the record was claimed, and ended: the group has closed */
             call_discard(slot, spare);
     }
     return n_lead;
 }
 
+/* Delivers a call's result for place i, and notes the hold for batch_undo(). */
 static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool leader,
                    sflight_result *r)
 {
@@ -255,13 +252,14 @@ static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool le
     return rc;
 }
 
+/* Waits for the call that place i has joined, leads it if it was taken over, and delivers. */
 static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
                     const struct timespec *deadline, sflight_result *r)
 {
     struct place *p = &b->places[i];
     struct sflight_call *call = p->call;
 
-    p->call = NULL; /* from here on the join is wait_for_end()'s */
+    p->call = NULL; /* wait_for_end() undoes the join itself, if it fails */
     int rc = wait_for_end(batch_slot(b), b->agent, call, p->rank, deadline);
     if (rc < 0)
         return rc;
@@ -294,7 +292,7 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
         struct place *p = &b->places[i];
         if (p->role != JOIN_LEADS)
             continue;
-        if (p->first != i) /* its hold was credited at the end of the call */
+        if (p->first != i) /* the hold of an alias was credited when the call ended */
             gauges_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }

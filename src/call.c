@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See call.h for the states. */
+/* The rare part of what call.h describes: memory for records and keys. */
 #include "call.h"
 
 #include <string.h>
@@ -13,6 +13,7 @@ struct key_buffer {
     unsigned char bytes[];
 };
 
+/* Frees the record's key memory, if it has any. */
 static void buffer_drop(struct sflight_call *c)
 {
     if (c->buffer != NULL)
@@ -57,7 +58,7 @@ void call_keep_none_prepared(struct slot *slot)
     struct sflight_call *c = slot->prepared;
 
     slot->prepared = NULL;
-    if (c != NULL) { /* one more than the limit may be: nothing is freed in a forked child */
+    if (c != NULL) { /* perhaps one more than max_spare: a forked child must not free anything */
         c->outer = slot->spare;
         slot->spare = c;
         slot->n_spare++;
@@ -83,7 +84,7 @@ bool call_key_long(struct sflight_call *c, const void *key, size_t len)
     return true;
 }
 
-/* After the grace period, on any thread. */
+/* Discards a retired record after its grace period.  Runs on any thread, outside of sections. */
 static void call_reclaimed(struct reclaim_entry *entry)
 {
     struct sflight_call *c = container_of(entry, struct sflight_call, retired);

@@ -1,33 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The life of a call.
+ * The record of a call: its words, its key, its memory.  And the life of a call, which the
+ * rooms above lead it through.
  *
- *   claim --> run fn --> [unseen?] --yes--> remove: one CAS, the record is free at once
- *     ^                     | no
- *     |                     v
- *     |                   close --> unlink --> publish: gate opens, holds are credited
- *     |                                           |
- *     |   join (followers) ---- wait at the gate -+--> take --> release --> retire
- *     |     |                                              last holder: destroy
- *     |     +-- leave at a deadline: take one's joiner back, or, if the call has
- *     |                              closed, the hold that is being credited
- *     +-- takeover: the leader died, a follower goes on with the same record
+ *   claim --> run fn --> [seen?] --no--> remove: one CAS; nobody else knows the record
+ *   (join)    (lead)        | yes        (do.h, finish_call())
+ *                           v
+ *                         close --> unlink --> publish: the gate opens, --> tell
+ *                         (finish_closed())    holds are credited           (notify.c)
+ *                                                |
+ *                                                v
+ *   join -----------------> wait ------------> take --> release --> the last: destroy, give back
+ *   (join)                  (wait)             (hold)   (hold)
+ *                             |
+ *                             +-- leave, at a deadline: the joiner is taken back, or, if the
+ *                             |   call has closed, the hold that is being credited
+ *                             +-- take over: the leader has died, and a follower goes on with
+ *                                 the same record
  *
- * Who has joined is counted in `state` (state.h).
+ * [seen?]: whether anybody has looked at the record (SEEN, table.h).
  *
- * Holds are counted in the gate's high half: one for each joiner in the count
- * at the close, one for the leader.  Publishing adds them in the
- * read-modify-write that opens the gate, so a holder that gives its hold back
- * before that just makes the sum smaller.  Who brings it to 0 with the gate
- * open is the last.
+ * Who has joined is counted in `state` (state.h).  Joiners become holders when the call ends:
+ * holds are counted in the gate's high half (gate.h), one for each joiner in the count at the
+ * close, one for the leader, and the extra ones.  Publishing adds them in the step that opens
+ * the gate, so a hold that is given up before that just makes the sum smaller.
  *
- * A joiner that does not block has a future (future.h).  Those that want to be
- * told hang themselves into the list `waiters`; whoever opens the gate then
- * swaps the list for WAITERS_TOLD and tells them, and who finds that mark, or
- * the gate open, tells itself [NOTIFY].
+ * A joiner that does not block has a future (future.h).  A future that is to be told, and a
+ * waiter, hangs in the list `waiters`.  Whoever has opened the gate swaps the list for
+ * WAITERS_TOLD and tells them all.  A future that comes later finds WAITERS_TOLD and is told by
+ * the thread that brings it [NOTIFY].
  *
- * What every call passes is inlined, in the headers of the rooms; what is rare stands in
- * their .c files.
+ * A record that nobody else knows is a spare one of a slot, or is given back to the allocator.
+ * A record that others may still look at is retired first (reclaim.h).
+ *
+ * What every call passes is inlined, in the headers of the rooms; what is rare stands in their
+ * .c files.
  */
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
@@ -41,74 +48,78 @@
 #include "table.h"
 #include "thread.h"
 
-/* How a call ended: the gate's user bits. */
+/* How a call ended, in the opener's bits of its gate; none of them: fn returned. */
 #define ENDING_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
 #define ENDING_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
 #define ENDING_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
 #define ENDING_BADLY (ENDING_ABANDONED | ENDING_PANICKED | ENDING_SHUT)
 
 struct sflight_call {
-    /* read by whoever walks the bucket */
+    /* read by every walk through the bucket */
     _Alignas(CACHE_LINE) struct table_node node;
 
     /* written by joiners */
     _Alignas(CACHE_LINE) state_word state;
-    _Atomic(struct agent *) owner; /* whose fn runs; NULL if nobody's does */
+    _Atomic(struct agent *) owner; /* the agent whose fn runs; NULL: a permit, an orphan, or a
+                                      started call whose fn has not begun */
     struct sflight_group *group;
-    uint64_t started_ns; /* if the group has max_age_ns */
+    uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
     union {
         struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
         uint64_t begun_by;          /* of a manual call: the thread's number; for fork() only */
     };
-    struct key_buffer *buffer;     /* memory for long keys, kept with the record */
+    struct key_buffer *buffer;     /* memory for long keys, kept with the record; or NULL */
     struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
-    _Atomic(struct sflight_future *) waiters;
+    _Atomic(struct sflight_future *) waiters; /* futures and waiters to be told (future.h) */
 
-    /* written by the leader, then read by everybody */
+    /* written by the leader; read by every holder once the gate is open */
     _Alignas(CACHE_LINE) gate gate;
     union {
-        struct result { /* until the last hold is gone */
+        struct result { /* until the last hold is given up */
             void *value;
             size_t size;
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers; /* at the close */
-            uint32_t extra_holds; /* places of a batch that name the same key; the starter */
+            uint32_t n_followers; /* joiners at the close */
+            uint32_t extra_holds; /* for places of a batch that name the same key; for a starter */
             uint32_t generation;  /* of the process, when the record was taken */
-            bool panicked;
-            bool status_set;
+            bool panicked;        /* sflight_panic() was called for it */
+            bool status_set;      /* by sflight_call_set_status(): what fn returns is not used */
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool has_starter; /* by sflight_start(): one of the extra holds is for the starter */
-            _Atomic(bool) starter_done; /* its starter has left, or the call has ended */
-            bool needs_grace; /* others may still look at the record: it needs a grace period */
+            bool has_starter; /* by sflight_start(): one of the extra holds is the starter's */
+            _Atomic(bool) starter_done; /* the starter has left, or the call has ended */
+            bool needs_grace; /* others may look at the record until a grace period is over */
         } result;
-        struct reclaim_entry retired; /* after it */
+        struct reclaim_entry retired; /* after that, while the record is retired */
     };
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 
-/* In `waiters`: the gate has been opened, and they were told. */
+/* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
 
 enum call_kind {
-    CALL_OF_LEADER,  /* led by a caller that blocks in fn */
+    CALL_OF_LEADER,  /* led by an agent that blocks in fn */
     CALL_OF_PERMIT,  /* sflight_begin(): led by whoever has the permit */
     CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere */
 };
 
-/* How a caller comes, and how it leads if it does. */
+/* Who comes for a key: what its call is if it claims the key, and what it is if it joins. */
 struct newcomer {
-    struct agent *owner; /* of the new record: this caller, if it blocks; otherwise NULL */
+    struct agent *owner; /* of the new record: the agent that blocks; NULL: none does */
     enum call_kind kind; /* of the new record */
-    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it would join */
+    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it joins */
 };
 
-/* A caller that blocks, and runs fn itself if it leads. */
+/* A newcomer that blocks: the agent runs fn if it leads, and waits if it joins. */
 #define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING})
 
-/* Changes once, if a follower takes the call over; nothing hangs on when that is seen. */
+/*
+ * The call's enum call_kind.  Changes once, to CALL_OF_LEADER, if a follower takes the call over;
+ * nothing depends on the moment at which that is seen.
+ */
 static inline unsigned call_kind(const struct sflight_call *c)
 {
     return atomic_load_relaxed(&c->result.kind);
@@ -122,22 +133,45 @@ static inline bool call_is_inherited(const struct sflight_call *call)
 
 enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
 
+/*
+ * In all that follows, slot is the calling thread's or the common one, and no function may be
+ * called inside a section unless that is said.
+ *
+ * A record from the group's allocator, not filled in for a call yet; or NULL.
+ */
 struct sflight_call *call_record_new(struct sflight_group *g);
+
+/*
+ * Copies a key that is longer than TABLE_KEY_INLINE into the record, which nobody else knows.
+ * False if there is no memory for it.
+ */
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
+
+/* The rare part of call_discard(): no place for another spare record, or a long key. */
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
+
+/*
+ * Gives back a record that nobody has a hold on, but that a section may still look at: it is
+ * discarded after a grace period.
+ */
 void call_retire(struct slot *slot, struct sflight_call *call);
+
+/* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
 
-/* The slot's thread ends: its ready record, if it has one, becomes a spare one. */
+/* The slot's thread ends: its prepared record, if there is one, becomes a spare one. */
 void call_keep_none_prepared(struct slot *slot);
 
-/* At the end of a group: frees its spare records. */
+/* At the end of a group: frees the slot's prepared record and its spare ones. */
 void call_free_spares(struct slot *slot);
 
-/* In a forked child: the slot's thread may have been stopped between record and count. */
+/*
+ * In a forked child: counts the slot's spare records anew, because the fork may have stopped the
+ * slot's thread between taking a record and counting.  No record is prepared after it.
+ */
 void call_recount_spares(struct slot *slot);
 
-/* At most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
+/* Copies a key of at most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
 static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned char *from,
                                               size_t len)
 {
@@ -157,7 +191,7 @@ static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned 
     }
 }
 
-/* Gives back a record that nobody else can know. */
+/* Gives back a record that nobody else knows: it becomes a spare one, or is freed. */
 static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
 {
     if (UNLIKELY(c->buffer != NULL || slot->n_spare >= slot->max_spare)) {
@@ -170,7 +204,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
     slot->n_spare++;
 }
 
-/* Nobody sees this before [CLAIM] publishes it. */
+/* Sets up all of a record but its key and its age.  Nobody sees it before [CLAIM] publishes it. */
 static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
 {
     state_init(&c->state);
@@ -181,7 +215,10 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcom
     atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 
-/* A spare record, or a new one; or NULL. */
+/*
+ * A spare record, or a new one, still to be filled in; or NULL.  May be called in a section if a
+ * record is spare.
+ */
 static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 {
     struct sflight_call *c = slot->spare;
@@ -193,7 +230,10 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
     return c;
 }
 
-/* A record for the key, or NULL. */
+/*
+ * A record for the key, filled in, which nobody else knows; or NULL, if there is no memory.  May
+ * be called in a section if a record is spare and the key short: then nothing is allocated.
+ */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
                                                    uint64_t hash, const struct newcomer *newcomer)
 {

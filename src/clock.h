@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The one door to the clock. */
+/* The one door to the clock, which is CLOCK_MONOTONIC, and the arithmetic of deadlines. */
 #ifndef SFLIGHT_CLOCK_H
 #define SFLIGHT_CLOCK_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <time.h>
 
+/* The time now, in nanoseconds. */
 static inline uint64_t clock_now_ns(void)
 {
     struct timespec ts;
@@ -15,12 +16,13 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* False for a malformed deadline.  NULL, which is no deadline, is valid. */
 static inline bool clock_deadline_valid(const struct timespec *deadline)
 {
     return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
 }
 
-/* Nanoseconds until the deadline, 0 once it has passed; UINT64_MAX without one. */
+/* Nanoseconds until a valid deadline, 0 once it has passed; UINT64_MAX for NULL. */
 static inline uint64_t clock_left_ns(const struct timespec *deadline)
 {
     struct timespec now;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the compiler can be told; and what it tells us about sanitizers. */
+/*
+ * What the code tells the compiler (likely branches, inlining, alignment), and what the
+ * compiler tells the code: which sanitizer it builds for.
+ */
 #ifndef SFLIGHT_COMPILER_H
 #define SFLIGHT_COMPILER_H
 
@@ -10,7 +13,7 @@
 #define NOINLINE __attribute__((noinline))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-/* Both supported machines have 64-byte lines; a larger true size costs only speed. */
+/* Both supported machines have lines of 64 bytes.  If a line is larger, that costs only speed. */
 #define CACHE_LINE 64
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
@@ -28,8 +31,8 @@
 #endif
 
 /*
- * ThreadSanitizer sees neither fences nor the inline assembly of ck: these two
- * tell it what an epoch orders.
+ * ThreadSanitizer sees neither fences nor the inline assembly of ck.  These two macros tell
+ * it what an epoch orders.
  */
 #ifdef SANITIZE_THREAD
 void __tsan_acquire(void *addr);
@@ -41,7 +44,10 @@ void __tsan_release(void *addr);
 #define TSAN_RELEASE(addr) ((void)(addr))
 #endif
 
-/* AddressSanitizer keeps books of frames: all of this stack may go without returning. */
+/*
+ * AddressSanitizer keeps a record of the frames on the stack.  To be called before frames are
+ * given up without returning.
+ */
 #ifdef SANITIZE_ADDRESS
 void __asan_handle_no_return(void);
 #define ASAN_FRAMES_GO() __asan_handle_no_return()

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How many CPUs there are, and how to pass time on one. */
+/* How many CPUs there are, and how a thread passes time on one, or gives it up. */
 #ifndef SFLIGHT_CPU_H
 #define SFLIGHT_CPU_H
 
 #include <sched.h>
 
 /*
- * One step of a spin loop.  x86's pause takes 10 to 140 cycles, depending on
- * the model; arm64's yield is a no-op on most cores, isb drains the pipeline.
+ * One step of a spin loop.  On x86, pause takes 10 to 140 cycles, depending on the model.  On
+ * arm64, yield does nothing on most cores; isb, which is used instead, drains the pipeline.
  */
 static inline void cpu_relax(void)
 {
@@ -18,13 +18,13 @@ static inline void cpu_relax(void)
 #endif
 }
 
-/* Lets another thread run; for waits that end as soon as a preempted one goes on. */
+/* Lets another thread run: for a wait that ends as soon as a thread that was preempted goes on. */
 static inline void cpu_yield(void)
 {
     (void)sched_yield();
 }
 
-/* CPUs that this process may run on, as found by the first who asks. */
+/* How many CPUs this process may run on, as the first call found it.  errno is kept. */
 unsigned cpu_count(void);
 
 #endif

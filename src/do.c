@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* The general way of what do.h describes. */
 #include "do.h"
 
 #include <errno.h>

@@ -1,17 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The way of a call that nobody joins, from claim to release, in one piece, and
- * with as few stores as can be: a locked instruction waits for all of them.
+ * A blocking caller with one key, from claim to release: sflight_do().
  *
- * It uses a READY record, one that each slot may have.  That is a record as such a
- * call leaves it, so that the next has hardly anything to fill in:
- *   - state and gate are 0, there is no invocation, waiter or value to destroy;
- *   - owner is the slot's thread, kind is CALL_OF_LEADER;
+ * There are two ways through it.  The GENERAL way, do_any(), is the one that all other rooms
+ * describe: join_or_claim(), then wait_for_end() or lead_run(), then hold_deliver().
+ *
+ * The SHORT way is that of a call which nobody joins, the common case, in one piece:
+ *
+ *   do_claim_short()     one CAS puts the record into an empty bucket;
+ *   lead_invoke()        runs fn;
+ *   do_finish_short()    one CAS takes the record out again, if nobody has looked at it;
+ *   do_release_short()   the record is prepared for the next call.
+ *
+ * Those two CAS are its only writes to words that other threads write.  Besides, it has as few
+ * stores as possible, because a locked instruction waits for all stores before it.  So it uses a
+ * PREPARED record, of which each slot may have one (slot->prepared).  That is a record as such a
+ * call leaves it, in which hardly anything is to be filled in:
+ *   - state and gate are 0; there is no invocation, no waiter, and no value to destroy;
+ *   - the owner is the slot's thread, the kind is CALL_OF_LEADER;
  *   - of the result only value, size, ctx and status may be set.
- * The gate of a call that ended so stays 0: its result has one holder.  If that is to
- * change, or if it is given up the general way, it is opened (hold_open_sole).
+ * The gate of a call that ended in the short way stays 0: its hold is sole (hold.h), and
+ * r->hold names the record.  Where another hold is made, or the hold is given up in the general
+ * way, the gate is opened first (hold_open_sole()).
  *
- * What turns out otherwise goes the general way, before the claim or after fn.
+ * A call leaves the short way for the general one before the claim, if something there is not as
+ * the short way needs it; after fn, if somebody has looked at the record, or fn has panicked; and
+ * at the release, if the record cannot be prepared.
  */
 #ifndef SFLIGHT_DO_H
 #define SFLIGHT_DO_H
@@ -19,19 +33,25 @@
 #include "lead.h"
 #include "wait.h"
 
-/* Gives the slot a ready record, and returns it; or NULL, if none is spare. */
+/*
+ * Makes a spare record the slot's prepared one, and returns it; or NULL, if none is spare.  slot:
+ * the calling thread's own, which has no prepared record.
+ */
 struct sflight_call *do_prepare(struct slot *slot);
 
-/* As sflight_do_until(), whatever the group and its calls are like. */
+/* The general way, for any group and key.  As sflight_do_until(); arguments have been checked. */
 int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
            const struct timespec *deadline, sflight_result *r);
 
-/* Gives a hold up; slot: NULL if it is not at hand. */
+/*
+ * Gives up a hold, sole or not: the general way of sflight_result_release().  slot: the calling
+ * thread's own, or NULL if it is not in the cache.
+ */
 void do_release_any(struct slot *slot, struct sflight_call *call);
 
 /*
- * Claims the key; or returns NULL, and nothing has happened.  slot: the thread's own,
- * as thread_slot_cached() finds it.
+ * Claims the key in the short way, with the slot's prepared record.  Returns the record; or NULL,
+ * and nothing has changed.  slot: the calling thread's own, as thread_slot_cached() finds it.
  */
 static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g, struct slot *slot,
                                                          const void *key, size_t len, uint64_t hash)
@@ -52,7 +72,7 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g
     c->node.key_len = len;
     c->result.value = NULL;
     c->result.size = 0;
-    /* Both before the claim: for a child that another thread forks; for drainers. */
+    /* Both before the claim: for a child that another thread forks, and for drainers. */
     slot->prepared = NULL;
     gauges_count_own(slot, COUNT_LED);
     if (LIKELY(table_claim_empty(bucket, &c->node)))
@@ -63,9 +83,10 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g
 }
 
 /*
- * fn has returned: takes the call out of the table and fills *r, which is the only
- * hold.  False if somebody has looked at the record, or fn did not simply return:
- * then only *end_counted may have changed, to say that COUNT_ENDED has been.
+ * Ends a call that was claimed in the short way, after fn: takes its record out of the table, fills
+ * *r, which then has the sole hold, and returns true.  Returns false if somebody has looked at the
+ * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  *end_counted:
+ * COUNT_ENDED has been counted.
  */
 static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call *c,
                                           sflight_result *r, bool *end_counted)
@@ -88,7 +109,10 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
     return true;
 }
 
-/* Before such a record can be ready; returns the slot to use from here on. */
+/*
+ * Makes the record of a sole hold such that it can be prepared: destroys its value, if it has a
+ * destroy.  By the holder.  Returns the slot to be used from then on.
+ */
 static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL) {
@@ -100,8 +124,9 @@ static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sfl
 }
 
 /*
- * Gives up the only hold on a call that ended so, and makes its record ready.
- * False, and nothing has happened, where that is not all.
+ * Gives up a sole hold, and makes the record the slot's prepared one.  Returns false, and nothing
+ * has changed, if there is more to do: the hold is not sole, a value is to be destroyed, the record
+ * is not of this thread, or the slot has a prepared record.  slot: the calling thread's own.
  */
 static ALWAYS_INLINE bool do_release_short(struct slot *slot, struct sflight_call *c)
 {
@@ -110,10 +135,11 @@ static ALWAYS_INLINE bool do_release_short(struct slot *slot, struct sflight_cal
                  slot->prepared != NULL))
         return false;
     slot->prepared = c;
-    gauges_count_own(slot, COUNT_RELEASED); /* the last touch: the group may go now */
+    gauges_count_own(slot, COUNT_RELEASED); /* the last use of the group, which may go now */
     return true;
 }
 
+/* As sflight_do_until(), in the short way as far as that goes; arguments have been checked. */
 static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                 void *arg, const struct timespec *deadline, sflight_result *r)
 {

@@ -17,7 +17,10 @@ void finish_wake_drainers(struct sflight_group *g)
         notify_all(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] [DRAIN] */
 }
 
-/* Parks the thread until a call has ended.  0, or -ETIMEDOUT. */
+/*
+ * Waits until nothing flies, by the calling thread, which is a drainer already.  Each time that a
+ * call has ended it looks again.  Returns 0 or -ETIMEDOUT.
+ */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
     int rc = 0;
@@ -36,8 +39,8 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
 }
 
 /*
- * The same for a fiber: hung up before it looks, so that who ends the last call
- * finds it or has been counted.
+ * The same for a fiber; or -ENOMEM.  It hangs a waiter up before it looks: so either it sees that
+ * the last call has ended, or whoever ends that call finds the waiter.
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
@@ -67,15 +70,14 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_add_relaxed(&g->flags, GROUP_DRAINER);
     atomic_fence_seq_cst(); /* [DRAIN] */
     int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
-    atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* nobody waits any more */
-    if (fiber != NULL) /* frees what it has given up; other drainers look again */
+    atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* this drainer waits no more */
+    if (fiber != NULL) /* frees the waiters that were given up; other drainers look again */
         notify_all(g, atomic_swap_acquire(&g->drain_waiters, NULL)); /* [HANG] */
     return rc;
 }
 
 /* --------------------------------------------------------- the end of a call */
 
-/* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted)
 {
@@ -91,7 +93,10 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    /* From waiting to held, all at once; blocking joiners see to themselves. */
+    /*
+     * Joiners that do not block pass from waiting to held, all at once; each blocking joiner counts
+     * for itself.  A starter that has dropped its future has counted its hold already.
+     */
     bool started = c->result.has_starter;
     gauges_count_n(slot, COUNT_CLAIMED, n_async + started);
     if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
@@ -99,7 +104,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
-    /* Who has left before the [CLOSE], which orders the two, may have left a future there. */
+    /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
     gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + 1);
@@ -114,9 +119,9 @@ void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, boo
     finish_closed(slot, c, ending, state, end_counted);
 }
 
-/* Closed since this caller looked: a drainer may have seen nothing in flight. */
 int finish_shut(struct slot *slot, struct sflight_call *c)
 {
+    /* A drainer may have seen nothing in flight already: so no fn may run. */
     finish_call(slot, c, ENDING_SHUT);
     hold_release(slot, c);
     return -ESHUTDOWN;
@@ -143,14 +148,14 @@ void finish_abandoned(struct slot *slot, struct sflight_call *c)
             notify_nudge(c);
         } else {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
-            hold_release(slot, c); /* not the last hold: that is below */
+            hold_release(slot, c); /* not the last hold, which is given up below */
         }
         slot = hold_drop(slot, c);
         gauges_count(slot, COUNT_RELEASED);
         return;
     }
     if (c->result.has_starter)
-        finish_seen(slot, c, ENDING_ABANDONED, false); /* the starter's future knows the record */
+        finish_seen(slot, c, ENDING_ABANDONED, false); /* its starter may know the record */
     else
         finish_call(slot, c, ENDING_ABANDONED);
     hold_release(slot, c);

@@ -1,5 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The end of a call: close, unlink, publish, tell; and those who wait until no call is in flight.
+/*
+ * The end of a call, and those who wait until no call is in flight (drainers).
+ *
+ * A call ends in four steps, always in this order (finish_closed()):
+ *   close    nobody joins any more, and the number of joiners is final (state.h);
+ *   unlink   no search reaches the record any more, so holds may decide when it goes;
+ *   publish  the gate opens, and every joiner gets its hold.  After the close: whoever starts
+ *            after any caller of this call has returned cannot join it;
+ *   tell     futures and waiters (notify.c), and drainers.
+ * A call that nobody has looked at needs only the unlink, by one CAS, and an open gate
+ * (finish_call()); in the short way (do.h) the gate stays closed as well.
+ *
+ * In all of this room, slot is the calling thread's or the common one, no function is called inside
+ * a section, and a call is ended once.  The functions that tell may run user code.
  */
 #ifndef SFLIGHT_FINISH_H
 #define SFLIGHT_FINISH_H
@@ -7,12 +20,13 @@
 #include "agent.h"
 #include "orphan.h"
 
+/* The rare part of finish_check_drainers(): there are drainers. */
 void finish_wake_drainers(struct sflight_group *g);
 
 /*
- * Tells drainers, if there are any, that a call has ended: after COUNT_ENDED
- * and a read-modify-write.  A drainer announces itself and then adds up; so
- * either it sees the count or this sees the drainer [DRAIN].
+ * Tells drainers, if there are any, that a call has ended.  To be called after COUNT_ENDED has been
+ * counted, and after a read-modify-write.  A drainer announces itself in the group's flags and then
+ * adds up; so either the drainer sees the count, or this function sees the drainer [DRAIN].
  */
 static ALWAYS_INLINE void finish_check_drainers(struct sflight_group *g)
 {
@@ -21,21 +35,40 @@ static ALWAYS_INLINE void finish_check_drainers(struct sflight_group *g)
         finish_wake_drainers(g);
 }
 
-/* 0 or -ETIMEDOUT; or -ENOMEM, if a fiber waits. */
+/*
+ * Waits until no call of the group is in flight.  Returns 0 or -ETIMEDOUT; or -ENOMEM, if the agent
+ * that calls is a fiber.  That agent leads no call of the group.
+ */
 int finish_drain(struct sflight_group *g, const struct timespec *deadline);
 
-/* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
+/*
+ * Ends a call that has been closed: all steps but the first.  By whoever has closed it, which
+ * then has one hold, the leader's.  ending: 0 or ENDING_...; state: the word as it was at the
+ * close; end_counted: COUNT_ENDED has been counted already.
+ */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted);
+
+/* Closes a call that somebody may know of, and ends it.  By its leader; as finish_closed(). */
 void finish_seen(struct slot *slot, struct sflight_call *call, uint64_t ending, bool end_counted);
 
-/* The group has closed since the caller looked: ends the call.  Returns -ESHUTDOWN. */
+/*
+ * Ends a call that was claimed just now, because the group has closed since the newcomer looked,
+ * and gives the leader's hold up.  Returns -ESHUTDOWN.
+ */
 int finish_shut(struct slot *slot, struct sflight_call *call);
 
-/* The leader has left for good; no running fn leads the call. */
+/*
+ * The leader has gone for good, or its permit was abandoned: makes the call an orphan, if the
+ * group's options say so and somebody blocks in it; otherwise ends it, and gives the leader's hold
+ * up.  In the leader's place; no agent has the call among those that it leads.
+ */
 void finish_abandoned(struct slot *slot, struct sflight_call *call);
 
-/* Ends a call that this thread leads; `ending`: 0 or ENDING_...; it keeps one hold. */
+/*
+ * Ends a call.  By its leader, which then has one hold.  ending: 0 or ENDING_...  Not for a call of
+ * CALL_OF_STARTER, whose starter knows the record though nobody has looked for it: finish_seen().
+ */
 static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
 {
     bool end_counted = false;
@@ -44,12 +77,12 @@ static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c,
         gauges_count(slot, COUNT_ENDED);
         end_counted = true;
         if (LIKELY(table_remove_unseen(&c->node))) {
-            /* Nobody else knows the record: this is for its holders alone. */
+            /* Nobody else knows the record: the gate is for the leader's own holds. */
             gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
             finish_check_drainers(slot->group);
             return;
         }
-        /* Somebody has come just now. */
+        /* Somebody has looked at the record since. */
     }
     finish_seen(slot, c, ending, end_counted);
 }

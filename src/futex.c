@@ -15,7 +15,7 @@ int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadlin
     int saved = errno;
     int rc = 0;
 
-    /* The kernel refuses negative seconds; they are as past as zero is. */
+    /* The kernel refuses negative seconds; zero is in the past as well. */
     struct timespec zero = {0};
     if (deadline != NULL && deadline->tv_sec < 0)
         deadline = &zero;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See future.h for the states. */
+/* The memory of futures.  Their states are described in future.h and changed in notify.c. */
 #include "future.h"
 
 /*
- * Futures come in blocks, so that memory is asked for and given back, which are
- * locked operations if nothing else, once for many.  A block goes when all that is
- * in it has been given back.
+ * Futures come in blocks.  Asking for memory and giving it back are locked operations, if nothing
+ * else, and so happen once for many futures.  A block is given back when all of its futures have
+ * been.
  */
 struct future_block {
-    _Atomic(uint32_t) n_out; /* of its futures, spare ones included */
+    _Atomic(uint32_t) n_out; /* its futures that are in use or spare */
     struct sflight_future futures[];
 };
 
 #ifndef BLOCK_BYTES          /* less in a build for tests */
-enum { BLOCK_BYTES = 1024 }; /* and so aligned: a future finds its block */
+enum { BLOCK_BYTES = 1024 }; /* its alignment as well, by which a future finds its block */
 #endif
 enum {
     PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
@@ -24,7 +24,7 @@ static struct future_block *block_of(struct sflight_future *f)
     return (struct future_block *)((uintptr_t)f & ~(uintptr_t)(BLOCK_BYTES - 1));
 }
 
-/* Gives n futures of a block back. */
+/* Gives n futures of a block back, and the block if they were the last. */
 static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
 {
     if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
@@ -37,12 +37,12 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list)
         struct future_block *block = block_of(list);
         uint32_t n = 0;
         for (; list != NULL && block_of(list) == block; n++)
-            list = list->next; /* those of one block mostly stand together */
+            list = list->next; /* futures of one block mostly stand together */
         block_put(alloc, block, n);
     }
 }
 
-/* A new block: returns one of its futures, the others are spare; or NULL. */
+/* Makes a block; returns one of its futures and makes the others spare; or NULL. */
 static NOINLINE struct sflight_future *block_new(struct slot *slot)
 {
     struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
@@ -75,12 +75,12 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
-/* Too many are spare: gives half of them back. */
+/* The slot has FUTURE_SPARES spare futures: gives half of them back. */
 static NOINLINE void give_back_half(struct slot *slot)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
-    /* In a forked child the count may be off by what its thread was about to do. */
+    /* In a forked child the count may be wrong: the fork came between list and count. */
     for (unsigned n = 0; n < FUTURE_SPARES / 2 && *end != NULL; n++)
         end = &(*end)->next;
     slot->spare_futures = *end;

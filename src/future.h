@@ -1,34 +1,64 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Futures: joiners that do not block a thread.
+ * The record of a future: its memory, and the states that notify.c leads it through.
  *
- * A future is one joiner's claim on the result.  Until it asks to be told it is
- * nothing but that; whoever has it can look whether the gate is open.  To be
- * told, it is given a kind and hung into the call's `waiters`:
+ * A FUTURE is the claim of one joiner that does not block, or of a starter, on the result of a
+ * call.  Its OWNER is whoever got it from the library, until it is consumed.  A future that has
+ * not been asked to tell anybody is nothing but the claim, and its owner can look whether
+ * the gate is open.  To be told, a future gets a kind and is hung into the call's list.
  *
- *     IDLE --hang--> HUNG --teller--> TELLING --teller--> TOLD
- *                      |                 |
- *                      +------GONE-------+     by the owner, with an exchange
+ * A WAITER is the same record for an agent that blocks where nobody waits at a gate (wait.h), and
+ * for a fiber that drains.  It is no claim on the result, only the way to tell the agent, which
+ * is the waiter's owner.
  *
- * Only what its owner still has, to wait for or with a descriptor, can go once it
- * is hung; the others have been consumed.  Of TOLD and GONE, whoever takes the
- * second step frees it, so the teller never touches a descriptor that its owner
- * has closed.  HUNG may have two bits: FD, there is a descriptor to be made
- * readable (an owner that comes too late with its descriptor makes it readable
- * itself); and FIBER, a fiber is parked and is to be made to run.
+ * The TELLER of an entry is the thread that has taken the list that the entry was in.
  *
- * A WAITER is the same thing for a caller that blocks in a group with fibers: it is
- * not one more claim on the result, but only how its caller is told.  Its owner
- * never goes while it is being told, so that the fiber is still there when it is
- * made to run: it waits out the few steps from TELLING to TOLD.  A waiter can also
- * be NUDGED, for its caller to look at the call: it is then out of the list.
+ *     kinds                     consumed when hung   freed by
+ *     FUTURE_PLAIN    not hung          -            the owner
+ *     FUTURE_OWNED    get, fd           no           the owner, or the teller: see GONE
+ *     FUTURE_WAITER   a waiter          no           the owner, or the teller or a sweep: see GONE
+ *     FUTURE_THEN     a callback        yes          the teller
+ *     FUTURE_QUEUED   in a queue        yes          the queue's consumer
+ *
+ *     IDLE --owner--> HUNG --teller--> TELLING --teller--> TOLD, or NUDGED
+ *                      |                  |                  |
+ *                      +------------------+------owner-------+--> GONE
+ *
+ * Every change of a state but the first stands in notify.c, and pairs by [TELL]:
+ *
+ * IDLE     Nobody but the owner knows the record.  future_new() sets it up so.
+ * HUNG     In the list; the owner may wait.  Set by the owner before it hangs the entry up
+ *          (notify_hang(), notify_waiter_hang()), published by [HANG].  A consumed entry keeps
+ *          this state, and its kind says all.  Two bits go with HUNG only:
+ *    FD      there is a descriptor, to be made readable.  Set by the owner (notify_set_fd()), with
+ *            a CAS.  If the entry is being told already, the CAS fails, and the owner itself
+ *            makes the descriptor readable.
+ *    FIBER   the owner is a fiber that parks, to be made to run.  Its waiter has it from the
+ *            start; as owner of a future it sets it before it parks, and clears it at a deadline
+ *            (notify_park()), with a CAS.
+ * TELLING  The teller has begun (tell_owner(), tell_waiter(): a CAS from HUNG).  It now uses what
+ *          the bits named: it makes the descriptor readable, and makes the fiber run.  A fiber
+ *          that happens to run meanwhile waits in notify_park() until TELLING is over.  So the
+ *          fiber is still there when unpark is called.
+ * TOLD     The teller is done: the entry is the owner's alone.  Set with a CAS (tell_owner()),
+ *          because the owner of a future may have gone; or with a store (tell_waiter()).  A
+ *          teller that wakes a thread does so after this step, and uses the address only.
+ * NUDGED   As TOLD, but the call is still in flight: the agent is to look whether it is an
+ *          orphan.  Of a waiter only (tell_waiter()).  The agent may hang the waiter up again.
+ * GONE     The owner has no more use for the entry.  Set by the owner: of a future with a swap,
+ *          from any of these (owner_goes()); of a waiter with a CAS from HUNG (notify_park()).
+ *          Whichever of TOLD and GONE comes second frees the entry.  The swap found TOLD: the
+ *          owner frees it.  The swap found TELLING, so the teller's CAS to TOLD fails: the
+ *          teller closes the descriptor and frees the entry.  GONE came before the teller: the
+ *          entry stays in the list, and who takes the list frees it.  So no teller uses a
+ *          descriptor that the owner has closed.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H
 
 #include "hold.h"
 
-/* Of a future's state. */
+/* The states of a future, and the bits that go with HUNG. */
 enum {
     FUTURE_IDLE,
     FUTURE_HUNG,
@@ -37,25 +67,25 @@ enum {
     FUTURE_NUDGED,
     FUTURE_GONE,
     FUTURE_STATE_MASK = 15,
-    FUTURE_FD = 16, /* with HUNG only */
+    FUTURE_FD = 16,
     FUTURE_FIBER = 32,
 };
 
 #ifndef FUTURE_SPARES         /* less in a build for tests */
-enum { FUTURE_SPARES = 512 }; /* futures a slot keeps; the common one keeps none */
+enum { FUTURE_SPARES = 512 }; /* spare futures that a slot keeps; the common slot keeps none */
 #endif
 
 enum future_kind {
-    FUTURE_PLAIN, /* not hung */
-    FUTURE_OWNED, /* somebody may wait for it; it may have a descriptor */
-    FUTURE_WAITER,
-    FUTURE_THEN,
-    FUTURE_QUEUED,
+    FUTURE_PLAIN,  /* not hung */
+    FUTURE_OWNED,  /* its owner may wait for it, and it may have a descriptor */
+    FUTURE_WAITER, /* the waiter of an agent that blocks */
+    FUTURE_THEN,   /* sflight_future_then(): consumed */
+    FUTURE_QUEUED, /* sflight_future_enqueue(): consumed */
 };
 
 struct sflight_future {
-    struct sflight_call *call;
-    struct sflight_future *next; /* in the call's list, in a queue, or spare */
+    struct sflight_call *call;   /* that the claim is on; of a fiber that drains: NULL */
+    struct sflight_future *next; /* in a call's list, in a queue, among callbacks, or spare */
     union {
         struct {
             void (*cb)(void *arg, int rc, sflight_result *r);
@@ -66,28 +96,35 @@ struct sflight_future {
             uint64_t tag;
         } queued;
         struct {
-            void *fiber; /* that waits, if state says so; of a waiter: or NULL, a thread */
-            int fd;      /* written by the owner; -1: none */
+            void *fiber; /* that parks; NULL: a thread.  Valid with FIBER, and in a waiter */
+            int fd;      /* written by the owner; -1: none.  Of FUTURE_OWNED only */
         } owned;
     };
     _Atomic(uint32_t) state;
     unsigned char kind; /* enum future_kind */
-    bool starter;       /* its hold is the one that a started call keeps for its starter */
+    bool starter;       /* its claim is on the hold that a started call has for its starter */
 };
 
-/* A claim for a joiner of the call; or NULL. */
+/*
+ * A record in the state IDLE, the calling function's alone; or NULL, if there is no memory.  The
+ * claim itself is made by join_or_claim(); call may be filled in later.  slot: the calling
+ * thread's, or the common one, as below.
+ */
 struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter);
 
-/* Gives the memory back; the claim has been used. */
+/* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
 void future_free(struct slot *slot, struct sflight_future *f);
 
-/* Takes the result, which is there, and frees a future that has been consumed. */
+/*
+ * For a consumed future whose call has ended: frees the future and delivers the result.  Returns
+ * as hold_deliver() does.  By the teller, or the queue's consumer.
+ */
 int future_take(struct sflight_future *f, sflight_result *r);
 
-/* At the end of a group. */
+/* Frees a list, linked by `next`, for good. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);
 
-/* The same for those that slots have spare. */
+/* At the end of a group: frees the slot's spare records for good. */
 void future_free_spares(struct slot *slot);
 
 #endif

@@ -12,20 +12,22 @@ enum { FAN_OUT = 8 };
 #endif
 
 enum {
-    /* What a park and its wake cost on a 2-core virtual machine: spinning for
-       that long costs at most twice what the better choice would have. */
+    /* What a park and its wake cost on a virtual machine with 2 CPUs.  A thread that spins for
+       so long and then parks has spent at most twice what the better choice would have. */
     SPIN_MAX_NS = 20000,
-    /* The same where another thread could use the CPU meanwhile, and join: such a
-       spin has to be for calls much shorter than that. */
+    /* The same in a crowd, where another thread could use the CPU meanwhile, and join: a spin
+       then pays only for calls that are much shorter. */
     SPIN_CROWDED_NS = 4000,
-    RELAX_PER_LOOK = 16, /* steps between two readings of the clock */
-    /* In a crowd: giving the CPU up costs a fraction of a park and its wake, and those who
-       get it may join.  So many times, each a turn of all the others on this CPU; and for
-       SPIN_MAX_NS, if there are none. */
+    RELAX_PER_LOOK = 16, /* looks at the gate between two readings of the clock */
+    /* In a crowd a thread gives the CPU up: that costs a fraction of a park and its wake, and
+       the threads that get the CPU may join.  It does so this many times, each a turn of all
+       other threads of the CPU; and for at least SPIN_MAX_NS, in case there are none. */
     YIELDS = 4,
-    /* But each may take as long as the time slices of others: not close to a deadline. */
+    /* A turn may last as long as the time slices of others, so a thread does not give the CPU
+       up with less than this left until its deadline. */
     YIELD_LEFT_NS = 50000000,
-    /* What has hardly ever paid is still tried in one wait of so many. */
+    /* A way to wait that has hardly ever paid (HABIT_SCORE_MIN) is still tried in one wait of
+       so many.  Each result moves the score by 1/8 of what is left towards it. */
     HABIT_RETRY = 32,
     HABIT_SCORE_MIN = HABIT_SCORE_MAX / 8,
     HABIT_SCORE_SHIFT = 3,
@@ -45,6 +47,7 @@ void spinner_init(struct spinner *s, uint64_t limit_ns)
     *s = (struct spinner){.limit_ns = limit_ns, .spin = untried, .yield = untried};
 }
 
+/* True if this wait should try it; otherwise the wait is counted as one that has not. */
 static bool habit_tries(struct habit *h)
 {
     if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < HABIT_RETRY)
@@ -61,7 +64,7 @@ static void habit_learn(struct habit *h, bool paid)
         h->score -= h->score >> HABIT_SCORE_SHIFT;
 }
 
-/* How long this wait may spin: 0, or nanoseconds. */
+/* How long this wait may spin: nanoseconds, or 0 for not at all. */
 static uint64_t spin_budget(struct spinner *s, unsigned rank)
 {
     if (rank >= cpu_count() - 1)
@@ -135,10 +138,10 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
     return outcome;
 }
 
-/* The gate is open: whoever sleeps is to go. */
+/* Wakes up to FAN_OUT sleepers of an open gate, and clears PARKED if those were the last. */
 static void wake_some(gate *g)
 {
-    /* Nobody goes to sleep any more: who finds too few has found the last. */
+    /* Nobody goes to sleep at an open gate: fewer than asked for are the last. */
     if (futex_wake(futex_word(g), FAN_OUT) < FAN_OUT)
         (void)atomic_and_relaxed(g, ~GATE_PARKED); /* only spares the others a system call */
 }

@@ -1,33 +1,56 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A gate: closed until somebody opens it, once.  Threads wait at it: they spin, and
- * where there are more of them than CPUs let others run, for as long as that has lately
- * paid; then they park on a futex.
+ * A gate: a word that is closed until it is opened, once, and that counts the holds on what
+ * lies behind it.  Threads wait at it: they spin; where there are more of them than CPUs they
+ * let others run, for as long as that has lately paid; then they park on a futex.
+ * Every change of a gate is made by a function of this room.
  *
- *   bits  0..7   PARKED  set by a waiter before it sleeps; cleared when the gate is open
- *                        and nobody sleeps any more (whoever was about to may set it again)
- *                OPEN    set once, by the opener
- *                NUDGED  look up: what the gate guards wants attention
- *                and four bits that the opener may use
+ *   bits  0..2   PARKED, OPEN, NUDGED, from the lowest
+ *   bits  4..7   the opener's own (GATE_USER_SHIFT)
  *   bits 32..63  holds: how many may use what lies behind the gate
  *
- * Opening sets OPEN and adds the holds in one read-modify-write.  The low half
- * is the futex word, so that holds can be given up without disturbing it.
+ * PARKED   A thread sleeps at the gate, or is about to.
+ *          Set by a waiter before it sleeps (gate_park()).  Cleared by a woken waiter when the
+ *          gate is open and nobody sleeps (wake_some()); a waiter that was about to sleep may
+ *          set it once more, and then sees OPEN.
+ *          Stale: where it is seen though nobody sleeps, a wake is wasted.  It is never missed:
+ *          whoever must wake reads it with a read-modify-write of this word.
+ * OPEN     What lies behind the gate may be used.
+ *          Set once, by whoever ends the call (gate_open(), gate_open_unseen()); of a gate that
+ *          nobody has come to, by a holder (gate_open_untouched()).  Never cleared, until the
+ *          gate is used again (gate_init()).
+ *          Stale: a gate may be open though it was read as closed.  A waiter does not rely on
+ *          having read it as closed: see the lost wake-up below.
+ * NUDGED   A waiter is to look at what the gate guards (at a call: whether it is an orphan).
+ *          Set by gate_nudge(), after that which is to be looked at.  Cleared by gate_answer(),
+ *          by the waiter that then looks.
+ *          Stale: where it is seen though somebody has answered, the waiter looks in vain.
+ *          It is not missed: the kernel compares the word, so no thread goes to sleep with it.
+ * the opener's bits   Set with OPEN, in one step.  Constant from then on.
+ * holds    Added with OPEN, in the same step; one more by gate_hold(), one less by gate_drop().
+ *          A hold may be given up before OPEN has added it: the sum is then below 0, modulo
+ *          2^32, and opening makes it right.  So the number means something only with OPEN.
+ *          The last holder finds 1 when it gives its hold up, and nobody else may then use
+ *          what lies behind.
  *
- * The lost wake-up, and why there is none: a waiter sets PARKED and sleeps only
- * if the word still has no OPEN; the opener sets OPEN in the same word and
- * wakes if it finds PARKED.  Whichever of the two read-modify-writes is second
- * sees the first; and the kernel compares the word again before it sleeps.
+ * The low half is the futex word, so that a hold can be given up without disturbing a sleeper.
+ *
+ * The lost wake-up, and why there is none.  A waiter sets PARKED, and sleeps only if the word
+ * had no OPEN.  The opener sets OPEN in the same word, and wakes if it finds PARKED.  Whichever
+ * of the two read-modify-writes is second sees the first; and the kernel compares the word
+ * again before the thread sleeps.
  *
  *     waiter                              opener
  *     or PARKED  -> no OPEN seen          add OPEN -> PARKED seen
  *     futex_wait(PARKED)                  futex_wake(FAN_OUT)
- *       asleep, or the word has changed     finds the sleeper, or it never slept
+ *       sleeps, or the word has changed     finds the sleeper, or it never slept
  *
- * Waking is a chain: the opener wakes FAN_OUT, and everybody who was parked
- * wakes FAN_OUT more as it leaves, so that the opener is soon done, however
- * many wait.  Who finds fewer has found the last, for nobody goes to sleep at an
- * open gate, and clears PARKED: the others need not ask the kernel.
+ * The order in which waiters are woken is a chain.  The opener wakes FAN_OUT sleepers, and each
+ * waiter that was parked wakes FAN_OUT more as it leaves.  So the opener is soon done, however
+ * many wait.  Which sleepers a wake finds is the kernel's choice: by priority, and among equals
+ * the one that went to sleep first.  A wake that finds fewer than FAN_OUT has found the last,
+ * because nobody goes to sleep at an open gate; it clears PARKED, and the other waiters need
+ * not ask the kernel.
  */
 #ifndef SFLIGHT_GATE_H
 #define SFLIGHT_GATE_H
@@ -44,106 +67,119 @@ typedef _Atomic(uint64_t) gate;
 #define GATE_USER_SHIFT 4 /* the first of the opener's bits */
 #define GATE_HOLD (UINT64_C(1) << 32)
 
+/* The holds in a gate's word, as it was read. */
 static inline uint32_t gate_holds(uint64_t word)
 {
     return (uint32_t)(word >> 32);
 }
 
-/* Has it lately paid? */
+/* How often one way to wait has lately paid: it saw the gate open before the thread had to park. */
 struct habit {
     uint32_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
-    uint32_t n_skipped; /* waits since it was last tried */
+    uint32_t n_skipped; /* waits in which it was not tried, since it last was */
 };
 
 #define HABIT_SCORE_MAX 256
 
-/* How waiting without parking has fared, kept by each thread for itself. */
+/* How a thread waits before it parks, and how that has fared.  Used by one thread at a time. */
 struct spinner {
-    uint64_t limit_ns; /* spin never longer than this; SPIN_ADAPTIVE: as this file sees fit */
+    uint64_t limit_ns; /* spin never longer than this; SPIN_ADAPTIVE: as gate.c decides */
     struct habit spin;
     struct habit yield; /* giving the CPU up instead */
-    bool crowded;       /* there may be more threads than CPUs */
+    bool crowded;       /* there may be more threads than CPUs; set by the room that waits */
 };
 
 #define SPIN_ADAPTIVE UINT64_MAX
 
+/* Sets a spinner up that has learnt nothing yet.  limit_ns: options.spin_ns. */
 void spinner_init(struct spinner *s, uint64_t limit_ns);
 
 enum gate_outcome {
-    GATE_IS_CLOSED, /* of gate_spin(): park */
-    GATE_IS_OPEN,
-    GATE_IS_NUDGED,
-    GATE_TIMED_OUT,
+    GATE_IS_CLOSED, /* of gate_spin() only: the thread should park */
+    GATE_IS_OPEN,   /* and what was written before it was opened is seen */
+    GATE_IS_NUDGED, /* to be answered with gate_answer() */
+    GATE_TIMED_OUT, /* the deadline has passed */
 };
 
 /*
- * Waits without sleeping, for as long as that may pay.  rank: how many were
- * waiting before; those that would leave no CPU for the others do not spin.  Those
- * of a crowd give the CPU up a few times, unless the deadline is near.
+ * The functions with which a thread waits, this one first.  It keeps the record that the gate
+ * is part of: it has a hold, or has joined, and so gets one.  deadline: NULL, or a valid one.
+ *
+ * This one does not sleep, and goes on for as long as that may pay.  rank: how many waited
+ * before this thread; a thread whose spinning would leave no CPU for others does not spin.
+ * In a crowd a thread gives the CPU up a few times, unless the deadline is near.
  */
 enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
                             const struct timespec *deadline);
 
 /*
- * Sleeps until the gate is open, is nudged, or the deadline has passed; an open
- * gate wins over either.
+ * Sleeps until the gate is open or nudged, or the deadline has passed; an open gate wins over
+ * either.  Never returns GATE_IS_CLOSED.
  */
 enum gate_outcome gate_park(gate *g, const struct timespec *deadline);
 
-/* Opens the gate, adds holds, wakes.  bits: the opener's, already shifted. */
+/*
+ * Opens a gate that others may know, adds the holds, and wakes.  Once, by whoever ends the
+ * call.  bits: the opener's, already shifted.  One of the holds is the calling function's own,
+ * and keeps the gate until this returns.
+ */
 void gate_open(gate *g, uint64_t bits, uint32_t holds);
 
-/* Makes one waiter, if there is any, return GATE_IS_NUDGED. */
+/*
+ * Makes one waiter, if there is any, return GATE_IS_NUDGED.  By a function that has a hold, after
+ * it has written what the waiter is to look at.
+ */
 void gate_nudge(gate *g);
 
 /*
- * Takes the nudge back, by the waiter that answers it.  It then looks at what
- * the nudge was about: a nudge set meanwhile is seen by the next look.
+ * Takes a nudge back.  By the waiter that got GATE_IS_NUDGED, which then looks at what the
+ * nudge was about, and waits again.  A nudge that comes meanwhile is found by that wait.
  */
 void gate_answer(gate *g);
 
-/* A gate before anybody else knows it; or, in a forked child, with nobody at it. */
+/* Sets up a gate that nobody else knows; or, in a forked child, one that nobody waits at. */
 static ALWAYS_INLINE void gate_init(gate *g)
 {
     atomic_store_relaxed(g, 0);
 }
 
-/* Whoever finds it open sees what was written before it was opened. */
+/* True if the gate is open; then what was written before it was opened is seen. */
 static ALWAYS_INLINE bool gate_is_open(gate *g)
 {
     return atomic_load_acquire(g) & GATE_OPEN; /* [PUB-RESULT] */
 }
 
-/* Opens a gate that nobody else knows of. */
+/* Opens a gate that no other thread can look at; or, in a forked child, any. */
 static ALWAYS_INLINE void gate_open_unseen(gate *g, uint64_t bits, uint32_t holds)
 {
     REQUIRE(!(require_word(g) & GATE_OPEN));
     atomic_store_relaxed(g, GATE_OPEN | bits | GATE_HOLD * holds);
 }
 
-/* Nobody has come to it, nor opened it; for a thread that knows nobody else may do so. */
+/* True if nobody has come to the gate and nobody has opened it.  By a holder, after the call. */
 static ALWAYS_INLINE bool gate_is_untouched(const gate *g)
 {
     return atomic_load_relaxed(g) == 0;
 }
 
-/* Opens it with one hold if it is untouched; several may try at once, and one does. */
+/* Opens the gate with one hold, if it is untouched.  Holders may try at once; one does it. */
 static ALWAYS_INLINE void gate_open_untouched(gate *g)
 {
-    uint64_t word = atomic_load_relaxed(g); /* 0: the holder's alone; the CAS decides */
+    uint64_t word = atomic_load_relaxed(g); /* the CAS decides */
     if (word == 0)
         (void)atomic_cas_relaxed(g, &word, GATE_OPEN | GATE_HOLD);
 }
 
-/* One more hold, by somebody who keeps what lies behind the gate from going. */
+/* Adds a hold.  By a function that has a hold, or leads or has joined the call. */
 static ALWAYS_INLINE void gate_hold(gate *g)
 {
     atomic_add_relaxed(g, GATE_HOLD);
 }
 
 /*
- * Gives up a hold, perhaps one that opening has not added yet.  True for the last one of an
- * open gate, who sees what the others did before they gave theirs up.
+ * Gives up a hold, perhaps one that opening has not added yet.  Returns true for the last hold
+ * on an open gate: its holder sees what the others did before they gave theirs up, and is the
+ * only one that may use what lies behind the gate.
  */
 static ALWAYS_INLINE bool gate_drop(gate *g)
 {
@@ -151,7 +187,10 @@ static ALWAYS_INLINE bool gate_drop(gate *g)
     return (word & GATE_OPEN) && gate_holds(word) == 1;
 }
 
-/* Is the caller's hold the only one?  If so the others' last words are acquired. */
+/*
+ * True if the calling function's hold is the only one on an open gate: then it need not be
+ * given up by gate_drop(), and what the other holders did before they gave theirs up is seen.
+ */
 static ALWAYS_INLINE bool gate_hold_is_last(gate *g)
 {
     REQUIRE((require_word(g) & GATE_OPEN) && gate_holds(require_word(g)) != 0);

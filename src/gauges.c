@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-/* The second halves of gauges; but the end of a call is also a first half, of what is held. */
+/*
+ * The down halves of gauges.  COUNT_ENDED has a turn of its own between the others: it is the
+ * down half of the calls in flight, and an up half of the holds.
+ */
 static const uint32_t down_counters = 1u << COUNT_RELEASED | 1u << COUNT_RETURNED |
                                       1u << COUNT_SEARCHES_ENDED | 1u << COUNT_BATCHES_ENDED |
                                       1u << COUNT_RECLAIMED;
@@ -25,10 +28,8 @@ static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_
 }
 
 /*
- * Adds up over all threads: the down half of each gauge before its up half.  They only
- * grow, but for a claim that was counted and has failed; and whatever passes from one place to
- * another is counted up in the new before it is counted down in the old; so a difference is never
- * below the truth of the moment in between.
+ * Adds up over all slots: the down half of each gauge before its up half [GAUGE].  So each
+ * difference is not below the truth of the moment between the two (gauges.h says why).
  */
 static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
 {
@@ -146,10 +147,6 @@ enum flying gauges_flying(struct sflight_group *g)
                                                                                   : NOTHING_FLIES;
 }
 
-/*
- * Everything that keeps the group: searches, batches, waiting followers, holds,
- * and calls, each of which becomes its leader's hold when it ends.
- */
 bool gauges_in_use(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];

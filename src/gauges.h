@@ -1,11 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Counting in a slot, and adding up over all slots of a group. */
+/*
+ * Counting in a slot, and adding up over all slots of a group.
+ *
+ * Only the slot's own thread counts in it, by a load and a store; in the common slot every
+ * thread counts, by read-modify-writes.  A GAUGE is the difference of two counters (stats.h),
+ * one that goes up and one that goes down.  Its value is never below the truth, so a group
+ * is never taken for unused while something keeps it:
+ *   - whatever passes from one gauge to another, as a joiner that becomes a holder, is counted
+ *     up in the new one before it is counted down in the old one;
+ *   - a down half is written with release and read with acquire, and every down half is read
+ *     before any up half [GAUGE].  Whoever sees something counted down in the old gauge so sees
+ *     it counted up in the new one;
+ *   - only an up half is ever taken back, that of a claim which was counted and then failed.
+ */
 #ifndef SFLIGHT_GAUGES_H
 #define SFLIGHT_GAUGES_H
 
 #include "group.h"
 
-/* Counts one event of the slot's group. */
+/* Counts one event.  slot: the calling thread's, or the common one. */
 static ALWAYS_INLINE void gauges_count(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->common))
@@ -14,7 +27,7 @@ static ALWAYS_INLINE void gauges_count(struct slot *slot, enum counter which)
         atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
-/* Counts n events. */
+/* Counts n events at once. */
 static inline void gauges_count_n(struct slot *slot, enum counter which, uint64_t n)
 {
     if (UNLIKELY(slot->common))
@@ -23,7 +36,7 @@ static inline void gauges_count_n(struct slot *slot, enum counter which, uint64_
         atomic_add_single_writer(&slot->counters.n[which], n); /* [GAUGE] */
 }
 
-/* Takes back one that was counted up before it was certain; only what goes down says more. */
+/* Takes back one that was counted up before it was certain.  Orders nothing: no down half. */
 static inline void gauges_uncount(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->common))
@@ -32,7 +45,7 @@ static inline void gauges_uncount(struct slot *slot, enum counter which)
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }
 
-/* Counts in a slot that is not the common one. */
+/* Counts one event in a slot that is not the common one. */
 static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which)
 {
     REQUIRE(!slot->common);
@@ -48,8 +61,8 @@ static inline uint64_t gauges_difference(uint64_t up, uint64_t down)
 /* What a drainer waits for. */
 enum flying {
     NOTHING_FLIES,
-    SEARCHES_FLY, /* that may become calls: over in a moment, and nobody says so */
-    CALLS_FLY,
+    SEARCHES_FLY, /* which may become calls; they end in a moment, and no drainer is told */
+    CALLS_FLY,    /* calls in flight; their end is told (finish_check_drainers()) */
 };
 
 /* Under the registry lock: the slot's thread ends, and what it holds is anybody's. */
@@ -80,6 +93,7 @@ enum flying gauges_flying(struct sflight_group *g);
  */
 bool gauges_in_use(struct sflight_group *g);
 
+/* Fills *out, as sflight_group_stats(). */
 void gauges_stats(struct sflight_group *g, sflight_stats *out);
 
 #endif

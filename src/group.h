@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A group: the table of its calls, its options, and what each thread keeps for
- * it.
+ * A group as data: the table of its calls, its options, and its slots; and the registry, the
+ * list of all groups with its lock.
  *
- * A SLOT is one thread's share of one group: counters that only this thread
- * writes, and a few call records ready for use.  A thread finds its slot
- * through a small cache in its thread-local storage, by the group's number,
- * which is never used twice.  Slots live as long as the group; one whose thread
- * has ended is handed to the next thread that comes.
+ * A SLOT is one thread's share of one group: counters that only this thread writes, and call
+ * records and futures that can be used without asking for memory.  thread.h finds a thread's
+ * slot.  Slots live as long as the group; a slot whose thread has ended is handed to the next
+ * thread that comes.
+ *
+ * The COMMON slot is part of the group.  Threads that can have no slot of their own use it,
+ * several at a time.  It keeps no records and no futures, its counters are changed by
+ * read-modify-writes, and whatever else belongs to one thread at a time is not used in it.
  */
 #ifndef SFLIGHT_GROUP_H
 #define SFLIGHT_GROUP_H
@@ -21,18 +24,18 @@
 
 struct sflight_call;
 
-enum { SLOT_SPARES = 32 }; /* records a slot keeps */
+enum { SLOT_SPARES = 32 }; /* spare records that a slot keeps */
 
 struct slot {
-    _Alignas(CACHE_LINE) struct sflight_call *prepared; /* a record, see do.h; or NULL */
-    struct sflight_call *spare;                         /* more records, linked by `outer` */
+    _Alignas(CACHE_LINE) struct sflight_call *prepared; /* the prepared record (do.h), or NULL */
+    struct sflight_call *spare;                         /* spare records, linked by `outer` */
     unsigned n_spare;
-    unsigned max_spare; /* 0 for the common slot */
-    struct sflight_future *spare_futures;
+    unsigned max_spare;                   /* 0 for the common slot */
+    struct sflight_future *spare_futures; /* linked by `next` */
     unsigned n_spare_futures;
-    uint32_t n_gone;  /* waiters given up since the last sweep */
-    uint32_t n_swept; /* of which there are to be more than that sweep found */
-    bool common;      /* the group's common slot: used by several threads at once */
+    uint32_t n_gone;  /* waiters given up since the last sweep, in whatever list */
+    uint32_t n_swept; /* entries that sweep found: the next comes after as many given up */
+    bool common;      /* this is the group's common slot */
     struct spinner spinner;
     struct sflight_group *group;
     uint64_t owner;               /* number of the thread that has it; 0: none */
@@ -48,7 +51,7 @@ struct slot {
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
-    uint64_t number; /* unique in the process, from 1 */
+    uint64_t number; /* unique in the process, never used twice, from 1 */
     _Atomic(uint32_t) flags;
     struct table table;
     uint64_t seed;
@@ -75,12 +78,16 @@ struct sflight_group {
     struct slot *idle; /* of threads that have ended */
 };
 
-/* Any of these flags.  GROUP_CLOSED may come at any time. */
+/* True if the group has any of these flags.  GROUP_CLOSED may be set at any time. */
 static inline bool group_has(struct sflight_group *g, uint32_t flags)
 {
     return atomic_load_relaxed(&g->flags) & flags;
 }
 
+/*
+ * True if whoever blocks for a call of this group hangs a waiter into the call's list, instead
+ * of waiting at its gate (wait.h): the group has a runtime with park.
+ */
 static inline bool group_hangs(struct sflight_group *g)
 {
     return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */

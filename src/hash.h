@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The hash of a key: XXH3 with the group's random seed, so that nobody can
- * choose keys that share a bucket without knowing it.
+ * The one door to the hash of a key: XXH3 with the group's random seed.  Without the seed
+ * nobody can choose keys that share a bucket.
  */
 #ifndef SFLIGHT_HASH_H
 #define SFLIGHT_HASH_H
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The hash of len bytes.  key may be NULL if len is 0. */
 static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
 {
 #ifdef SFLIGHT_TEST_HASH /* a build for tests: every key gets this hash */

@@ -5,11 +5,12 @@
 
 /* -------------------------------------------------------------------- values */
 
-/* Stands before the memory of hold_alloc_value(). */
+/* Stands in front of the memory that hold_alloc_value() returns. */
 struct value_header {
     _Alignas(max_align_t) size_t bytes; /* header included */
 };
 
+/* The destroy function of such a value; its ctx is the group. */
 static void value_free(void *value, size_t size, void *group)
 {
     struct value_header *h = (struct value_header *)value - 1;
@@ -28,15 +29,15 @@ void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
     size_t old_size = r->size;
 
     /*
-     * In a child that another thread forks meanwhile nothing is destroyed that
-     * does not go with its destroy.
+     * Another thread may fork meanwhile: `destroy` is set only while value, size and ctx are
+     * the ones that go with it, so that the child cannot destroy a mixture.
      */
     if (UNLIKELY(old_destroy != NULL))
         r->destroy = NULL;
     atomic_fence_compiler();
     r->size = size;
     if (UNLIKELY(old_destroy == value_free && value == old)) {
-        r->destroy = old_destroy; /* it has turned out shorter than it was allocated */
+        r->destroy = old_destroy; /* the same memory: only its size changes */
         return;
     }
     r->value = value;
@@ -62,9 +63,12 @@ void *hold_alloc_value(struct sflight_call *c, size_t size)
 
 /* --------------------------------------------------------------------- holds */
 
-/* destroy did not return: a C++ exception, or its thread ends. */
+/*
+ * Stands in the frame that calls destroy.  If destroy does not return (a C++ exception, or its
+ * thread ends), the hold is given up while the stack is unwound.
+ */
 struct destroy_guard {
-    struct sflight_call *call; /* NULL: it has */
+    struct sflight_call *call; /* NULL: destroy has returned */
 };
 
 static void destroy_guard_check(struct destroy_guard *guard)
@@ -86,7 +90,10 @@ struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
     return thread_slot_if_moved(slot);
 }
 
-/* A hold from before the fork is counted once, whoever of the parent's threads had it. */
+/*
+ * At most n_inherited releases are counted of holds from before the fork: those of them that
+ * threads of the parent had, which do not exist in the child, are not counted as held there.
+ */
 void hold_released_inherited(struct slot *slot)
 {
     uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
@@ -97,7 +104,6 @@ void hold_released_inherited(struct slot *slot)
         }
 }
 
-/* Gives up a hold, perhaps one that has not been credited yet.  Returns as hold_last() does. */
 struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
 {
     if (gate_drop(&c->gate))
@@ -127,7 +133,7 @@ int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
 
 void hold_end_by_fork(struct sflight_call *c)
 {
-    /* So many holds that it is not freed by whoever gives one up. */
+    /* So many holds that none of those that are given up is the last. */
     if (!gate_is_open(&c->gate))
         gate_open_unseen(&c->gate, ENDING_ABANDONED, UINT32_MAX / 2);
 }

@@ -1,5 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The value of a call, and who holds it. */
+/*
+ * The value of a call, and the holds on it.
+ *
+ * A HOLD is the right to use the result of a call, and the duty to give it up once.  The end of a
+ * call credits one to its leader and one to each joiner (gate.h has the count); hold_retain()
+ * makes more.  Whoever gives up the last one destroys the value and gives the record back: at
+ * once, or, if others may still look at the record, after a grace period.
+ *
+ * A hold is SOLE if the call has ended in the short way (do.h): its gate is still closed and
+ * without a hold, and whoever has the result has the only hold.  hold_open_sole() makes it an
+ * ordinary hold.
+ *
+ * In all of this room, slot is the calling thread's or the common one, and no function is called
+ * inside a section.  destroy is user code: after it the slot may be another thread's, so the
+ * functions that may call it return the slot to be used from then on.
+ */
 #ifndef SFLIGHT_HOLD_H
 #define SFLIGHT_HOLD_H
 
@@ -7,26 +22,42 @@
 
 #include <errno.h>
 
-/* Sets the value; the one before, if there is one, is destroyed. */
+/* Sets the value; the one before, if there is one, is destroyed.  By the leader of the call. */
 void hold_set_value(struct sflight_call *call, void *value, size_t size,
                     sflight_destroy_fn *destroy, void *ctx);
 
-/* Value memory from the group's allocator; size may be 0.  NULL if there is none. */
+/*
+ * Sets the value to memory from the group's allocator and returns that; size may be 0.  NULL if
+ * there is no memory, and nothing has changed.  By the leader of the call.
+ */
 void *hold_alloc_value(struct sflight_call *call, size_t size);
 
-/* One more hold, by somebody who has one. */
+/* Makes one more hold, and counts it.  By a holder. */
 void hold_retain(struct slot *slot, struct sflight_call *call);
 
-/* In a forked child: nobody will end this call, which the forking thread has joined. */
+/*
+ * In a forked child, for a call that nobody there will end: opens its gate, so that its holders
+ * find it abandoned.  The record is not given back by whoever gives up a hold.
+ */
 void hold_end_by_fork(struct sflight_call *call);
 
+/* The rare part of hold_deliver(): word is the gate's, and says that the call ended badly. */
 int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
+
+/*
+ * Gives up a hold, perhaps one that the end of the call has not credited yet, and does not count
+ * that.  Returns the slot to be used from then on.
+ */
 struct slot *hold_drop(struct slot *slot, struct sflight_call *call);
+
+/* Calls destroy, which is not NULL, for the value.  Returns the slot to be used from then on. */
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call);
+
+/* The rare part of hold_count_released(), in a forked child. */
 void hold_released_inherited(struct slot *slot);
 
-/* Nobody can reach the result any more: the record is no longer needed. */
+/* Gives the record back.  By the last holder, when the value is destroyed. */
 static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call *c)
 {
     if (UNLIKELY(c->result.needs_grace))
@@ -35,7 +66,10 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
         call_discard(slot, c);
 }
 
-/* Returns the slot to use from here on: destroy may have come to another thread. */
+/*
+ * The last hold is given up: destroys the value and gives the record back.  Returns the slot to
+ * be used from then on.
+ */
 static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL)
@@ -61,12 +95,12 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
         gauges_count(slot, COUNT_RELEASED);
 }
 
-/* Gives up one hold of a call whose gate is open. */
+/* Gives up a hold on a call whose gate is open, and counts that.  The group may go from then on. */
 static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c)
 {
     bool inherited = call_is_inherited(c);
 
-    if (LIKELY(gate_hold_is_last(&c->gate))) /* and need not say so */
+    if (LIKELY(gate_hold_is_last(&c->gate))) /* then there is nobody to see it given up */
         slot = hold_last(slot, c);
     else
         slot = hold_drop(slot, c);
@@ -74,14 +108,15 @@ static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c
 }
 
 /*
- * Fills *r from a call with its gate open, for a caller that has a hold, and
- * returns 0; or, where there is nothing to deliver, gives the hold up, zeroes
- * *r and returns why not.  A panic delivers its message and -ENOTRECOVERABLE.
+ * Delivers the result to a holder that has seen the gate open.  Fills *r, which then has the
+ * hold, and returns 0; or -ENOTRECOVERABLE after a panic, with its message in *r.  Where there
+ * is nothing to deliver, gives the hold up, zeroes *r and returns -EOWNERDEAD or -ESHUTDOWN.
+ * leader: as result.leader.
  */
 static ALWAYS_INLINE int hold_deliver(struct slot *slot, struct sflight_call *c, bool leader,
                                       sflight_result *r)
 {
-    uint64_t word = atomic_load_relaxed(&c->gate); /* the caller has seen it open */
+    uint64_t word = atomic_load_relaxed(&c->gate); /* the holder has seen it open */
     REQUIRE(word & GATE_OPEN);
 
     r->value = c->result.value;
@@ -97,8 +132,8 @@ static ALWAYS_INLINE int hold_deliver(struct slot *slot, struct sflight_call *c,
 }
 
 /*
- * The gate of a call that nobody joined stays closed, without a hold, when the call has
- * ended (do.h): its result then has one holder, whoever has it.
+ * True if the hold is sole.  By a holder.  The gate of a call that ended in the short way stays
+ * closed and without a hold.
  */
 static ALWAYS_INLINE bool hold_is_sole(const struct sflight_call *c)
 {
@@ -106,8 +141,9 @@ static ALWAYS_INLINE bool hold_is_sole(const struct sflight_call *c)
 }
 
 /*
- * From here on it is as if the call had ended the general way.  Several threads may
- * come here at once, to make holds from one result: one of them opens the gate.
+ * Makes a sole hold an ordinary one, as if the call had ended in the general way; changes nothing
+ * if it is one already.  By a holder.  Several threads may do so at once, to make holds from one
+ * result: one of them opens the gate.
  */
 static ALWAYS_INLINE void hold_open_sole(struct sflight_call *c)
 {

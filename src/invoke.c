@@ -7,9 +7,9 @@
 #include <unwind.h>
 
 /*
- * sflight_invoke(a, b, c, fn, here): keeps `here` at a known place of its frame,
- * for the personality routine to recognise it by; calls fn(a, b, c).  The
- * landing is where a panic resumes: the same frame, as if fn had returned.
+ * sflight_invoke(a, b, c, fn, here) keeps `here` at a known place of its frame, by which the
+ * personality routine recognises the frame, and calls fn(a, b, c).  A panic goes on at
+ * sflight_invoke_landing, in the same frame, as if fn had returned 0.
  */
 #if defined(__x86_64__)
 enum { HERE_OFFSET = 0 }; /* from the stack pointer */
@@ -84,8 +84,8 @@ extern const char sflight_invoke_landing[] __attribute__((visibility("hidden")))
 #define PANIC_CLASS UINT64_C(0x53464c5450414e43) /* "SFLTPANC" */
 
 /*
- * Asked about the frame of sflight_invoke() by whatever unwinds through it.
- * The context's CFA is, at this moment, the frame's stack pointer.
+ * The personality routine: the unwinder asks it what to do at a frame of sflight_invoke().  The
+ * context's CFA is, at this moment, the frame's stack pointer.
  */
 __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code
 sflight_invoke_personality(int version, _Unwind_Action actions,
@@ -105,11 +105,12 @@ _Unwind_Reason_Code sflight_invoke_personality(int version, _Unwind_Action actio
     const struct invocation *const *here =
         (const void *)(_Unwind_GetCFA(context) + (_Unwind_Word)HERE_OFFSET);
     if (*here != to)
-        return _URC_CONTINUE_UNWIND; /* a call further in */
+        return _URC_CONTINUE_UNWIND; /* the frame of a call further in */
     _Unwind_SetIP(context, (uintptr_t)sflight_invoke_landing);
     return _URC_INSTALL_CONTEXT;
 }
 
+/* Asked at each frame whether to stop there: never. */
 static _Unwind_Reason_Code go_on(int version, _Unwind_Action actions,
                                  _Unwind_Exception_Class exception_class,
                                  struct _Unwind_Exception *exception,
@@ -123,7 +124,7 @@ _Noreturn void invoke_unwind(struct invocation *to)
 {
     memset(&to->exception, 0, sizeof(to->exception));
     to->exception.exception_class = PANIC_CLASS;
-    ASAN_FRAMES_GO(); /* the frames below are given up */
+    ASAN_FRAMES_GO();
     (void)_Unwind_ForcedUnwind(&to->exception, go_on, NULL);
     /* Only if a function on the way has no unwind tables, as C++ would terminate. */
     fputs("sflight_panic: cannot unwind the stack\n", stderr);

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Running user code that may leave in any way.
+ * Running user code that may be left in any way.
  *
- * fn may return; or throw, exit or cancel its thread, which unwinds the stack
- * through our frames: they are compiled with -fexceptions, so that a variable
- * with __attribute__((cleanup)) sees it; or call sflight_panic(), which unwinds
- * the stack up to here and no further.
+ * fn may return.  It may throw, exit or cancel its thread, which unwinds the stack through the
+ * library's frames: they are compiled with -fexceptions, so that a variable with
+ * __attribute__((cleanup)) sees it.  Or it may call sflight_panic(), which unwinds the stack up
+ * to sflight_invoke() and no further.
  *
- * Stopping an unwinding takes a frame with a personality routine that says so.
- * C has no way to ask for one, so the frame is a few lines of assembly in
- * invoke.c.  It costs nothing until a panic happens, where setjmp() would cost
- * 4 ns for each call.
+ * Stopping an unwinding takes a frame with a personality routine that says so.  C has no way to
+ * ask for one, so the frame is a few lines of assembly in invoke.c.  It costs nothing until a
+ * panic happens, where setjmp() would cost 4 ns for each call.
  */
 #ifndef SFLIGHT_INVOKE_H
 #define SFLIGHT_INVOKE_H
@@ -21,32 +20,40 @@
 #include <unwind.h>
 
 /*
- * What an invocation of fn leads.  It stands in the frame that invokes, and so
- * does the exception of a panic: the frames below are given up one by one, with
- * cleanups running where they were.
+ * The calls that one invocation of fn leads.  It stands in the frame of the function that
+ * invokes fn.  The exception of a panic stands there as well, because the frames below are
+ * given up one by one, while cleanups run on them.
  */
 struct invocation {
-    struct sflight_call *const *calls;  /* NULL: just one, which names this as its invocation */
-    size_t n;                           /* of these */
+    struct sflight_call *const *calls;  /* NULL: one call only, whose `invocation` is this */
+    size_t n;                           /* how many calls; unused if `calls` is NULL */
     struct _Unwind_Exception exception; /* set by invoke_unwind() */
 };
 
-/* Calls fn(a, b, c) and returns what it does; invoke_unwind(here) makes it return 0. */
+/*
+ * Calls fn(a, b, c) and returns what fn returns, or 0 if invoke_unwind(here) was called.  Does not
+ * return if the stack is unwound by anything else.
+ */
 int sflight_invoke(const void *a, void *b, void *c, void (*fn)(void), struct invocation *here)
     __attribute__((visibility("hidden")));
 
+/* Calls fn for one call, as sflight_invoke(). */
 static ALWAYS_INLINE int invoke_one(sflight_fn *fn, struct sflight_call *call, void *arg,
                                     struct invocation *here)
 {
     return sflight_invoke(call, arg, NULL, (void (*)(void))fn, here);
 }
 
+/* Calls many for the n calls of *here, as sflight_invoke(). */
 static ALWAYS_INLINE int invoke_many(sflight_many_fn *many, void *arg, struct invocation *here)
 {
     return sflight_invoke(here->calls, (void *)here->n, arg, (void (*)(void))many, here);
 }
 
-/* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
+/*
+ * Unwinds the stack, running cleanups, up to the sflight_invoke() that was called with `to`, which
+ * then returns 0.  By the thread on whose stack that is.
+ */
 _Noreturn void invoke_unwind(struct invocation *to);
 
 #endif

@@ -3,16 +3,17 @@
 
 /* ---------------------------------------------------------------------- join */
 
+/* What a search is for, and what it has found. */
 struct join {
     const struct agent *agent; /* NULL if it does not block */
     struct sflight_call *found;
     struct slot *slot;
     uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
-    unsigned rank;
-    int rc; /* 0: joined */
+    unsigned rank; /* how many blocked before */
+    int rc;        /* 0: joined */
 };
 
-/* A call of the right key: is it this caller's to join? */
+/* A call for the key: joins it, or finds why not.  False: as if the call were not there. */
 static bool join_match(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
@@ -20,14 +21,14 @@ static bool join_match(struct table_node *node, void *ctx)
     struct sflight_group *g = c->group;
 
     /*
-     * What cannot be joined is left alone; the addition below decides.  If the
-     * call has closed, this caller may lead the next: what the last run of fn did
-     * comes before that [CLOSE].
+     * A call that cannot be joined is not written to; whether it can, the addition below
+     * decides.  If the call has closed, the newcomer may lead the next one: what the last run of
+     * fn did comes before that [CLOSE].
      */
     uint64_t state = atomic_load_acquire(&c->state);
     if (state & (STATE_CLOSED | STATE_FORGOTTEN))
         return false;
-    /* Only this caller writes its own name here while the call is open. */
+    /* While the call is open, only this agent itself sets the owner to this agent. */
     if (join->agent != NULL && atomic_load_relaxed(&c->owner) == join->agent) {
         join->rc = -EDEADLK;
         return true;
@@ -48,7 +49,7 @@ static bool join_match(struct table_node *node, void *ctx)
             join->rc = -EAGAIN;
             return true;
         case STATE_GONE:
-            return false; /* RACE: the same */
+            return false; /* RACE: closed or forgotten since it was looked at */
         }
     }
     join->found = c;
@@ -57,9 +58,9 @@ static bool join_match(struct table_node *node, void *ctx)
 }
 
 /*
- * What many want stands first in its bucket, and has been seen: joins it without a
- * search.  NULL, and it has not joined, where that is not so, or where the group's options
- * want a closer look.
+ * Joins the key's call without a search, if the call stands first in its bucket and has been SEEN,
+ * as a call that many want does.  Returns it; or NULL, and nothing has changed, if that is not
+ * so, or if the group's options ask for a closer look.  Inside a section.
  */
 static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
                                                      const struct table_key *key,
@@ -72,7 +73,7 @@ static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
     if (node == NULL || !table_key_equal(node, key) || (g->max_waiters | g->max_age_ns) != 0)
         return NULL;
     struct sflight_call *c = container_of(node, struct sflight_call, node);
-    /* Only to look; the addition decides.  Nobody else writes this caller's name. */
+    /* Only hints: the addition decides; only this agent itself sets the owner to this agent. */
     if ((atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) ||
         (newcomer->owner != NULL && atomic_load_relaxed(&c->owner) == newcomer->owner) ||
         !state_join(&c->state, newcomer->unit, &state))
@@ -81,7 +82,6 @@ static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
     return c;
 }
 
-/* A claim has failed that COUNT_LED had counted already; a drainer may wait for its end. */
 NOINLINE void join_not_led(struct slot *slot)
 {
     gauges_uncount(slot, COUNT_LED);
@@ -89,9 +89,10 @@ NOINLINE void join_not_led(struct slot *slot)
     finish_check_drainers(slot->group);
 }
 
+/* Counts the end of a search that returns rc, a failure.  The last use of the group. */
 static int search_failed(struct slot *slot, int rc)
 {
-    gauges_count(slot, COUNT_HELD); /* keeps the group while this thread is in it */
+    gauges_count(slot, COUNT_HELD); /* keeps the group until the last of these */
     if (rc != -ENOMEM)
         gauges_count(slot, rc == -EDEADLK ? COUNT_DEADLOCKS : COUNT_REJECTED);
     gauges_count(slot, COUNT_SEARCHES_ENDED);
@@ -99,6 +100,7 @@ static int search_failed(struct slot *slot, int rc)
     return rc;
 }
 
+/* Counts the end of a search that has joined. */
 static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c,
                                        struct sflight_call **out)
 {
@@ -108,7 +110,7 @@ static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c
     return JOIN_FOLLOWS;
 }
 
-/* Joins the key's call, or claims it, wherever that stands.  Ends the section. */
+/* Joins the key's call, wherever it stands, or claims the key.  Leaves the section of lane. */
 static NOINLINE int search(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
                            struct sflight_call *record, bool given, struct lane *lane,
                            struct sflight_call **out, unsigned *rank)
@@ -123,7 +125,7 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
         search.claim = record != NULL ? &record->node : NULL;
         found = table_search_in_section(&g->table, &search);
         if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
-            /* Nothing is allocated for this, so it need not be outside of the section. */
+            /* Nothing is allocated for this, so it is allowed inside the section. */
             record = call_new(slot, key->data, key->len, key->hash, &newcomer);
             search.claim = &record->node;
             found = table_search_in_section(&g->table, &search);
@@ -156,7 +158,7 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
                        struct sflight_call *record, bool given, struct sflight_call **out,
                        unsigned *rank)
 {
-    /* Keeps the group while this thread is in it, and before a claim, for drainers. */
+    /* Keeps the group while this thread is in it; and comes before a claim, for drainers. */
     gauges_count(slot, COUNT_SEARCHES);
     struct lane *lane = reclaim_enter(thread_self.hint);
     struct sflight_call *c = join_first(slot->group, key, &newcomer, rank);
@@ -170,8 +172,6 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
 
 /* -------------------------------------------------------------------- forget */
 
-/* Is there nobody left that waits for the call?  A hint, with no order, but exact when nothing
- * moves. */
 bool join_is_unwanted(const struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
@@ -181,7 +181,6 @@ bool join_is_unwanted(const struct sflight_call *c)
     return state_joiners(atomic_load_relaxed(&c->state)) == 0;
 }
 
-/* Somebody has left, and still has a hold: does that leave the call to nobody? */
 void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
 {
     atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */

@@ -1,5 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Claiming a key or joining its call; forgetting. */
+/*
+ * Who gets a key: a newcomer claims it, or joins its call; and what makes a call lose its key
+ * before its end: forgetting.
+ *
+ * join_or_claim() tries three ways, the cheapest first:
+ *   an empty bucket    the newcomer's record is put in by one CAS, without a section;
+ *   join_first()       the key's call stands first in its bucket, and joining takes one addition;
+ *   search()           a section, a walk through every array, and an insertion or a join.
+ * A claim is counted (COUNT_LED, or COUNT_SEARCHES meanwhile) before it is tried, so that no
+ * drainer misses it; and after a claim the newcomer looks once more whether the group has been
+ * closed [DRAIN].
+ *
+ * A call is forgotten by key (join_forget()), by age (join_match()), or because nobody waits for
+ * it any more (join_forget_unwanted()).  Its record is then unlinked by record, never by key, so a
+ * newer call for the key is not touched.
+ *
+ * In all of this room, slot is the calling thread's or the common one, and no function is called
+ * inside a section.
+ */
 #ifndef SFLIGHT_JOIN_H
 #define SFLIGHT_JOIN_H
 
@@ -7,32 +25,46 @@
 #include "hash.h"
 
 enum join_role {
-    JOIN_LEADS,   /* this caller must run its fn and finish the call */
-    JOIN_FOLLOWS, /* joined: it must wait for the call */
+    JOIN_LEADS,   /* claimed: the newcomer leads the call, and must end it */
+    JOIN_FOLLOWS, /* joined: the newcomer has a claim on a hold, and must take it or leave */
 };
 
-/* What is rare in a claim. */
+/*
+ * Takes COUNT_LED back, for a claim that failed, and tells drainers, which may wait for the end of
+ * the call that did not begin.
+ */
 void join_not_led(struct slot *slot);
+
+/*
+ * The rare part of join_or_claim(): the bucket is not empty.  record: NULL, or one for the key.
+ * given: as there; a record that was not given is used up here in any case.
+ */
 int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
                        struct sflight_call *record, bool given, struct sflight_call **out,
                        unsigned *rank);
 
-/* Nobody waits for the call any more. */
+/*
+ * True if nobody waits for the call any more.  A hint: it orders nothing, but it is exact when
+ * nobody joins or leaves.  By the leader or a holder.
+ */
 bool join_is_unwanted(const struct sflight_call *call);
 
-/* Somebody has left, and still has a hold: forgets the call if that leaves it to nobody. */
+/*
+ * To be called by a joiner or starter that has left, and has a hold for this: forgets the call if
+ * nobody waits for it any more.
+ */
 void join_forget_unwanted(struct slot *slot, struct sflight_call *c);
 
-/* As the functions of the same names in singleflight.h. */
+/* As the functions of the same names in singleflight.h; arguments have been checked. */
 int join_forget(struct sflight_group *g, const void *key, size_t key_len);
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
 
 /*
- * Claims the key or joins its call.  Returns an enum join_role with *out set,
- * or -EDEADLK (this thread leads the key and would block), -EAGAIN (full), -ENOMEM or
- * -ESHUTDOWN.  spare: NULL, or a record for this key, which is used up if *out
- * is set to it and otherwise stays the caller's.  *rank: for a follower, how
- * many blocked before it.
+ * Claims the key or joins its call.  Returns an enum join_role, with the call in *out; or -EDEADLK
+ * (the newcomer blocks, and its agent leads the key's call), -EAGAIN (the call has max_waiters
+ * followers), -ENOMEM or -ESHUTDOWN.  given: NULL, or a record for this key: it is used up if
+ * *out is set to it, and otherwise stays the calling function's.  *rank: for a follower, how many
+ * blocked before it.
  */
 static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slot, const void *key,
                                        size_t len, struct newcomer newcomer,

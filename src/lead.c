@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls led further in, whose fn was left by longjmp(): their frames are gone. */
 void lead_exit_inner(struct agent *agent, struct sflight_call *c)
 {
     while (agent->leading != c)
@@ -17,15 +16,15 @@ void lead_exit_inner(struct agent *agent, struct sflight_call *c)
 void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
-    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
+    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this agent itself */
     c->invocation = NULL;
-    c->result.extra_holds = c->result.has_starter; /* not for places of the dead leader's batch */
+    c->result.extra_holds = c->result.has_starter; /* none for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
 }
 
-/* As struct lead_guard, for several. */
+/* As struct lead_guard, for several calls. */
 struct many_guard {
-    const struct invocation *invocation; /* NULL: many has returned */
+    const struct invocation *invocation; /* NULL: many has returned, or panicked */
 };
 
 static void many_guard_check(struct many_guard *guard)
@@ -38,12 +37,12 @@ void lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
 {
     uint64_t ending = 0;
 
-    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) stopped it on its way */
+    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) has stopped the unwinding */
         c->result.status = 0;
         gauges_count(slot, COUNT_PANICKED);
         ending = ENDING_PANICKED;
     }
-    /* The future of who has started it knows the record, though nobody has looked for it. */
+    /* A starter's future knows the record, even if nobody has looked for it in the table. */
     if (end_counted || c->result.has_starter)
         finish_seen(slot, c, ending, end_counted);
     else
@@ -94,11 +93,11 @@ void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 
 enum {
     PANIC_TEXT = 1024,  /* bytes of the message, its NUL included */
-    PANIC_TRACE = 8192, /* of the whole */
-    PANIC_FRAMES = 64,
+    PANIC_TRACE = 8192, /* bytes of message and backtrace */
+    PANIC_FRAMES = 64,  /* of the backtrace */
 };
 
-/* The message, a newline, and a line for each frame. */
+/* Fills text with the message and a line for each frame.  Ends it with a newline. */
 static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
 {
     void *frames[PANIC_FRAMES];
@@ -124,7 +123,7 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
 
     panic_text(text, sizeof(text) - 1, fmt, ap);
     errno = saved;
-    if (to == NULL || call->group->abort_on_panic) { /* outside of fn there is nowhere to go */
+    if (to == NULL || call->group->abort_on_panic) { /* NULL: no fn of it is running */
         fputs(text, stderr);
         abort();
     }

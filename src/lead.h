@@ -1,5 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Leading calls: running fn, and ending the calls whatever becomes of it. */
+/*
+ * Leading calls: running fn, and ending the calls however fn is left.
+ *
+ * fn may be left in four ways:
+ *   return            lead_ran() takes the status, lead_end() ends the call;
+ *   sflight_panic()   lead_panic() sets the message and unwinds the stack up to sflight_invoke(),
+ *                     and then as for a return, with ENDING_PANICKED;
+ *   an exception, pthread_exit(), a cancellation
+ *                     the stack is unwound through the frame that invoked fn, where a guard sees
+ *                     it and abandons the call (lead_abandon());
+ *   longjmp()         past that frame, which nothing sees: the call is abandoned when the fn of
+ *                     an outer call of the agent ends (lead_exit_inner()), or when the thread
+ *                     ends (thread_end()).
+ *
+ * The calls that an agent leads are linked from agent->leading by `outer`, the innermost first.  A
+ * call is in that list while its fn runs.
+ *
+ * fn may come to another thread, if the agent is a fiber.  So no slot is kept across it.
+ */
 #ifndef SFLIGHT_LEAD_H
 #define SFLIGHT_LEAD_H
 
@@ -8,27 +26,34 @@
 #include "finish.h"
 
 /*
- * Runs fn for a call, or many for n calls, that this caller leads, and ends them; the
- * caller, which may be on another thread now, then has one hold on each.  If fn is
- * left by an unwinding of the stack, the calls are abandoned on its way.
+ * Runs fn for a call, or many for n calls, that the agent leads, and ends them.  The agent, which
+ * may be on another thread then, has one hold on each.  Does not return if the stack is unwound by
+ * anything but a panic: the calls are then abandoned.
  */
 void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg);
 void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
                    sflight_many_fn *many, void *arg);
 
-/* Runs fn for a started call, on whatever thread this is, and ends the call. */
+/* Runs fn for a started call, by whatever agent calls, ends the call, and gives its hold up. */
 void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg);
 
-/* The calls of an invocation end in a panic, with that message and a backtrace. */
+/*
+ * As sflight_panic(): for call, and for all calls of the same invocation, sets the message with a
+ * backtrace as the value and unwinds the stack.  Or aborts, if no fn of the call is running, or if
+ * the group's options say so.
+ */
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap);
 
-/* The leader has left fn without returning, for good. */
+/*
+ * Abandons a call whose fn was left without returning, and those led further in.  By its leader, or
+ * by the leader's thread as it ends.
+ */
 void lead_abandon(struct sflight_call *call);
 
-/* Ends calls led further in, whose fn was left by longjmp(). */
+/* The rare part of lead_exit(): abandons calls led further in, whose fn was left by longjmp(). */
 void lead_exit_inner(struct agent *agent, struct sflight_call *call);
 
-/* The leader's fn begins and has ended, for the list of what the caller leads. */
+/* Enters a call into the list of those that the agent leads: its fn is about to run. */
 static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
                                      struct invocation *invocation)
 {
@@ -38,6 +63,7 @@ static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c
     agent->leading = c;
 }
 
+/* Takes a call, and all that are further in, out of that list: its fn has been left. */
 static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
     REQUIRE(agent->leading != NULL);
@@ -46,18 +72,19 @@ static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
     agent->leading = c->outer;
 }
 
-/* Stands in the frame above sflight_invoke(); sees the stack being unwound through it. */
+/* Stands in the frame that calls sflight_invoke(), and sees the stack being unwound through it. */
 struct lead_guard {
-    struct sflight_call *call; /* NULL: fn has returned */
+    struct sflight_call *call; /* NULL: fn has returned, or panicked */
 };
 
+/* The cleanup of such a guard. */
 static ALWAYS_INLINE void lead_guard_check(struct lead_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL))
         lead_abandon(guard->call);
 }
 
-/* fn has returned, or panicked: the caller leads the call no more, which is not ended yet. */
+/* To be called when fn has returned, or panicked, before the call is ended: takes the status. */
 static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, int status)
 {
     lead_exit(agent, c);
@@ -66,10 +93,14 @@ static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, 
         c->result.status = status;
 }
 
-/* Ends a call so run; end_counted: COUNT_ENDED has been counted. */
+/*
+ * Ends a call whose fn has returned or panicked.  The calling function, which stands in the
+ * leader's place, has one hold then.  slot: as it is after fn; end_counted: COUNT_ENDED has been
+ * counted already.
+ */
 void lead_end(struct slot *slot, struct sflight_call *call, bool end_counted);
 
-/* Runs fn for a call that this caller leads, and does not end it. */
+/* Runs fn for a call that the agent leads, and does not end the call.  Otherwise as lead_run(). */
 static ALWAYS_INLINE void lead_invoke(struct agent *agent, struct sflight_call *call,
                                       sflight_fn *fn, void *arg)
 {

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 enum {
-    /* Few claims find company, which costs five times as much (bench/inflight, `expected`). */
+    /* Of an expected call: so few claims find their bucket in use, which costs five times as much
+       (bench/inflight, `expected`). */
     BUCKETS_PER_CALL = 8,
     /* Where nothing is expected: 1,024 lines, so that the keys of one thread are seldom in a
        line with those of another (bench/disjoint), and 1,000 calls seldom share a bucket. */
@@ -30,6 +31,10 @@ static int once_rc;
 
 /* ------------------------------------------------------------------- threads */
 
+/*
+ * The destructor of each thread's thread-specific data: abandons what the thread still leads, and
+ * hands its slots to the threads that come later.
+ */
 static void thread_end(void *self)
 {
     struct thread *t = self;
@@ -76,6 +81,7 @@ __attribute__((constructor)) static void init_early(void)
 
 /* -------------------------------------------------------------------- groups */
 
+/* The seed of a group's hash. */
 static uint64_t random_seed(const void *salt)
 {
     uint64_t seed;
@@ -87,6 +93,7 @@ static uint64_t random_seed(const void *salt)
     return seed;
 }
 
+/* The least power of two that is not below this. */
 static size_t power_of_two(size_t at_least)
 {
     size_t n = 1;
@@ -172,7 +179,7 @@ int lifecycle_destroy(struct sflight_group *g)
 
     reclaim_flush(); /* from here on nothing refers to the group's records */
     orphan_free_all(g);
-    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* given up */
+    future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
     while (g->slots != NULL) {
         struct slot *slot = g->slots;
         g->slots = slot->next_of_group;

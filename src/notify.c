@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* See future.h for the states. */
+/*
+ * Every step of the states of future.h stands here.  Whoever takes a list or an entry is its
+ * teller; the other end of each step is the owner's, marked [TELL] as well.
+ */
 #include "notify.h"
 
 #include "cpu.h"
@@ -13,20 +16,19 @@
 enum { SWEEP_AT_LEAST = 64 };
 #endif
 
-/* True if it is still the owner's to free. */
+/* The owner of an OWNED future sets GONE.  Returns true if the owner is to free the future. */
 static NOINLINE bool owner_goes(struct sflight_future *f)
 {
     int fd = f->owned.fd;
     uint32_t state = atomic_swap_acq_rel(&f->state, FUTURE_GONE); /* [TELL] */
 
     if (state == FUTURE_TELLING)
-        return false; /* RACE: the teller closes and frees it */
+        return false; /* RACE: the teller closes the descriptor and frees the future */
     if (fd >= 0)
         event_fd_close(fd);
-    return state == FUTURE_TOLD; /* otherwise it stays in the list: the teller frees it */
+    return state == FUTURE_TOLD; /* otherwise it stays in the list, and the teller frees it */
 }
 
-/* Its owner has no more use for it, or it has been told. */
 void notify_end(struct slot *slot, struct sflight_future *f)
 {
     if (f->kind != FUTURE_OWNED || owner_goes(f))
@@ -45,7 +47,11 @@ int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 
 /* ------------------------------------------------------------------- telling */
 
-/* Who waits is a fiber, to be made to run, or a thread, which may have gone on already. */
+/*
+ * Wakes the owner of an entry, which has the state that is given.  A fiber is made to run, and
+ * so must still be there.  A thread may have gone on, and freed the entry: only the address of its
+ * state is used.
+ */
 static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32_t state)
 {
     if (state & FUTURE_FIBER)
@@ -54,7 +60,7 @@ static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32
         futex_wake((uint32_t *)(void *)&f->state, 1);
 }
 
-/* Wakes whoever is in async_get(), and makes the descriptor readable. */
+/* Tells an OWNED future: wakes an owner that is in async_get(), makes its descriptor readable. */
 static void tell_owner(struct sflight_group *g, struct sflight_future *f)
 {
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
@@ -66,7 +72,7 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
         if (hung & FUTURE_FD)
             event_fd_set(f->owned.fd);
         if (hung & FUTURE_FIBER)
-            wake_owner(g, f, hung); /* it does not go on before TOLD */
+            wake_owner(g, f, hung); /* the fiber does not go on before TOLD */
         state = FUTURE_TELLING;
         if (atomic_cas_acq_rel(&f->state, &state, FUTURE_TOLD)) { /* [TELL] */
             if (!(hung & FUTURE_FIBER))
@@ -79,7 +85,10 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
     future_free(thread_slot(g), f); /* its owner has gone */
 }
 
-/* Tells a waiter TOLD or NUDGED; or, false, frees it, for its caller has gone. */
+/*
+ * Tells a waiter: what is FUTURE_TOLD or FUTURE_NUDGED.  Returns false if its agent has given the
+ * waiter up; it is then freed.
+ */
 static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
 {
     uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
@@ -98,9 +107,10 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
 }
 
 /*
- * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.  The thread may be
- * anybody's: a cancellation waits until all have run.
+ * Runs the thread's callbacks, oldest first.  A callback may end another call, which has callbacks
+ * of its own: those are put behind the others (add_callback()), and the outermost run_callbacks()
+ * runs them, so that callbacks do not run inside one another.  The thread may be any thread of
+ * the program: a cancellation waits until all callbacks have run.
  */
 static void run_callbacks(void)
 {
@@ -125,6 +135,7 @@ static void run_callbacks(void)
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
 }
 
+/* Puts a callback behind those that the thread is to run. */
 static void add_callback(struct sflight_future *f)
 {
     if (thread_self.callbacks == NULL)
@@ -134,15 +145,25 @@ static void add_callback(struct sflight_future *f)
     thread_self.last_callback = &f->next;
 }
 
+/*
+ * The order in which those who wait for a call are told.  This function alone decides it.
+ *
+ *   1. Before it is called, whoever ends the call has opened the gate, and has told the drainers
+ *      (finish_closed()).  Threads parked at the gate are woken in a chain, in the kernel's
+ *      order (gate.h).
+ *   2. Then the entries of the list, in its order, which is newest first (notify.h says when not):
+ *        an owner     has its descriptor made readable and is woken;
+ *        a waiter     is made to run, or woken;
+ *        queued ones  that stand together and go to one queue are pushed together, newest first,
+ *                     as the queue keeps them: its consumer gets the oldest of them first.  Of
+ *                     two such chains for one queue the newer is pushed, and drained, first.
+ *   3. Last the callbacks, oldest first.  They are user code, and may take long.
+ */
 void notify_all(struct sflight_group *g, struct sflight_future *list)
 {
     REQUIRE_NO_SECTION();
     struct sflight_future *callbacks = NULL;
 
-    /*
-     * Entries of a queue that stand together go there together, newest first,
-     * which is how the queue keeps them.
-     */
     while (list != NULL) {
         struct sflight_future *f = list, *last = f;
         list = f->next;
@@ -155,7 +176,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             queue_push(f->queued.to, f, last);
             break;
         case FUTURE_THEN:
-            f->next = callbacks; /* turns the order round: what came first goes first */
+            f->next = callbacks; /* turns the order round: the oldest comes first */
             callbacks = f;
             break;
         case FUTURE_WAITER:
@@ -173,7 +194,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
     run_callbacks();
 }
 
-/* Puts it into the list; false if that has been told [NOTIFY]. */
+/* Puts an entry into the list; false if the list has been told [NOTIFY]. */
 static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
 {
     struct sflight_future *first = atomic_load_acquire(list);
@@ -185,7 +206,6 @@ static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_fut
     return true;
 }
 
-/* Hangs a future up; if it is too late for that, tells it at once. */
 void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
     REQUIRE(f->kind == FUTURE_PLAIN);
@@ -235,17 +255,17 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
         if (state == FUTURE_NUDGED)
             return NOTIFY_NUDGED;
         bool hung = (state & FUTURE_STATE_MASK) == FUTURE_HUNG;
-        /* A fiber that is being told stays until that is done: it is made to run in between. */
+        /* A fiber does not leave while it is being told: the teller is about to make it run. */
         if (expired && (hung || (leaves == FUTURE_HUNG && fiber == NULL))) {
             uint32_t left = leaves == FUTURE_GONE ? FUTURE_GONE : state & ~(uint32_t)FUTURE_FIBER;
             if (left == state || atomic_cas_release(&f->state, &state, left)) /* [TELL] */
                 return NOTIFY_TIMED_OUT;
         } else if (fiber == NULL) {
-            /* What is being told is not given up: it is woken when that is done. */
+            /* A waiter is not given up while it is being told: no deadline, TOLD is near. */
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
-            cpu_yield(); /* RACE: it is being told: a few steps, if that thread is running */
+            cpu_yield(); /* RACE: it is being told: a few steps, if the teller is running */
         } else if (!(state & FUTURE_FIBER)) {
             (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {
@@ -263,7 +283,10 @@ void notify_waiter_end(struct sflight_group *g, struct sflight_future *f)
         future_free(thread_slot_again(g), f);
 }
 
-/* Takes a waiter out of the list, if there is one, and leaves the others there. */
+/*
+ * Takes a waiter out of the list, if there is one, and puts the other entries back; or tells them,
+ * if the list has been told meanwhile.
+ */
 static struct sflight_future *take_waiter(struct sflight_group *g,
                                           _Atomic(struct sflight_future *) *list)
 {
@@ -291,9 +314,10 @@ void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) 
     struct sflight_future *f;
 
     /*
-     * Either this sees who has hung itself up, or that sees, before it parks, what
-     * there is to see [NUDGE].  Who finds the list empty because it is being searched
-     * here need not care: the one that is told then looks after that.
+     * Either this thread sees the waiter that an agent has hung up, or the agent sees, before it
+     * parks, that the call is an orphan [NUDGE].  Another thread that wants to nudge may find the
+     * list empty, because this one has taken it: the agent that is nudged here then looks at
+     * the call after both of them.
      */
     do {
         atomic_fence_seq_cst(); /* [NUDGE] */
@@ -301,7 +325,6 @@ void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) 
     } while (f != NULL && !tell_waiter(g, f, FUTURE_NUDGED));
 }
 
-/* Has a blocking follower look at the call. */
 void notify_nudge(struct sflight_call *c)
 {
     if (group_hangs(c->group))
@@ -316,13 +339,13 @@ bool notify_sweep(struct slot *slot, struct sflight_group *g,
     uint32_t n_found = 0;
 
     if (slot->common)
-        return false; /* its counts would be everybody's; others sweep */
+        return false; /* several threads use the common slot: its counts mean nothing */
     if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
         return false;
     struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
     do {
         if (f == NULL || f == WAITERS_TOLD)
-            return false; /* RACE: somebody else has them all, to tell or to sweep */
+            return false; /* RACE: another thread has taken the list, to tell, nudge or sweep */
     } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
     for (; f != NULL; n_found++) {
         struct sflight_future *next = f->next;
@@ -355,6 +378,6 @@ bool notify_after_fork(struct sflight_future *f)
 {
     if (atomic_load_relaxed(&f->state) == FUTURE_GONE)
         return false;
-    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* alone in the child */
+    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* no other thread */
     return true;
 }

@@ -1,64 +1,114 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Telling those who wait for a call without blocking a thread at its gate. */
+/*
+ * Telling those who wait for a call, other than at its gate: futures and waiters (future.h).
+ *
+ * They hang in a list, that of a call, or that of a group's drainers.  Six verbs: notify_hang() and
+ * notify_waiter_hang() put an entry in; notify_all() tells all entries of a list that was taken;
+ * notify_nudge() tells one waiter to look; notify_sweep() frees what was given up;
+ * notify_park() waits to be told; notify_end() and notify_waiter_end() give an entry up.
+ *
+ * The entry that was hung up last stands first in its list.  But a nudge or a sweep takes the list
+ * and puts back what it does not need, and so turns the order round.
+ *
+ * Every change of a future's state stands in notify.c, but for its first.  No function of this
+ * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
+ * and destroy where a result is given up.
+ */
 #ifndef SFLIGHT_NOTIFY_H
 #define SFLIGHT_NOTIFY_H
 
 #include "queue.h"
 
-/* Hangs a future up, to be told; if it is too late for that, tells it at once. */
+/*
+ * Hangs a future of that kind into its call's list, by its owner; kind: OWNED, THEN or QUEUED.  If
+ * the list has been told, tells the future at once.  A future of kind THEN or QUEUED is consumed.
+ */
 void notify_hang(struct sflight_future *f, enum future_kind kind);
 
-/* Its owner has no more use for it: gives it up, whoever is telling it. */
+/*
+ * The owner of a future gives it up, hung or not, told or not.  Frees it, or leaves that to the
+ * teller.  Not for a consumed one.
+ */
 void notify_end(struct slot *slot, struct sflight_future *f);
 
-/* Takes the result, which is there, and ends the future. */
+/*
+ * The same, and delivers the result.  The owner has seen the gate open.  Returns as hold_deliver()
+ * does.
+ */
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r);
 
-/* Gives a hung future a descriptor to be made readable. */
+/*
+ * Gives a future of kind OWNED, which has none, a descriptor that is to be made readable.  By its
+ * owner.
+ */
 void notify_set_fd(struct sflight_future *f, int fd);
 
-/* Tells every future of a list that was swapped out of a call, or of a group's drainers. */
+/*
+ * Tells all entries of a list that was swapped out: of a call, by whoever has opened its gate, or
+ * of a group's drainers.  This one function decides in which order those who wait are told; see
+ * notify.c.  The entries may be gone when it returns.  g: the group, which the calling
+ * function keeps.
+ */
 void notify_all(struct sflight_group *g, struct sflight_future *list);
 
-/* A waiter for a fiber, or, if that is NULL, for the calling thread; or NULL. */
+/*
+ * A waiter of the agent that calls: fiber, or, if that is NULL, the calling thread.  call: NULL for
+ * one that drains.  Returns it, owned by the calling function; or NULL, if there is no memory.
+ */
 struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call *call, void *fiber);
 
-/* Hangs it up; false if everybody has been told, and it is still the caller's. */
+/*
+ * Hangs a waiter into a list.  Returns false if the list has been told: the waiter is as before,
+ * the calling function's, to be freed.
+ */
 bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f);
 
 enum notify_outcome {
-    NOTIFY_TOLD,
-    NOTIFY_NUDGED,    /* a waiter, which is out of the list: the call is still in flight */
-    NOTIFY_TIMED_OUT, /* it is still hung */
+    NOTIFY_TOLD,      /* the entry is the owner's alone */
+    NOTIFY_NUDGED,    /* of a waiter: the same, and the call is still in flight */
+    NOTIFY_TIMED_OUT, /* the entry is still hung */
 };
 
 /*
- * Parks the owner of a hung future until it is told: the fiber owned.fiber, or, if that
- * is NULL, the thread.  leaves: what a deadline makes of it: HUNG, it stays its owner's;
- * GONE, it is given up, and freed by who tells it.  Told or nudged, it is the owner's alone.
+ * Parks the agent that owns a hung entry until it is told, nudged, or the deadline has passed:
+ * the fiber owned.fiber, or, if that is NULL, the calling thread.  leaves: what a deadline
+ * makes of the entry.  FUTURE_HUNG, of a future: it stays its owner's.  FUTURE_GONE, of a
+ * waiter: it is given up, and freed by whoever takes the list.  A fiber may be on another thread
+ * when this returns.
  */
 enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
                                 const struct timespec *deadline, uint32_t leaves);
 
-/* Gives up a waiter that is hung. */
+/* Gives up a waiter that was hung up: frees it, or leaves that to whoever takes the list. */
 void notify_waiter_end(struct sflight_group *g, struct sflight_future *f);
 
-/* Nudges one waiter of the list, if there is any.  The caller keeps the call from going. */
+/*
+ * Nudges one waiter of the list, if there is any.  The calling function keeps the list's call, by
+ * a hold or as a joiner.
+ */
 void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
 
-/* Has a blocking follower look at the call. */
+/*
+ * Has one blocking follower of the call, if there is any, look whether the call is an orphan: at
+ * the gate or in the list, wherever the group's followers wait.  The calling function keeps the
+ * call.
+ */
 void notify_nudge(struct sflight_call *c);
 
 /*
- * A waiter has been given up: now and then all such are taken out of the list and
- * freed, so that there are never many more than others.  True if the list has been
- * searched for that: who looked for somebody to nudge may have found nobody.  The
- * caller keeps the call from going.
+ * To be called when an agent has given a waiter up (NOTIFY_TIMED_OUT).  Now and then takes the
+ * waiter's list and frees all waiters in it that were given up, so that they do not pile up.  When
+ * it does depends on how many the thread has given up since its last sweep, in whatever list.
+ * Returns true if it has had the list: whoever wanted to nudge somebody meanwhile may have found
+ * nobody.  The calling function keeps the list's call.
  */
 bool notify_sweep(struct slot *slot, struct sflight_group *g,
                   _Atomic(struct sflight_future *) *list);
 
-/* In a forked child: nobody is going to tell it, and its owner finds it told. */
+/*
+ * In a forked child, for a future of kind OWNED whose list nobody will tell: its owner finds it
+ * told.  Returns false if its owner has given it up: it is to be freed.
+ */
 bool notify_after_fork(struct sflight_future *f);
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "orphan.h"
 
-/* Nobody is going to tell this list.  Returns how many of it had been consumed, and now get
- * nothing; what has no owner goes to *unowned. */
+/*
+ * A list that nobody is going to tell: a future that still has an owner is found told, the other
+ * entries go to *unowned.  Returns how many of those were callbacks or enqueued, and get nothing.
+ */
 static uint32_t orphan_list(struct sflight_future *list, struct sflight_future **unowned)
 {
     uint32_t n_consumed = 0;
@@ -23,10 +25,10 @@ static uint32_t orphan_list(struct sflight_future *list, struct sflight_future *
 
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
 {
-    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone in the child */
+    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* no other thread */
 
     if (f == WAITERS_TOLD)
-        return; /* UNREACHED: what has ended before the fork is not the child's to end */
+        return; /* UNREACHED: a call that ended before the fork is neither kept nor abandoned */
     while (f != NULL) {
         struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
         f->next = *to;

@@ -1,5 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* In a forked child: what has become of one call of the parent's. */
+/*
+ * In a forked child: what becomes of one call of the parent's.  (Not to be confused with
+ * STATE_ORPHAN: a call whose leader has died, and which a follower takes over.)
+ *
+ * Only the forking thread, and in a group with a runtime the forking fiber, goes on in the child.
+ * A call that it leads, or has the permit for, is KEPT: it goes on, without those that
+ * blocked in it, who do not exist.  Every other call is ABANDONED: its gate is opened, and a
+ * future on it finds it abandoned.  Futures are not threads, and stay.
+ *
+ * fork.c does so for every call that it finds in a table or with an agent.  A call that has left
+ * the table already, but has not ended, is found later, by whoever uses a future or a
+ * permit from before the fork (orphan_check()).
+ *
+ * orphan_keep(), orphan_abandon() and orphan_waiters() run in the handler of fork(), where there
+ * is no other thread, or under the registry lock, from orphan_settle().
+ */
 #ifndef SFLIGHT_ORPHAN_H
 #define SFLIGHT_ORPHAN_H
 
@@ -11,7 +26,7 @@ void orphan_keep(struct sflight_call *call, struct gauges_kept *kept);
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
 void orphan_abandon(struct sflight_call *call, struct gauges_kept *kept);
 
-/* In a forked child: takes waiters out of the list, for their callers do not exist. */
+/* Moves waiters, whose agents do not exist in the child, from the list to *unowned. */
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 
 /*
@@ -36,7 +51,7 @@ static inline bool orphan_check(struct sflight_call *call)
     return true;
 }
 
-/* At the end of a group: frees what a fork left. */
+/* At the end of a group: frees the abandoned calls, with their values, and their futures. */
 void orphan_free_all(struct sflight_group *g);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* See queue.h for the picture. */
 #include "queue.h"
 
 #include "cpu.h"
@@ -16,15 +17,15 @@ struct sflight_queue {
     _Atomic(bool) signalled;
     _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
 
-    _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's, oldest first */
+    _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's own list, oldest first */
     _Atomic(uint64_t) n_drained;                       /* written by the consumer */
     int fd;
     _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
 
     /*
-     * Futures enqueued, ever: the sum.  A stripe is owned by the first thread that
-     * comes to it, which counts there without a read-modify-write; the others that
-     * come to it count apart.
+     * How many futures were ever enqueued: the sum over all stripes.  A thread counts in one
+     * stripe.  The first thread that comes to a stripe owns it, and counts there without a
+     * read-modify-write; the other threads that come to it count in a word of their own.
      */
     struct stripe {
         _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_owner;
@@ -92,10 +93,13 @@ int queue_fd(const struct sflight_queue *q)
     return q->fd;
 }
 
-/* A thread that has ended leaves its stripe to whichever has its address next. */
+/*
+ * True if the calling thread owns the stripe, or has just become its owner.  A thread that has
+ * ended leaves its stripe to the thread that has the same struct thread next.
+ */
 static bool stripe_is_own(struct stripe *s)
 {
-    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* never changes once set */
     return owner == &thread_self ||
            (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
 }
@@ -104,7 +108,7 @@ void queue_expect(struct sflight_queue *q)
 {
     struct stripe *s = &q->enqueued[thread_self.hint % STRIPES];
 
-    /* Before the push, by whom it is ordered. */
+    /* No order of its own: the push comes later, and orders it [PUSH]. */
     if (LIKELY(stripe_is_own(s)))
         atomic_add_single_writer(&s->n_by_owner, 1);
     else
@@ -113,9 +117,10 @@ void queue_expect(struct sflight_queue *q)
 
 void queue_expect_less(struct sflight_queue *q)
 {
-    atomic_sub_relaxed(&q->enqueued[0].n_by_others, 1); /* below 0 if need be */
+    atomic_sub_relaxed(&q->enqueued[0].n_by_others, 1); /* the word may fall below 0, not the sum */
 }
 
+/* Makes the descriptor readable, unless somebody has done so, or is about to. */
 static void signal_consumer(struct sflight_queue *q)
 {
     if (!atomic_swap_acquire(&q->signalled, true)) /* [SIGNAL] */
@@ -137,13 +142,14 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
 }
 
+/* By the consumer, before it takes what has been pushed. */
 static void clear_signal(struct sflight_queue *q)
 {
     event_fd_clear(q->fd);
     atomic_store_release(&q->signalled, false); /* [SIGNAL] */
 }
 
-/* Takes what has been pushed; false if there was nothing. */
+/* Takes what has been pushed into q->ready, oldest first; false if there was nothing. */
 static bool refill(struct sflight_queue *q)
 {
     struct sflight_future *list = atomic_swap_acq_rel(&q->pushed, NULL); /* [PUSH] [SIGNAL] */
@@ -158,7 +164,10 @@ static bool refill(struct sflight_queue *q)
     return any;
 }
 
-/* What is due however a drain ends: it may destroy a value, which may not return. */
+/*
+ * Stands in queue_drain()'s frame, for what is due however that ends: delivering a result may
+ * destroy a value, and destroy may not return.
+ */
 struct drain {
     struct sflight_queue *q;
     unsigned n_popped;
@@ -169,7 +178,7 @@ static void drain_ends(struct drain *d)
 {
     if (d->cleared && d->q->ready != NULL)
         signal_consumer(d->q);                               /* there is more than was asked for */
-    atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last touch [GAUGE] */
+    atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
 }
 
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)

@@ -1,37 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A completion queue: many producers push, one consumer drains.
+ * A completion queue: many producers push futures, one consumer drains them.
  *
- * `pushed` is a stack; a producer adds a whole chain with one CAS.  The
- * consumer takes all of it with one exchange, turns it round, and hands it out
- * from there.
+ * `pushed` is a stack: a producer adds a whole chain with one CAS, the newest future first.  The
+ * consumer takes all of the stack with one exchange, turns it round, and hands it out from
+ * there: what was pushed first comes first, and in a chain the oldest future.
  *
- * The descriptor is readable while there may be something: `signalled` says
- * that it has been, or is about to be, written.  A producer that finds the
- * stack empty writes, unless `signalled` is set; the consumer reads the
- * descriptor, then clears `signalled`, then takes the stack, in this order:
+ * The descriptor is readable while there may be something to drain.  `signalled` says that it has
+ * been written, or is about to be.  A producer that finds the stack empty writes, unless
+ * `signalled` is set.  The consumer reads the descriptor, then clears `signalled`, then takes the
+ * stack, in this order:
  *
  *     producer                          consumer
  *     push -> the stack was empty       read the descriptor
  *     swap signalled                    signalled = 0
  *       -> 0: write the descriptor      take the stack
  *
- * If the push comes before the take, the chain is taken.  If it comes after, it
- * finds an empty stack and `signalled` clear, and writes [SIGNAL].
+ * If the push comes before the take, the chain is taken.  If it comes after, the producer finds an
+ * empty stack and `signalled` clear, and writes [SIGNAL].
+ *
+ * A queue belongs to no group.  It is in use, and is not destroyed, while a future that was
+ * enqueued has not been drained.
  */
 #ifndef SFLIGHT_QUEUE_H
 #define SFLIGHT_QUEUE_H
 
 #include "future.h"
 
+/* As the functions of singleflight.h; arguments have been checked. */
 int queue_create(struct sflight_queue **out);
 int queue_destroy(struct sflight_queue *q);
 int queue_fd(const struct sflight_queue *q);
+
+/* By the consumer, one thread at a time. */
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
 
-/* The calling thread enqueues one more future, which will be pushed; or, in a forked child, one
-   will not be. */
+/*
+ * Counts one more future that the calling thread enqueues: before it is hung up, and with that
+ * before it is pushed.
+ */
 void queue_expect(struct sflight_queue *q);
+
+/* In a forked child: a future that was enqueued will not be pushed. */
 void queue_expect_less(struct sflight_queue *q);
 
 /* Pushes a chain, its newest future first. */

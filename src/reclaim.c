@@ -16,9 +16,9 @@
  *   Entries are filed inside a section of the filing lane, so that the epoch
  *   cannot run away by more than one meanwhile.
  *
- * A lane is borrowed by swapping its busy word [LANE]; between borrowers
- * everything in its record is handed on by that acquire and the release store
- * that gives it back.
+ * A lane is borrowed by swapping its `busy` word [LANE].  What one borrower has left in the
+ * lane's record is seen by the next, by that acquire and by the release store that gives the
+ * lane back.
  */
 #include "reclaim.h"
 
@@ -28,10 +28,14 @@
 #include <ck_stack.h>
 #include <stddef.h>
 
+#ifndef MAX_LANES /* fewer in a build for tests */
+enum { MAX_LANES = 256 };
+#endif
+#ifndef MIN_LANES /* fewer in a build for tests */
+enum { MIN_LANES = 8 };
+#endif
 enum {
-    MAX_LANES = 256,
-    MIN_LANES = 8,
-    LANES_PER_CPU = 4, /* a borrower may be preempted */
+    LANES_PER_CPU = 4, /* several, as a borrower may be preempted */
     /* Retired entries between two attempts to end a grace period: an attempt
        reads one line for each lane in use, about 100 ns for 8 lanes. */
     POLL_EVERY = 16,
@@ -40,7 +44,7 @@ enum {
 struct lane {
     _Alignas(CACHE_LINE) _Atomic(uint32_t) busy;
     _Atomic(bool) registered; /* written by a borrower only */
-    unsigned n_unpolled;      /* the borrower's */
+    unsigned n_unpolled;      /* entries retired since the last poll; the borrower's */
     ck_epoch_record_t record;
 };
 
@@ -48,7 +52,7 @@ _Static_assert(sizeof(ck_epoch_entry_t) == sizeof(struct reclaim_entry), "opaque
 
 static struct {
     ck_epoch_t epoch;
-    unsigned mask; /* lanes that hints are spread over, less one */
+    unsigned mask; /* the number of lanes that hints are spread over, less one */
     struct lane lanes[MAX_LANES];
 } domain;
 
@@ -61,9 +65,10 @@ void reclaim_init(void)
     ck_epoch_init(&domain.epoch);
 }
 
+/* Borrows the lane, unless it is borrowed: then returns false. */
 static ALWAYS_INLINE bool lane_borrow(struct lane *lane)
 {
-    /* The load spares the line of a busy lane; the swap decides. */
+    /* The load leaves the line of a busy lane where it is; the swap decides. */
     if (atomic_load_relaxed(&lane->busy) != 0 ||
         atomic_swap_acquire(&lane->busy, 1) != 0) /* [LANE] */
         return false;
@@ -79,7 +84,7 @@ static void lane_give_back(struct lane *lane)
     atomic_store_release(&lane->busy, 0); /* [LANE] */
 }
 
-/* The hint's lane is busy. */
+/* The hint's own lane is borrowed: borrows another one. */
 static NOINLINE struct lane *lane_search(unsigned hint)
 {
     struct lane *lane;
@@ -135,7 +140,7 @@ void reclaim_leave(struct lane *lane)
     lane_give_back(lane);
 }
 
-/* Ends a grace period if it can, and gives back what it covered. */
+/* Ends a grace period of the lane's entries, if it can, and gives those entries back. */
 static void lane_poll(struct lane *lane)
 {
     ck_stack_t ripe = CK_STACK_INITIALIZER;
@@ -177,7 +182,7 @@ void reclaim_flush(void)
     for (unsigned i = 0; i < MAX_LANES; i++) {
         struct lane *lane = &domain.lanes[i];
         if (!atomic_load_relaxed(&lane->registered))
-            continue; /* what its borrowers retire from now on is not from before */
+            continue; /* it has no entry yet; what it gets from now on is not from before */
         while (!lane_borrow(lane))
             cpu_yield();
         while (lane->record.n_pending != 0) {
@@ -189,7 +194,10 @@ void reclaim_flush(void)
     }
 }
 
-/* A borrower may have been stopped between counting an entry and filing or returning it. */
+/*
+ * The entries of a lane, counted anew: the fork may have stopped its borrower between counting
+ * an entry and filing it or giving it back.
+ */
 static unsigned count_pending(const ck_epoch_record_t *record)
 {
     unsigned n = 0;
@@ -215,7 +223,7 @@ void reclaim_after_fork(void)
         if (lane->record.n_pending != n_pending)
             lane->record.n_pending = n_pending;
     }
-    /* A borrower may have been stopped in the middle of registering its lane. */
+    /* The fork may have stopped a borrower in the middle of registering its lane. */
     CK_STACK_FOREACH(&domain.epoch.records, cursor)
     {
         ck_epoch_record_t *record = container_of(cursor, ck_epoch_record_t, record_next);

@@ -1,34 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The state word of a call: how far its life has gone, and how many have joined it.
- * Everything that changes such a word stands in this file.
+ * Every change of such a word is made by a function of this file.
  *
- *   bits 0..3    CLOSED     joiners are final; who comes now leads a new call.
- *                           Set by who leads the call, or by the last follower that
- *                           could have taken it over and leaves.  Never cleared.
- *                FORGOTTEN  the table has given the key up.  Set by whoever forgets the
- *                           call, by a caller that finds it too old, and by who leaves it
- *                           to nobody; only before CLOSED.  Never cleared.
- *                SEALED     forgotten while it had no joiner, and never will have one:
- *                           additions that raced with it do not count.  Set with
- *                           FORGOTTEN, in the same step.  Never cleared.
- *                ORPHAN     the leader died and a blocking follower must take over.
- *                           Set by who abandons the call while somebody blocks in it,
- *                           cleared by the follower that takes it over.
- *   bits 4..33   joiners that block, each its own
- *   bits 34..63  joiners that do not block a thread, each its own
+ *   bits 0..3    CLOSED, FORGOTTEN, SEALED, ORPHAN, from the lowest
+ *   bits 4..33   joiners that block a thread or fiber
+ *   bits 34..63  joiners that do not block
  *
- * A joiner adds itself with one addition inside the section in which it found the
- * call.  If CLOSED or SEALED was in what it added to, it has not joined: whoever set
- * the bit has taken the count already.  The addition is taken back, and until then
- * the word has a count too many, which nobody reads as one: who closed the call has
- * the word as it was at the close, and a sealed word counts as 0 (state_joiners()).
+ * CLOSED     The number of joiners is final: whoever comes now leads a new call.
+ *            Set by the leader that ends the call (state_close()); by a leader that dies while
+ *            nobody blocks in the call (state_orphan_or_close()); by the last blocking joiner
+ *            of an orphan, when it leaves (state_leave()).  Never cleared.
+ * FORGOTTEN  The call has lost its key: whoever comes now leads a new call, those who have
+ *            joined stay.  Set by state_forget(), state_expire() and state_seal().  Only
+ *            state_expire() may set it after CLOSED, where it means nothing.  Never cleared.
+ * SEALED     The call was forgotten while it had no joiner, and gets none: an addition that
+ *            comes after this bit is not a joiner, although the word has not CLOSED.  Set by
+ *            state_forget() and state_seal(), in one step with FORGOTTEN.  Never cleared.
+ * ORPHAN     The leader has died, and a blocking joiner must take the call over.  Set by
+ *            state_orphan_or_close(), cleared by state_take_over().  It stays beside CLOSED
+ *            when the last blocking joiner left instead.  Also cleared in a forked child, where
+ *            nobody blocks.
+ * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out
+ *            when it leaves before CLOSED (state_leave()) or takes the call over
+ *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
+ *            hold instead.
  *
- * A stale value may be acted upon where a read-modify-write of the same word decides
- * afterwards: a walker that sees no CLOSED goes on to add itself, and the addition
- * shows what it added to.  It must not be acted upon where nothing decides: whoever
- * believes that nobody has joined has to have read it in the step that closes or
- * seals.
+ * "Never cleared" means: not before the record is used for another call (state_init()).
+ *
+ * A joiner adds itself with one addition, inside the section in which it found the call.  If
+ * CLOSED or SEALED was in the word that it added to, it has not joined: whoever set that bit
+ * has taken the count already.  It takes the addition back, and until then the word has a
+ * joiner too many, which nobody counts: the count at the close is in the word that the closing
+ * function returns, and a sealed word counts as 0 (state_joiners()).
+ *
+ * A stale value may be used where a read-modify-write of the same word decides afterwards.  For
+ * example, a search that sees no CLOSED goes on to join, and the addition shows the word that
+ * it added to.  A stale value must not be used where nothing decides afterwards: a function
+ * that acts because nobody has joined must have seen that in the step that closes or seals.
  */
 #ifndef SFLIGHT_STATE_H
 #define SFLIGHT_STATE_H
@@ -41,35 +50,42 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_FORGOTTEN UINT64_C(2)
 #define STATE_SEALED UINT64_C(4)
 #define STATE_ORPHAN UINT64_C(8)
-#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread */
-#define STATE_ASYNC (UINT64_C(1) << 34)   /* one that does not */
+#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread, or its fiber */
+#define STATE_ASYNC (UINT64_C(1) << 34)   /* one joiner that does not block */
 #define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
 
+/* The joiners that block, in a word as it was read; counted even if it is sealed. */
 static inline uint32_t state_blocking(uint64_t state)
 {
     return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
 }
+
+/* The joiners that do not block; 0 if the word is sealed. */
 static inline uint32_t state_async(uint64_t state)
 {
     return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
 }
+
+/* All joiners; 0 if the word is sealed. */
 static inline uint32_t state_joiners(uint64_t state)
 {
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* A record's word before anybody else knows it. */
+/* Sets up the word of a record that nobody else knows. */
 static ALWAYS_INLINE void state_init(state_word *word)
 {
     atomic_store_relaxed(word, 0); /* published by [CLAIM] */
 }
 
 /*
- * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  False if the call
- * had closed or was sealed.  *state: what was added to.  A call forgotten since it was
- * looked at may still be joined: this caller began before the forgetting was over.
- * Pairs with state_close() and the other ways to close: the count at the close has
- * exactly those who get true here.
+ * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  Only inside the section
+ * in which the record was found, or with a hold on it.  Returns true, and the joiner then has
+ * a claim on a hold; or false, and nothing has changed, if the call has closed or is sealed.
+ * *state gets the word before the addition.  A call that was forgotten since it was found may
+ * still be joined: the joiner began before the forgetting was over.
+ * Pairs with the functions that set CLOSED: the count at the close is that of the joiners
+ * which got true here and have not left.
  */
 static ALWAYS_INLINE bool state_join(state_word *word, uint64_t unit, uint64_t *state)
 {
@@ -84,12 +100,13 @@ static ALWAYS_INLINE bool state_join(state_word *word, uint64_t unit, uint64_t *
 enum state_joined {
     STATE_JOINED,
     STATE_FULL,
-    STATE_GONE, /* closed or forgotten */
+    STATE_GONE, /* the call is closed or forgotten */
 };
 
 /*
- * The same where a call may have at most that many joiners.  *state: as it was read
- * last, with acquire; then what was added to.
+ * The same where a call may have at most `limit` joiners.  *state: on entry the word as it was
+ * last read, with acquire; on return the word that decided.  STATE_FULL and STATE_GONE have
+ * changed nothing.
  */
 static inline enum state_joined state_join_below(state_word *word, uint64_t unit, uint32_t limit,
                                                  uint64_t *state)
@@ -105,9 +122,11 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 }
 
 /*
- * A joiner leaves, if the word is *state, as it was read last, without CLOSED: true.
- * Otherwise *state is what it is now.  The last blocking joiner of an orphan closes
- * the call: *state then is the word at the close, and has CLOSED.
+ * A joiner of that unit leaves, which has joined and has neither left nor taken the call over.
+ * *state: the word as it was last read, without CLOSED.  Returns true if the joiner has left,
+ * and *state is the new word.  If that has CLOSED, this was the last blocking joiner of an
+ * orphan: the call is closed, *state is the word at the close, and the joiner must end the
+ * call.  Returns false if the word has changed: *state is the word now, to be looked at again.
  */
 static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
 {
@@ -122,7 +141,10 @@ static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
     return true;
 }
 
-/* Closes; returns the word at the close.  Pairs with state_join() and state_leave(). */
+/*
+ * Closes the call.  Only its leader, once.  Returns the word at the close, whose count is final.
+ * Pairs with state_join() and state_leave().
+ */
 static inline uint64_t state_close(state_word *word)
 {
     REQUIRE(!(require_word(word) & STATE_CLOSED));
@@ -130,9 +152,10 @@ static inline uint64_t state_close(state_word *word)
 }
 
 /*
- * A leader that died ends its part: closes, or, if somebody blocks in the call, makes it
- * an orphan and returns true.  *state: the word before.  Pairs with state_take_over(),
- * which sees what the dead leader wrote.
+ * In the place of a leader that has died, once: if somebody blocks in the call, makes the call
+ * an orphan and returns true; otherwise closes it and returns false.  *state gets the word
+ * before.  After true the call is no longer the calling function's, which needs a hold to use
+ * the record.  Pairs with state_take_over(), which sees what the dead leader wrote.
  */
 static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
 {
@@ -145,7 +168,10 @@ static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
     }
 }
 
-/* A blocking joiner becomes the leader of an orphan; of several, one gets true. */
+/*
+ * A blocking joiner becomes the leader of an orphan, and is a joiner no more.  Returns true to
+ * one of those that try, and false if the call is no orphan.
+ */
 static inline bool state_take_over(state_word *word)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
@@ -158,8 +184,10 @@ static inline bool state_take_over(state_word *word)
 }
 
 /*
- * The call has become too old to be joined: true for the one caller that forgets it.  Who
- * does, or finds it closed, may lead the next call, after what the last run of fn did.
+ * Forgets a call that has become too old.  Only inside the section in which it was found.
+ * Returns true to one of those that try, which may unlink the record (its leader does so at
+ * the end of the call); false if the call was closed or forgotten before.  After either the
+ * newcomer may lead the next call for the key; if the call had closed, it sees what fn did.
  */
 static inline bool state_expire(state_word *word)
 {
@@ -169,13 +197,15 @@ static inline bool state_expire(state_word *word)
 
 enum state_forgot {
     STATE_FORGOT,
-    STATE_NOT_THERE, /* closed, or forgotten by another */
-    STATE_SHARED,    /* and therefore kept */
+    STATE_NOT_THERE, /* the call is closed, or forgotten by somebody else */
+    STATE_SHARED,    /* the call has joiners, and therefore is not forgotten */
 };
 
 /*
- * Forgets the call: what the caller wrote before is seen by whoever leads the next.
- * unshared: only if nobody has joined, and then it is sealed.
+ * Forgets the call.  unshared: only if nobody has joined, and then the call is sealed as well.
+ * Only inside the section in which it was found.  After STATE_FORGOT the calling function
+ * unlinks the record; otherwise nothing has changed.  What the calling thread wrote before is
+ * seen by the leader of the key's next call.
  */
 static inline enum state_forgot state_forget(state_word *word, bool unshared)
 {
@@ -193,8 +223,9 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
 }
 
 /*
- * Forgets and seals a call that nobody wants, if still nobody has joined: true for one caller.
- * Orders nothing: what is done after it is done by [MARK] and [UNLINK].
+ * Forgets and seals a call that nobody waits for, if still nobody has joined.  Only with a hold
+ * on the record.  Returns true to one of those that try, which then unlinks the record.
+ * Orders nothing: the steps that follow are ordered by [MARK] and [UNLINK].
  */
 static inline bool state_seal(state_word *word)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Event counters.  Each thread counts in words of its own, without a
- * read-modify-write; a reader adds them up.  Gauges are differences of two
- * counters; group.c says why they can be trusted.
+ * The list of counters.  Each thread counts in words of its own, without a read-modify-write,
+ * and a reader adds them up (gauges.h).  A gauge, such as the number of calls in flight, is
+ * the difference of two counters; gauges.c says why it can be trusted.
  */
 #ifndef SFLIGHT_STATS_H
 #define SFLIGHT_STATS_H
@@ -10,21 +10,21 @@
 #include "atomic.h"
 
 enum counter {
-    /* pairs: up, down */
-    COUNT_LED,
-    COUNT_ENDED, /* each gives its leader a hold */
-    COUNT_HELD,  /* holds besides those, by whoever gets one */
-    COUNT_RELEASED,
-    COUNT_JOINED,
-    COUNT_RETURNED, /* joined callers that have left the library's wait */
+    /* halves of gauges: what goes up, what goes down */
+    COUNT_LED,      /* calls claimed */
+    COUNT_ENDED,    /* calls ended; each leaves one hold, its leader's */
+    COUNT_HELD,     /* holds besides those, by whoever gets one */
+    COUNT_RELEASED, /* holds given up, of any sort */
+    COUNT_JOINED,   /* joiners, blocking or not */
+    COUNT_RETURNED, /* joiners that wait no more: they have left, or have a hold */
     COUNT_CLAIMED,  /* holds of futures, by who ends the call */
     COUNT_SEARCHES, /* searches that may end in a claim */
     COUNT_SEARCHES_ENDED,
-    COUNT_BATCHES, /* each keeps its group until its end */
+    COUNT_BATCHES, /* batches; each keeps its group until its end */
     COUNT_BATCHES_ENDED,
-    COUNT_RETIRED,
-    COUNT_RECLAIMED,
-    /* events */
+    COUNT_RETIRED,   /* records that wait for a grace period */
+    COUNT_RECLAIMED, /* and those for which it is over */
+    /* events; singleflight.h describes them at struct sflight_stats, but for these three */
     COUNT_FUTURES,      /* claims of joiners that do not block, and of starters */
     COUNT_FUTURES_LEFT, /* of those: given up without a result */
     COUNT_TAKEN,        /* of those: consumed; by whoever gets the result */

@@ -5,10 +5,10 @@
 #include <errno.h>
 
 enum {
-    GROWTH_SHIFT = 3, /* each array is 8 times the one before: few arrays to search */
-    CROWDED = 3,      /* a search that passes so many nodes looks around */
-    SWEEP = 8,        /* buckets that a search of an old array freezes besides: about a line */
-    SAMPLE = 32,      /* at so many buckets; 3/8 of them in use is one node for two */
+    GROWTH_SHIFT = 3, /* an array is 8 times as large as the one before: few to be searched */
+    CROWDED = 3,      /* a search that passes so many nodes has the shard looked at */
+    SWEEP = 8,        /* further buckets that a search of an old array freezes: about a line */
+    SAMPLE = 32,      /* buckets that are looked at; 3/8 in use is one node for two buckets */
 };
 
 static size_t array_bytes(size_t n)
@@ -63,7 +63,7 @@ void table_destroy(struct table *t)
 
 static bool array_drained(struct bucket_array *a)
 {
-    /* Once true, true for ever; and what emptied the buckets comes before who sees it. */
+    /* Once true, true for ever.  Where it is true, what emptied the buckets is seen. */
     return atomic_load_acquire(&a->n_drained) == a->mask + 1; /* [DRAINED] */
 }
 
@@ -79,6 +79,7 @@ static struct bucket_array *array_older(struct bucket_array *a)
     }
 }
 
+/* The array that the node's bucket is in. */
 static struct bucket_array *bucket_owner(struct table *t, struct table_node *node)
 {
     struct bucket_array *a = atomic_load_acquire(&table_shard(t, node->hash)->newest);
@@ -87,13 +88,13 @@ static struct bucket_array *bucket_owner(struct table *t, struct table_node *nod
     return a;
 }
 
-/* To be called by whoever makes a bucket frozen and empty: that happens once. */
+/* To be called by the function that made a bucket frozen and empty, which happens once. */
 static void bucket_drained(struct bucket_array *a)
 {
     (void)atomic_add_release(&a->n_drained, 1); /* [DRAINED] */
 }
 
-/* Returns the word, which has FROZEN and, unless it is empty, SEEN. */
+/* Freezes the bucket; returns its word, with FROZEN and, unless the bucket is empty, SEEN. */
 static uintptr_t bucket_freeze(struct bucket_array *a, link_word *bucket)
 {
     uintptr_t word = atomic_load_acquire(bucket);
@@ -108,7 +109,7 @@ static uintptr_t bucket_freeze(struct bucket_array *a, link_word *bucket)
     return word;
 }
 
-/* Freezes a few more buckets of an old array, so that cold ones drain as well. */
+/* Freezes a few more buckets of an old array, so that those nobody asks for drain as well. */
 static void array_sweep(struct bucket_array *a)
 {
     if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
@@ -118,12 +119,12 @@ static void array_sweep(struct bucket_array *a)
         (void)bucket_freeze(a, &a->buckets[i]);
 }
 
-/* Walks a chain from its first node; *n_passed counts the nodes. */
+/* Walks a chain from its first node; true if the search ends there.  *n_passed counts nodes. */
 static bool chain_match(struct table_node *node, struct table_search *s, unsigned *n_passed)
 {
     while (node != NULL) {
         uintptr_t next = atomic_load_acquire(&node->next); /* [CLAIM] */
-        /* A marked node has been forgotten or has ended. */
+        /* The call of a marked node has been forgotten or has ended. */
         if (!(next & LINK_MARK) && table_key_equal(node, &s->key) && s->match(node, s->ctx))
             return true;
         node = link_node(next);
@@ -174,8 +175,8 @@ again:;
 }
 
 /*
- * Replaces the first node of a bucket, found in *word, by its successor, and
- * updates *word; false if the bucket has changed.
+ * Replaces the first node of a bucket, which *word names, by its successor, and updates *word.
+ * Returns false, with the word as it is now in *word, if the bucket has changed.
  */
 static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *word,
                               struct table_node *successor)
@@ -183,7 +184,7 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
     struct table_node *first = link_node(*word);
     uintptr_t shorter =
         (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
-    /* The owning array must be found before the node can be reused. */
+    /* The bucket's array must be found before the node can be reused. */
     struct bucket_array *drains = shorter == LINK_FROZEN ? bucket_owner(t, first) : NULL;
     if (!atomic_cas_release(bucket, word, shorter)) /* [UNLINK] */
         return false;
@@ -193,7 +194,7 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
     return true;
 }
 
-/* Unlinks every marked node from the bucket's start up to and including the last. */
+/* Unlinks every marked node from the bucket's start up to `last`, `last` included. */
 static void chain_purge(struct table *t, link_word *bucket, const struct table_node *last)
 {
 again:; /* RACE: the bucket has changed */
@@ -246,6 +247,7 @@ bool table_unlink_first(struct table *t, struct table_node *node)
     return bucket_drop_first(t, node->bucket, &word, link_node(next));
 }
 
+/* True if the buckets at this hash are mostly in use: a sample. */
 static bool array_full(const struct bucket_array *a, uint64_t hash)
 {
     size_t n = a->mask + 1 < SAMPLE ? a->mask + 1 : SAMPLE;
@@ -261,7 +263,7 @@ void table_relieve(struct table *t, uint64_t hash)
     struct shard *shard = table_shard(t, hash);
     struct bucket_array *newest = atomic_load_acquire(&shard->newest);
 
-    /* One long chain in a table that is not full is a matter of the keys. */
+    /* A long chain in an array that is not full comes from the keys: growing would not help. */
     if (!array_full(newest, hash) || newest->mask + 1 >= (SIZE_MAX >> (GROWTH_SHIFT + 8)))
         return;
     if (atomic_swap_acquire(&shard->growing, true)) /* [GROW-ONE] */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A sharded, growing hash table of intrusive nodes, claimed and removed by
- * compare-and-swap.  It knows keys, not what the nodes mean.
+ * A sharded, growing hash table of intrusive nodes, claimed and removed by compare-and-swap.
+ * It knows keys, not what the nodes mean.  The OWNER of a node is whoever claimed it.
  *
  * A bucket is one word: the first node of a chain, with two bits.
  *
@@ -10,33 +10,32 @@
  *   | node | F | S |----->| node  | M |---------->| NULL  | M |
  *   +--------------+      +-----------+           +-----------+
  *
- *   S  SEEN    somebody may have dereferenced the first node.  Set, inside a
- *              section, before the first node is dereferenced.
- *   F  FROZEN  nothing is inserted here any more: a larger array is in use.
- *   M  MARK    this node is being removed: its next pointer is final.
+ *   S  SEEN    somebody may have dereferenced the first node.  Set by a walk, inside
+ *              a section, before it dereferences that node.  A claim puts a node in
+ *              without SEEN; each removal leaves SEEN on what it leaves in the bucket.
+ *   F  FROZEN  nothing is inserted here any more: a larger array is in use.  Set by
+ *              a search of the old array; never cleared.
+ *   M  MARK    this node is being removed: its next pointer is final.  Set by whoever
+ *              removes it; cleared when the node is claimed again.
  *
- * Claiming.  A node goes in at the head only, by a CAS from the very word at
- * which the search for its key began.  Every insertion changes that word, so
- * success means that nothing was inserted since: the key is unique.  No ABA:
- * the first node of a non-empty word had been SEEN, so it is not reused before
- * the searcher's section ends; and an empty word stands for no node at all.
- * That is also why claiming in an empty bucket needs no section.
+ * Claiming.  A node goes in at the head only, by a CAS from the very word at which the
+ * search for its key began.  Every insertion changes that word, so success means that
+ * nothing was inserted since: the key is unique.  No ABA: the first node of a word that
+ * is not empty had been SEEN, so it is not reused before the searcher's section ends; and
+ * an empty word stands for no node at all, so claiming in an empty bucket needs no section.
  *
- * Removing, by the node's owner.  If the word is still the node without SEEN,
- * nobody has looked at it, nobody can, and nothing behind it has changed
- * (every walk starts by setting SEEN): one CAS to its successor, and the node
- * can be reused at once, without a grace period.  Otherwise Harris (2001) and
- * Michael (2002): mark, unlink; a failed unlink walks the chain and unlinks
- * every marked node it meets, as any other remover may have done with this
- * one, so that on return the node is unreachable, whoever did it.
+ * Removing.  If the word is still the node without SEEN, nobody has looked at the node,
+ * nobody can, and nothing behind it has changed (every walk starts by setting SEEN): one CAS
+ * to its successor, and its owner can reuse it at once, without a grace period.  Otherwise as
+ * Harris (2001) and Michael (2002) do: mark, then unlink.  A remover walks the chain and
+ * unlinks every marked node up to its own.  Another remover may have unlinked this one: in
+ * either case the node is unreachable when the removal returns.
  *
- * Growing.  When a walk is long and the shard's buckets are mostly in use, a
- * larger array takes over; the old one stays, linked as `older`.  Whoever
- * works on a key first freezes and searches its bucket in every older array.
- * Once a bucket is frozen nothing comes in, so it empties as its calls end; an
- * array whose buckets are all frozen and empty is drained and is skipped from
- * then on.  Arrays live as long as the table: a fast claim reads them outside
- * of sections.
+ * Growing.  When a walk is long and the shard's buckets are mostly in use, a larger array
+ * takes over; the old one stays, linked as `older`.  A search first freezes and searches the
+ * key's bucket in every older array.  Nothing comes into a frozen bucket, so it empties as
+ * its calls end.  An array whose buckets are all frozen and empty is DRAINED, and is skipped
+ * from then on.  Arrays live as long as the table: a claim reads them outside of sections.
  */
 #ifndef SFLIGHT_TABLE_H
 #define SFLIGHT_TABLE_H
@@ -53,7 +52,7 @@ typedef _Atomic(uintptr_t) link_word;
 struct table_node {
     link_word next;
     uint64_t hash;
-    link_word *bucket; /* where it was inserted */
+    link_word *bucket; /* where the node was inserted */
     size_t key_len;
     const unsigned char *key; /* key_inline, or memory of the node's owner */
     unsigned char key_inline[TABLE_KEY_INLINE];
@@ -64,6 +63,7 @@ struct table_node {
 #define LINK_SEEN ((uintptr_t)2)   /* in a bucket */
 #define LINK_BITS ((uintptr_t)3)
 
+/* The node that a bucket's or a node's word names, or NULL. */
 static inline struct table_node *link_node(uintptr_t word)
 {
     return (struct table_node *)(word & ~LINK_BITS);
@@ -90,19 +90,21 @@ struct table {
     _Atomic(uint64_t) n_buckets;
 };
 
-/* Powers of two.  Returns 0 or -ENOMEM. */
+/* Sets *t up; both numbers are powers of two.  Returns 0, or -ENOMEM with nothing left over. */
 int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buckets_per_shard);
+
+/* Frees all arrays.  No other thread uses the table; nodes are not looked at. */
 void table_destroy(struct table *t);
 
+/* By the high bits; a bucket is chosen by the low ones. */
 static inline struct shard *table_shard(struct table *t, uint64_t hash)
 {
-    /* The high bits; buckets are chosen by the low ones. */
     return &t->shards[(hash >> 48) & t->shard_mask];
 }
 
 /*
- * The bucket of this hash if it is empty, in every array; NULL if it is not, and
- * then table_search_in_section() decides.  Outside of a section.
+ * The bucket of this hash, for table_claim_empty(), if it is empty in every array; otherwise
+ * NULL: table_search_in_section() decides.  Needs no section.
  */
 static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
 {
@@ -126,7 +128,7 @@ struct table_key {
     size_t len;
 };
 
-/* Most keys are short: by overlapping words, without a call. */
+/* Most keys are short: these are compared by overlapping words, without a call. */
 static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned char *b, size_t len)
 {
     uint64_t x[3], y[3];
@@ -143,6 +145,7 @@ static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned cha
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
+/* True if the node has this key. */
 static inline bool table_key_equal(const struct table_node *node, const struct table_key *key)
 {
     return node->hash == key->hash && node->key_len == key->len &&
@@ -150,9 +153,8 @@ static inline bool table_key_equal(const struct table_node *node, const struct t
 }
 
 /*
- * The first node of this hash's bucket, or NULL: where there is none, it has not
- * been SEEN, or older arrays are still to be emptied, as a search helps to.  Inside a
- * section.
+ * The first node of this hash's bucket, inside a section.  NULL if there is none, if it has not
+ * been SEEN, or if there are older arrays, which a search has to look through.
  */
 static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, uint64_t hash)
 {
@@ -165,7 +167,7 @@ static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, 
     return (word & LINK_BITS) == LINK_SEEN ? link_node(word) : NULL;
 }
 
-/* Claims the node's key in that bucket, if it still is empty. */
+/* Claims the key of the calling function's node in that bucket; false if it is not empty now. */
 static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node *node)
 {
     REQUIRE_NO_SECTION();
@@ -175,15 +177,15 @@ static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node
     return atomic_cas_acq_rel(bucket, &empty, (uintptr_t)node); /* [CLAIM] */
 }
 
-/* True if the node is first in its bucket and nobody has looked at it: a hint. */
+/* True if the node is first in its bucket and nobody has looked at it.  By its owner; a hint. */
 static ALWAYS_INLINE bool table_unseen(struct table_node *node)
 {
     return atomic_load_relaxed(node->bucket) == (uintptr_t)node;
 }
 
 /*
- * Removes the node if nobody has ever looked at it; it is then the owner's
- * alone, free to be reused at once.
+ * By the node's owner: removes it if nobody has ever looked at it, and returns true; nobody
+ * else knows the node then, and it can be reused at once.  Otherwise returns false.
  */
 static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
 {
@@ -195,38 +197,38 @@ static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
 }
 
 /*
- * What a search does with a node of the right key: true ends the search there,
- * false goes on as if the node did not exist.  Runs inside the section.
+ * What a search does with a node of the right key: true ends the search at this node, false
+ * goes on as if the node did not exist.  Runs inside the section.
  */
 typedef bool table_match_fn(struct table_node *node, void *ctx);
 
 enum table_found {
-    TABLE_ABSENT,  /* not there, and nothing was inserted */
-    TABLE_MATCHED, /* match() said yes */
-    TABLE_CLAIMED, /* not there, and `claim` was inserted */
+    TABLE_ABSENT,  /* no match, and nothing was inserted */
+    TABLE_MATCHED, /* match() returned true */
+    TABLE_CLAIMED, /* no match, and `claim` was inserted */
 };
 
 struct table_search {
     struct table_key key;
     table_match_fn *match;
     void *ctx;
-    struct table_node *claim; /* to insert if there is no match; or NULL */
-    bool crowded;             /* out: tell table_relieve() after the section */
+    struct table_node *claim; /* to be inserted if there is no match; or NULL */
+    bool crowded;             /* out: table_relieve() should be called after the section */
 };
 
-/* Inside a section. */
+/* Searches every array for the key.  Inside a section. */
 enum table_found table_search_in_section(struct table *t, struct table_search *search);
 
-/* Removes a node that is, or was, in the table; inside a section. */
+/* Removes a node that is, or was, in the table.  Inside a section; by anybody who keeps it. */
 void table_unlink_in_section(struct table *t, struct table_node *node);
 
 /*
- * The same by the node's owner, outside of a section, where no other node must
- * be looked at for it; false if that cannot be avoided.
+ * The same by the node's owner, without a section.  Returns false, and the node is still there,
+ * if another node would have to be looked at.
  */
 bool table_unlink_first(struct table *t, struct table_node *node);
 
-/* Grows the key's shard if it is as full as a search found it; outside of sections. */
+/* Grows the hash's shard, if its buckets are mostly in use.  Outside of sections. */
 void table_relieve(struct table *t, uint64_t hash);
 
 #endif

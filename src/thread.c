@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Threads come and go without telling.  The first use of a group by a thread
- * finds or makes its slot and sets a pthread key, whose destructor hands the
- * slots on when the thread ends.  Destructors of other keys may run after ours
- * and call the library again: such a thread uses the group's common slot.
+ * Threads come and go without telling the library.  The first use of a group by a thread
+ * finds or makes its slot, and sets a pthread key.  The key's destructor, thread_end() in
+ * lifecycle.c, hands the slots on when the thread ends.  Destructors of other keys may run
+ * after it and call the library again: such a thread uses the group's common slot.
  */
 #include "thread.h"
 
@@ -21,6 +21,7 @@ int thread_init(void (*at_end)(void *thread))
     return pthread_key_create(&end_key, at_end) == 0 ? 0 : -ENOMEM;
 }
 
+/* Makes a slot the calling thread's.  Under the registry lock. */
 static void slot_to_thread(struct slot *slot)
 {
     atomic_add_relaxed(&slot->group->n_threads, 1); /* a hint */
@@ -112,7 +113,7 @@ void thread_forget_group(struct sflight_group *g)
     REQUIRE_REGISTRY();
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         if (slot->prev_of_thread == NULL)
-            continue; /* idle */
+            continue; /* it is idle: no thread has it */
         *slot->prev_of_thread = slot->next_of_thread;
         if (slot->next_of_thread != NULL)
             slot->next_of_thread->prev_of_thread = slot->prev_of_thread;

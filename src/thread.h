@@ -1,14 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What each thread has: its slots, the calls it leads, the callbacks it is to run. */
+/*
+ * What each thread has, in thread-local storage: its slots, itself as an agent, the callbacks
+ * that it is to run.  And the way from a thread to its slot in a group.
+ *
+ * A thread finds its slot in a small cache, by the group's number; the rest of the way takes the
+ * registry lock.  A slot belongs to a thread, and an agent that is a fiber may go on on
+ * another thread whenever user code has run, which parking a fiber is.  So no slot, and nothing
+ * else of thread_self, is used across such a point: it is found anew, by thread_slot_again().
+ */
 #ifndef SFLIGHT_THREAD_H
 #define SFLIGHT_THREAD_H
 
 #include "group.h"
 
+/* An AGENT: a thread, or a fiber while it is in the library, that leads and waits (agent.h). */
 struct agent {
-    struct sflight_call *leading;     /* innermost; the others by call->outer */
-    struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the lock in agent.c */
+    struct sflight_call *leading;     /* the innermost call it leads; the others by `outer` */
+    struct batch *batches;            /* its innermost batch; the others by `outer` */
+    struct sflight_call *waiting_for; /* under the lock in agent.c; or NULL */
 
     /* of a fiber */
     void *fiber;                /* as its runtime calls it; NULL: a thread */
@@ -25,7 +34,7 @@ struct thread {
         uint64_t group; /* its key; 0 is nobody's */
         struct slot *slot;
     } cache[SLOT_CACHE];
-    struct agent agent;
+    struct agent agent;               /* this thread, where it is the agent */
     struct slot *slots;               /* under the registry lock */
     struct sflight_future *callbacks; /* to be run by the outermost notify_all() */
     struct sflight_future **last_callback;
@@ -38,9 +47,13 @@ struct thread {
 
 extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));
 
+/* The rare part of thread_slot(): finds a slot of the thread, takes over an idle one, makes one. */
 struct slot *thread_slot_slow(struct sflight_group *g);
 
-/* The calling thread's slot in the group; the common one if it can have none. */
+/*
+ * The calling thread's slot in the group; the common one if the thread can have none.  Outside
+ * of sections.  Good until user code runs.
+ */
 static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 {
     uint64_t key = group_key(g);
@@ -51,18 +64,19 @@ static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 }
 
 /*
- * The same after user code has run or a fiber has been parked: the thread may be
- * another one, and what the compiler knows of thread_self may be the old one's.
+ * The same after user code has run or a fiber has been parked.  The thread may be another one,
+ * and this function is not inlined, because the compiler may keep the address of thread-local
+ * data for as long as one function runs.
  */
 struct slot *thread_slot_again(struct sflight_group *g);
 
-/* The same where only a fiber can have come to another thread. */
+/* The same where only a fiber can have come to another thread; slot: as it was before. */
 static inline struct slot *thread_slot_if_moved(struct slot *slot)
 {
     return UNLIKELY(group_hangs(slot->group)) ? thread_slot_again(slot->group) : slot;
 }
 
-/* The slot if it is at hand, otherwise NULL; makes nothing. */
+/* The calling thread's slot if it is in the cache, otherwise NULL.  Takes no lock. */
 static inline struct slot *thread_slot_cached(struct sflight_group *g)
 {
     uint64_t key = group_key(g);
@@ -70,10 +84,13 @@ static inline struct slot *thread_slot_cached(struct sflight_group *g)
     return thread_self.cache[i].group == key ? thread_self.cache[i].slot : NULL;
 }
 
-/* Once, before anything else: at_end is run by each thread that ends.  Returns 0 or -ENOMEM. */
+/*
+ * Once in the process, before any other function of this room.  at_end(&thread_self) is run by
+ * each thread that has used a slot of its own, when it ends.  Returns 0 or -ENOMEM.
+ */
 int thread_init(void (*at_end)(void *thread));
 
-/* Takes the slots of a group that is being destroyed from their threads; under the registry lock.
+/* Takes the slots of a group that is being destroyed from their threads.  Under the registry lock.
  */
 void thread_forget_group(struct sflight_group *g);
 

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * In a group with a runtime nobody waits at the gate: a caller that blocks hangs a
- * waiter (future.h) into the call's list, beside the futures, and parks its fiber,
- * or its thread if it is no fiber.
- *
- * A fiber may go on on another thread whenever user code has run, which parking
- * is.  So nothing that belongs to a thread is kept across that: slots are found
- * anew, by a function that is not inlined, as the compiler may keep the address of
- * thread-local data for as long as one function runs.
+ * See wait.h for the two places to wait.  A fiber may be on another thread after it was parked, so
+ * no slot is kept across that (thread.h).
  */
 #include "wait.h"
 
@@ -17,7 +11,10 @@
 
 /* ----------------------------------------------------------------- take over */
 
-/* The leader died: goes on with the call, or returns false. */
+/*
+ * Makes the agent, a follower of the call, its leader, if the call is an orphan; otherwise returns
+ * false.
+ */
 static bool take_over(struct slot *slot, struct agent *agent, struct sflight_call *c)
 {
     if (!state_take_over(&c->state))
@@ -33,7 +30,7 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
 
 enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
-    /* A hold of our own, if we must look at the call again when we have left it. */
+    /* A hold for this function, if it has to look at the call after it has left. */
     bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
     if (look_back)
         gate_hold(&c->gate);
@@ -42,8 +39,8 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
     for (;;) {                                       /* RACE: again, if the state has changed */
         if (state & STATE_CLOSED) {
             if (look_back)
-                hold_drop(slot, c); /* not the last: the one below is still ours */
-            /* Counted: a hold has been, or is going to be, credited. */
+                hold_drop(slot, c); /* not the last: the joiner's hold is given up below */
+            /* The joiner is in the count at the close: it gets, or has, a hold. */
             if (gate_is_open(&c->gate))
                 return LEAVE_TOO_LATE;
             hold_drop(slot, c);
@@ -80,14 +77,14 @@ void wait_starter_leaves(struct slot *slot, struct sflight_call *c)
 
 /* ---------------------------------------------------------------------- wait */
 
-/* At the gate: it opens (JOIN_FOLLOWS), the call is taken over (JOIN_LEADS), or -ETIMEDOUT. */
+/* Waits at the gate.  Returns JOIN_FOLLOWS, JOIN_LEADS or -ETIMEDOUT, and has not left. */
 static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_call *c,
                         unsigned rank, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
 
-    if (UNLIKELY(slot->common)) { /* its spinner would be everybody's */
+    if (UNLIKELY(slot->common)) { /* several threads use the common slot, but not its spinner */
         spinner_init(&own, g->spin_ns);
         spinner = &own;
     }
@@ -110,7 +107,7 @@ static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_c
     }
 }
 
-/* Hung up: the same, or -ENOMEM.  Hangs and ends a waiter of its own. */
+/* Waits hung.  Returns as wait_at_gate() does, or -ENOMEM; its waiter is given up in any case. */
 static int wait_hung(struct agent *agent, struct sflight_call *c, const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
@@ -160,7 +157,7 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c,
     bool noted = false;
     int rc = -EDEADLK;
 
-    /* The wait is noted only while the join stands, which keeps the record. */
+    /* The wait is noted only while the agent is a joiner, which keeps the record. */
     if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
         rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
                                    : wait_at_gate(slot, agent, c, rank, deadline);

@@ -5,14 +5,14 @@
 # The plain variant is the library as users get it: its API tests see only what `make install` puts
 # into an empty directory.
 
-# name, compiler, flags
-TEST_VARIANTS := clang asan tsan
-clang_CC := clang
-clang_FLAGS := -DSFLIGHT_CHECKED
-asan_CC := gcc
-asan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# The slowest first, so that none is left for the end; of each variant its compiler and flags.
+TEST_VARIANTS := tsan asan hooks collide clang
 tsan_CC := clang
 tsan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=thread -fno-omit-frame-pointer
+asan_CC := gcc
+asan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+clang_CC := clang
+clang_FLAGS := -DSFLIGHT_CHECKED
 
 API_TESTS := $(sort $(patsubst tests/api/%.c,%,$(wildcard tests/api/*.c)))
 UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
@@ -20,7 +20,23 @@ UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
 # Programs of a variant; the longest first, so that no one is left for the end.
 api_programs = $(addprefix $(BUILD)/$(1)/api/,\
 	$(filter test_stress test_threads,$(2)) $(filter-out test_stress test_threads,$(2)))
-unit_programs = $(addprefix $(BUILD)/$(1)/unit/,$(UNIT_TESTS))
+unit_programs = $(addprefix $(BUILD)/$(1)/unit/,$(2))
+
+# Every group has a runtime, whose tasks are the threads.  test_threads measures memory; the others have
+# runtimes of their own.
+hooks_CC := gcc
+hooks_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_RUNTIME=thread_runtime
+hooks_SRC := tests/lib/thread_runtime.c
+hooks_WITHOUT := test_threads test_runtime_% test_leader_tasks
+hooks_UNIT :=
+
+# Every key has the same hash: all calls of a group stand in one bucket, and only comparing whole keys
+# tells them apart.  test_threads measures memory, which here waits for its grace period;
+# test_callback has 100,000 calls in flight, which here are one chain.
+collide_CC := gcc
+collide_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_HASH=42
+collide_WITHOUT := test_threads test_callback
+collide_UNIT := $(filter test_call%,$(UNIT_TESTS))
 
 # ------------------------------------------------------------------------------- plain programs
 comma := ,
@@ -56,10 +72,10 @@ $(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
 
 # ------------------------------------------------------------------------------------- variants
 define test_variant
-$(1)_OBJ := $(SRC:%.c=$(BUILD)/$(1)/%.o)
+$(1)_OBJ := $(patsubst %.c,$(BUILD)/$(1)/%.o,$(SRC) $($(1)_SRC))
 .SECONDARY: $$($(1)_OBJ)
 
-$(BUILD)/$(1)/src/%.o: src/%.c $(BUILD)/flags tests/tests.mk
+$$($(1)_OBJ): $(BUILD)/$(1)/%.o: %.c $(BUILD)/flags tests/tests.mk
 	@mkdir -p $$(@D)
 	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -MMD -MP -c -o $$@ $$<
 
@@ -73,14 +89,15 @@ $(BUILD)/$(1)/unit/%: tests/unit/%.c $$($(1)_OBJ)
 	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -Isrc -MMD -MP -MF $$@.d -o $$@ $$< \
 		$$($(1)_OBJ) -lcmocka $$(LIB_DEPS)
 
-$(1)_PROGRAMS := $(call unit_programs,$(1)) \
-	$(call api_programs,$(1),$(filter-out $(UNLINKED),$(API_TESTS)))
+$(1)_UNIT ?= $(UNIT_TESTS)
+$(1)_API := $(filter-out $(UNLINKED) $($(1)_WITHOUT),$(API_TESTS))
+$(1)_PROGRAMS := $$(call unit_programs,$(1),$$($(1)_UNIT)) $$(call api_programs,$(1),$$($(1)_API))
 endef
 $(foreach v,$(TEST_VARIANTS),$(eval $(call test_variant,$(v))))
 
 plain_API := $(call api_programs,plain,$(API_TESTS))
-plain_UNIT := $(call unit_programs,plain)
-ALL_PROGRAMS := $(tsan_PROGRAMS) $(asan_PROGRAMS) $(plain_API) $(plain_UNIT) $(clang_PROGRAMS)
+plain_UNIT := $(call unit_programs,plain,$(UNIT_TESTS))
+ALL_PROGRAMS := $(foreach v,$(TEST_VARIANTS),$($(v)_PROGRAMS)) $(plain_API) $(plain_UNIT)
 
 -include $(wildcard $(addsuffix .d,$(ALL_PROGRAMS)) \
 	$(foreach v,$(TEST_VARIANTS),$($(v)_OBJ:.o=.d)))
@@ -98,15 +115,29 @@ test-api: $(plain_API) ## Run the API tests against the installed library
 	$(PROVE) $(plain_API)
 
 .PHONY: test-unit
-test-unit: $(plain_UNIT) ## Run the tests of the floors inside src/
+test-unit: $(plain_UNIT) ## Run the tests of the rooms inside src/
 	$(PROVE) $(plain_UNIT)
 
 .PHONY: $(TEST_VARIANTS:%=test-%)
-test-clang: $(clang_PROGRAMS) ## Run the API and unit tests compiled by clang
-test-asan: $(asan_PROGRAMS) ## Run the API and unit tests under AddressSanitizer and UBSan
 test-tsan: $(tsan_PROGRAMS) ## Run the API and unit tests under ThreadSanitizer
+test-asan: $(asan_PROGRAMS) ## Run the API and unit tests under AddressSanitizer and UBSan
+test-hooks: $(hooks_PROGRAMS) ## Run the API tests with every group on a runtime of hooks
+test-collide: $(collide_PROGRAMS) ## Run the API tests and those of calls with all keys in one bucket
+test-clang: $(clang_PROGRAMS) ## Run the API and unit tests compiled by clang
 $(TEST_VARIANTS:%=test-%): test-%:
 	$(PROVE) $($*_PROGRAMS)
+
+# The same, with fewer rounds, on a machine that has other things to do: all on one CPU, beside four
+# loops that want it as well and end when this shell has, however it does.
+.PHONY: test-busy
+test-busy: TEST_JOBS := 8
+test-busy: $(plain_API) $(plain_UNIT) ## Run the API and unit tests on one CPU that others keep busy
+	@taskset -cp "$$(taskset -cp $$$$ | sed 's/.*: *\([0-9]*\).*/\1/')" $$$$ >/dev/null; \
+	trap 'kill $$(jobs -p)' EXIT; \
+	for loop in 1 2 3 4; do \
+		while kill -0 $$$$; do for i in {1..100000}; do :; done; done 2>/dev/null & \
+	done; \
+	SFLIGHT_TEST_SLOW=5 $(PROVE) $(plain_API) $(plain_UNIT)
 
 .PHONY: test-install
 test-install: lib ## Install, use what was installed, uninstall

@@ -4,13 +4,6 @@
 
 /* ------------------------------------------------------------- arguments */
 
-static int no_value(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 0;
-}
-
 /* The empty key needs no address. */
 static void the_empty_key_without_an_address(void **state)
 {
@@ -19,9 +12,9 @@ static void the_empty_key_without_an_address(void **state)
     sflight_result r;
     sflight_call *call;
     sflight_future *f;
-    assert_int_equal(sflight_do(g, NULL, 0, no_value, NULL, &r), 0);
+    assert_int_equal(sflight_do(g, NULL, 0, nothing, NULL, &r), 0);
     sflight_result_release(&r);
-    assert_int_equal(sflight_do_until(g, NULL, 0, no_value, NULL, NULL, &r), 0);
+    assert_int_equal(sflight_do_until(g, NULL, 0, nothing, NULL, NULL, &r), 0);
     sflight_result_release(&r);
     assert_int_equal(sflight_begin(g, NULL, 0, &call, &f), 0);
     assert_int_equal(sflight_forget(g, "", 0), 1);
@@ -62,7 +55,7 @@ static void null_arguments(void **state)
     assert_int_equal(sflight_forget_unshared(g, NULL, 1), -EINVAL);
     assert_int_equal(stats_of(g).led, 0);
     sflight_options_init(NULL);
-    assert_int_equal(do_str(g, "k", no_value, NULL, &r), 0);
+    assert_int_equal(do_str(g, "k", nothing, NULL, &r), 0);
     sflight_result *same = &r;
     assert_int_equal(sflight_result_retain(&r, same), -EINVAL);
     assert_non_null(r.hold);
@@ -200,23 +193,16 @@ static void releasing_what_is_not_held(void **state)
     group_end(g);
 }
 
-static int set_nothing(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 4;
-}
-
 static void a_result_without_a_value_is_held_all_the_same(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
     sflight_result r, copy;
-    assert_int_equal(do_str(g, "key", set_nothing, NULL, &r), 0);
+    assert_int_equal(do_str(g, "key", return_7, NULL, &r), 0);
     assert_int_equal(stats_of(g).held, 1);
     assert_int_equal(sflight_group_destroy(g), -EBUSY);
     assert_int_equal(sflight_result_retain(&r, &copy), 0);
-    assert_int_equal(copy.status, 4);
+    assert_int_equal(copy.status, 7);
     sflight_result_release(&r);
     sflight_result_release(&copy);
     group_end(g);

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * sflight_do_until(): followers leave at their deadline, not before; leaders
- * never; and no signal changes any of this.
- */
+/* sflight_do_until(): followers leave at their deadline, not before; leaders never. */
 #include "../lib/api_test.h"
-
-#include <signal.h>
 
 static int do_until(sflight_group *g, sflight_fn *fn, void *arg, const struct timespec *deadline,
                     sflight_result *r)
@@ -30,8 +25,7 @@ static void a_follower_leaves_at_its_deadline(void **state)
         sflight_group *g = group_spinning(spins[i]);
         struct work w = {.status = 3};
         struct caller leader;
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         const int64_t waits_ns[] = {1, 1000, 100000, 10000000};
         for (size_t j = 0; j < LENGTH(waits_ns); j++) {
             sflight_result r;
@@ -80,8 +74,7 @@ static void a_deadline_in_the_past_never_waits(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     for (int i = 0; i < 1000; i++) {
         sflight_result r;
         assert_int_equal(do_until(g, must_not_run, NULL, &in_the_past, &r), -ETIMEDOUT);
@@ -105,8 +98,7 @@ static void a_deadline_in_time_is_not_felt(void **state)
         sflight_group *g = group_spinning(spins[i]);
         struct work w = {0};
         struct caller leader, c[LENGTH(later)];
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&leader, g, "key", work_fn, &w);
         for (size_t j = 0; j < LENGTH(later); j++)
             caller_start_until(&c[j], g, "key", must_not_run, NULL, &later[j]);
         await_waiting(g, LENGTH(later));
@@ -144,8 +136,7 @@ static void the_others_stay_when_one_leaves(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 3};
     struct caller leader, stay[2];
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     callers_start(stay, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     sflight_result r;
@@ -175,8 +166,7 @@ static void a_call_whose_followers_left_is_still_joinable(void **state)
     sflight_group *g = group_new(&o);
     struct work w = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_result r;
     struct timespec soon = deadline_in_ns(1000000);
     assert_int_equal(do_until(g, must_not_run, NULL, &soon, &r), -ETIMEDOUT);
@@ -198,8 +188,7 @@ static void forget_unshared_when_all_followers_have_left(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_result r;
     struct timespec soon = deadline_in_ns(1000000);
     assert_int_equal(do_until(g, must_not_run, NULL, &soon, &r), -ETIMEDOUT);
@@ -235,8 +224,8 @@ static int short_work(sflight_call *call, void *arg)
 static void *collide(void *arg)
 {
     struct collision *c = arg;
-    const int rounds = SANITIZED ? 5000 : 30000;
-    for (int i = 0; i < rounds; i++) {
+    const int n = rounds(30000, 5000);
+    for (int i = 0; i < n; i++) {
         sflight_result r;
         struct timespec deadline = deadline_in_ns(i % 5 * 500);
         int rc = do_until(c->g, short_work, c, &deadline, &r);
@@ -260,10 +249,8 @@ static void microsecond_deadlines_against_completion(void **state)
     for (size_t i = 0; i < LENGTH(spins); i++) {
         struct collision c = {.g = group_spinning(spins[i])};
         pthread_t threads[4];
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            threads[t] = thread_start(collide, &c);
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            thread_join(threads[t]);
+        threads_start(threads, LENGTH(threads), collide, &c);
+        threads_join(threads, LENGTH(threads));
         sflight_stats s = stats_of(c.g);
         assert_int_equal(s.timed_out, c.timed_out);
         assert_int_equal(s.led, c.runs);
@@ -273,77 +260,6 @@ static void microsecond_deadlines_against_completion(void **state)
         assert_key_usable(c.g, "key");
         group_end(c.g);
     }
-}
-
-/* -------------------------------------------------------------- signals */
-
-static atomic_int signals;
-
-static void count_signal(int number)
-{
-    (void)number;
-    atomic_fetch_add(&signals, 1);
-}
-
-/* Only the waiters take the signals of a timer that fires every millisecond. */
-static void block_alarm(int how)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGALRM);
-    assert_int_equal(pthread_sigmask(how, &set, NULL), 0);
-}
-
-static void *wait_with_signals(void *arg)
-{
-    block_alarm(SIG_UNBLOCK);
-    return caller_main(arg);
-}
-
-static void a_kilohertz_of_signals_is_not_felt(void **state)
-{
-    (void)state;
-    struct sigaction action = {.sa_handler = count_signal}, old;
-    assert_int_equal(sigaction(SIGALRM, &action, &old), 0);
-    block_alarm(SIG_BLOCK);
-    timer_t timer;
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
-    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    const struct itimerspec every_ms = {{0, 1000000}, {0, 1000000}};
-    for (size_t i = 0; i < LENGTH(spins); i++) {
-        sflight_group *g = group_spinning(spins[i]);
-        struct work w = {0};
-        struct caller leader, c[3];
-        atomic_store(&signals, 0);
-        caller_start(&leader, g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
-        const struct timespec soon = deadline_in_ns(50000000);
-        const struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
-        const struct timespec *deadlines[] = {NULL, &later, &soon};
-        for (size_t j = 0; j < LENGTH(c); j++) {
-            c[j] = (struct caller){g, "key", must_not_run, NULL, deadlines[j], .rc = INT_MIN};
-            c[j].thread = thread_start(wait_with_signals, &c[j]);
-        }
-        assert_int_equal(timer_settime(timer, 0, &every_ms, NULL), 0);
-        caller_join(&c[2]); /* hangs if each signal starts the wait anew */
-        assert_int_equal(c[2].rc, -ETIMEDOUT);
-        assert_true(has_passed(&soon));
-        WAIT_UNTIL(signals >= 100);
-        atomic_store(&w.open, true);
-        caller_join(&leader);
-        callers_join(c, 2);
-        for (int j = 0; j < 2; j++) {
-            assert_int_equal(c[j].rc, 0);
-            assert_int_equal(c[j].r.followers, 2);
-        }
-        callers_release(&leader, 1);
-        callers_release(c, 3);
-        assert_all_destroyed(&w.tally);
-        group_end(g);
-    }
-    timer_delete(timer);
-    block_alarm(SIG_UNBLOCK);
-    sigaction(SIGALRM, &old, NULL);
 }
 
 int main(void)
@@ -358,7 +274,6 @@ int main(void)
         cmocka_unit_test(a_call_whose_followers_left_is_still_joinable),
         cmocka_unit_test(forget_unshared_when_all_followers_have_left),
         cmocka_unit_test(microsecond_deadlines_against_completion),
-        cmocka_unit_test(a_kilohertz_of_signals_is_not_felt),
     };
     return RUN_TESTS(tests);
 }

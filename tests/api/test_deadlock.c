@@ -12,39 +12,16 @@ struct recursion {
     int depth;
 };
 
-static int many_must_not_run(sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls;
-    (void)n;
-    (void)arg;
-    fail_msg("this caller must not lead");
-    return 0;
-}
-
-static int ask_own_key(sflight_call *call, void *arg)
+static int ask_own_key_deeper(sflight_call *call, void *arg)
 {
     struct recursion *rec = arg;
-    size_t len;
-    const void *key = sflight_call_key(call, &len);
     sflight_result r;
     if (rec->depth-- > 0) { /* other keys may be in between */
-        assert_int_equal(sflight_do(rec->g, &rec->depth, sizeof rec->depth, ask_own_key, rec, &r),
-                         0);
+        assert_int_equal(
+            sflight_do(rec->g, &rec->depth, sizeof rec->depth, ask_own_key_deeper, rec, &r), 0);
         sflight_result_release(&r);
     }
-    memset(&r, 0xA5, sizeof r);
-    assert_int_equal(sflight_do(rec->g, key, len, must_not_run, NULL, &r), -EDEADLK);
-    assert_zeroed(&r);
-    sflight_result_release(&r);
-    struct timespec later = deadline_in_ns((int64_t)3600 * 1000000000);
-    assert_int_equal(sflight_do_until(rec->g, key, len, must_not_run, NULL, &later, &r), -EDEADLK);
-    assert_zeroed(&r);
-    sflight_key keys[] = {{key, len}};
-    int rc = 0;
-    assert_int_equal(sflight_do_many(rec->g, keys, 1, many_must_not_run, NULL, NULL, &r, &rc), 0);
-    assert_int_equal(rc, -EDEADLK);
-    assert_zeroed(&r);
-    return 5;
+    return ask_own_key(call, rec->g);
 }
 
 static void own_key(void **state)
@@ -52,13 +29,13 @@ static void own_key(void **state)
     (void)state;
     struct recursion rec = {.g = group_new(NULL)};
     sflight_result r;
-    assert_int_equal(do_str(rec.g, "key", ask_own_key, &rec, &r), 0);
+    assert_int_equal(do_str(rec.g, "key", ask_own_key_deeper, &rec, &r), 0);
     assert_int_equal(r.status, 5);
     assert_false(r.shared); /* asking in vain is not joining */
     assert_int_equal(r.followers, 0);
     sflight_result_release(&r);
     sflight_stats s = stats_of(rec.g);
-    assert_int_equal(s.deadlocks, 3);
+    assert_int_equal(s.deadlocks, OWN_KEY_ASKS);
     assert_int_equal(s.led, 1);
     assert_int_equal(s.joined, 0);
     assert_key_usable(rec.g, "key");
@@ -70,9 +47,9 @@ static void own_key_through_other_keys(void **state)
     (void)state;
     struct recursion rec = {.g = group_new(NULL), .depth = 20};
     sflight_result r;
-    assert_int_equal(do_str(rec.g, "key", ask_own_key, &rec, &r), 0);
+    assert_int_equal(do_str(rec.g, "key", ask_own_key_deeper, &rec, &r), 0);
     sflight_result_release(&r);
-    assert_int_equal(stats_of(rec.g).deadlocks, 21 * 3);
+    assert_int_equal(stats_of(rec.g).deadlocks, 21 * OWN_KEY_ASKS);
     group_end(rec.g);
 }
 
@@ -109,7 +86,7 @@ struct circle {
     size_t n;
     sflight_group *groups[2];
     size_t n_groups;
-    int rounds;
+    int n_rounds;
     bool batches; /* ask through sflight_do_many() */
     pthread_barrier_t barrier;
     atomic_int deadlocks;
@@ -139,7 +116,8 @@ static int ask_the_next(sflight_call *call, void *arg)
     pthread_barrier_wait(&c->barrier);
     if (c->batches)
         assert_int_equal(
-            sflight_do_many(group_at(c, next), &key, 1, many_must_not_run, NULL, NULL, &r, &rc), 0);
+            sflight_do_many(group_at(c, next), &key, 1, batch_must_not_run, NULL, NULL, &r, &rc),
+            0);
     else
         rc = sflight_do(group_at(c, next), &next, sizeof next, must_not_run, NULL, &r);
     if (rc == -EDEADLK) {
@@ -158,7 +136,7 @@ static void *be_a_member(void *arg)
 {
     struct member *m = arg;
     struct circle *c = m->circle;
-    for (int round = 0; round < c->rounds; round++) {
+    for (int round = 0; round < c->n_rounds; round++) {
         sflight_result r;
         assert_int_equal(
             sflight_do(group_at(c, m->index), &m->index, sizeof m->index, ask_the_next, m, &r), 0);
@@ -174,9 +152,9 @@ static void *be_a_member(void *arg)
     return NULL;
 }
 
-static void run_circles(size_t n, size_t n_groups, int rounds, bool batches)
+static void run_circles(size_t n, size_t n_groups, int n_rounds, bool batches)
 {
-    struct circle c = {.n = n, .n_groups = n_groups, .rounds = rounds, .batches = batches};
+    struct circle c = {.n = n, .n_groups = n_groups, .n_rounds = n_rounds, .batches = batches};
     struct member members[16];
     for (size_t i = 0; i < n_groups; i++)
         c.groups[i] = group_new(NULL);
@@ -192,45 +170,40 @@ static void run_circles(size_t n, size_t n_groups, int rounds, bool batches)
         deadlocks += stats_of(c.groups[i]).deadlocks;
         group_end(c.groups[i]);
     }
-    assert_int_equal(deadlocks, rounds);
+    assert_int_equal(deadlocks, n_rounds);
     pthread_barrier_destroy(&c.barrier);
-}
-
-static int rounds(void)
-{
-    return SANITIZED ? 100 : 500;
 }
 
 static void circle_of_two(void **state)
 {
     (void)state;
-    run_circles(2, 1, rounds(), false);
+    run_circles(2, 1, rounds(500, 100), false);
 }
 
 static void circle_of_three(void **state)
 {
     (void)state;
-    run_circles(3, 1, rounds(), false);
+    run_circles(3, 1, rounds(500, 100), false);
 }
 
 static void circle_of_sixteen(void **state)
 {
     (void)state;
-    run_circles(16, 1, rounds() / 5, false);
+    run_circles(16, 1, rounds(100, 20), false);
 }
 
 static void circles_across_two_groups(void **state)
 {
     (void)state;
-    run_circles(2, 2, rounds(), false);
-    run_circles(5, 2, rounds() / 5, false);
+    run_circles(2, 2, rounds(500, 100), false);
+    run_circles(5, 2, rounds(100, 20), false);
 }
 
 static void circles_of_batches(void **state)
 {
     (void)state;
-    run_circles(2, 1, rounds(), true);
-    run_circles(4, 2, rounds() / 5, true);
+    run_circles(2, 1, rounds(500, 100), true);
+    run_circles(4, 2, rounds(100, 20), true);
 }
 
 /* ------------------------------------------------------- not a circle */
@@ -300,8 +273,7 @@ static void a_wait_that_timed_out_closes_no_circle(void **state)
     caller_start(&ca, g, "a", link_fn, &a); /* waits for b in vain */
     caller_join(&ca);
     assert_int_equal(a.rc, -ETIMEDOUT);
-    caller_start(&held, g, "a", work_fn, &gate); /* "a" has another leader */
-    WAIT_UNTIL(gate.runs == 1);
+    leader_start(&held, g, "a", work_fn, &gate); /* "a" has another leader */
     atomic_store(&b.open, true);
     await_waiting(g, 1);
     atomic_store(&gate.open, true);
@@ -335,18 +307,11 @@ static int end_when_waited_for(sflight_call *call, void *arg)
     return 0;
 }
 
-static int no_work(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 0;
-}
-
 static int ask_for_b(sflight_call *call, void *arg)
 {
     sflight_result b;
     (void)call;
-    assert_int_equal(do_str(arg, "b", no_work, NULL, &b), 0);
+    assert_int_equal(do_str(arg, "b", nothing, NULL, &b), 0);
     sflight_result_release(&b);
     return 0;
 }
@@ -370,7 +335,7 @@ static void a_wait_that_is_over_closes_no_circle(void **state)
         sflight_options o = default_options();
         o.spin_ns = spins[i];
         sflight_group *g = group_new(&o);
-        for (int round = 0; round < rounds(); round++) {
+        for (int round = 0; round < rounds(500, 100); round++) {
             struct ender e = {.g = g};
             struct link b = {.g = g, .next = "c", .open = true};
             struct caller cb;
@@ -395,8 +360,7 @@ static void a_forgotten_call_closes_no_circle(void **state)
     struct work b = {0};
     struct work again = {.open = true};
     struct caller ca, cb;
-    caller_start(&cb, g, "b", work_fn, &b);
-    WAIT_UNTIL(b.runs == 1);
+    leader_start(&cb, g, "b", work_fn, &b);
     caller_start(&ca, g, "a", link_fn, &a); /* a waits for b */
     await_waiting(g, 1);
     assert_int_equal(sflight_forget(g, "a", 1), 1);
@@ -534,24 +498,16 @@ static void a_circle_through_an_outer_call(void **state)
     group_end(g);
 }
 
-static int exit_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 /* a waits for b; b's leader dies; who takes b over asks for a. */
 static void a_circle_through_a_takeover(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     sflight_group *g = group_new(&o);
     struct work first = {0};
     struct link taker = {.g = g, .next = "a"}, a = {.g = g, .next = "b"};
     struct caller leader, ct, ca;
-    caller_start(&leader, g, "b", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "b", exit_fn, &first);
     caller_start(&ct, g, "b", link_fn, &taker);
     await_waiting(g, 1);
     atomic_store(&first.open, true);

@@ -115,12 +115,10 @@ static void go_TestForget(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {0}, second = {.status = 2};
     struct caller a, b, c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
 
-    caller_start(&b, g, "key", work_fn, &second); /* beside the first */
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&b, g, "key", work_fn, &second); /* beside the first */
     assert_int_equal(stats_of(g).in_flight, 2);
 
     atomic_store(&first.open, true); /* its end must not free the key */
@@ -157,8 +155,7 @@ static void go_ExampleGroup(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller first, second;
-    caller_start(&first, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&first, g, "key", work_fn, &w);
     caller_start(&second, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     atomic_store(&w.open, true);
@@ -180,12 +177,10 @@ static void go_TestForgetUnshared(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {.status = 1}, second = {.status = 2};
     struct caller a, b, c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
 
-    caller_start(&b, g, "key", work_fn, &second);
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&b, g, "key", work_fn, &second);
     caller_start(&c, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
@@ -234,12 +229,10 @@ static void go_TestDoAndForgetUnsharedRace(void **state)
     static pthread_t threads[N];
     for (int round = 0; round < 3; round++) {
         struct race race = {.g = group_new(NULL)};
-        for (int i = 0; i < N; i++)
-            threads[i] = thread_start(do_then_forget_unshared, &race);
+        threads_start(threads, N, do_then_forget_unshared, &race);
         await_waiting(race.g, N - 1);
         atomic_store(&race.w.open, true);
-        for (int i = 0; i < N; i++)
-            thread_join(threads[i]);
+        threads_join(threads, N);
         assert_int_equal(race.w.runs, 1);
         assert_int_equal(race.refused, 0);
         assert_int_equal(stats_of(race.g).forgotten, 0);
@@ -256,14 +249,12 @@ static void old_followers_get_the_forgotten_result(void **state)
     sflight_group *g = group_new(NULL);
     struct work first = {.status = 1}, second = {.status = 2};
     struct caller a, b[2], c;
-    caller_start(&a, g, "key", work_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&a, g, "key", work_fn, &first);
     callers_start(b, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
     assert_int_equal(sflight_forget(g, "key", 3), 0); /* forgotten already */
-    caller_start(&c, g, "key", work_fn, &second);
-    WAIT_UNTIL(second.runs == 1);
+    leader_start(&c, g, "key", work_fn, &second);
     atomic_store(&second.open, true); /* the new call ends before the old */
     caller_join(&c);
     assert_int_equal(stats_of(g).waiting, 2);
@@ -371,9 +362,14 @@ static int forget_own_key_unshared_amid_joiners(sflight_call *call, void *arg)
     return forgotten;
 }
 
+static int n_forgettings(void)
+{
+    return rounds(50000, 5000);
+}
+
 static void *ask_amid_forgetting(void *g)
 {
-    for (int i = 0; i < (SANITIZED ? 5000 : 50000); i++) {
+    for (int i = n_forgettings(); i != 0; i--) {
         sflight_result r;
         assert_int_equal(do_str(g, "key", forget_own_key_unshared_amid_joiners, g, &r), 0);
         assert_int_equal(r.shared, r.status == 0);
@@ -388,12 +384,10 @@ static void forget_unshared_against_joiners(void **state)
     (void)state;
     sflight_group *g = group_new(NULL);
     pthread_t threads[4];
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(ask_amid_forgetting, g);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_start(threads, LENGTH(threads), ask_amid_forgetting, g);
+    threads_join(threads, LENGTH(threads));
     sflight_stats s = stats_of(g);
-    assert_int_equal(s.led + s.joined, LENGTH(threads) * (SANITIZED ? 5000 : 50000));
+    assert_int_equal(s.led + s.joined, LENGTH(threads) * (size_t)n_forgettings());
     group_end(g);
 }
 
@@ -415,7 +409,7 @@ static void *ask_again_and_again(void *arg)
 {
     struct repeat *w = arg;
     int last = 0;
-    for (int i = 0; i < 5000; i++) {
+    for (int i = rounds(5000, 5000); i != 0; i--) {
         sflight_result r;
         assert_int_equal(do_str(w->g, "key", numbered, w, &r), 0);
         assert_true(number_of(&r) > last);
@@ -434,10 +428,8 @@ static void nobody_joins_after_a_return(void **state)
         o.spin_ns = spins[i];
         struct repeat w = {.g = group_new(&o)};
         pthread_t threads[4];
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            threads[t] = thread_start(ask_again_and_again, &w);
-        for (size_t t = 0; t < LENGTH(threads); t++)
-            thread_join(threads[t]);
+        threads_start(threads, LENGTH(threads), ask_again_and_again, &w);
+        threads_join(threads, LENGTH(threads));
         assert_int_equal(w.tally.made, w.runs);
         assert_all_destroyed(&w.tally);
         group_end(w.g);
@@ -481,9 +473,7 @@ static int tower_fn(sflight_call *call, void *arg)
 static void a_thousand_keys_in_flight_in_the_smallest_table(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.shards = 1;
-    o.expected_inflight = 1;
+    sflight_options o = small_options();
     struct tower t = {.g = group_new(&o)};
     int key = 0;
     for (int round = 0; round < 3; round++) {
@@ -504,8 +494,7 @@ static void groups_are_namespaces(void **state)
     struct work w[2] = {{.status = 1}, {.status = 2}};
     struct caller c[2];
     for (int i = 0; i < 2; i++) {
-        caller_start(&c[i], g[i], "key", work_fn, &w[i]);
-        WAIT_UNTIL(w[i].runs == 1);
+        leader_start(&c[i], g[i], "key", work_fn, &w[i]);
     }
     for (int i = 0; i < 2; i++) {
         atomic_store(&w[i].open, true);

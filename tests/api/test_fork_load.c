@@ -5,8 +5,7 @@
  * use, and then all keys.
  */
 #include "../lib/event_test.h"
-
-#include <sys/wait.h>
+#include "../lib/fork_test.h"
 
 enum { FORKS = 1000, KEYS = 4, CALLERS = 3 };
 
@@ -192,8 +191,7 @@ static void a_thousand_forks_under_load(void **state)
         l.g = group_new(&o);
         assert_int_equal(sflight_queue_create(&l.queue), 0);
         pthread_t threads[CALLERS];
-        for (size_t i = 0; i < CALLERS; i++)
-            threads[i] = thread_start(put_load, &l);
+        threads_start(threads, CALLERS, put_load, &l);
         for (unsigned i = 0; i < FORKS / 2; i++) {
             struct mine m = {.permit = lead(l.g, "mine"), .own = join(l.g, "mine")};
             struct work w = {.open = true};
@@ -203,22 +201,16 @@ static void a_thousand_forks_under_load(void **state)
             assert_int_equal(sflight_begin(l.g, &key, sizeof key, &call, &m.other), 0);
             if (call != NULL)
                 sflight_complete(call, 0);
-            fflush(NULL);
-            pid_t pid = fork();
-            assert_true(pid >= 0);
+            pid_t pid = fork_child();
             if (pid == 0)
                 child(&l, &m);
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            assert_true(WIFEXITED(status));
-            assert_int_equal(WEXITSTATUS(status), 0);
+            assert_child_succeeds(pid);
             mine_end(&l, &m);
             assert_all_destroyed(&w.tally);
             drain(&l);
         }
         atomic_store(&l.stop, true);
-        for (size_t i = 0; i < CALLERS; i++)
-            thread_join(threads[i]);
+        threads_join(threads, CALLERS);
         WAIT_UNTIL(stats_of(l.g).in_flight == 0);
         WAIT_UNTIL(l.noted == l.to_note);
         WAIT_UNTIL((drain(&l), stats_of(l.g).held == 0));
@@ -228,10 +220,100 @@ static void a_thousand_forks_under_load(void **state)
     }
 }
 
+/* ------------------------------------------------------------ one kind of load */
+
+struct traffic {
+    sflight_group *g;
+    atomic_bool stop;
+};
+
+static void *keep_calling(void *arg)
+{
+    struct traffic *t = arg;
+    for (unsigned i = 0; !t->stop; i++) {
+        unsigned key = i % 3;
+        sflight_result r;
+        assert_int_equal(sflight_do(t->g, &key, sizeof key, nothing, NULL, &r), 0);
+        sflight_result_release(&r);
+        if (i % 5 == 0)
+            sflight_forget(t->g, &key, sizeof key);
+    }
+    return NULL;
+}
+
+/*
+ * Wherever the other threads are inside the library, the child is not stuck.
+ * What they held at that moment is lost in the child, so that it cannot expect
+ * to destroy the group.
+ */
+static void forks_amid_traffic(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return; /* the sanitizers' own locks are not made for fork */
+    struct traffic t = {.g = group_new(NULL)};
+    pthread_t threads[3];
+    threads_start(threads, LENGTH(threads), keep_calling, &t);
+    for (int round = 0; round < 300; round++) {
+        pid_t pid = fork_child();
+        if (pid == 0) {
+            for (unsigned key = 0; key < 3; key++) {
+                struct work w = {.open = true};
+                sflight_result r;
+                assert_int_equal(sflight_do(t.g, &key, sizeof key, work_fn, &w, &r), 0);
+                assert_true(r.leader);
+                sflight_result_release(&r);
+                assert_all_destroyed(&w.tally);
+            }
+            assert_int_equal(stats_of(t.g).in_flight, 0);
+            assert_int_equal(stats_of(t.g).waiting, 0);
+            _exit(0);
+        }
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&t.stop, true);
+    threads_join(threads, LENGTH(threads));
+    group_end(t.g);
+}
+
+static void *create_and_destroy(void *arg)
+{
+    struct traffic *t = arg;
+    while (!t->stop) {
+        sflight_group *g = group_new(NULL);
+        assert_key_usable(g, "key");
+        group_end(g);
+    }
+    return NULL;
+}
+
+static void forks_amid_births_and_deaths_of_groups(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return;
+    struct traffic t = {.g = group_new(NULL)};
+    pthread_t threads[2];
+    threads_start(threads, LENGTH(threads), create_and_destroy, &t);
+    for (int round = 0; round < 300; round++) {
+        pid_t pid = fork_child();
+        if (pid == 0) {
+            child_uses_group(t.g);
+            _exit(0);
+        }
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&t.stop, true);
+    threads_join(threads, LENGTH(threads));
+    group_end(t.g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thousand_forks_under_load),
+        cmocka_unit_test(forks_amid_traffic),
+        cmocka_unit_test(forks_amid_births_and_deaths_of_groups),
     };
     return RUN_TESTS(tests);
 }

@@ -1,71 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Permits and futures: who begins leads or joins, a permit ends in any way on
- * any thread, and a future delivers once, however it is asked.
+ * Futures: each delivers once, however it is asked and in whatever order, also
+ * where descriptors and memory run out.
  */
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
-
-#include <sys/resource.h>
-#include <sys/wait.h>
-
-/* ----------------------------------------------------------------- begin */
-
-static void begin_leads_or_joins(void **state)
-{
-    (void)state;
-    struct tally tally = {0};
-    sflight_group *g = group_new(NULL);
-    sflight_call *call = lead(g, "key");
-    sflight_future *f[3];
-    for (size_t i = 0; i < LENGTH(f); i++)
-        f[i] = join(g, "key");
-    assert_int_equal(stats_of(g).in_flight, 1);
-    assert_int_equal(stats_of(g).waiting, 3);
-    assert_int_equal(stats_of(g).held, 0);
-
-    size_t len;
-    assert_memory_equal(sflight_call_key(call, &len), "key", 3);
-    assert_int_equal(len, 3);
-    value_set(call, &tally, 5);
-    sflight_complete(call, 8);
-    assert_int_equal(stats_of(g).in_flight, 0);
-    assert_int_equal(stats_of(g).waiting, 0);
-    assert_int_equal(stats_of(g).held, 3);
-    for (size_t i = 0; i < LENGTH(f); i++) {
-        sflight_result r;
-        assert_int_equal(sflight_future_poll(f[i], &r), 0);
-        assert_int_equal(r.status, 8);
-        assert_false(r.leader);
-        assert_true(r.shared);
-        assert_int_equal(r.followers, 3);
-        assert_int_equal(number_of(&r), 5);
-        sflight_result_release(&r);
-    }
-    assert_int_equal(tally.destroyed, 1);
-    assert_key_usable(g, "key");
-    group_end(g);
-}
-
-/* The value of a permit that nobody joined is destroyed by complete. */
-static void nobody_joins(void **state)
-{
-    (void)state;
-    struct tally tally = {0};
-    sflight_group *g = group_new(NULL);
-    for (int i = 0; i < 100; i++) {
-        sflight_call *call = lead(g, "key");
-        value_set(call, &tally, i);
-        sflight_call_set_status(call, 3);
-        if (i % 2)
-            sflight_complete(call, 0);
-        else
-            sflight_abandon(call);
-        assert_int_equal(tally.destroyed, i + 1);
-    }
-    assert_int_equal(stats_of(g).abandoned, 50);
-    group_end(g);
-}
 
 static void arguments(void **state)
 {
@@ -105,137 +44,6 @@ static void arguments(void **state)
     assert_null(f);
     group_end(g);
 }
-
-static void limits_count_futures(void **state)
-{
-    (void)state;
-    sflight_options o = default_options();
-    o.max_waiters = 2;
-    sflight_group *g = group_new(&o);
-    sflight_call *call = lead(g, "key"), *other;
-    sflight_future *a = join(g, "key"), *b = join(g, "key"), *c;
-    sflight_result r;
-    assert_int_equal(sflight_begin(g, "key", 3, &other, &c), -EAGAIN);
-    assert_null(other);
-    assert_null(c);
-    assert_int_equal(do_str(g, "key", must_not_run, NULL, &r), -EAGAIN);
-    sflight_future_drop(a);
-    a = join(g, "key");
-    sflight_complete(call, 0);
-    sflight_future_drop(a);
-    sflight_future_drop(b);
-    group_end(g);
-}
-
-/* ----------------------------------------------------- ending on a thread */
-
-struct ending {
-    sflight_call *call;
-    bool abandon;
-    struct tally *tally;
-};
-
-static void *end_main(void *arg)
-{
-    struct ending *e = arg;
-    if (e->abandon) {
-        sflight_abandon(e->call);
-    } else {
-        value_set(e->call, e->tally, 6);
-        sflight_complete(e->call, 2);
-    }
-    return NULL;
-}
-
-struct beginning {
-    sflight_group *g;
-    sflight_call *call;
-};
-
-static void *begin_main(void *arg)
-{
-    struct beginning *b = arg;
-    b->call = lead(b->g, "key");
-    return NULL;
-}
-
-/* The thread that got the permit has ended when another one ends the call. */
-static void permits_outlive_their_thread(void **state)
-{
-    (void)state;
-    for (int abandon = 0; abandon < 2; abandon++) {
-        struct tally tally = {0};
-        sflight_group *g = group_new(NULL);
-        struct beginning b = {.g = g};
-        thread_join(thread_start(begin_main, &b));
-        struct caller c[2];
-        callers_start(c, 2, g, "key", must_not_run, NULL);
-        sflight_future *f = join(g, "key");
-        await_waiting(g, 3);
-        assert_int_equal(sflight_group_drain(g, &in_the_past), -ETIMEDOUT);
-        assert_int_equal(sflight_group_destroy(g), -EBUSY);
-
-        struct ending e = {b.call, abandon, &tally};
-        thread_join(thread_start(end_main, &e));
-        int expected = abandon ? -EOWNERDEAD : 0;
-        sflight_result r;
-        assert_int_equal(sflight_future_get(f, NULL, &r), expected);
-        if (abandon)
-            assert_zeroed(&r);
-        sflight_result_release(&r);
-        callers_join(c, 2);
-        for (int i = 0; i < 2; i++) {
-            assert_int_equal(c[i].rc, expected);
-            assert_int_equal(c[i].r.followers, abandon ? 0 : 3);
-        }
-        callers_release(c, 2);
-        assert_all_destroyed(&tally);
-        assert_int_equal(sflight_group_drain(g, NULL), 0);
-        assert_key_usable(g, "key");
-        group_end(g);
-    }
-}
-
-static void *drain_main(void *g)
-{
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    return NULL;
-}
-
-static void drain_waits_for_a_permit(void **state)
-{
-    (void)state;
-    for (int i = 0; i < 100; i++) {
-        sflight_group *g = group_new(NULL);
-        sflight_call *call = lead(g, "key");
-        pthread_t drainer = thread_start(drain_main, g);
-        sflight_complete(call, 0);
-        thread_join(drainer);
-        group_end(g);
-    }
-}
-
-static void wait_for_drainer(void *arg, int rc, sflight_result *r)
-{
-    pthread_t *drainer = arg;
-    assert_int_equal(rc, 0);
-    sflight_result_release(r);
-    thread_join(*drainer);
-}
-
-/* The call has ended: its callbacks do not keep drainers. */
-static void a_callback_may_wait_for_a_drainer(void **state)
-{
-    (void)state;
-    sflight_group *g = group_new(NULL);
-    sflight_call *call = lead(g, "key");
-    pthread_t drainer = thread_start(drain_main, g);
-    assert_int_equal(sflight_future_then(join(g, "key"), wait_for_drainer, &drainer), 0);
-    sflight_complete(call, 0);
-    group_end(g);
-}
-
-/* ------------------------------------------------------------------- get */
 
 struct getter {
     sflight_future *f;
@@ -277,49 +85,13 @@ static void get_waits(void **state)
     group_end(g);
 }
 
-static void consume(sflight_future *f, int how, int expected)
-{
-    sflight_result r;
-    struct noted noted = {0};
-    sflight_queue *q;
-    sflight_completion done;
-    switch (how) {
-    case 0:
-        assert_int_equal(sflight_future_get(f, NULL, &r), expected);
-        sflight_result_release(&r);
-        break;
-    case 1:
-        assert_int_equal(sflight_future_poll(f, &r), expected);
-        sflight_result_release(&r);
-        break;
-    case 2:
-        assert_int_equal(sflight_future_then(f, note, &noted), 0);
-        assert_int_equal(noted.n, 1);
-        assert_int_equal(noted.rc, expected);
-        break;
-    case 3:
-        assert_int_equal(sflight_queue_create(&q), 0);
-        assert_int_equal(sflight_future_enqueue(f, q, 9), 0);
-        assert_true(readable(sflight_queue_fd(q)));
-        assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-        assert_int_equal(done.tag, 9);
-        assert_int_equal(done.rc, expected);
-        sflight_result_release(&done.result);
-        assert_int_equal(sflight_queue_destroy(q), 0);
-        break;
-    default:
-        sflight_future_drop(f);
-    }
-}
-enum { WAYS = 5 };
-
 /* Whatever was asked of a future before, in whatever order, it can be asked the rest. */
 static void futures_stay_valid(void **state)
 {
     (void)state;
     struct counting counting = {0};
     for (unsigned asked = 0; asked < 27; asked++) {
-        for (int how = 0; how < WAYS; how++) {
+        for (enum consumer how = 0; how < CONSUMERS; how++) {
             sflight_options o = counting_options(&counting);
             sflight_group *g = group_new(&o);
             sflight_call *call = lead(g, "key");
@@ -364,7 +136,7 @@ static void futures_consumed_in_flight(void **state)
     (void)state;
     struct counting counting = {0};
     for (unsigned asked = 0; asked < 4; asked++) {
-        for (int how = 2; how < WAYS; how++) {
+        for (enum consumer how = BY_THEN; how < CONSUMERS; how++) {
             sflight_options o = counting_options(&counting);
             sflight_group *g = group_new(&o);
             sflight_call *call = lead(g, "key");
@@ -377,21 +149,21 @@ static void futures_consumed_in_flight(void **state)
             if (asked & 1)
                 assert_int_equal(sflight_future_get(f, &in_the_past, &r), -ETIMEDOUT);
             int fd = asked & 2 ? sflight_future_fd(f) : -1;
-            if (how == 2)
+            if (how == BY_THEN)
                 assert_int_equal(sflight_future_then(f, note, &noted), 0);
-            else if (how == 3)
+            else if (how == BY_QUEUE)
                 assert_int_equal(sflight_future_enqueue(f, q, 4), 0);
             else
                 sflight_future_drop(f);
             if (fd >= 0)
                 assert_false(is_open(fd));
-            assert_int_equal(stats_of(g).waiting, how != 4);
+            assert_int_equal(stats_of(g).waiting, how != BY_DROP);
             assert_false(readable(sflight_queue_fd(q)));
             assert_int_equal(noted.n, 0);
             sflight_complete(call, 0);
-            assert_int_equal(noted.n, how == 2);
-            assert_int_equal(sflight_queue_drain(q, done, 2), how == 3);
-            if (how == 3)
+            assert_int_equal(noted.n, how == BY_THEN);
+            assert_int_equal(sflight_queue_drain(q, done, 2), how == BY_QUEUE);
+            if (how == BY_QUEUE)
                 sflight_result_release(&done[0].result);
             assert_int_equal(sflight_queue_destroy(q), 0);
             group_end(g);
@@ -414,13 +186,35 @@ static void late_descriptors_are_readable(void **state)
         sflight_complete(call, 0);
         int fd = sflight_future_fd(f);
         assert_true(readable(fd));
-        consume(f, 1, 0);
+        consume(f, BY_POLL, 0);
         assert_false(is_open(fd));
     }
     group_end(g);
 }
 
-/* --------------------------------------------------------------- deadlock */
+static void futures_on_a_forgotten_call(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *old = lead(g, "key");
+    sflight_future *of_old = join(g, "key");
+    assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    sflight_call *fresh = lead(g, "key");
+    sflight_future *of_fresh = join(g, "key");
+    sflight_complete(fresh, 2);
+    sflight_complete(old, 1);
+    sflight_result r;
+    assert_int_equal(sflight_future_get(of_old, NULL, &r), 0);
+    assert_int_equal(r.status, 1);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_future_get(of_fresh, NULL, &r), 0);
+    assert_int_equal(r.status, 2);
+    sflight_result_release(&r);
+    group_end(g);
+}
+
+/* ---------------------------------------------------------------- deadlock */
 
 struct own {
     sflight_group *g;
@@ -498,302 +292,6 @@ static void circles_through_futures(void **state)
     }
 }
 
-/* --------------------------------------------------- calls that end badly */
-
-static int panic_now(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "so it goes");
-}
-
-static int exit_now(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
-static void futures_on_calls_that_end_badly(void **state)
-{
-    (void)state;
-    sflight_fn *const fns[] = {work_fn, panic_now, exit_now};
-    const int expected[] = {0, -ENOTRECOVERABLE, -EOWNERDEAD};
-    for (size_t i = 0; i < LENGTH(fns); i++) {
-        for (int how = 0; how < WAYS; how++) {
-            struct counting counting = {0};
-            sflight_options o = counting_options(&counting);
-            sflight_group *g = group_new(&o);
-            struct work w = {0};
-            struct caller leader;
-            caller_start(&leader, g, "key", fns[i], &w);
-            WAIT_UNTIL(w.runs == 1);
-            sflight_future *f = join(g, "key"), *text = join(g, "key");
-            int fd = sflight_future_fd(text);
-            atomic_store(&w.open, true);
-            caller_join(&leader);
-            assert_true(readable(fd));
-            consume(f, how, expected[i]);
-            sflight_result r;
-            assert_int_equal(sflight_future_poll(text, &r), expected[i]);
-            if (expected[i] == -ENOTRECOVERABLE)
-                assert_non_null(strstr(r.value, "so it goes"));
-            sflight_result_release(&r);
-            if (leader.rc != NEVER_RETURNED)
-                callers_release(&leader, 1);
-            assert_all_destroyed(&w.tally);
-            assert_key_usable(g, "key");
-            group_end(g);
-            assert_nothing_allocated(&counting);
-        }
-    }
-}
-
-static void futures_on_a_forgotten_call(void **state)
-{
-    (void)state;
-    sflight_group *g = group_new(NULL);
-    sflight_call *old = lead(g, "key");
-    sflight_future *of_old = join(g, "key");
-    assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
-    assert_int_equal(sflight_forget(g, "key", 3), 1);
-    sflight_call *fresh = lead(g, "key");
-    sflight_future *of_fresh = join(g, "key");
-    sflight_complete(fresh, 2);
-    sflight_complete(old, 1);
-    sflight_result r;
-    assert_int_equal(sflight_future_get(of_old, NULL, &r), 0);
-    assert_int_equal(r.status, 1);
-    sflight_result_release(&r);
-    assert_int_equal(sflight_future_get(of_fresh, NULL, &r), 0);
-    assert_int_equal(r.status, 2);
-    sflight_result_release(&r);
-    group_end(g);
-}
-
-/* -------------------------------------------------------------- unwanted */
-
-static void unwanted_permits(void **state)
-{
-    (void)state;
-    for (int cancel = 0; cancel < 2; cancel++) {
-        struct tally tally = {0};
-        sflight_options o = default_options();
-        o.cancel_unwanted = cancel;
-        sflight_group *g = group_new(&o);
-        sflight_call *call = lead(g, "key");
-        assert_true(sflight_call_unwanted(call));
-        sflight_future *a = join(g, "key"), *b = join(g, "key");
-        assert_false(sflight_call_unwanted(call));
-        sflight_future_drop(a);
-        assert_false(sflight_call_unwanted(call));
-        sflight_future_drop(join(g, "key"));
-        sflight_future_drop(b);
-        assert_true(sflight_call_unwanted(call));
-        assert_int_equal(stats_of(g).forgotten, cancel);
-        if (cancel) { /* nobody joins it any more */
-            sflight_call *fresh = lead(g, "key");
-            a = join(g, "key");
-            sflight_complete(fresh, 1);
-        } else {
-            a = join(g, "key");
-        }
-        value_set(call, &tally, 1);
-        sflight_complete(call, 0);
-        sflight_result r;
-        assert_int_equal(sflight_future_poll(a, &r), 0);
-        assert_int_equal(r.status, cancel);
-        sflight_result_release(&r);
-        assert_all_destroyed(&tally);
-        group_end(g);
-    }
-}
-
-static void a_blocking_leader_is_always_wanted(void **state)
-{
-    (void)state;
-    sflight_options o = default_options();
-    o.cancel_unwanted = true;
-    sflight_group *g = group_new(&o);
-    struct work w = {0};
-    struct caller leader;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
-    sflight_future_drop(join(g, "key"));
-    sflight_future *f = join(g, "key");
-    atomic_store(&w.open, true);
-    consume(f, 0, 0);
-    caller_join(&leader);
-    callers_release(&leader, 1);
-    assert_int_equal(stats_of(g).forgotten, 0);
-    group_end(g);
-}
-
-/* --------------------------------------------------------------- takeover */
-
-static void a_blocking_follower_takes_a_permit_over(void **state)
-{
-    (void)state;
-    struct tally tally = {0};
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
-    o.cancel_unwanted = true;
-    sflight_group *g = group_new(&o);
-    sflight_call *call = lead(g, "key");
-    sflight_future *f = join(g, "key");
-    struct work w = {.status = 3};
-    struct caller c[2];
-    callers_start(c, 2, g, "key", work_fn, &w);
-    await_waiting(g, 3);
-    value_set(call, &tally, 1);
-    sflight_abandon(call);
-    assert_int_equal(tally.destroyed, 1);
-    WAIT_UNTIL(w.runs == 1);
-    sflight_future_drop(join(g, "key"));
-    atomic_store(&w.open, true);
-    callers_join(c, 2);
-    assert_int_equal(c[0].r.leader + c[1].r.leader, 1);
-    callers_release(c, 2);
-    consume(f, 0, 0);
-    assert_int_equal(stats_of(g).taken_over, 1);
-    assert_int_equal(stats_of(g).forgotten, 0);
-    assert_all_destroyed(&w.tally);
-
-    call = lead(g, "key"); /* nobody blocks: nobody takes over */
-    f = join(g, "key");
-    sflight_abandon(call);
-    consume(f, 1, -EOWNERDEAD);
-    assert_int_equal(stats_of(g).taken_over, 1);
-    group_end(g);
-}
-
-/* --------------------------------------------------------------- callbacks */
-
-struct chain {
-    sflight_group *g;
-    sflight_call **calls;
-    int n, next;
-    int depth, max_depth;
-};
-
-static void complete_next(void *arg, int rc, sflight_result *r)
-{
-    struct chain *chain = arg;
-    assert_int_equal(rc, 0);
-    sflight_result_release(r);
-    if (++chain->depth > chain->max_depth)
-        chain->max_depth = chain->depth;
-    if (chain->next < chain->n)
-        sflight_complete(chain->calls[chain->next++], 0);
-    chain->depth--;
-}
-
-static void callbacks_do_not_nest(void **state)
-{
-    (void)state;
-    enum { LINKS = 100000 };
-    struct chain chain = {.g = group_new(NULL), .n = LINKS};
-    chain.calls = calloc(LINKS, sizeof(*chain.calls));
-    assert_non_null(chain.calls);
-    for (int i = 0; i < LINKS; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "%d", i);
-        chain.calls[i] = lead(chain.g, key);
-        assert_int_equal(sflight_future_then(join(chain.g, key), complete_next, &chain), 0);
-    }
-    sflight_complete(chain.calls[chain.next++], 0);
-    assert_int_equal(chain.next, LINKS);
-    assert_int_equal(chain.max_depth, 1);
-    free(chain.calls);
-    group_end(chain.g);
-}
-
-struct order {
-    int n;
-    int seen[8];
-};
-struct ordered {
-    struct order *order;
-    int i;
-};
-
-static void note_order(void *arg, int rc, sflight_result *r)
-{
-    struct ordered *o = arg;
-    assert_int_equal(rc, 0);
-    sflight_result_release(r);
-    o->order->seen[o->order->n++] = o->i;
-}
-
-static void callbacks_come_first_in_first_out(void **state)
-{
-    (void)state;
-    sflight_group *g = group_new(NULL);
-    struct order order = {0};
-    struct ordered o[8];
-    sflight_call *call = lead(g, "key");
-    for (int i = 0; i < 8; i++) {
-        o[i] = (struct ordered){&order, i};
-        assert_int_equal(sflight_future_then(join(g, "key"), note_order, &o[i]), 0);
-    }
-    sflight_complete(call, 0);
-    assert_int_equal(order.n, 8);
-    for (int i = 0; i < 8; i++)
-        assert_int_equal(order.seen[i], i);
-    group_end(g);
-}
-
-/* ----------------------------------------------------------- cancellation */
-
-static void *complete_cancelled(void *arg)
-{
-    pthread_cancel(pthread_self()); /* acts at the next cancellation point */
-    sflight_complete(arg, 0);
-    pthread_testcancel();
-    return NULL;
-}
-
-/* Ending a call is no cancellation point, whoever is told. */
-static void a_cancelled_thread_tells_everybody(void **state)
-{
-    (void)state;
-    sflight_group *g = group_new(NULL);
-    sflight_queue *q;
-    sflight_completion done;
-    assert_int_equal(sflight_queue_create(&q), 0);
-    sflight_call *call = lead(g, "key");
-    sflight_future *a = join(g, "key"), *b = join(g, "key"), *c = join(g, "key");
-    int fd_a = sflight_future_fd(a);
-    assert_int_equal(sflight_future_enqueue(c, q, 1), 0);
-    int fd_b = sflight_future_fd(b);
-    assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
-    assert_true(readable(fd_a));
-    assert_true(readable(fd_b));
-    consume(a, 1, 0);
-    consume(b, 0, 0);
-    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-    sflight_result_release(&done.result);
-    assert_int_equal(sflight_queue_destroy(q), 0);
-    group_end(g);
-}
-
-static void note_and_test_cancel(void *arg, int rc, sflight_result *r)
-{
-    note(arg, rc, r);
-    pthread_testcancel();
-}
-
-static void a_cancelled_thread_runs_all_callbacks(void **state)
-{
-    (void)state;
-    sflight_group *g = group_new(NULL);
-    struct noted noted = {0};
-    sflight_call *call = lead(g, "key");
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(sflight_future_then(join(g, "key"), note_and_test_cancel, &noted), 0);
-    assert_ptr_equal(thread_join(thread_start(complete_cancelled, call)), PTHREAD_CANCELED);
-    assert_int_equal(noted.n, 3);
-    group_end(g);
-}
-
 /* ------------------------------------------------------------------ limits */
 
 static void out_of_descriptors(void **state)
@@ -824,8 +322,8 @@ static void out_of_descriptors(void **state)
     assert_true(fd >= 0);
     sflight_complete(call, 0);
     assert_true(readable(fd));
-    consume(f, 1, 0);
-    consume(timed_out, 0, 0);
+    consume(f, BY_POLL, 0);
+    consume(timed_out, BY_GET, 0);
     group_end(g);
 }
 
@@ -860,7 +358,7 @@ static void out_of_memory(void **state)
             if (call != NULL)
                 sflight_complete(call, 0);
             if (then == -ENOMEM)
-                consume(f, 1, 0); /* as it was */
+                consume(f, BY_POLL, 0); /* as it was */
             else
                 assert_int_equal(noted.n, f != NULL);
             assert_key_usable(g, "key");
@@ -912,221 +410,20 @@ static void out_of_memory_for_another_future(void **state)
     assert_nothing_allocated(&counting);
 }
 
-/* ------------------------------------------------------------------ crowds */
-
-static void a_hundred_thousand_on_one_call(void **state)
-{
-    (void)state;
-    enum { CROWD = 100000 };
-    struct counting counting = {0};
-    sflight_options o = counting_options(&counting);
-    sflight_group *g = group_new(&o);
-    struct tally tally = {0};
-    struct noted noted = {0};
-    sflight_queue *q;
-    sflight_completion done[256];
-    assert_int_equal(sflight_queue_create(&q), 0);
-    bool *seen = calloc(CROWD, sizeof(*seen));
-    assert_non_null(seen);
-    sflight_call *call = lead(g, "key");
-    for (unsigned i = 0; i < CROWD; i++) {
-        sflight_future *f = join(g, "key");
-        if (i % 2)
-            assert_int_equal(sflight_future_enqueue(f, q, i), 0);
-        else
-            assert_int_equal(sflight_future_then(f, note, &noted), 0);
-    }
-    struct caller blocking[2];
-    callers_start(blocking, 2, g, "key", must_not_run, NULL);
-    await_waiting(g, CROWD + 2);
-    value_set(call, &tally, 1);
-    sflight_complete(call, 0);
-    assert_int_equal(noted.n, CROWD / 2);
-    callers_join(blocking, 2);
-    assert_int_equal(stats_of(g).held, CROWD / 2 + 2);
-    int n, total = 0;
-    while ((n = sflight_queue_drain(q, done, LENGTH(done))) > 0) {
-        total += n;
-        for (int i = 0; i < n; i++) {
-            assert_false(seen[done[i].tag]);
-            seen[done[i].tag] = true;
-            assert_int_equal(done[i].rc, 0);
-            assert_int_equal(done[i].result.followers, CROWD + 2);
-            sflight_result_release(&done[i].result);
-        }
-    }
-    assert_int_equal(total, CROWD / 2);
-    assert_int_equal(blocking[0].r.followers, CROWD + 2);
-    callers_release(blocking, 2);
-    assert_int_equal(tally.destroyed, 1);
-    free(seen);
-    assert_int_equal(sflight_queue_destroy(q), 0);
-    group_end(g);
-    assert_nothing_allocated(&counting);
-}
-
-/* -------------------------------------------------------------------- fork */
-
-static void forks(void **state)
-{
-    (void)state;
-    struct counting counting = {0};
-    sflight_options o = counting_options(&counting);
-    sflight_group *g = group_new(&o);
-    struct work w = {0};
-    struct caller leader;
-    sflight_queue *q;
-    struct noted noted = {0};
-    sflight_result r;
-    assert_int_equal(sflight_queue_create(&q), 0);
-    sflight_call *mine = lead(g, "mine");
-    sflight_future *on_mine = join(g, "mine");
-    struct caller follower; /* does not exist in the child */
-    caller_start(&follower, g, "mine", must_not_run, NULL);
-    caller_start(&leader, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
-    sflight_future *f[3] = {join(g, "theirs"), join(g, "theirs"), join(g, "theirs")};
-    assert_true(sflight_future_fd(f[1]) >= 0);
-    assert_int_equal(sflight_future_get(f[2], &in_the_past, &r), -ETIMEDOUT);
-    assert_int_equal(sflight_future_then(join(g, "theirs"), note, &noted), 0);
-    assert_int_equal(sflight_future_enqueue(join(g, "theirs"), q, 1), 0);
-    sflight_future *dropped = join(g, "theirs");
-    assert_true(sflight_future_fd(dropped) >= 0);
-    sflight_future_drop(dropped);
-    await_waiting(g, 7);
-    WAIT_UNTIL(stats_of(g).parked >= 2);
-
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        sflight_stats s = stats_of(g);
-        assert_int_equal(s.in_flight, 1);
-        assert_int_equal(s.waiting, 1);
-        assert_int_equal(s.held, 3);
-        for (size_t i = 0; i < LENGTH(f); i++)
-            consume(f[i], (int)i % 2, -EOWNERDEAD);
-        assert_int_equal(stats_of(g).held, 0);
-        sflight_future *more = join(g, "mine");
-        assert_int_equal(sflight_group_drain(g, &in_the_past), -ETIMEDOUT);
-        assert_int_equal(sflight_group_destroy(g), -EBUSY);
-        sflight_complete(mine, 5);
-        consume(on_mine, 0, 0);
-        consume(more, 2, 0);
-        assert_int_equal(noted.n, 0);
-        assert_key_usable(g, "theirs");
-        assert_key_usable(g, "mine");
-        assert_int_equal(sflight_queue_destroy(q), 0);
-        group_end(g);
-        assert_nothing_allocated(&counting);
-        exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-
-    atomic_store(&w.open, true);
-    caller_join(&leader);
-    callers_release(&leader, 1);
-    for (size_t i = 0; i < LENGTH(f); i++)
-        consume(f[i], (int)i % 2, 0);
-    assert_int_equal(noted.n, 1);
-    sflight_completion done;
-    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-    sflight_result_release(&done.result);
-    assert_int_equal(sflight_queue_destroy(q), 0);
-    sflight_complete(mine, 0);
-    consume(on_mine, 0, 0);
-    caller_join(&follower);
-    callers_release(&follower, 1);
-    assert_all_destroyed(&w.tally);
-    group_end(g);
-    assert_nothing_allocated(&counting);
-}
-
-/* Calls that have been forgotten are not in the table, where a fork finds the others. */
-static void forks_with_forgotten_calls(void **state)
-{
-    (void)state;
-    struct counting counting = {0};
-    sflight_options o = counting_options(&counting);
-    sflight_group *g = group_new(&o);
-    sflight_call *mine = lead(g, "key");
-    sflight_future *on_mine[2] = {join(g, "key"), join(g, "key")};
-    sflight_result r;
-    struct work w = {.open = false};
-    struct caller leader;
-    assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
-    assert_int_equal(sflight_forget(g, "key", 3), 1);
-    caller_start(&leader, g, "theirs", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
-    sflight_future *on_theirs = join(g, "theirs");
-    assert_int_equal(sflight_forget(g, "theirs", 6), 1);
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
-        assert_int_equal(stats_of(g).in_flight, 1);
-        assert_int_equal(stats_of(g).waiting, 2);
-        consume(on_theirs, 0, -EOWNERDEAD);
-        assert_key_usable(g, "key");
-    } else {
-        atomic_store(&w.open, true);
-        caller_join(&leader);
-        callers_release(&leader, 1);
-        consume(on_theirs, 0, 0);
-    }
-    sflight_complete(mine, 5);
-    for (size_t i = 0; i < LENGTH(on_mine); i++) {
-        assert_int_equal(sflight_future_poll(on_mine[i], &r), 0);
-        assert_int_equal(r.status, 5);
-        assert_int_equal(r.followers, 2);
-        sflight_result_release(&r);
-    }
-    group_end(g);
-    assert_nothing_allocated(&counting);
-    if (pid == 0)
-        exit(0);
-    assert_all_destroyed(&w.tally);
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(begin_leads_or_joins),
-        cmocka_unit_test(nobody_joins),
         cmocka_unit_test(arguments),
-        cmocka_unit_test(limits_count_futures),
-        cmocka_unit_test(permits_outlive_their_thread),
-        cmocka_unit_test(drain_waits_for_a_permit),
-        cmocka_unit_test(a_callback_may_wait_for_a_drainer),
         cmocka_unit_test(get_waits),
         cmocka_unit_test(futures_stay_valid),
         cmocka_unit_test(futures_consumed_in_flight),
         cmocka_unit_test(late_descriptors_are_readable),
+        cmocka_unit_test(futures_on_a_forgotten_call),
         cmocka_unit_test(get_inside_fn_of_its_own_call),
         cmocka_unit_test(circles_through_futures),
-        cmocka_unit_test(futures_on_calls_that_end_badly),
-        cmocka_unit_test(futures_on_a_forgotten_call),
-        cmocka_unit_test(unwanted_permits),
-        cmocka_unit_test(a_blocking_leader_is_always_wanted),
-        cmocka_unit_test(a_blocking_follower_takes_a_permit_over),
-        cmocka_unit_test(callbacks_do_not_nest),
-        cmocka_unit_test(callbacks_come_first_in_first_out),
-        cmocka_unit_test(a_cancelled_thread_tells_everybody),
-        cmocka_unit_test(a_cancelled_thread_runs_all_callbacks),
         cmocka_unit_test(out_of_descriptors),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_memory_for_another_future),
-        cmocka_unit_test(a_hundred_thousand_on_one_call),
-        cmocka_unit_test(forks),
-        cmocka_unit_test(forks_with_forgotten_calls),
     };
     return RUN_TESTS(tests);
 }

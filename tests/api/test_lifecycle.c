@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * Groups from options to destruction: create, close, drain, destroy; the limits
- * that options set; stats; the strings.
- */
+/* Groups from options to destruction: create, close, drain, destroy; stats; the strings. */
 #include "../lib/counting_alloc.h"
 
 /* -------------------------------------------------------------- options */
@@ -123,8 +120,7 @@ static void busy_while_a_call_is_in_flight(void **state)
         sflight_group *g = group_new(NULL);
         struct work w = {.status = 3};
         struct caller c[2];
-        caller_start(&c[0], g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
+        leader_start(&c[0], g, "key", work_fn, &w);
         assert_int_equal(sflight_group_destroy(g), -EBUSY);
         caller_start(&c[1], g, "key", must_not_run, NULL);
         await_waiting(g, 1);
@@ -147,8 +143,7 @@ static void busy_while_a_forgotten_call_is_in_flight(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {0};
     struct caller c;
-    caller_start(&c, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c, g, "key", work_fn, &w);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
     assert_int_equal(stats_of(g).in_flight, 1);
     assert_int_equal(sflight_group_destroy(g), -EBUSY);
@@ -202,8 +197,7 @@ static void close_turns_newcomers_away(void **state)
     sflight_group *g = group_new(NULL);
     struct work w = {.status = 3};
     struct caller c[2];
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &w);
     caller_start(&c[1], g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     assert_int_equal(sflight_group_close(g), 0);
@@ -355,17 +349,15 @@ static void *ask_until_shut(void *arg)
 static void nothing_begins_after_close_and_drain(void **state)
 {
     (void)state;
-    for (int round = 0; round < (SANITIZED ? 50 : 300); round++) {
+    for (int round = 0; round < rounds(300, 50); round++) {
         struct siege s = {.g = group_new(NULL)};
         pthread_t threads[3];
-        for (size_t i = 0; i < LENGTH(threads); i++)
-            threads[i] = thread_start(ask_until_shut, &s);
+        threads_start(threads, LENGTH(threads), ask_until_shut, &s);
         WAIT_UNTIL(stats_of(s.g).led > 10);
         assert_int_equal(sflight_group_close(s.g), 0);
         assert_int_equal(sflight_group_drain(s.g, NULL), 0);
         atomic_store(&s.drained, true);
-        for (size_t i = 0; i < LENGTH(threads); i++)
-            thread_join(threads[i]);
+        threads_join(threads, LENGTH(threads));
         group_end(s.g);
     }
 }
@@ -384,20 +376,18 @@ static void *take_and_release(void *arg)
 static void destroy_right_after_the_last_release(void **state)
 {
     (void)state;
-    for (int round = 0; round < (SANITIZED ? 200 : 2000); round++) {
+    for (int round = 0; round < rounds(2000, 200); round++) {
         struct counting counting = {0};
         sflight_options o = counting_options(&counting);
         struct siege s = {.g = group_new(&o), .w = {.open = true}};
         pthread_t threads[2];
-        for (int i = 0; i < 2; i++)
-            threads[i] = thread_start(take_and_release, &s);
+        threads_start(threads, 2, take_and_release, &s);
         WAIT_UNTIL(s.served == 2);
         int rc;
         WAIT_UNTIL((rc = sflight_group_destroy(s.g)) != -EBUSY);
         assert_int_equal(rc, 0);
         assert_nothing_allocated(&counting);
-        for (int i = 0; i < 2; i++)
-            thread_join(threads[i]);
+        threads_join(threads, 2);
     }
 }
 
@@ -450,104 +440,6 @@ static void drain_inside_fn(void **state)
     group_end(d.other);
 }
 
-/* ---------------------------------------------------------------- limits */
-
-static void max_waiters_turns_callers_away(void **state)
-{
-    (void)state;
-    sflight_options o = default_options();
-    o.max_waiters = 2;
-    sflight_group *g = group_new(&o);
-    struct work w = {0}, other = {.open = true};
-    struct caller c[4];
-    sflight_result r;
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
-    caller_start(&c[1], g, "key", must_not_run, NULL);
-    const struct timespec soon = deadline_in_ns(20000000);
-    caller_start_until(&c[2], g, "key", must_not_run, NULL, &soon);
-    WAIT_UNTIL(stats_of(g).joined == 2);
-    int rc = do_str(g, "key", must_not_run, NULL, &r);
-    bool full = stats_of(g).timed_out == 0; /* unless the second has left already */
-    if (full) {
-        assert_int_equal(rc, -EAGAIN);
-        assert_zeroed(&r);
-    }
-    assert_int_equal(do_str(g, "another", work_fn, &other, &r), 0); /* the limit is per call */
-    sflight_result_release(&r);
-    caller_join(&c[2]);
-    assert_int_equal(c[2].rc, -ETIMEDOUT);
-    caller_start(&c[3], g, "key", must_not_run, NULL); /* "at a time": a place is free */
-    await_waiting(g, 2);
-    assert_int_equal(do_str(g, "key", must_not_run, NULL, &r), -EAGAIN);
-    assert_int_equal(stats_of(g).rejected, 1 + full);
-    atomic_store(&w.open, true);
-    caller_join(&c[0]);
-    caller_join(&c[1]);
-    caller_join(&c[3]);
-    assert_int_equal(c[1].rc, 0);
-    assert_int_equal(c[3].rc, 0);
-    assert_int_equal(c[0].r.followers, 2);
-    callers_release(c, 4);
-    assert_key_usable(g, "key");
-    group_end(g);
-}
-
-static void an_old_call_is_forgotten(void **state)
-{
-    (void)state;
-    sflight_options o = default_options();
-    o.max_age_ns = 20000000;
-    sflight_group *g = group_new(&o);
-    struct work old = {.status = 1}, fresh = {.open = true, .status = 2};
-    struct caller c[2];
-    caller_start(&c[0], g, "key", work_fn, &old);
-    WAIT_UNTIL(old.runs == 1);
-    struct timespec too_old = deadline_in_ns(2 * (int64_t)o.max_age_ns);
-    caller_start(&c[1], g, "key", work_fn, &fresh); /* joins, unless it comes late */
-    WAIT_UNTIL(stats_of(g).waiting + (uint64_t)fresh.runs == 1);
-    WAIT_UNTIL(has_passed(&too_old));
-    sflight_result r;
-    assert_int_equal(do_str(g, "key", work_fn, &fresh, &r), 0);
-    assert_true(r.leader);
-    assert_int_equal(r.status, 2);
-    sflight_result_release(&r);
-    atomic_store(&old.open, true);
-    callers_join(c, 2);
-    assert_int_equal(c[0].r.status, 1);
-    assert_int_equal(c[1].rc, 0);
-    assert_int_equal(c[1].r.status, c[1].r.leader ? 2 : 1);
-    sflight_stats s = stats_of(g);
-    assert_int_equal(s.expired, 1);
-    assert_int_equal(s.forgotten, 0);
-    callers_release(c, 2);
-    assert_all_destroyed(&old.tally);
-    assert_all_destroyed(&fresh.tally);
-    group_end(g);
-}
-
-static void a_young_call_is_not_forgotten(void **state)
-{
-    (void)state;
-    const uint64_t ages[] = {(uint64_t)3600 * 1000000000, UINT64_MAX};
-    for (size_t i = 0; i < LENGTH(ages); i++) {
-        sflight_options o = default_options();
-        o.max_age_ns = ages[i];
-        sflight_group *g = group_new(&o);
-        struct work w = {0};
-        struct caller c[2];
-        caller_start(&c[0], g, "key", work_fn, &w);
-        WAIT_UNTIL(w.runs == 1);
-        caller_start(&c[1], g, "key", must_not_run, NULL);
-        await_waiting(g, 1);
-        atomic_store(&w.open, true);
-        callers_join(c, 2);
-        assert_int_equal(stats_of(g).expired, 0);
-        callers_release(c, 2);
-        group_end(g);
-    }
-}
-
 /* ----------------------------------------------------------------- stats */
 
 static void stats_are_exact_when_nothing_moves(void **state)
@@ -564,8 +456,7 @@ static void stats_are_exact_when_nothing_moves(void **state)
 
     struct work w = {0};
     struct caller c[3];
-    caller_start(&c[0], g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c[0], g, "key", work_fn, &w);
     callers_start(c + 1, 2, g, "key", must_not_run, NULL);
     await_waiting(g, 2);
     s = stats_of(g);
@@ -647,9 +538,6 @@ int main(void)
         cmocka_unit_test(destroy_right_after_the_last_release),
         cmocka_unit_test(drain_with_nothing_in_flight),
         cmocka_unit_test(drain_inside_fn),
-        cmocka_unit_test(max_waiters_turns_callers_away),
-        cmocka_unit_test(an_old_call_is_forgotten),
-        cmocka_unit_test(a_young_call_is_not_forgotten),
         cmocka_unit_test(stats_are_exact_when_nothing_moves),
         cmocka_unit_test(every_code_has_its_line),
         cmocka_unit_test(version_of_library_and_header_agree),

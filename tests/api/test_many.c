@@ -67,8 +67,7 @@ static void own_work_comes_first(void **state)
     caller_start(&c[0], g, "a", work_fn, &other);
     caller_start(&c[1], g, "c", work_fn, &other);
     WAIT_UNTIL(other.runs == 2);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);                /* hangs here if it waits first */
+    batch_start(&b);                        /* hangs here if it waits first */
     WAIT_UNTIL(stats_of(g).in_flight == 2); /* its calls end before it waits */
     assert_key_usable(g, "b");
     atomic_store(&other.open, true);
@@ -98,8 +97,7 @@ static void nothing_to_lead(void **state)
     struct work other = {0};
     struct caller c;
     struct batch b = {g, 1, {KEY("a")}, .fn = batch_fn};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
+    leader_start(&c, g, "a", work_fn, &other);
     b.thread = thread_start(batch_run, &b);
     await_waiting(g, 1);
     atomic_store(&other.open, true);
@@ -120,8 +118,7 @@ static void followers_of_a_batch(void **state)
     struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("c")}, .fn = batch_fn};
     struct batch second = {g, 2, {KEY("c"), KEY("x")}, .fn = batch_fn, .open = true};
     struct caller c[2];
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    batch_start(&b);
     callers_start(c, 2, g, "b", must_not_run, NULL);
     second.thread = thread_start(batch_run, &second);
     await_waiting(g, 3);
@@ -183,10 +180,8 @@ static void a_key_named_twice_and_led_elsewhere(void **state)
     struct work other = {.status = 3};
     struct caller c;
     struct batch b = {g, 3, {KEY("a"), KEY("b"), KEY("a")}, .fn = batch_fn, .open = true};
-    caller_start(&c, g, "a", work_fn, &other);
-    WAIT_UNTIL(other.runs == 1);
-    b.thread = thread_start(batch_run, &b);
-    WAIT_UNTIL(b.runs == 1);
+    leader_start(&c, g, "a", work_fn, &other);
+    batch_start(&b);
     atomic_store(&other.open, true);
     thread_join(b.thread);
     caller_join(&c);
@@ -260,11 +255,10 @@ static void crossing_batches_do_not_deadlock(void **state)
         {&x, {0, 1, 2}, 0}, {&x, {2, 1, 0}, 0}, {&x, {1, 0, 2}, 0}, {&x, {2, 0, 1}, 0}};
     pthread_t threads[LENGTH(crossers)];
     for (size_t i = 0; i < LENGTH(crossers); i++) {
-        crossers[i].rounds = SANITIZED ? 2000 : 10000;
+        crossers[i].rounds = rounds(10000, 2000);
         threads[i] = thread_start(cross, &crossers[i]);
     }
-    for (size_t i = 0; i < LENGTH(crossers); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(crossers));
     assert_false(x.overlap);
     assert_int_equal(stats_of(x.g).deadlocks, 0);
     assert_all_destroyed(&x.tally);
@@ -289,9 +283,7 @@ static void ten_thousand_keys_in_a_small_table(void **state)
 {
     (void)state;
     enum { N = 10000 };
-    sflight_options o = default_options();
-    o.expected_inflight = 1;
-    o.shards = 1;
+    sflight_options o = small_options();
     sflight_group *g = group_new(&o);
     unsigned *numbers = calloc(N, sizeof *numbers);
     sflight_key *keys = calloc(N, sizeof *keys);
@@ -346,6 +338,152 @@ static void bad_arguments_claim_nothing(void **state)
     group_end(g);
 }
 
+/* ------------------------------------------------ every key on its own */
+
+static int own_statuses(sflight_call *const *calls, size_t n, void *arg)
+{
+    batch_fn(calls, n, arg);
+    sflight_call_set_status(calls[0], -1);
+    sflight_call_set_status(calls[2], 0);
+    return 9;
+}
+
+static void statuses_of_their_own(void **state)
+{
+    (void)state;
+    struct batch b = {
+        group_new(NULL), 3, {KEY("a"), KEY("b"), KEY("c")}, .fn = own_statuses, .open = true};
+    batch_run(&b);
+    assert_int_equal(b.r[0].status, -1);
+    assert_int_equal(b.r[1].status, 9);
+    assert_int_equal(b.r[2].status, 0);
+    batch_release(&b);
+    group_end(b.g);
+}
+
+static void one_bad_key_does_not_poison_the_others(void **state)
+{
+    (void)state;
+    struct batch b = {
+        group_new(NULL), 3, {KEY("a"), {NULL, 5}, KEY("c")}, .fn = batch_fn, .open = true};
+    batch_run(&b);
+    assert_int_equal(b.ret, 0);
+    assert_int_equal(b.led, 2);
+    assert_int_equal(b.rc[0], 0);
+    assert_int_equal(b.rc[1], -EINVAL);
+    assert_int_equal(b.rc[2], 0);
+    assert_zeroed(&b.r[1]);
+    assert_int_equal(number_of(&b.r[2]), 1);
+    batch_release(&b);
+    assert_all_destroyed(&b.tally);
+    group_end(b.g);
+}
+
+/* The empty key by every name that it has. */
+static void the_empty_key_is_one_key(void **state)
+{
+    (void)state;
+    struct batch b = {group_new(NULL),
+                      6,
+                      {{NULL, 0}, {"", 0}, {NULL, 0}, {"a", 0}, {NULL, 2}, {NULL, 2}},
+                      .fn = batch_fn,
+                      .open = true};
+    batch_run(&b);
+    assert_int_equal(b.ret, 0);
+    assert_int_equal(b.led, 1);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(b.rc[i], i < 4 ? 0 : -EINVAL);
+        if (i < 4)
+            assert_int_equal(number_of(&b.r[i]), 0);
+        else
+            assert_zeroed(&b.r[i]);
+    }
+    batch_release(&b);
+    assert_all_destroyed(&b.tally);
+    group_end(b.g);
+}
+
+/* Four keys are led elsewhere, and end in four ways; the fifth is our own. */
+static void partial_failure(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.max_waiters = 1;
+    sflight_group *g = group_new(&o);
+    struct work ok = {.status = 1}, panic = {0}, exit = {0}, full = {0};
+    struct caller c[4], only_waiter;
+    struct batch b = {g,
+                      5,
+                      {KEY("ok"), KEY("panic"), KEY("exit"), KEY("full"), KEY("own")},
+                      .fn = batch_fn,
+                      .open = true};
+    caller_start(&c[0], g, "ok", work_fn, &ok);
+    caller_start(&c[1], g, "panic", panic_fn, &panic);
+    caller_start(&c[2], g, "exit", exit_fn, &exit);
+    caller_start(&c[3], g, "full", work_fn, &full);
+    WAIT_UNTIL(ok.runs + panic.runs + exit.runs + full.runs == 4);
+    caller_start(&only_waiter, g, "full", must_not_run, NULL);
+    await_waiting(g, 1);
+    batch_start(&b);
+    atomic_store(&full.open, true);
+    atomic_store(&exit.open, true);
+    atomic_store(&panic.open, true);
+    atomic_store(&ok.open, true);
+    thread_join(b.thread);
+    callers_join(c, 4);
+    caller_join(&only_waiter);
+    const int rc[] = {0, -ENOTRECOVERABLE, -EOWNERDEAD, -EAGAIN, 0};
+    assert_int_equal(b.ret, 0);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(b.rc[i], rc[i]);
+    assert_int_equal(b.r[0].status, 1);
+    assert_non_null(strstr(b.r[1].value, "the leader panics"));
+    assert_zeroed(&b.r[2]);
+    assert_zeroed(&b.r[3]);
+    assert_int_equal(b.r[4].status, 7);
+    assert_int_equal(stats_of(g).rejected, 1);
+    batch_release(&b);
+    for (int i = 0; i < 4; i++)
+        if (c[i].rc != NEVER_RETURNED)
+            sflight_result_release(&c[i].r);
+    callers_release(&only_waiter, 1);
+    assert_all_destroyed(&b.tally);
+    group_end(g);
+}
+
+static void deadline_for_the_followed_keys(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work other = {0};
+    struct caller c;
+    struct timespec soon = deadline_in_ns(1000000);
+    const struct timespec *deadlines[] = {&soon, &in_the_past};
+    leader_start(&c, g, "a", work_fn, &other);
+    for (size_t i = 0; i < LENGTH(deadlines); i++) {
+        struct batch b = {g,
+                          3,
+                          {KEY("b"), KEY("a"), KEY("c")},
+                          .fn = batch_fn,
+                          .deadline = deadlines[i],
+                          .open = true};
+        batch_run(&b);
+        assert_int_equal(b.ret, 0);
+        assert_int_equal(b.led, 2); /* a leader runs fn whatever the deadline */
+        assert_int_equal(b.rc[0], 0);
+        assert_int_equal(b.rc[1], -ETIMEDOUT);
+        assert_int_equal(b.rc[2], 0);
+        assert_zeroed(&b.r[1]);
+        batch_release(&b);
+        assert_all_destroyed(&b.tally);
+    }
+    atomic_store(&other.open, true);
+    caller_join(&c);
+    assert_false(c.r.shared);
+    callers_release(&c, 1);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +497,11 @@ int main(void)
         cmocka_unit_test(crossing_batches_do_not_deadlock),
         cmocka_unit_test(ten_thousand_keys_in_a_small_table),
         cmocka_unit_test(bad_arguments_claim_nothing),
+        cmocka_unit_test(statuses_of_their_own),
+        cmocka_unit_test(one_bad_key_does_not_poison_the_others),
+        cmocka_unit_test(the_empty_key_is_one_key),
+        cmocka_unit_test(partial_failure),
+        cmocka_unit_test(deadline_for_the_followed_keys),
     };
     return RUN_TESTS(tests);
 }

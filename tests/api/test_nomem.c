@@ -353,8 +353,7 @@ static void following_without_memory(void **state)
     sflight_group *g = group_new(&o);
     struct work w = {.status = 3};
     struct caller leader, c[4];
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     counting_fail(&counting, 1, true);
     struct timespec soon = deadline_in_ns(1000000);
     for (int i = 0; i < 4; i++) {

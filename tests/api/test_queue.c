@@ -3,9 +3,6 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 static sflight_queue *queue_new(void)
 {
     sflight_queue *q = NULL;
@@ -152,8 +149,7 @@ static void a_crowd_enqueues(void **state)
 
     assert_int_equal(pthread_barrier_init(&crowd.all, NULL, N), 0);
     sflight_call *call = lead(crowd.g, "0");
-    for (int i = 0; i < N; i++)
-        threads[i] = thread_start(enqueue_one, &crowd);
+    threads_start(threads, N, enqueue_one, &crowd);
     for (int i = 0; i < N; i++)
         assert_ptr_equal(thread_join(threads[i]), &crowd);
     assert_int_equal(pthread_barrier_destroy(&crowd.all), 0);
@@ -170,7 +166,7 @@ static void a_crowd_enqueues(void **state)
 
 /* -------------------------------------------------------- once, and no more */
 
-enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = SANITIZED ? 10000 : 60000 };
+enum { PRODUCERS = 4, KEYS = 3, PER_PRODUCER = 60000 };
 
 /* What becomes of each tag. */
 enum fate { UNUSED, EXPECTED, DELIVERED, DROPPED };
@@ -188,15 +184,9 @@ static struct traffic traffic;
 
 struct producer {
     unsigned number;
-    unsigned random;
+    uint64_t random;
     sflight_call *pending; /* a permit of ours, to be ended later */
 };
-
-static unsigned next_random(struct producer *p)
-{
-    p->random = p->random * 1664525u + 1013904223u;
-    return p->random >> 16;
-}
 
 static void delivered(uint64_t tag, int rc, const sflight_result *r)
 {
@@ -220,7 +210,7 @@ static void end_pending(struct producer *p)
     p->pending = NULL;
     if (call == NULL)
         return;
-    if (next_random(p) % 8 == 0) {
+    if (random_pick(&p->random, 8) == 0) {
         sflight_abandon(call);
     } else {
         value_set(call, &traffic.tally, 1);
@@ -247,11 +237,10 @@ static void get_or_drop(sflight_future *f, uint64_t tag)
 
 static void use(struct producer *p, sflight_future *f, uint64_t tag)
 {
-    unsigned how = next_random(p);
-    if (how % 32 == 0)
+    if (random_pick(&p->random, 32) == 0)
         assert_true(sflight_future_fd(f) >= 0);
     atomic_store(&traffic.fate[tag], EXPECTED);
-    switch (how / 32 % 6) {
+    switch (random_pick(&p->random, 6)) {
     case 0:
         sflight_future_drop(f);
         atomic_store(&traffic.fate[tag], DROPPED);
@@ -271,8 +260,9 @@ static void use(struct producer *p, sflight_future *f, uint64_t tag)
 static void *produce(void *arg)
 {
     struct producer *p = arg;
-    for (uint64_t i = 0; i < PER_PRODUCER; i++) {
-        unsigned key = next_random(p) % KEYS;
+    const uint64_t n = (uint64_t)rounds(PER_PRODUCER, PER_PRODUCER / 6);
+    for (uint64_t i = 0; i < n; i++) {
+        unsigned key = random_pick(&p->random, KEYS);
         sflight_call *call;
         sflight_future *f;
         assert_int_equal(sflight_begin(traffic.g, &key, sizeof key, &call, &f), 0);
@@ -282,9 +272,9 @@ static void *produce(void *arg)
         } else {
             use(p, f, p->number * PER_PRODUCER + i);
         }
-        if (next_random(p) % 4 == 0)
+        if (random_pick(&p->random, 4) == 0)
             end_pending(p);
-        if (next_random(p) % 64 == 0)
+        if (random_pick(&p->random, 64) == 0)
             sflight_forget(traffic.g, &key, sizeof key);
     }
     end_pending(p);
@@ -327,12 +317,12 @@ static void every_completion_once(void **state)
         struct producer p[PRODUCERS];
         pthread_t threads[PRODUCERS];
         for (unsigned i = 0; i < PRODUCERS; i++) {
-            p[i] = (struct producer){.number = i, .random = 1000 * (unsigned)variant + i};
+            p[i] =
+                (struct producer){.number = i, .random = random_from(1000 * (unsigned)variant + i)};
             threads[i] = thread_start(produce, &p[i]);
         }
         consume_until_done();
-        for (unsigned i = 0; i < PRODUCERS; i++)
-            thread_join(threads[i]);
+        threads_join(threads, PRODUCERS);
         uint64_t n_delivered = 0, n_dropped = 0;
         for (size_t i = 0; i < LENGTH(traffic.fate); i++) {
             assert_int_not_equal(traffic.fate[i], EXPECTED);
@@ -363,7 +353,7 @@ static void destroyed_behind_the_producer(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
-    for (int i = 0; i < (SANITIZED ? 500 : 3000); i++) {
+    for (int i = 0; i < rounds(3000, 500); i++) {
         sflight_queue *q = queue_new();
         sflight_completion done;
         sflight_call *call = lead(g, "key");
@@ -390,14 +380,10 @@ static void queues_go_in_any_order(void **state)
             assert_int_equal(sflight_queue_destroy(queues[orders[i][k]]), 0);
             if (SANITIZED || EMULATED)
                 continue;
-            fflush(NULL);
-            pid_t pid = fork();
-            assert_true(pid >= 0);
+            pid_t pid = fork_child();
             if (pid == 0)
                 _exit(0);
-            int status;
-            assert_int_equal(waitpid(pid, &status, 0), pid);
-            assert_int_equal(status, 0);
+            assert_child_succeeds(pid);
         }
     }
 }

@@ -2,24 +2,7 @@
 /* sflight_start(): fn on a thread of its own, a future for everybody (Go: DoChan). */
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
-
-#include <signal.h>
-#include <sys/resource.h>
-
-static sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
-{
-    sflight_future *f = NULL;
-    assert_int_equal(sflight_start(g, key, strlen(key), fn, arg, &f), 0);
-    assert_non_null(f);
-    return f;
-}
-
-/* The thread of a started call gives its hold up last: only then is the group unused. */
-static void group_end_when_unused(sflight_group *g)
-{
-    WAIT_UNTIL(stats_of(g).held == 0);
-    group_end(g);
-}
+#include "../lib/real.h"
 
 /* TestDoChan. */
 static void a_future_yields_the_value(void **state)
@@ -132,8 +115,7 @@ static void starters_join_a_blocking_call(void **state)
     struct work w = {.status = 4};
     struct caller leader;
     sflight_result r;
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     sflight_future *f = start(g, "key", must_not_run, NULL);
     atomic_store(&w.open, true);
     assert_int_equal(sflight_future_get(f, NULL, &r), 0);
@@ -148,23 +130,11 @@ static void starters_join_a_blocking_call(void **state)
 
 /* ------------------------------------------------------------- bad endings */
 
-static int panic_when_open(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "out of luck");
-}
-
-static int exit_when_open(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
 /* golang/go#52557: an abandoned call delivers to its futures. */
 static void every_end_is_delivered(void **state)
 {
     (void)state;
-    sflight_fn *const fns[] = {panic_when_open, exit_when_open};
+    sflight_fn *const fns[] = {panic_fn, exit_fn};
     const int expected[] = {-ENOTRECOVERABLE, -EOWNERDEAD};
     for (size_t i = 0; i < LENGTH(fns); i++) {
         struct counting counting = {0};
@@ -187,7 +157,7 @@ static void every_end_is_delivered(void **state)
 
         assert_int_equal(sflight_future_get(f, NULL, &r), expected[i]);
         if (expected[i] == -ENOTRECOVERABLE)
-            assert_non_null(strstr(r.value, "out of luck"));
+            assert_non_null(strstr(r.value, "the leader panics"));
         sflight_result_release(&r);
         WAIT_UNTIL(readable(fd));
         assert_int_equal(sflight_future_poll(polled, &r), expected[i]);
@@ -212,15 +182,14 @@ static void every_end_is_delivered(void **state)
 static void a_follower_takes_over(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     o.cancel_unwanted = true;
     for (int drops = 0; drops < 2; drops++) {
         sflight_group *g = group_new(&o);
         struct work first = {0}, second = {.status = 7};
         struct caller c;
         sflight_result r;
-        sflight_future *f = start(g, "key", exit_when_open, &first);
+        sflight_future *f = start(g, "key", exit_fn, &first);
         WAIT_UNTIL(first.runs == 1);
         caller_start(&c, g, "key", work_fn, &second);
         await_waiting(g, 1);
@@ -315,7 +284,7 @@ static void starters_that_leave_at_the_end(void **state)
     sflight_options o = counting_options(&counting);
     o.cancel_unwanted = true;
     sflight_group *g = group_new(&o);
-    for (int i = 0; i < (SANITIZED ? 1000 : 5000); i++) {
+    for (int i = 0; i < rounds(5000, 1000); i++) {
         sflight_future *f = start(g, "key", quick, &tally);
         if (i % 2)
             assert_true(sflight_future_fd(f) >= 0);
@@ -334,7 +303,7 @@ static void starters_that_leave_at_the_end(void **state)
 static void groups_that_end_at_once(void **state)
 {
     (void)state;
-    for (int i = 0; i < (SANITIZED ? 200 : 1000); i++) {
+    for (int i = 0; i < rounds(1000, 200); i++) {
         struct tally tally = {0};
         sflight_group *g = group_new(NULL);
         sflight_result r;
@@ -384,32 +353,6 @@ static void out_of_memory(void **state)
  * No thread can be had: its stack would not fit into what is left of the address
  * space.  Whoever has joined meanwhile is told; the key is free.
  */
-struct joiner {
-    sflight_group *g;
-    atomic_bool stop;
-    uint64_t n_dead;
-};
-
-static void *keep_joining(void *arg)
-{
-    struct joiner *j = arg;
-    while (!j->stop) {
-        sflight_call *call;
-        sflight_future *f;
-        sflight_result r;
-        assert_int_equal(sflight_begin(j->g, "key", 3, &call, &f), 0);
-        if (call != NULL) {
-            sflight_complete(call, 0);
-            continue;
-        }
-        int rc = sflight_future_get(f, NULL, &r);
-        assert_true(rc == 0 || rc == -EOWNERDEAD);
-        j->n_dead += rc == -EOWNERDEAD;
-        sflight_result_release(&r);
-    }
-    return NULL;
-}
-
 static void out_of_threads(void **state)
 {
     (void)state;
@@ -458,6 +401,86 @@ static void out_of_threads(void **state)
     assert_nothing_allocated(&counting);
 }
 
+#if !SANITIZED                     /* ThreadSanitizer has one of its own */
+static atomic_long thread_to_fail; /* counted down; at 1 the creation fails */
+
+/* Stands before that of the C library, for the library under test as well. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    if (atomic_load(&thread_to_fail) > 0 && atomic_fetch_sub(&thread_to_fail, 1) == 1)
+        return EAGAIN;
+    return REAL(pthread_create)(thread, attr, run, arg);
+}
+
+enum { STARTS = 12 };
+
+static int started(sflight_call *call, void *arg)
+{
+    value_set(call, arg, 5);
+    return 5;
+}
+
+/* Of a few started calls for two keys, the k-th that needs a thread gets none. */
+static void no_thread_at_the_kth_start(sflight_group *g, long k, long *n_failed)
+{
+    sflight_future *f[STARTS];
+    struct tally tally = {0};
+    struct noted noted = {0};
+    int n_futures = 0, n_noted = 0;
+    atomic_store(&thread_to_fail, k);
+    for (int i = 0; i < STARTS; i++) {
+        f[n_futures] = (void *)1;
+        int rc = sflight_start(g, i % 2 ? "a" : "b", 1, started, &tally, &f[n_futures]);
+        if (rc == 0) {
+            n_futures++;
+            continue;
+        }
+        assert_int_equal(rc, -EAGAIN);
+        assert_null(f[n_futures]);
+        ++*n_failed;
+        assert_key_usable(g, i % 2 ? "a" : "b"); /* or joins nobody: the key is free */
+    }
+    atomic_store(&thread_to_fail, 0);
+    for (int i = 0; i < n_futures; i++) {
+        sflight_result r;
+        if (i % 3 == 0) {
+            assert_int_equal(sflight_future_then(f[i], note, &noted), 0);
+            n_noted++;
+        } else if (i % 3 == 1) {
+            assert_int_equal(sflight_future_get(f[i], NULL, &r), 0);
+            assert_int_equal(r.status, 5);
+            sflight_result_release(&r);
+        } else {
+            sflight_future_drop(f[i]);
+        }
+    }
+    WAIT_UNTIL(noted.n == n_noted);
+    WAIT_UNTIL(stats_of(g).in_flight == 0 && stats_of(g).held == 0);
+    WAIT_UNTIL(tally.destroyed == tally.made);
+}
+#endif
+
+static void no_thread_at_any_point(void **state)
+{
+    (void)state;
+#if !SANITIZED
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    for (int on_abandon = SFLIGHT_ABANDON_SHARE; on_abandon <= SFLIGHT_ABANDON_TAKEOVER;
+         on_abandon++) {
+        o.on_abandon = on_abandon;
+        sflight_group *g = group_new(&o);
+        long n_failed = 0;
+        for (int round = 0; round < 50; round++)
+            for (long k = 1; k <= STARTS; k++)
+                no_thread_at_the_kth_start(g, k, &n_failed);
+        assert_true(n_failed >= 100); /* the first two starts of a round lead */
+        group_end(g);
+        assert_nothing_allocated(&counting);
+    }
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -473,6 +496,7 @@ int main(void)
         cmocka_unit_test(groups_that_end_at_once),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_threads),
+        cmocka_unit_test(no_thread_at_any_point),
     };
     return RUN_TESTS(tests);
 }

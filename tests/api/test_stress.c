@@ -44,14 +44,6 @@ struct worker {
     pthread_t supervisor;
 };
 
-static unsigned pick(struct worker *me, unsigned n)
-{
-    me->random ^= me->random << 13; /* xorshift64 */
-    me->random ^= me->random >> 7;
-    me->random ^= me->random << 17;
-    return (unsigned)(me->random >> 33) % n;
-}
-
 static bool may_be_forgotten(const struct world *w, unsigned key)
 {
     return key % 2 == 1 || w->m->options.max_age_ns != 0;
@@ -84,7 +76,7 @@ static struct execution *execution_set(sflight_call *call, struct worker *me)
     struct execution *e = malloc(sizeof *e);
     assert_non_null(e);
     const unsigned *key = sflight_call_key(call, NULL);
-    *e = (struct execution){me->w, *key, (int)pick(me, 1000), true, 0, ULLONG_MAX};
+    *e = (struct execution){me->w, *key, (int)random_pick(&me->random, 1000), true, 0, ULLONG_MAX};
     atomic_fetch_add(&me->w->made, 1);
     sflight_call_set(call, e, sizeof *e, execution_destroy, me->w);
     return e;
@@ -129,7 +121,7 @@ static void ask(struct worker *me, unsigned key);
 
 static void leave_somehow(struct worker *me, sflight_call *call, struct inside *in)
 {
-    switch (pick(me, 64)) {
+    switch (random_pick(&me->random, 64)) {
     case 0:
     case 1:
         in->accounted = true;
@@ -161,13 +153,13 @@ static int lead_some(sflight_call *const *calls, size_t n, struct worker *me, un
         sflight_call_set_status(calls[in.n], e->status);
         highest = e->key > highest ? e->key : highest;
     }
-    for (unsigned i = pick(me, 4); i > 0; i--)
+    for (unsigned i = random_pick(&me->random, 4); i > 0; i--)
         sched_yield();
     unsigned key = in.keys[0];
-    if (may_be_forgotten(w, key) && pick(me, 16) == 0)
+    if (may_be_forgotten(w, key) && random_pick(&me->random, 16) == 0)
         atomic_fetch_add(&w->forgot, (unsigned)sflight_forget(w->g, &key, sizeof key));
-    if (w->m->nested && highest + 1 < w->m->keys && pick(me, 8) == 0)
-        ask(me, highest + 1 + pick(me, w->m->keys - highest - 1));
+    if (w->m->nested && highest + 1 < w->m->keys && random_pick(&me->random, 8) == 0)
+        ask(me, highest + 1 + random_pick(&me->random, w->m->keys - highest - 1));
     if (w->m->failures)
         leave_somehow(me, calls[0], &in);
     in.accounted = true;
@@ -224,11 +216,11 @@ static void see_result(struct worker *me, unsigned key, unsigned long long began
     }
     if (rc != -ENOTRECOVERABLE && rc != 0)
         assert_zeroed(r);
-    if (rc == 0 && pick(me, 4) == 0) { /* leave a second hold to somebody else */
+    if (rc == 0 && random_pick(&me->random, 4) == 0) { /* leave a second hold to somebody else */
         sflight_result *copy = malloc(sizeof *copy);
         assert_non_null(copy);
         assert_int_equal(sflight_result_retain(r, copy), 0);
-        copy = atomic_exchange(&w->lot[pick(me, LOT)], copy);
+        copy = atomic_exchange(&w->lot[random_pick(&me->random, LOT)], copy);
         sflight_result_release(copy);
         free(copy);
     }
@@ -241,8 +233,8 @@ static void ask(struct worker *me, unsigned key)
     sflight_result r;
     struct timespec deadline;
     const struct timespec *until = NULL;
-    if (pick(me, 4) == 0) {
-        deadline = deadline_in_ns(pick(me, 20) * 1000);
+    if (random_pick(&me->random, 4) == 0) {
+        deadline = deadline_in_ns(random_pick(&me->random, 20) * 1000);
         until = &deadline;
     }
     atomic_fetch_add(&w->callers, 1);
@@ -258,8 +250,8 @@ static void ask_many(struct worker *me)
     sflight_key keys[MAX_BATCH];
     sflight_result r[MAX_BATCH];
     int rc[MAX_BATCH];
-    unsigned n = 1 + pick(me, w->m->keys < MAX_BATCH ? w->m->keys : MAX_BATCH);
-    unsigned first = pick(me, w->m->keys);
+    unsigned n = 1 + random_pick(&me->random, w->m->keys < MAX_BATCH ? w->m->keys : MAX_BATCH);
+    unsigned first = random_pick(&me->random, w->m->keys);
     for (unsigned i = 0; i < n; i++) {
         numbers[i] = (first + i) % w->m->keys; /* all different */
         keys[i] = (sflight_key){&numbers[i], sizeof numbers[i]};
@@ -267,8 +259,9 @@ static void ask_many(struct worker *me)
     me->batch = n;
     atomic_fetch_add(&w->callers, n);
     unsigned long long began = atomic_fetch_add(&w->clock, 1);
-    struct timespec deadline = deadline_in_ns(pick(me, 50) * 1000);
-    int ret = sflight_do_many(w->g, keys, n, lead_many, me, pick(me, 2) ? &deadline : NULL, r, rc);
+    struct timespec deadline = deadline_in_ns(random_pick(&me->random, 50) * 1000);
+    int ret = sflight_do_many(w->g, keys, n, lead_many, me,
+                              random_pick(&me->random, 2) ? &deadline : NULL, r, rc);
     assert_int_equal(ret, 0);
     for (unsigned i = 0; i < n; i++)
         see_result(me, numbers[i], began, rc[i], &r[i]);
@@ -280,8 +273,8 @@ static void *work(void *arg)
     struct world *w = me->w;
     while (me->ops_left > 0) {
         me->ops_left--;
-        unsigned key = pick(me, w->m->keys);
-        switch (pick(me, 32)) {
+        unsigned key = random_pick(&me->random, w->m->keys);
+        switch (random_pick(&me->random, 32)) {
         case 0:
         case 1:
             if (may_be_forgotten(w, key))
@@ -338,15 +331,13 @@ static void run(struct mixture *m)
     struct counting counting = {0};
     struct world w = {.m = m};
     struct worker workers[MAX_THREADS];
+    const unsigned ops = (unsigned)rounds((int)m->ops, (int)m->ops / 8);
     m->options.allocator = (sflight_allocator){&counting, counting_alloc, counting_free};
     w.g = group_new(&m->options);
     assert_in_range(m->threads, 1, MAX_THREADS);
     assert_in_range(m->keys, 1, MAX_KEYS);
     for (unsigned i = 0; i < m->threads; i++) {
-        uint64_t random = (seed() + i + 1) * 0x9E3779B97F4A7C15u;
-        workers[i] = (struct worker){&w, random != 0 ? random : 1, m->ops, 0, 0};
-        if (SANITIZED)
-            workers[i].ops_left /= 8;
+        workers[i] = (struct worker){&w, random_from(seed() + i), ops, 0, 0};
     }
     for (unsigned i = 0; i < m->threads; i++)
         workers[i].supervisor = thread_start(supervise, &workers[i]);

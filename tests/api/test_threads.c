@@ -4,39 +4,15 @@
  * data, threads and groups by the thousand in bounded memory.
  */
 #include "../lib/counting_alloc.h"
-
-static size_t resident_bytes(void)
-{
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    unsigned long total, resident;
-    assert_int_equal(fscanf(f, "%lu %lu", &total, &resident), 2);
-    fclose(f);
-    return resident * (size_t)sysconf(_SC_PAGESIZE);
-}
+#include "../lib/load.h"
 
 /* Growth that is noise of malloc and of the kernel. */
 enum { SLACK_BYTES = 1 << 20 };
 
-static int set_status_7(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 7;
-}
-
-static int set_statuses_7(sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls;
-    (void)n;
-    (void)arg;
-    return 7;
-}
-
 static void do_number(sflight_group *g, unsigned key)
 {
     sflight_result r;
-    assert_int_equal(sflight_do(g, &key, sizeof key, set_status_7, NULL, &r), 0);
+    assert_int_equal(sflight_do(g, &key, sizeof key, return_7, NULL, &r), 0);
     assert_int_equal(r.status, 7);
     sflight_result_release(&r);
 }
@@ -67,7 +43,7 @@ static void say_last_words(void *arg)
     sflight_key keys[] = {{"a", 1}, {"b", 1}};
     sflight_result r[2];
     int rc[2];
-    assert_int_equal(sflight_do_many(l->g, keys, 2, set_statuses_7, NULL, NULL, r, rc), 0);
+    assert_int_equal(sflight_do_many(l->g, keys, 2, nothing_for_all, NULL, NULL, r, rc), 0);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(rc[i], 0);
         sflight_result_release(&r[i]);
@@ -180,8 +156,7 @@ static void leading_and_following_from_destructors(void **state)
         threads[2] = thread_start(use_then_follow, &m);
         await_waiting(m.g, 2);
         atomic_store(&m.w.open, true);
-        for (int t = 0; t < 3; t++)
-            thread_join(threads[t]);
+        threads_join(threads, 3);
         assert_all_destroyed(&m.w.tally);
         group_end(m.g);
     }
@@ -211,17 +186,15 @@ static void churn_until(struct churn *c, unsigned last)
     enum { AT_A_TIME = 8 };
     pthread_t threads[AT_A_TIME];
     while (c->next < last) {
-        for (int i = 0; i < AT_A_TIME; i++)
-            threads[i] = thread_start(short_life, c);
-        for (int i = 0; i < AT_A_TIME; i++)
-            thread_join(threads[i]);
+        threads_start(threads, AT_A_TIME, short_life, c);
+        threads_join(threads, AT_A_TIME);
     }
 }
 
 static void a_hundred_thousand_threads(void **state)
 {
     (void)state;
-    const unsigned warm_up = SLOW ? 1000 : 10000, all = SLOW ? 3000 : 100000;
+    const unsigned warm_up = (unsigned)rounds(10000, 1000), all = (unsigned)rounds(100000, 3000);
     struct counting counting = {0};
     sflight_options o = counting_options(&counting);
     struct churn c = {.g = group_new(&o)};
@@ -233,7 +206,7 @@ static void a_hundred_thousand_threads(void **state)
     assert_true(s.bytes <= bytes + bytes / 2 + 65536);
     assert_true(s.retired_pending < 10000);
     assert_int_equal(s.led + s.joined, 2 * c.next);
-    if (!SLOW) /* a sanitizer's, or an emulator's, own memory grows */
+    if (!SANITIZED && !EMULATED) /* whose own memory grows */
         assert_true(resident_bytes() <= resident + SLACK_BYTES);
     group_end(c.g);
     assert_nothing_allocated(&counting);
@@ -267,8 +240,7 @@ static void records_do_not_pile_up_beside_quiet_and_waiting_threads(void **state
     struct caller leader, follower;
     pthread_t thread = thread_start(use_then_be_quiet, &quiet);
     WAIT_UNTIL(quiet.used);
-    caller_start(&leader, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", work_fn, &w);
     caller_start(&follower, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     uint64_t bytes = 0;
@@ -318,12 +290,11 @@ static void ten_thousand_groups(void **state)
 {
     (void)state;
     enum { THREADS = 2 };
-    const unsigned warm_up = SLOW ? 200 : 1000, all = SLOW ? 1000 : 10000;
+    const unsigned warm_up = (unsigned)rounds(1000, 200), all = (unsigned)rounds(10000, 1000);
     struct visitors v = {.stop = false};
     pthread_t threads[THREADS];
     size_t resident = 0;
-    for (int i = 0; i < THREADS; i++)
-        threads[i] = thread_start(visit, &v);
+    threads_start(threads, THREADS, visit, &v);
     for (unsigned i = 1; i <= all; i++) {
         struct counting counting = {0};
         sflight_options o = counting_options(&counting);
@@ -338,11 +309,10 @@ static void ten_thousand_groups(void **state)
         if (i == warm_up)
             resident = resident_bytes();
     }
-    if (!SLOW)
+    if (!SANITIZED && !EMULATED)
         assert_true(resident_bytes() <= resident + SLACK_BYTES);
     atomic_store(&v.stop, true);
-    for (int i = 0; i < THREADS; i++)
-        thread_join(threads[i]);
+    threads_join(threads, THREADS);
 }
 
 static void many_groups_at_once(void **state)
@@ -350,9 +320,7 @@ static void many_groups_at_once(void **state)
     (void)state;
     enum { GROUPS = 1000 };
     static sflight_group *groups[GROUPS];
-    sflight_options o = default_options();
-    o.shards = 1;
-    o.expected_inflight = 1;
+    sflight_options o = small_options();
     for (int i = 0; i < GROUPS; i++)
         groups[i] = group_new(&o);
     for (int round = 0; round < 3; round++)
@@ -407,7 +375,7 @@ int main(void)
     if (sflight_group_create(&g, NULL) != 0)
         return EXIT_FAILURE;
     sflight_result r;
-    if (sflight_do(g, "key", 3, set_status_7, NULL, &r) != 0)
+    if (sflight_do(g, "key", 3, return_7, NULL, &r) != 0)
         return EXIT_FAILURE;
     sflight_result_release(&r);
     sflight_group_destroy(g);

@@ -79,6 +79,29 @@ static void set_status_overrides_the_return_value(void **state)
     group_end(g);
 }
 
+static void non_zero_status_reaches_everybody(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.status = -ENOTRECOVERABLE};
+    struct caller c[5];
+    leader_start(&c[0], g, "key", work_fn, &w);
+    callers_start(c + 1, LENGTH(c) - 1, g, "key", must_not_run, NULL);
+    await_waiting(g, LENGTH(c) - 1);
+    atomic_store(&w.open, true);
+    callers_join(c, LENGTH(c));
+    for (size_t i = 0; i < LENGTH(c); i++) {
+        assert_int_equal(c[i].rc, 0);
+        assert_int_equal(c[i].r.status, -ENOTRECOVERABLE);
+        assert_int_equal(number_of(&c[i].r), 1);
+    }
+    assert_int_equal(stats_of(g).panicked, 0);
+    callers_release(c, LENGTH(c));
+    assert_all_destroyed(&w.tally);
+    assert_key_usable(g, "key");
+    group_end(g);
+}
+
 struct allocs {
     sflight_group *g;
     struct tally tally;
@@ -257,8 +280,7 @@ static void errno_is_left_alone(void **state)
     struct caller c;
     sflight_stats s;
     sflight_result r;
-    caller_start(&c, g, "key", work_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&c, g, "key", work_fn, &w);
     struct timespec soon = deadline_in_ns(1000000);
     errno = MARK;
     int rc = sflight_do_until(g, "key", 3, must_not_run, NULL, &soon, &r);
@@ -313,12 +335,15 @@ struct copying {
     sflight_result copy;
 };
 
-enum { COPYING_ROUNDS = SANITIZED ? 5000 : 50000 };
+static int n_copies(void)
+{
+    return rounds(50000, 5000);
+}
 
 static void *copy_as_well(void *arg)
 {
     struct copying *c = arg;
-    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+    for (int i = 1, n = n_copies(); i <= n; i++) {
         for (int j = 0; atomic_load(&c->round) != i; j++)
             if (j > 1000)
                 sched_yield(); /* otherwise at once */
@@ -337,7 +362,7 @@ static void two_threads_retain_one_result(void **state)
     sflight_result r, copy;
     struct copying c = {.from = &r};
     pthread_t thread = thread_start(copy_as_well, &c);
-    for (int i = 1; i <= COPYING_ROUNDS; i++) {
+    for (int i = 1, n = n_copies(); i <= n; i++) {
         assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
         atomic_store(&c.round, i);
         for (int j = i % 512; j-- != 0;)
@@ -360,6 +385,7 @@ int main(void)
         cmocka_unit_test(setting_again_destroys_the_earlier_value_at_once),
         cmocka_unit_test(values_without_destroy),
         cmocka_unit_test(set_status_overrides_the_return_value),
+        cmocka_unit_test(non_zero_status_reaches_everybody),
         cmocka_unit_test(call_alloc_lives_until_the_last_holder),
         cmocka_unit_test(call_alloc_of_more_than_was_needed),
         cmocka_unit_test(retain_is_a_second_hold),

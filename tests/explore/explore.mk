@@ -35,7 +35,3 @@ $(EXPLORE)/explore: $(EXPLORE_OBJ) $(EXPLORE_OWN)
 .PHONY: explore
 explore: $(EXPLORE)/explore ## Explore schedules of the library's own source (EXPLORE_SEEDS=n for more)
 	nice $(EXPLORE)/explore --again tests/explore/seeds --seeds $(EXPLORE_SEEDS) --at-once $(EXPLORE_JOBS)
-
-.PHONY: explore-faults
-explore-faults: ## Seed faults into copies of src/ and have explore find each of them (a minute)
-	nice tests/explore/faults

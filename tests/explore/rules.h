@@ -146,7 +146,10 @@ unsigned variant(unsigned n);
 
 /* A clean one of a few that there are. */
 struct ask *fresh(unsigned i, const char *key);
-enum { MAX_ASKS = 64 };
+enum {
+    MAX_ASKS = 64,
+    SHORT_NS = 300, /* a patience that may end before the call does */
+};
 extern struct ask asks[MAX_ASKS];
 
 struct scenario {

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { SHORT_NS = 300 };
-
 /* Asks without blocking; who leads completes at once. */
 static void begin_and_complete(struct ask *ask)
 {

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-enum { SHORT_NS = 300 }; /* a patience that may end before the call does */
-
 static void go_ask(unsigned i, const char *key)
 {
     go(ask_whole, fresh(i, key));
@@ -121,7 +119,6 @@ static void forget_own(struct ask *ask)
 static void forget_inside(void)
 {
     world_begin(NULL);
-    door.common_slots = false; /* as in circles */
     fresh(0, "a")->inside = forget_own;
     asks[0].inner = fresh(2, "a");
     go(ask_whole, &asks[0]);
@@ -172,19 +169,45 @@ static void no_more_waiters(void)
     for (unsigned i = 0; i < 3; i++)
         go_ask(i, "a");
     join_all();
+    for (unsigned i = 0; i < 3; i++)
+        CHECK(asks[i].rc != 0 || asks[i].run->n_followers <= 1);
     world_end();
+}
+
+enum { MAX_AGE_NS = 1000 };
+static uint64_t in_fn_since_ns[3]; /* by ask */
+
+static void in_fn(struct ask *ask)
+{
+    in_fn_since_ns[ask - asks] = sched.now_ns;
+    for (unsigned n = variant(20); n != 0; n--)
+        pause_here();
+    sched.now_ns += variant(2) * 2 * MAX_AGE_NS;
+    for (unsigned n = variant(20); n != 0; n--)
+        pause_here();
+}
+
+static void ask_for_new(void *arg)
+{
+    struct ask *ask = arg;
+    uint64_t begun_ns = sched.now_ns;
+    ask_result(ask);
+    CHECK(ask->led || begun_ns <= in_fn_since_ns[ask->run->leader - asks] + MAX_AGE_NS);
+    ask_release(ask);
 }
 
 /* max_age_ns: the next caller forgets what is too old. */
 static void old_age(void)
 {
     sflight_options o = world_options();
-    o.max_age_ns = 1000;
+    o.max_age_ns = MAX_AGE_NS;
     world_begin(&o);
     door.haste = 4;
     world.forgets = true;
-    for (unsigned i = 0; i < 3; i++)
-        go_ask(i, "a");
+    for (unsigned i = 0; i < 3; i++) {
+        fresh(i, "a")->inside = in_fn;
+        go(ask_for_new, &asks[i]);
+    }
     join_all();
     world_end();
 }
@@ -300,7 +323,6 @@ static void circle_of(unsigned n)
     bool closed = true;
 
     world_begin(NULL);
-    door.common_slots = false; /* who leads must have a destructor: see README.md */
     for (unsigned i = 0; i < n; i++) {
         fresh(i, keys[i])->inner = fresh(n + i, keys[(i + 1) % n]);
         asks[n + i].may = MAY_DEADLOCK;
@@ -329,7 +351,6 @@ static void circle_of_three(void)
 static void circle_by_takeover(void)
 {
     takeover_begin();
-    door.common_slots = false;
     world.may = MAY_DEADLOCK | MAY_BE_DEAD;
     fresh(0, "a")->way = EXITS;
     go(ask_whole, &asks[0]);
@@ -345,7 +366,6 @@ static void circle_by_takeover(void)
 static void own_key(void)
 {
     world_begin(NULL);
-    door.common_slots = false; /* as in circles */
     fresh(0, "a")->inner = fresh(2, "a");
     asks[2].may = MAY_DEADLOCK;
     go(ask_whole, &asks[0]);

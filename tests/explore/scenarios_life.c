@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Groups and threads that end: close, drain, destroy, exit, fork. */
-#include "rules.h"
-
-#include <errno.h>
-
-enum { SHORT_NS = 300 };
+#include "drain.h"
 
 static void go_ask(unsigned i, const char *key)
 {
@@ -59,23 +55,6 @@ static void close_against_begin(void)
     world_end();
 }
 
-static bool in_fn;
-
-static void say_in_fn(struct ask *ask)
-{
-    (void)ask;
-    reached(&in_fn);
-    pause_here();
-}
-
-static void drain(void *unused)
-{
-    (void)unused;
-    until(&in_fn);
-    CHECK(sflight_group_drain(world.group, NULL) == 0);
-    CHECK(asks[0].run->ended != 0);
-}
-
 /* Who drains sees the end of the call, and does not sleep through it. */
 static void drain_against_complete(void)
 {
@@ -89,14 +68,6 @@ static void drain_against_complete(void)
         go(drain, NULL);
     join_all();
     world_end();
-}
-
-static void drain_until(void *unused)
-{
-    (void)unused;
-    struct timespec deadline = {1, SHORT_NS};
-    int rc = sflight_group_drain(world.group, &deadline);
-    CHECK(rc == 0 || rc == -ETIMEDOUT);
 }
 
 static void drain_with_deadline(void)
@@ -465,6 +436,109 @@ static void fork_with_forgotten(void)
     fork_and_end_all(4);
 }
 
+/* The call of a permit that has been dropped, and that nobody has taken over yet, is nobody's. */
+static void fork_with_abandoned(void)
+{
+    sflight_options o = world_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+    world.may = MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    go_ask(1, "a");
+    let_others_go_on();
+    ask_abandon(&asks[0]);
+    ask_begin(fresh(2, "a"));
+    world_fork();
+    end_all(3);
+    child_goes_on();
+    world_end();
+}
+
+static void lead_meanwhile(struct ask *ask)
+{
+    (void)ask;
+    let_others_go_on();
+}
+
+/* Completions are pushed by others, or lost with the threads that were about to. */
+static void fork_with_queue(void)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    enum { N = sizeof(keys) / sizeof(keys[0]) };
+    unsigned n_in = 0;
+    sflight_queue *queue;
+
+    world_begin(NULL);
+    world.may = MAY_BE_DEAD;
+    CHECK(sflight_queue_create(&queue) == 0);
+    for (unsigned i = 0; i < N; i++) {
+        fresh(i, keys[i])->inside = lead_meanwhile;
+        go(ask_whole, &asks[i]);
+    }
+    let_others_go_on();
+    for (unsigned i = 0; i < N; i++) {
+        ask_begin(fresh(N + i, keys[i]));
+        if (asks[N + i].permit != NULL)
+            ask_complete(&asks[N + i]);
+        else
+            n_in += ask_enqueue(&asks[N + i], queue);
+    }
+    let_others_go_on();
+    world_fork();
+    n_in -= ask_drain(queue);
+    for (; sflight_queue_destroy(queue) == -EBUSY; n_in--) {
+        CHECK(n_in != 0);
+        door_drain_lost(queue);
+    }
+    child_goes_on();
+    world_end();
+}
+
+static sflight_result copies[2];
+
+static void copy(struct ask *ask, sflight_result *to)
+{
+    CHECK(sflight_result_retain(&ask->r, to) == 0);
+    ask->run->holds++;
+}
+
+static void release_copy(void *i)
+{
+    asks[(uintptr_t)i].run->holds--;
+    sflight_result_release(&copies[(uintptr_t)i]);
+}
+
+static void copy_and_release(void *arg)
+{
+    struct ask *ask = arg;
+    ask_result(ask);
+    copy(ask, &copies[1]);
+    ask_release(ask);
+}
+
+/* In the child two threads give up what one has from before the fork; then what another had. */
+static void fork_and_release(void)
+{
+    sflight_stats stats;
+
+    world_begin(NULL);
+    ask_result(fresh(0, "a"));
+    copy(&asks[0], &copies[0]);
+    go(copy_and_release, fresh(1, "b"));
+    join_all();
+    world_fork();
+    go(release_copy, (void *)0);
+    ask_release(&asks[0]);
+    join_all();
+    release_copy((void *)1); /* is not counted: nor was the hold */
+    ask_result(fresh(2, "a"));
+    CHECK(sflight_group_stats(world.group, &stats) == 0);
+    CHECK(stats.held == 1);
+    ask_release(&asks[2]);
+    child_goes_on();
+    world_end();
+}
+
 const struct scenario scenarios_life[] = {
     {"close_against_claim", close_against_claim, 200, 2},
     {"close_against_begin", close_against_begin, 100, 1},
@@ -483,5 +557,8 @@ const struct scenario scenarios_life[] = {
     {"fork_with_permits", fork_with_permits, 200, 0},
     {"fork_with_futures", fork_with_futures, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
+    {"fork_with_abandoned", fork_with_abandoned, 100, 0},
+    {"fork_with_queue", fork_with_queue, 100, 0},
+    {"fork_and_release", fork_and_release, 50, 2},
     {0},
 };

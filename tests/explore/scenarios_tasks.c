@@ -4,11 +4,7 @@
  * runtime may do is done: park returns early, an unpark that comes first is
  * remembered, and a task may go on on the thread of another one that is parked.
  */
-#include "rules.h"
-
-#include <errno.h>
-
-enum { SHORT_NS = 300 };
+#include "drain.h"
 
 /* ------------------------------------------------------------------ the runtime */
 
@@ -344,31 +340,6 @@ static void mixed_takeover_futures(void)
 
 /* ---------------------------------------------------------------------- drain */
 
-static bool in_fn;
-
-static void say_in_fn(struct ask *ask)
-{
-    (void)ask;
-    reached(&in_fn);
-    pause_here();
-}
-
-static void drain(void *unused)
-{
-    (void)unused;
-    until(&in_fn);
-    CHECK(sflight_group_drain(world.group, NULL) == 0);
-    CHECK(asks[0].run->ended != 0);
-}
-
-static void drain_until(void *unused)
-{
-    struct timespec deadline = {1, SHORT_NS};
-    (void)unused;
-    int rc = sflight_group_drain(world.group, &deadline);
-    CHECK(rc == 0 || rc == -ETIMEDOUT);
-}
-
 static void task_drain(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE);
@@ -396,8 +367,6 @@ static void circle_of(unsigned n)
     bool closed = true;
 
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    if (some_are_threads)
-        door.common_slots = false; /* as in the scenarios with threads alone */
     for (unsigned i = 0; i < n; i++) {
         fresh(i, keys[i])->inner = fresh(n + i, keys[(i + 1) % n]);
         asks[n + i].may = MAY_DEADLOCK;

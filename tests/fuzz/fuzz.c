@@ -20,7 +20,6 @@ enum {
     PER_OP = 3, /* asks that an operation has */
     N_KEYS = 4,
     FIRST_AFTER = MAX_CALLERS * MAX_OPS * PER_OP, /* ask, when all have ended */
-    SHORT_NS = 300,
 };
 
 static const char *const keys[N_KEYS] = {"a1", "a2", "b", "a key that is too long for the record"};

@@ -4,13 +4,15 @@
 HISTORY := $(BUILD)/history
 HISTORY_LIMIT_S ?= 300
 
-$(HISTORY)/check: tests/history/check.c tests/history/history.h $(BUILD)/flags
+$(HISTORY)/check: tests/history/check.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CFLAGS_ALL) -o $@ $<
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $<
 
-$(HISTORY)/stress: tests/history/stress.c tests/history/history.h $(BUILD)/stage.done $(BUILD)/flags
+$(HISTORY)/stress: tests/history/stress.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib
+
+-include $(wildcard $(HISTORY)/*.d)
 
 .PHONY: history
 history: $(HISTORY)/check $(HISTORY)/stress ## Write histories of random traffic, and check their rules

@@ -7,6 +7,7 @@
  * the clock that they are stamped with orders nothing, so that taking them hides
  * as little as possible.  SFLIGHT_TEST_SEED=n repeats the choices of a run.
  */
+#include "../lib/load.h"
 #include "history.h"
 
 #include <errno.h>
@@ -15,10 +16,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <singleflight.h>
 
@@ -99,29 +97,9 @@ static struct world {
 static _Thread_local uint64_t *random_state;
 static _Thread_local uint64_t random_of_started;
 
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "history_stress: line %d: %s\n", __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static unsigned pick(unsigned n)
 {
-    uint64_t x = *random_state;
-    x ^= x << 13; /* xorshift64 */
-    x ^= x >> 7;
-    x ^= x << 17;
-    *random_state = x;
-    return (unsigned)(x >> 33) % n;
+    return random_pick(random_state, n);
 }
 
 static void *must_alloc(size_t n, size_t size)
@@ -138,7 +116,7 @@ static void exec_destroyed(void *value, size_t size, void *ctx)
     struct exec *e = value;
     (void)size, (void)ctx;
     if (atomic_fetch_add(&e->destroyed, 1) == 0)
-        e->destroyed_at = now();
+        e->destroyed_at = now_ns();
 }
 
 static struct exec *exec_new(sflight_call *call, struct caller *leader, int64_t began)
@@ -160,7 +138,7 @@ static void hold_end(struct hold *h)
 {
     if (h == NULL)
         return;
-    int64_t at = now(), last = atomic_load(&h->caller->released);
+    int64_t at = now_ns(), last = atomic_load(&h->caller->released);
     while (last < at && !atomic_compare_exchange_weak(&h->caller->released, &last, at))
         ;
     sflight_result_release(&h->result);
@@ -177,7 +155,7 @@ struct inside {
 /* However fn is left. */
 static void inside_end(struct inside *in)
 {
-    int64_t at = now();
+    int64_t at = now_ns();
     for (size_t i = 0; i < in->n; i++)
         in->execs[i]->ended = at;
 }
@@ -204,7 +182,7 @@ static _Noreturn void panic_with(sflight_call *call, const struct inside *in)
 
 static int lead_some(sflight_call *const *calls, size_t n, struct caller *callers)
 {
-    int64_t began = now();
+    int64_t began = now_ns();
     struct inside in __attribute__((cleanup(inside_end))) = {.n = 0};
     MUST(n >= 1 && n <= MAX_BATCH);
     for (; in.n < n; in.n++)
@@ -245,7 +223,7 @@ static int lead_many(sflight_call *const *calls, size_t n, void *arg)
 static int lead_started(sflight_call *call, void *arg)
 {
     struct caller *c = arg;
-    random_of_started = (uint64_t)(c - world.callers + 1) * 0x9E3779B97F4A7C15u | 1;
+    random_of_started = random_from((uint64_t)(c - world.callers));
     random_state = &random_of_started;
     return lead_some(&call, 1, c);
 }
@@ -278,7 +256,7 @@ static long panicked_exec(const struct caller *c, const char *text)
 
 static void answered(struct caller *c, int rc, sflight_result *r)
 {
-    c->returned = now();
+    c->returned = now_ns();
     atomic_fetch_add_explicit(&c->answers, 1, memory_order_relaxed);
     switch (rc) {
     case 0:
@@ -316,7 +294,7 @@ static const struct timespec *maybe_deadline(struct timespec *t)
 {
     if (pick(4) != 0)
         return NULL;
-    int64_t at = now() + pick(20) * 1000;
+    int64_t at = now_ns() + pick(20) * 1000;
     *t = (struct timespec){at / 1000000000, at % 1000000000};
     return t;
 }
@@ -327,7 +305,7 @@ static void ask(struct worker *me, unsigned key)
     struct timespec t;
     const struct timespec *deadline = maybe_deadline(&t);
     sflight_result r;
-    c->began = now();
+    c->began = now_ns();
     int rc = deadline == NULL ? sflight_do(world.g, &key, sizeof key, lead, c, &r)
                               : sflight_do_until(world.g, &key, sizeof key, lead, c, deadline, &r);
     answered(c, rc, &r);
@@ -347,7 +325,7 @@ static void ask_many(struct worker *me)
         keys[i] = (sflight_key){&c[i]->key, sizeof c[i]->key};
     }
     const struct timespec *deadline = maybe_deadline(&t);
-    int64_t began = now();
+    int64_t began = now_ns();
     for (unsigned i = 0; i < n; i++)
         c[i]->began = began;
     MUST(sflight_do_many(world.g, keys, n, lead_many, c[0], deadline, r, rc) == 0);
@@ -365,12 +343,12 @@ static void permit_end(struct permit *p)
     struct exec *e = &world.execs[c->exec];
     bool abandon = world.m->failures && pick(8) == 0;
     e->how = abandon ? HOW_DIED : HOW_RETURNED;
-    e->ended = now();
+    e->ended = now_ns();
     if (abandon)
         sflight_abandon(p->call);
     else
         sflight_complete(p->call, 0);
-    c->returned = now();
+    c->returned = now_ns();
     c->outcome = abandon ? OUTCOME_GONE : OUTCOME_LED;
     atomic_store(&c->answers, !abandon);
     free(p);
@@ -384,7 +362,7 @@ static void called_back(void *arg, int rc, sflight_result *r)
 static void dropped(struct caller *c, sflight_future *f)
 {
     sflight_future_drop(f);
-    c->returned = now();
+    c->returned = now_ns();
     c->outcome = OUTCOME_DROPPED;
 }
 
@@ -418,7 +396,7 @@ static void use(sflight_future *f, struct caller *c)
             sched_yield();
         break;
     case 6: {
-        const int64_t at = now() + pick(20) * 1000;
+        const int64_t at = now_ns() + pick(20) * 1000;
         const struct timespec t = {at / 1000000000, at % 1000000000};
         rc = sflight_future_get(f, &t, &r);
         if (rc == -ETIMEDOUT) {
@@ -438,7 +416,7 @@ static void begin(struct worker *me, unsigned key)
     struct caller *c = caller_new(me, KIND_BEGIN, key);
     sflight_call *call;
     sflight_future *f;
-    c->began = now();
+    c->began = now_ns();
     int rc = sflight_begin(world.g, &key, sizeof key, &call, &f);
     if (rc != 0) {
         answered(c, rc, NULL);
@@ -447,7 +425,7 @@ static void begin(struct worker *me, unsigned key)
     } else {
         struct permit *p = must_alloc(1, sizeof *p);
         *p = (struct permit){c, call};
-        exec_new(call, c, now());
+        exec_new(call, c, now_ns());
         permit_end(atomic_exchange(&world.permits[pick(LOT)], p));
     }
 }
@@ -456,7 +434,7 @@ static void start(struct worker *me, unsigned key)
 {
     struct caller *c = caller_new(me, KIND_START, key);
     sflight_future *f;
-    c->began = now();
+    c->began = now_ns();
     int rc = sflight_start(world.g, &key, sizeof key, lead_started, c, &f);
     if (rc != 0)
         answered(c, rc, NULL);
@@ -478,7 +456,7 @@ static bool drain(void)
 /* Never blocks, so that whoever waits for a permit or for the queue waits for this. */
 static void *serve(void *arg)
 {
-    uint64_t random = 0x5F11647;
+    uint64_t random = random_from(0x5F11647);
     (void)arg;
     random_state = &random;
     for (;;) {
@@ -502,10 +480,10 @@ static void note_forget(struct worker *me, unsigned key, bool unshared)
     struct forgetting *f = &me->forgettings[me->n_forgettings++];
     f->key = key;
     f->unshared = unshared;
-    f->began = now();
+    f->began = now_ns();
     f->answer = unshared ? sflight_forget_unshared(world.g, &key, sizeof key)
                          : sflight_forget(world.g, &key, sizeof key);
-    f->returned = now();
+    f->returned = now_ns();
 }
 
 static void *work(void *arg)
@@ -539,7 +517,7 @@ static void *supervise(void *arg)
         MUST(pthread_join(thread, NULL) == 0);
         for (; me->n_settled < me->n_callers; me->n_settled++) {
             struct caller *c = &me->callers[me->n_settled];
-            c->returned = now();
+            c->returned = now_ns();
             c->outcome = c->exec >= 0 ? OUTCOME_GONE : OUTCOME_LEFT;
         }
     }
@@ -617,7 +595,7 @@ static void run(const struct mixture *m, uint64_t seed, const char *path)
     MUST(pthread_create(&server, NULL, serve, NULL) == 0);
     for (unsigned i = 0; i < m->threads; i++) {
         struct worker *me = &world.workers[i];
-        me->random = (seed + i + 1) * 0x9E3779B97F4A7C15u | 1;
+        me->random = random_from(seed + i);
         me->ops_left = m->ops;
         me->callers = world.callers + i * world.share;
         me->forgettings = must_alloc(m->ops, sizeof *me->forgettings);
@@ -656,7 +634,7 @@ int main(int argc, char **argv)
     };
     const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE};
     const char *given = getenv("SFLIGHT_TEST_SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)now();
+    uint64_t seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)now_ns();
     char path[512];
 
     if (argc != 2) {

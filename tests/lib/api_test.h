@@ -2,53 +2,11 @@
 /*
  * api_test.h - what every API test needs: callers on threads of their own,
  * leaders that wait at a gate, values that count their destructions.
- *
- * Nothing here sleeps for a time: a test waits for a condition, and a wait
- * that never ends is ended by the time limit of the make rule.  A failed
- * assertion aborts the program at once, from whichever thread, because the
- * test's other threads may still be using its stack.
  */
 #ifndef API_TEST_H
 #define API_TEST_H
 
-#include <errno.h>
-#include <limits.h>
-#include <pthread.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include <singleflight.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
-/* Set for programs that an emulator runs in user mode: see tests/arm64/arm64.mk. */
-#ifndef EMULATED
-#define EMULATED 0
-#endif
-
-/* Where everything takes longer: fewer rounds. */
-#define SLOW (SANITIZED || EMULATED)
+#include "group_test.h"
 
 /* Every group is on lib/thread_runtime.c, whose tasks are the threads. */
 #ifdef SFLIGHT_TEST_RUNTIME
@@ -56,79 +14,6 @@
 #else
 #define HOOKED 0
 #endif
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Polls until the condition holds. */
-#define WAIT_UNTIL(condition)                                                                      \
-    do {                                                                                           \
-        while (!(condition))                                                                       \
-            sched_yield();                                                                         \
-    } while (0)
-
-#define RUN_TESTS(tests)                                                                           \
-    (setenv("CMOCKA_TEST_ABORT", "1", 1), cmocka_run_group_tests(tests, NULL, NULL))
-
-/* ------------------------------------------------------------------- time */
-
-static inline struct timespec deadline_in_ns(int64_t ns)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t sum = t.tv_nsec + ns;
-    t.tv_sec += sum / 1000000000;
-    t.tv_nsec = sum % 1000000000;
-    return t;
-}
-
-static const struct timespec in_the_past = {.tv_sec = 0, .tv_nsec = 0};
-
-static inline bool has_passed(const struct timespec *deadline)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > deadline->tv_sec ||
-           (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
-}
-
-/* ----------------------------------------------------------------- groups */
-
-static inline sflight_group *group_new(const sflight_options *o)
-{
-    sflight_group *g = NULL;
-    assert_int_equal(sflight_group_create(&g, o), 0);
-    assert_non_null(g);
-    return g;
-}
-
-static inline sflight_options default_options(void)
-{
-    sflight_options o;
-    sflight_options_init(&o);
-    return o;
-}
-
-static inline sflight_stats stats_of(sflight_group *g)
-{
-    sflight_stats s;
-    assert_int_equal(sflight_group_stats(g, &s), 0);
-    return s;
-}
-
-static inline void await_waiting(sflight_group *g, uint64_t n)
-{
-    WAIT_UNTIL(stats_of(g).waiting == n);
-}
-
-/* Nothing may be left over: no call, no follower, no hold. */
-static inline void group_end(sflight_group *g)
-{
-    sflight_stats s = stats_of(g);
-    assert_int_equal(s.in_flight, 0);
-    assert_int_equal(s.waiting, 0);
-    assert_int_equal(s.held, 0);
-    assert_int_equal(sflight_group_destroy(g), 0);
-}
 
 /* ----------------------------------------------------------------- values */
 
@@ -197,12 +82,34 @@ static inline int work_fn(sflight_call *call, void *arg)
     return w->status;
 }
 
-static inline int must_not_run(sflight_call *call, void *arg)
+static inline int panic_fn(sflight_call *call, void *arg)
 {
-    (void)call;
-    (void)arg;
-    fail_msg("this caller must not lead");
-    return 0;
+    work_fn(call, arg);
+    sflight_panic(call, "the leader panics");
+}
+
+static inline int exit_fn(sflight_call *call, void *arg)
+{
+    work_fn(call, arg);
+    pthread_exit(NULL);
+}
+
+/* A thread cancelled inside one of TSan's interceptors confuses TSan. */
+static inline void cancellation_point(void)
+{
+    if (SANITIZED)
+        pthread_testcancel();
+    else
+        pause();
+}
+
+static inline _Noreturn int wait_for_cancel(sflight_call *call, void *arg)
+{
+    struct work *w = arg;
+    value_set(call, &w->tally, 1);
+    atomic_fetch_add(&w->runs, 1);
+    for (;;)
+        cancellation_point();
 }
 
 /* ---------------------------------------------------------------- callers */
@@ -216,20 +123,6 @@ static inline void assert_zeroed(const sflight_result *r)
     assert_false(r->shared);
     assert_int_equal(r->followers, 0);
     assert_null(r->hold);
-}
-
-static inline pthread_t thread_start(void *(*run)(void *), void *arg)
-{
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run, arg), 0);
-    return thread;
-}
-
-static inline void *thread_join(pthread_t thread)
-{
-    void *ret;
-    assert_int_equal(pthread_join(thread, &ret), 0);
-    return ret;
 }
 
 #define NEVER_RETURNED INT_MIN
@@ -283,6 +176,15 @@ static inline void callers_start(struct caller *c, size_t n, sflight_group *g, c
         caller_start(&c[i], g, key, fn, arg);
 }
 
+/* Returns when fn runs. */
+static inline void leader_start(struct caller *c, sflight_group *g, const char *key, sflight_fn *fn,
+                                struct work *w)
+{
+    int runs = w->runs;
+    caller_start(c, g, key, fn, w);
+    WAIT_UNTIL(w->runs > runs);
+}
+
 static inline void *caller_join(struct caller *c)
 {
     return thread_join(c->thread);
@@ -298,6 +200,29 @@ static inline void callers_release(struct caller *c, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         sflight_result_release(&c[i].r);
+}
+
+/* For fn: to ask for the key that one leads is refused, whatever the way.  arg is the group. */
+enum { OWN_KEY_ASKS = 3 };
+
+static inline int ask_own_key(sflight_call *call, void *arg)
+{
+    size_t len;
+    const void *key = sflight_call_key(call, &len);
+    sflight_key keys[] = {{key, len}};
+    struct timespec later = deadline_in_an_hour();
+    sflight_result r;
+    int rc = 0;
+    memset(&r, 0xA5, sizeof r);
+    assert_int_equal(sflight_do(arg, key, len, must_not_run, NULL, &r), -EDEADLK);
+    assert_zeroed(&r);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_do_until(arg, key, len, must_not_run, NULL, &later, &r), -EDEADLK);
+    assert_zeroed(&r);
+    assert_int_equal(sflight_do_many(arg, keys, 1, batch_must_not_run, NULL, NULL, &r, &rc), 0);
+    assert_int_equal(rc, -EDEADLK);
+    assert_zeroed(&r);
+    return 5;
 }
 
 /* Sequential proof that the key is free and works: this caller leads. */

@@ -51,6 +51,13 @@ static inline void *batch_run(void *arg)
     return NULL;
 }
 
+/* Returns when fn runs. */
+static inline void batch_start(struct batch *b)
+{
+    b->thread = thread_start(batch_run, b);
+    WAIT_UNTIL(b->runs == 1);
+}
+
 static inline void batch_release(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++)

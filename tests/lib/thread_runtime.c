@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A runtime whose tasks are the program's threads, for the `runtime` variant of the
+ * A runtime whose tasks are the program's threads, for the `hooks` variant of the
  * tests: every group is given it (SFLIGHT_TEST_RUNTIME), so that all that is asserted
  * of groups with threads is asserted of callers who park by hooks.
  *

@@ -18,6 +18,7 @@
  */
 #define MODEL_THREADS 2
 #define FUTEX_WORD uint32_t
+#define MODEL_NOTIFY
 #include "model_call.h"
 
 #include "queue.h"

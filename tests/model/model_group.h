@@ -30,7 +30,23 @@ static int thread_init(void (*at_end)(void *thread))
     (void)at_end;
     return 0;
 }
-void agent_init(void) {}
+union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256};
+void process_notice(void) {}
+
+/* A lock is a mutex here: nobody forks. */
+#define SFLIGHT_LOCK_H
+struct lock {
+    pthread_mutex_t mutex;
+};
+static void lock_take(struct lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+}
+static void lock_give(struct lock *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}
+
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*release)(void *, void *, size_t))
 {
@@ -48,8 +64,8 @@ static void thread_forget_group(struct sflight_group *g);
 /* After model_init(): the group and the slots of n threads are in the registry. */
 static void model_register(int n)
 {
-    groups = &group;
-    group.prev = &groups;
+    atomic_store_relaxed(&group.salt, process_salt());
+    right_in = process_salt();
     for (int i = 0; i < n; i++) {
         model_slot[i].next_of_group = group.slots;
         group.slots = &model_slot[i];

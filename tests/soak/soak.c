@@ -10,17 +10,14 @@
  *     quarter is not above the largest of the third by more than SLACK.
  * A report each tenth of the time, so that a run that stands still is seen.
  */
+#include "../lib/load.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <singleflight.h>
 
@@ -35,14 +32,6 @@ enum {
     SLACK = 4 << 20,
 };
 
-#define MUST(condition)                                                                            \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "soak: line %d: %s\n", __LINE__, #condition);                          \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 struct arena {
     sflight_group *g;
     sflight_queue *queue;
@@ -56,30 +45,11 @@ static atomic_bool stop;
 static atomic_ulong n_ops, n_made, n_destroyed, n_ended, n_groups;
 static _Thread_local uint64_t random_state;
 
-static uint64_t seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec;
-}
-
 static unsigned pick(unsigned n)
 {
     if (random_state == 0)
-        random_state = (uintptr_t)&random_state ^ 0x9E3779B97F4A7C15u;
-    random_state ^= random_state << 13; /* xorshift64 */
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)(random_state >> 33) % n;
-}
-
-static size_t resident_bytes(void)
-{
-    unsigned long total, resident;
-    FILE *f = fopen("/proc/self/statm", "r");
-    MUST(f != NULL && fscanf(f, "%lu %lu", &total, &resident) == 2);
-    fclose(f);
-    return resident * (size_t)sysconf(_SC_PAGESIZE);
+        random_state = random_from((uintptr_t)&random_state);
+    return random_pick(&random_state, n);
 }
 
 /* ------------------------------------------------------------------- work */
@@ -412,8 +382,9 @@ int main(int argc, char **argv)
     MUST(pthread_create(&threads[THREADS + 1], NULL, servant, NULL) == 0);
 
     const struct timespec pause = {.tv_nsec = 100000000};
-    uint64_t began_s = seconds(), passed_s, reported = 0;
-    while ((passed_s = seconds() - began_s) < all_s) {
+    const int64_t began_ns = now_ns();
+    uint64_t passed_s, reported = 0;
+    while ((passed_s = (uint64_t)(now_ns() - began_ns) / 1000000000) < all_s) {
         size_t now = resident_bytes(), *most = &largest[passed_s * 4 / all_s];
         *most = now > *most ? now : *most;
         if (passed_s * 10 / all_s > reported) {

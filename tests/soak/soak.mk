@@ -7,6 +7,8 @@ $(BUILD)/soak: tests/soak/soak.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib -ljemalloc
 
+-include $(BUILD)/soak.d
+
 # Twice the time and a minute: then it stands still.
 .PHONY: soak
 soak: $(BUILD)/soak ## Random traffic for SECONDS or HOURS: nothing left over, memory flat

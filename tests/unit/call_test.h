@@ -3,6 +3,7 @@
 #ifndef CALL_TEST_H
 #define CALL_TEST_H
 
+#include "../lib/group_test.h"
 #include "unit_test.h"
 
 #include "do.h"
@@ -95,49 +96,58 @@ static inline void party_joins(struct party *p, const struct party *leader)
     assert_ptr_equal(p->call, leader->call);
 }
 
+static inline void party_finishes(struct party *p)
+{
+    assert_int_equal(party_do(p, step_finish), 0);
+}
+
+static inline void party_waits(struct party *p, int rc)
+{
+    assert_int_equal(party_do(p, step_wait), rc);
+}
+
+static inline void party_gives_up(struct party *p)
+{
+    p->deadline = &in_the_past;
+    party_waits(p, -ETIMEDOUT);
+}
+
+static inline void party_takes_over(struct party *p)
+{
+    party_waits(p, TAKEN_OVER);
+    party_do(p, step_enter);
+}
+
+static inline void party_releases(struct party *p)
+{
+    party_do(p, step_release);
+}
+
 static inline void party_end(struct party *p)
 {
     actor_end(&p->actor);
 }
 
-/* One shard of 16 buckets. */
-static inline sflight_options small_options(void)
+/* All for one key. */
+static inline void parties_start(struct party *p, size_t n, struct sflight_group *g)
 {
-    sflight_options o;
-    sflight_options_init(&o);
-    o.shards = 1;
-    o.expected_inflight = 1;
-    return o;
+    for (size_t i = 0; i < n; i++)
+        party_start(&p[i], g, "key");
 }
 
-static inline struct sflight_group *group_up(const sflight_options *o)
+static inline void parties_end(struct party *p, size_t n)
 {
-    struct sflight_group *g = NULL;
-    assert_int_equal(sflight_group_create(&g, o), 0);
-    return g;
+    struct sflight_group *g = p->g;
+    for (size_t i = 0; i < n; i++)
+        party_end(&p[i]);
+    group_end(g);
 }
 
 static inline struct sflight_group *group_small(int on_abandon)
 {
     sflight_options o = small_options();
     o.on_abandon = on_abandon;
-    return group_up(&o);
-}
-
-static inline sflight_stats stats_of(struct sflight_group *g)
-{
-    sflight_stats s;
-    assert_int_equal(sflight_group_stats(g, &s), 0);
-    return s;
-}
-
-static inline void group_down(struct sflight_group *g)
-{
-    sflight_stats s = stats_of(g);
-    assert_int_equal(s.in_flight, 0);
-    assert_int_equal(s.waiting, 0);
-    assert_int_equal(s.held, 0);
-    assert_int_equal(sflight_group_destroy(g), 0);
+    return group_new(&o);
 }
 
 static inline uint32_t joiners(const struct sflight_call *c)

@@ -25,23 +25,22 @@ static void test_leave_between_close_and_publish(void **state)
             assert_int_equal(f[i].rank, i);
         }
         close_only(leader.call);
-        f[0].deadline = &in_the_past;
-        assert_int_equal(party_do(&f[0], step_wait), -ETIMEDOUT);
+        party_gives_up(&f[0]);
         assert_int_equal(gate_holds(leader.call->gate), (uint32_t)-1);
-        assert_int_equal(party_do(&leader, step_finish), 0);
+        party_finishes(&leader);
         assert_int_equal(gate_holds(leader.call->gate), n);
         assert_int_equal(leader.r.followers, n);
         for (size_t i = 1; i < n; i++)
-            assert_int_equal(party_do(&f[i], step_wait), 0);
+            party_waits(&f[i], 0);
         assert_int_equal(stats_of(g).held, n);
-        party_do(&leader, step_release);
+        party_releases(&leader);
         for (size_t i = 0; i < n; i++) {
-            party_do(&f[i], step_release);
+            party_releases(&f[i]);
             party_end(&f[i]);
         }
         assert_int_equal(stats_of(g).timed_out, 1);
         party_end(&leader);
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -51,7 +50,7 @@ static void test_drop_between_close_and_publish(void **state)
     (void)state;
     sflight_options o = small_options();
     o.cancel_unwanted = true;
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     struct sflight_call *call, *none;
     sflight_future *f, *no_future;
     assert_int_equal(sflight_begin(g, "key", 3, &call, &no_future), 0);
@@ -61,7 +60,7 @@ static void test_drop_between_close_and_publish(void **state)
     assert_int_equal(gate_holds(call->gate), (uint32_t)-1);
     sflight_complete(call, 0);
     assert_int_equal(stats_of(g).forgotten, 0);
-    group_down(g);
+    group_end(g);
 }
 
 /* A deadline in the past, and a result that is there. */
@@ -69,23 +68,20 @@ static void test_result_is_there_at_the_deadline(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
-    struct party leader, f;
+    struct party p[2], *leader = &p[0], *f = &p[1];
 
-    party_start(&leader, g, "key");
-    party_start(&f, g, "key");
-    party_leads(&leader);
-    party_joins(&f, &leader);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    f.deadline = &in_the_past;
-    assert_int_equal(party_do(&f, step_wait), 0);
-    assert_int_equal(f.r.followers, 1);
-    party_do(&leader, step_release);
+    parties_start(p, 2, g);
+    party_leads(leader);
+    party_joins(f, leader);
+    party_finishes(leader);
+    f->deadline = &in_the_past;
+    party_waits(f, 0);
+    assert_int_equal(f->r.followers, 1);
+    party_releases(leader);
     assert_int_equal(stats_of(g).held, 1);
     assert_int_equal(sflight_group_destroy(g), -EBUSY);
-    party_do(&f, step_release);
-    party_end(&leader);
-    party_end(&f);
-    group_down(g);
+    party_releases(f);
+    parties_end(p, 2);
 }
 
 /* Closed, but still in the table: who comes leads a new call, and what it added does not count. */
@@ -93,31 +89,26 @@ static void test_late_joiner(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
-    struct party leader, follower, late;
+    struct party p[3], *leader = &p[0], *follower = &p[1], *late = &p[2];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_start(&late, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader);
-    close_only(leader.call);
-    assert_int_equal(party_do(&late, step_claim), JOIN_LEADS);
-    assert_ptr_not_equal(late.call, leader.call);
+    parties_start(p, 3, g);
+    party_leads(leader);
+    party_joins(follower, leader);
+    close_only(leader->call);
+    assert_int_equal(party_do(late, step_claim), JOIN_LEADS);
+    assert_ptr_not_equal(late->call, leader->call);
     assert_int_equal(sflight_forget(g, "key", 3), 1); /* the new one */
     assert_int_equal(sflight_forget(g, "key", 3), 0);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    assert_int_equal(leader.r.followers, 1);
-    assert_int_equal(party_do(&follower, step_wait), 0);
-    assert_int_equal(party_do(&late, step_finish), 0);
-    assert_int_equal(late.r.followers, 0);
-    assert_false(late.r.shared);
-    party_do(&leader, step_release);
-    party_do(&follower, step_release);
-    party_do(&late, step_release);
-    party_end(&leader);
-    party_end(&follower);
-    party_end(&late);
-    group_down(g);
+    party_finishes(leader);
+    assert_int_equal(leader->r.followers, 1);
+    party_waits(follower, 0);
+    party_finishes(late);
+    assert_int_equal(late->r.followers, 0);
+    assert_false(late->r.shared);
+    party_releases(leader);
+    party_releases(follower);
+    party_releases(late);
+    parties_end(p, 3);
 }
 
 /* ------------------------------------------------------------------- sealed */
@@ -140,14 +131,14 @@ static void test_sealed(void **state)
             party_do(&leader, step_abandon); /* there is nobody to take it over */
             assert_int_equal(stats_of(g).taken_over, 0);
         } else {
-            assert_int_equal(party_do(&leader, step_finish), 0);
+            party_finishes(&leader);
             assert_int_equal(leader.r.followers, 0);
             assert_false(leader.r.shared);
             assert_int_equal(gate_holds(leader.call->gate), 1);
-            party_do(&leader, step_release);
+            party_releases(&leader);
         }
         party_end(&leader);
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -155,27 +146,21 @@ static void test_unshared_after_everybody_left(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
-    struct party leader, follower, next;
+    struct party p[3], *leader = &p[0], *follower = &p[1], *next = &p[2];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_start(&next, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader);
+    parties_start(p, 3, g);
+    party_leads(leader);
+    party_joins(follower, leader);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 0);
-    follower.deadline = &in_the_past;
-    assert_int_equal(party_do(&follower, step_wait), -ETIMEDOUT);
+    party_gives_up(follower);
     assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
-    party_leads(&next);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    assert_false(leader.r.shared);
-    assert_int_equal(party_do(&next, step_finish), 0);
-    party_do(&leader, step_release);
-    party_do(&next, step_release);
-    party_end(&leader);
-    party_end(&follower);
-    party_end(&next);
-    group_down(g);
+    party_leads(next);
+    party_finishes(leader);
+    assert_false(leader->r.shared);
+    party_finishes(next);
+    party_releases(leader);
+    party_releases(next);
+    parties_end(p, 3);
 }
 
 /* ----------------------------------------------------------------- takeover */
@@ -185,27 +170,21 @@ static void test_last_follower_leaves_an_orphan(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
-    struct party leader, follower, next;
+    struct party p[3], *leader = &p[0], *follower = &p[1], *next = &p[2];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_start(&next, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader);
-    party_do(&leader, step_abandon);
-    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
+    parties_start(p, 3, g);
+    party_leads(leader);
+    party_joins(follower, leader);
+    party_do(leader, step_abandon);
+    assert_true(atomic_load(&leader->call->state) & STATE_ORPHAN);
     assert_int_equal(stats_of(g).in_flight, 1);
-    follower.deadline = &in_the_past;
-    assert_int_equal(party_do(&follower, step_wait), -ETIMEDOUT);
+    party_gives_up(follower);
     assert_int_equal(stats_of(g).in_flight, 0);
     assert_int_equal(stats_of(g).taken_over, 0);
-    party_leads(&next); /* the key is free */
-    assert_int_equal(party_do(&next, step_finish), 0);
-    party_do(&next, step_release);
-    party_end(&leader);
-    party_end(&follower);
-    party_end(&next);
-    group_down(g);
+    party_leads(next); /* the key is free */
+    party_finishes(next);
+    party_releases(next);
+    parties_end(p, 3);
 }
 
 /* A joiner that could not take it over leaves it alone. */
@@ -213,27 +192,23 @@ static void test_future_on_an_orphan_is_dropped(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
-    struct party leader, follower;
+    struct party p[2], *leader = &p[0], *follower = &p[1];
     sflight_future *f;
     struct sflight_call *none;
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader);
+    parties_start(p, 2, g);
+    party_leads(leader);
+    party_joins(follower, leader);
     assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
-    party_do(&leader, step_abandon);
-    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
+    party_do(leader, step_abandon);
+    assert_true(atomic_load(&leader->call->state) & STATE_ORPHAN);
     sflight_future_drop(f);
-    assert_true(atomic_load(&leader.call->state) & STATE_ORPHAN);
-    assert_int_equal(party_do(&follower, step_wait), TAKEN_OVER);
-    party_do(&follower, step_enter);
-    assert_int_equal(party_do(&follower, step_finish), 0);
-    assert_int_equal(follower.r.followers, 0);
-    party_do(&follower, step_release);
-    party_end(&leader);
-    party_end(&follower);
-    group_down(g);
+    assert_true(atomic_load(&leader->call->state) & STATE_ORPHAN);
+    party_takes_over(follower);
+    party_finishes(follower);
+    assert_int_equal(follower->r.followers, 0);
+    party_releases(follower);
+    parties_end(p, 2);
 }
 
 /* One that was nudged leaves instead of answering: the nudge is passed on. */
@@ -241,33 +216,27 @@ static void test_leaver_passes_the_nudge_on(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
-    struct party leader, hasty, patient;
+    struct party p[3], *leader = &p[0], *hasty = &p[1], *patient = &p[2];
 
-    party_start(&leader, g, "key");
-    party_start(&hasty, g, "key");
-    party_start(&patient, g, "key");
-    assert_int_equal(party_do(&leader, step_claim), JOIN_LEADS);
-    party_joins(&hasty, &leader);
-    party_joins(&patient, &leader);
-    actor_tell(&patient.actor, step_wait, &patient);
+    parties_start(p, 3, g);
+    assert_int_equal(party_do(leader, step_claim), JOIN_LEADS);
+    party_joins(hasty, leader);
+    party_joins(patient, leader);
+    actor_tell(&patient->actor, step_wait, patient);
     WAIT_UNTIL(stats_of(g).parked == 1);
     /* As if the leader had just made it an orphan, and hasty had eaten the nudge. */
-    atomic_store(&leader.call->owner, NULL);
-    (void)atomic_or_acq_rel(&leader.call->state, STATE_ORPHAN);
-    hasty.deadline = &in_the_past;
-    assert_int_equal(party_do(&hasty, step_wait), -ETIMEDOUT);
-    actor_await(&patient.actor);
-    assert_int_equal(patient.rc, TAKEN_OVER);
-    assert_ptr_equal(atomic_load(&patient.call->owner), patient.self);
-    party_do(&patient, step_enter);
-    assert_int_equal(party_do(&patient, step_finish), 0);
-    assert_int_equal(patient.r.followers, 0);
-    party_do(&patient, step_release);
+    atomic_store(&leader->call->owner, NULL);
+    (void)atomic_or_acq_rel(&leader->call->state, STATE_ORPHAN);
+    party_gives_up(hasty);
+    actor_await(&patient->actor);
+    assert_int_equal(patient->rc, TAKEN_OVER);
+    assert_ptr_equal(atomic_load(&patient->call->owner), patient->self);
+    party_do(patient, step_enter);
+    party_finishes(patient);
+    assert_int_equal(patient->r.followers, 0);
+    party_releases(patient);
     assert_int_equal(stats_of(g).taken_over, 1);
-    party_end(&leader);
-    party_end(&hasty);
-    party_end(&patient);
-    group_down(g);
+    parties_end(p, 3);
 }
 
 /* Who is nudged and finds no orphan waits on. */
@@ -275,28 +244,25 @@ static void test_nudged_for_nothing(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
-    struct party leader, follower;
+    struct party p[2], *leader = &p[0], *follower = &p[1];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader);
-    actor_tell(&follower.actor, step_wait, &follower);
+    parties_start(p, 2, g);
+    party_leads(leader);
+    party_joins(follower, leader);
+    actor_tell(&follower->actor, step_wait, follower);
     for (uint64_t n = 1; n <= 3; n++) {
         WAIT_UNTIL(stats_of(g).parked == n);
-        gate_nudge(&leader.call->gate);
+        gate_nudge(&leader->call->gate);
     }
     WAIT_UNTIL(stats_of(g).parked == 4);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    assert_int_equal(leader.r.followers, 1);
-    actor_await(&follower.actor);
-    assert_int_equal(follower.rc, 0);
-    party_do(&leader, step_release);
-    party_do(&follower, step_release);
+    party_finishes(leader);
+    assert_int_equal(leader->r.followers, 1);
+    actor_await(&follower->actor);
+    assert_int_equal(follower->rc, 0);
+    party_releases(leader);
+    party_releases(follower);
     assert_int_equal(stats_of(g).taken_over, 0);
-    party_end(&leader);
-    party_end(&follower);
-    group_down(g);
+    parties_end(p, 2);
 }
 
 /* A newcomer joins the orphan and takes it over, although another was nudged. */
@@ -304,36 +270,29 @@ static void test_newcomer_takes_over(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_TAKEOVER);
-    struct party leader, follower, newcomer;
+    struct party p[3], *leader = &p[0], *follower = &p[1], *newcomer = &p[2];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_start(&newcomer, g, "key");
-    party_leads(&leader);
-    party_joins(&follower, &leader); /* and does not wait yet */
-    party_do(&leader, step_abandon);
-    party_joins(&newcomer, &leader);
-    assert_int_equal(party_do(&newcomer, step_wait), TAKEN_OVER);
-    party_do(&newcomer, step_enter);
-    party_do(&newcomer, step_abandon); /* and dies as well */
-    assert_int_equal(party_do(&follower, step_wait), TAKEN_OVER);
-    party_do(&follower, step_enter);
-    party_joins(&leader, &follower); /* back again, as a follower */
-    actor_tell(&leader.actor, step_wait, &leader);
-    assert_int_equal(party_do(&follower, step_finish), 0);
-    actor_await(&leader.actor);
-    assert_int_equal(leader.rc, 0);
-    assert_int_equal(follower.r.followers, 1);
-    party_do(&leader, step_release);
-    party_do(&follower, step_release);
+    parties_start(p, 3, g);
+    party_leads(leader);
+    party_joins(follower, leader); /* and does not wait yet */
+    party_do(leader, step_abandon);
+    party_joins(newcomer, leader);
+    party_takes_over(newcomer);
+    party_do(newcomer, step_abandon); /* and dies as well */
+    party_takes_over(follower);
+    party_joins(leader, follower); /* back again, as a follower */
+    actor_tell(&leader->actor, step_wait, leader);
+    party_finishes(follower);
+    actor_await(&leader->actor);
+    assert_int_equal(leader->rc, 0);
+    assert_int_equal(follower->r.followers, 1);
+    party_releases(leader);
+    party_releases(follower);
     sflight_stats s = stats_of(g);
     assert_int_equal(s.abandoned, 2);
     assert_int_equal(s.taken_over, 2);
     assert_int_equal(s.led, 1);
-    party_end(&leader);
-    party_end(&follower);
-    party_end(&newcomer);
-    group_down(g);
+    parties_end(p, 3);
 }
 
 /* --------------------------------------------------------- records, sections */
@@ -368,8 +327,8 @@ static void test_retired_under_a_forgetter(void **state)
     assert_int_equal(table_search_in_section(&g->table, &s), TABLE_MATCHED);
     (void)atomic_or_acq_rel(&leader.call->state, STATE_FORGOTTEN);
     (void)atomic_or_acq_rel(&leader.call->node.next, LINK_MARK);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    party_do(&leader, step_release);
+    party_finishes(&leader);
+    party_releases(&leader);
     assert_int_equal(stats_of(g).retired_pending, 1);
     actor_tell(&other, step_flush, NULL); /* must wait for the section */
     for (int i = 0; i < 100; i++)
@@ -381,37 +340,34 @@ static void test_retired_under_a_forgetter(void **state)
     assert_int_equal(stats_of(g).retired_pending, 0);
     actor_end(&other);
     party_end(&leader);
-    group_down(g);
+    group_end(g);
 }
 
 static void test_record_reuse(void **state)
 {
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
-    struct party leader, follower;
+    struct party p[2], *leader = &p[0], *follower = &p[1];
 
-    party_start(&leader, g, "key");
-    party_start(&follower, g, "key");
-    party_leads(&leader);
-    struct sflight_call *record = leader.call;
+    parties_start(p, 2, g);
+    party_leads(leader);
+    struct sflight_call *record = leader->call;
     for (int i = 0; i < 3; i++) { /* nobody has looked at it: the same one again, at once */
-        assert_int_equal(party_do(&leader, step_finish), 0);
-        party_do(&leader, step_release);
-        party_leads(&leader);
-        assert_ptr_equal(leader.call, record);
+        party_finishes(leader);
+        party_releases(leader);
+        party_leads(leader);
+        assert_ptr_equal(leader->call, record);
     }
-    party_joins(&follower, &leader);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    assert_int_equal(party_do(&follower, step_wait), 0);
-    party_do(&follower, step_release);
-    party_do(&leader, step_release);
-    party_leads(&leader); /* the old one awaits its grace period */
-    assert_ptr_not_equal(leader.call, record);
-    assert_int_equal(party_do(&leader, step_finish), 0);
-    party_do(&leader, step_release);
-    party_end(&leader);
-    party_end(&follower);
-    group_down(g);
+    party_joins(follower, leader);
+    party_finishes(leader);
+    party_waits(follower, 0);
+    party_releases(follower);
+    party_releases(leader);
+    party_leads(leader); /* the old one awaits its grace period */
+    assert_ptr_not_equal(leader->call, record);
+    party_finishes(leader);
+    party_releases(leader);
+    parties_end(p, 2);
 }
 
 /* Many records with long keys: spare ones keep some memory, and nothing is lost. */
@@ -424,7 +380,7 @@ static void test_many_in_flight(void **state)
     struct flaky flaky = {0};
     sflight_options o = small_options();
     o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     struct slot *slot = thread_slot(g);
     unsigned rank;
 
@@ -455,7 +411,7 @@ static void test_many_in_flight(void **state)
     sflight_stats s = stats_of(g);
     assert_int_equal(s.led, 3 * N);
     assert_int_equal(s.deadlocks, 3 * N);
-    group_down(g);
+    group_end(g);
     assert_int_equal(flaky.blocks, 0);
 }
 

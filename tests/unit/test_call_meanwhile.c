@@ -60,29 +60,9 @@ static struct sflight_group *group_with(struct meanwhile *m)
 {
     sflight_options o = small_options();
     o.allocator = (sflight_allocator){m, meanwhile_alloc, meanwhile_free};
-    m->g = group_up(&o);
+    m->g = group_new(&o);
     (void)thread_slot(m->g); /* allocated now, not later */
     return m->g;
-}
-
-static int nothing(struct sflight_call *call, void *arg)
-{
-    (void)call, (void)arg;
-    return 0;
-}
-
-static int must_not_run(struct sflight_call *call, void *arg)
-{
-    (void)call, (void)arg;
-    fail();
-    return 0;
-}
-
-static int batch_must_not_run(struct sflight_call *const *calls, size_t n, void *arg)
-{
-    (void)calls, (void)n, (void)arg;
-    fail();
-    return 0;
 }
 
 static void close_group(struct meanwhile *m)
@@ -102,7 +82,7 @@ static void test_closed_before_the_claim(void **state)
     assert_int_equal(m.at, 0);
     assert_int_equal(stats_of(g).led, 1);
     assert_int_equal(sflight_group_drain(g, NULL), 0);
-    group_down(g);
+    group_end(g);
 }
 
 /* The same for a call that nobody joins: memory for its key is found last. */
@@ -120,7 +100,7 @@ static void test_closed_before_the_claim_of_a_ready_record(void **state)
     assert_int_equal(m.at, 0);
     assert_int_equal(stats_of(g).led, 2);
     assert_int_equal(sflight_group_drain(g, NULL), 0);
-    group_down(g);
+    group_end(g);
 }
 
 /* The same before the claims of a batch: none of its keys is led. */
@@ -137,6 +117,36 @@ static void test_closed_before_a_batch_claims(void **state)
     assert_int_equal(m.at, 0);
     for (int i = 0; i < 3; i++)
         assert_int_equal(rc[i], -ESHUTDOWN);
+    group_end(g);
+}
+
+/* --------------------------------------------------------------------- joins */
+
+static struct sflight_call *closes;
+
+static void closes_now(struct timespec *now)
+{
+    (void)now;
+    atomic_fetch_or(&closes->state, STATE_CLOSED); /* its gate opens later */
+}
+
+/* The call closes when a caller has seen it open: that one leads the next, and is not counted. */
+static void test_closed_before_it_is_joined(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    struct sflight_call *next;
+    sflight_future *none;
+    o.max_age_ns = UINT64_C(3600000000000);
+    struct sflight_group *g = group_up(&o);
+    assert_int_equal(sflight_begin(g, "key", 3, &closes, &none), 0);
+    on_clock = closes_now;
+    assert_int_equal(sflight_begin(g, "key", 3, &next, &none), 0);
+    assert_null(on_clock);
+    assert_non_null(next);
+    assert_int_equal(joiners(closes), 0);
+    sflight_complete(closes, 0);
+    sflight_complete(next, 0);
     group_down(g);
 }
 
@@ -198,7 +208,7 @@ static void test_drainer_meets_a_search(void **state)
         o.allocator = (sflight_allocator){&m, meanwhile_alloc, meanwhile_free};
         if (fibers)
             o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
-        struct sflight_group *g = m.g = group_up(&o);
+        struct sflight_group *g = m.g = group_new(&o);
         /* Calls until there is a second array: then no claim goes without a search for a while. */
         for (uint64_t buckets = stats_of(g).buckets; stats_of(g).buckets == buckets; n++) {
             sflight_future *none;
@@ -215,7 +225,7 @@ static void test_drainer_meets_a_search(void **state)
         sflight_result_release(&r);
         actor_await(&drainer);
         actor_end(&drainer);
-        group_down(g);
+        group_end(g);
     }
 }
 #endif
@@ -247,7 +257,7 @@ static void test_told_at_the_deadline(void **state)
         sflight_future *f;
         sflight_result r;
         o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
-        struct sflight_group *g = group_up(&o);
+        struct sflight_group *g = group_new(&o);
         assert_int_equal(sflight_begin(g, "key", 3, &ends_late, &f), 0);
         if (future)
             assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
@@ -261,7 +271,7 @@ static void test_told_at_the_deadline(void **state)
         assert_null(on_clock);
         assert_int_equal(r.status, 6);
         sflight_result_release(&r);
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -286,7 +296,7 @@ static void test_no_memory_for_a_future(void **state)
     assert_null(lead);
     assert_null(join);
     assert_int_equal(stats_of(g).led, 0);
-    group_down(g);
+    group_end(g);
 }
 
 int main(void)
@@ -295,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_closed_before_the_claim),
         cmocka_unit_test(test_closed_before_the_claim_of_a_ready_record),
         cmocka_unit_test(test_closed_before_a_batch_claims),
+        cmocka_unit_test(test_closed_before_it_is_joined),
 #ifndef SFLIGHT_TEST_HASH
         cmocka_unit_test(test_drainer_meets_a_search),
 #endif

@@ -125,16 +125,16 @@ static void one_caller(struct slot *slot, unsigned key, uint32_t r)
 
 static void *worker(void *arg)
 {
-    uint32_t seed = *(uint32_t *)arg;
-    for (int i = 0; i < STEPS; i++) {
-        uint32_t r = random_next(&seed);
+    uint64_t random = random_from(*(const unsigned *)arg);
+    for (int i = rounds(STEPS, STEPS); i != 0; i--) {
+        uint32_t r = random_next(&random);
         unsigned key = (r >> 16) % KEYS;
         if (world.forgetful && r % 16 == 5)
             (void)join_forget(world.g, keys[key], strlen(keys[key]));
         else if (world.forgetful && r % 16 == 6)
             (void)join_forget_unshared(world.g, keys[key], strlen(keys[key]));
         else
-            one_caller(thread_slot(world.g), key, random_next(&seed));
+            one_caller(thread_slot(world.g), key, random_next(&random));
     }
     return NULL;
 }
@@ -142,25 +142,24 @@ static void *worker(void *arg)
 static void run(sflight_options o, bool impatient, bool forgetful, unsigned fail_one_in)
 {
     pthread_t threads[THREADS];
-    uint32_t seeds[THREADS];
+    unsigned numbers[THREADS];
 
     memset((void *)&world, 0, sizeof(world));
     o.allocator = (sflight_allocator){&world.flaky, flaky_alloc, flaky_free};
-    world.g = group_up(&o);
+    world.g = group_new(&o);
     world.impatient = impatient;
     world.forgetful = forgetful;
     atomic_store(&world.flaky.fail_one_in, fail_one_in);
     for (size_t i = 0; i < THREADS; i++) {
-        seeds[i] = 88675123u + (uint32_t)i * 7919u;
-        threads[i] = thread_start(worker, &seeds[i]);
+        numbers[i] = (unsigned)i;
+        threads[i] = thread_start(worker, &numbers[i]);
     }
-    for (size_t i = 0; i < THREADS; i++)
-        thread_join(threads[i]);
+    threads_join(threads, THREADS);
     sflight_stats s = stats_of(world.g);
     assert_true(s.abandoned > 0 && (s.joined > 0 || o.max_age_ns != 0));
     assert_true(o.on_abandon == SFLIGHT_ABANDON_TAKEOVER || s.taken_over == 0);
     assert_int_equal(world.made, world.destroyed);
-    group_down(world.g);
+    group_end(world.g);
     assert_int_equal(world.flaky.blocks, 0);
 }
 

@@ -61,11 +61,11 @@ static void edge_go_on(struct edge *e, struct party *looker)
 static void edge_down(struct edge *e)
 {
     party_do(&e->inner, step_finish);
-    party_do(&e->inner, step_release);
+    party_releases(&e->inner);
     party_end(&e->inner);
     party_end(&e->outer);
     party_end(&e->looker);
-    group_down(e->g);
+    group_end(e->g);
 }
 
 /*
@@ -98,7 +98,7 @@ static void test_edge_of_who_has_left(void **state)
     sflight_options o = small_options();
     o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
     struct edge e;
-    edge_up(&e, group_up(&o));
+    edge_up(&e, group_new(&o));
     struct timespec soon = deadline_in_ns(20000000);
     e.waits.deadline = &soon;
     edge_stop(&e, &e.looker);
@@ -106,7 +106,7 @@ static void test_edge_of_who_has_left(void **state)
     for (int n = 0; n < 100; n++) /* let it leave, if it does so first */
         sched_yield();
     party_do(&e.outer, step_finish);
-    party_do(&e.outer, step_release);
+    party_releases(&e.outer);
     reclaim_flush(); /* on a thread without a slot here: a record given back is freed */
     edge_go_on(&e, &e.looker);
     if (e.waits.rc == 0)
@@ -181,7 +181,7 @@ static void *without_a_slot(void *group)
     assert_int_equal(self.rc, 0);
     actor_await(&leader.actor);
     step_release(&self);
-    party_do(&leader, step_release);
+    party_releases(&leader);
     party_end(&leader);
     assert_int_equal(stats_of(g).held, 0);
     atomic_store(&flaky.refused, 0);
@@ -196,12 +196,12 @@ static void test_no_memory_for_a_slot(void **state)
     (void)state;
     sflight_options o = small_options();
     o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     atomic_store(&flaky.refused, sizeof(struct slot));
     thread_join(thread_start(without_a_slot, g));
     assert_int_equal(stats_of(g).led, 5);
     reclaim_flush();
-    group_down(g);
+    group_end(g);
     assert_int_equal(flaky.blocks, 0);
 }
 
@@ -228,7 +228,7 @@ static void test_slots_are_handed_on(void **state)
         assert_ptr_equal(next.call, first.call);
     }
     assert_int_equal(stats_of(g).bytes, bytes);
-    group_down(g);
+    group_end(g);
 }
 
 /* A thread in more groups than its cache has places, some of which go away meanwhile. */
@@ -244,11 +244,11 @@ static void test_many_groups(void **state)
             one_call(g[i], "key");
         size_t k = (size_t)round * 7 % N;
         assert_int_equal(stats_of(g[k]).led, round + 1);
-        group_down(g[k]);
+        group_end(g[k]);
         g[k] = group_small(SFLIGHT_ABANDON_SHARE);
     }
     for (size_t i = 0; i < N; i++)
-        group_down(g[i]);
+        group_end(g[i]);
 }
 
 /* ----------------------------------------------------------- a thread's end */
@@ -286,7 +286,7 @@ static void test_calls_from_a_late_destructor(void **state)
         assert_int_equal(stats_of(g).led, 3 * i);
     }
     pthread_key_delete(late_key);
-    group_down(g);
+    group_end(g);
 }
 
 /* It ends while it leads calls whose fn it left by longjmp(): they are abandoned. */
@@ -314,7 +314,7 @@ static void test_end_while_leading(void **state)
         assert_int_equal(s.taken_over, 0);
         one_call(g, "1");
         one_call(g, "2");
-        group_down(g);
+        group_end(g);
     }
 }
 
@@ -338,12 +338,14 @@ static void test_inherited_holds_are_counted_once(void **state)
     pthread_t threads[2];
     gauges_count_n(thread_slot(g), COUNT_HELD, INHERITED);
     atomic_store(&g->n_inherited, INHERITED);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(release_inherited, g);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_start(threads, LENGTH(threads), release_inherited, g);
+    threads_join(threads, LENGTH(threads));
+    uint64_t n_released = 0;
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+        n_released += atomic_load(&slot->counters.n[COUNT_RELEASED]);
     assert_int_equal(g->n_inherited, 0);
-    assert_int_equal(sflight_group_destroy(g), 0); /* no hold is left, none counted twice */
+    assert_int_equal(n_released, INHERITED); /* none twice */
+    assert_int_equal(sflight_group_destroy(g), 0);
 }
 
 /* Who joins does not disturb who sleeps: the futex word stays as it is. */
@@ -375,16 +377,16 @@ static void test_joiners_leave_sleepers_alone(void **state)
     assert_int_equal(atomic_load(&leader.call->gate), word);
     actor_tell(&s.party.actor, step_sleep, &s);
     WAIT_UNTIL(stats_of(g).parked == 1 && thread_sleeps(atomic_load(&s.tid)));
-    assert_int_equal(party_do(&leader, step_finish), 0);
+    party_finishes(&leader);
     actor_await(&s.party.actor);
-    assert_int_equal(party_do(&late, step_wait), 0);
-    party_do(&leader, step_release);
-    party_do(&s.party, step_release);
-    party_do(&late, step_release);
+    party_waits(&late, 0);
+    party_releases(&leader);
+    party_releases(&s.party);
+    party_releases(&late);
     party_end(&leader);
     party_end(&s.party);
     party_end(&late);
-    group_down(g);
+    group_end(g);
 }
 
 int main(void)

@@ -5,9 +5,6 @@
 #include "cpu.h"
 #include "gate.h"
 
-#include <limits.h>
-#include <signal.h>
-
 #define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
 
 struct waiter {
@@ -132,14 +129,19 @@ static void test_holds(void **state)
 enum { PING_PONGS = 100000 };
 static gate gates[PING_PONGS];
 
+static size_t n_ping_pongs(void)
+{
+    return (size_t)rounds(PING_PONGS, PING_PONGS);
+}
+
 static void *open_all(void *arg)
 {
-    uint32_t seed = 12345;
+    uint64_t random = random_from(0);
     (void)arg;
-    for (size_t i = 0; i < PING_PONGS; i++) {
-        for (uint32_t n = random_next(&seed) % 64; n != 0; n--)
+    for (size_t i = 0, all = n_ping_pongs(); i < all; i++) {
+        for (uint32_t n = random_pick(&random, 64); n != 0; n--)
             cpu_relax();
-        if (random_next(&seed) % 64 == 0)
+        if (random_pick(&random, 64) == 0)
             sched_yield();
         gate_open(&gates[i], 0, 1);
     }
@@ -150,7 +152,7 @@ static void *pass_all(void *arg)
 {
     struct spinner s;
     spinner_init(&s, arg != NULL ? SPIN_ADAPTIVE : 0);
-    for (size_t i = 0; i < PING_PONGS; i++)
+    for (size_t i = 0, all = n_ping_pongs(); i < all; i++)
         assert_int_equal(wait_at(&gates[i], 0, &s, NULL), GATE_IS_OPEN);
     return NULL;
 }
@@ -162,8 +164,7 @@ static void test_no_wake_is_lost(void **state)
     memset(gates, 0, sizeof(gates));
     pthread_t threads[] = {thread_start(pass_all, NULL), thread_start(pass_all, &spins),
                            thread_start(pass_all, NULL), thread_start(open_all, NULL)};
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
+    threads_join(threads, LENGTH(threads));
 }
 
 /* ----------------------------------------------------------- deadlines */
@@ -202,11 +203,11 @@ static void test_deadlines_while_opening(void **state)
     (void)state;
     enum { PATIENT = 12, HASTY = 12 };
     static struct waiter patient[PATIENT], hasty[HASTY];
-    uint32_t seed = 99;
+    uint64_t random = random_from(0);
 
-    for (int round = 0; round < 100; round++) {
+    for (int round = rounds(100, 100); round != 0; round--) {
         gate g = 0;
-        struct timespec soon = deadline_in_ns(1000000 + random_next(&seed) % 1000000);
+        struct timespec soon = deadline_in_ns(1000000 + random_pick(&random, 1000000));
         waiters_start(hasty, HASTY, &g, &soon);
         waiters_start(patient, PATIENT, &g, NULL);
         waiters_asleep(patient, PATIENT);
@@ -288,22 +289,20 @@ static void *run_errands(void *arg)
 static void test_no_nudge_is_lost(void **state)
 {
     (void)state;
-    enum { ERRANDS = 20000 };
+    const unsigned errands = (unsigned)rounds(20000, 20000);
     pthread_t threads[3];
 
     memset((void *)&errand, 0, sizeof(errand));
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        threads[i] = thread_start(run_errands, NULL);
-    for (unsigned i = 1; i <= ERRANDS; i++) {
+    threads_start(threads, LENGTH(threads), run_errands, NULL);
+    for (unsigned i = 1; i <= errands; i++) {
         atomic_fetch_add(&errand.work, 1);
         gate_nudge(&errand.gate);
         if (i % 4 == 0)
             WAIT_UNTIL(atomic_load(&errand.done) == i);
     }
     gate_open(&errand.gate, 0, 1);
-    for (size_t i = 0; i < LENGTH(threads); i++)
-        thread_join(threads[i]);
-    assert_int_equal(errand.done, ERRANDS);
+    threads_join(threads, LENGTH(threads));
+    assert_int_equal(errand.done, errands);
 }
 
 /* -------------------------------------------------------------- signals */
@@ -318,7 +317,7 @@ static void test_signal_storm(void **state)
     (void)state;
     enum { N = 4, SIGNALS = 3000 };
     const struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART */
-    const struct timespec far = deadline_in_ns(INT64_C(3600) * 1000000000);
+    const struct timespec far = deadline_in_an_hour();
     struct waiter w[N];
     gate g = 0;
 
@@ -396,7 +395,7 @@ static void test_who_yields(void **state)
     assert_false(yielded(&g, &s, NULL));
     s.crowded = true;
     assert_true(yielded(&g, &s, NULL));
-    struct timespec soon = deadline_in_ns(10000000), later = deadline_in_ns(3600000000000);
+    struct timespec soon = deadline_in_ns(10000000), later = deadline_in_an_hour();
     assert_true(yielded(&g, &s, &later));
     s.yield.score = HABIT_SCORE_MAX / 2;
     assert_int_not_equal(gate_spin(&g, cpu_count(), &s, &soon), GATE_IS_OPEN);

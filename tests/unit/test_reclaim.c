@@ -4,8 +4,6 @@
 
 #include "reclaim.h"
 
-#include <signal.h>
-
 enum {
     LANES = 256, /* of the process: as many sections can be open at a time */
     HINT_A = 1,
@@ -265,20 +263,6 @@ static void test_retire_inside_fn(void **state)
 
 /* ------------------------------------------------------------------- fork */
 
-static void child_limits(void)
-{
-    alarm(100); /* a child that hangs must not outlive the test */
-}
-
-static void assert_child_ok(pid_t child)
-{
-    int status;
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 static void test_fork_with_a_section_open(void **state)
 {
     (void)state;
@@ -289,9 +273,8 @@ static void test_fork_with_a_section_open(void **state)
     actor_start(&other);
     actor_do(&other, step_enter, &lane);
     retire_some(HINT_B, 20, &n_back);
-    pid_t child = fork();
+    pid_t child = fork_child();
     if (child == 0) {
-        child_limits();
         reclaim_after_fork();
         retire_some(HINT_A, 20, &n_back);
         reclaim_flush();
@@ -299,7 +282,7 @@ static void test_fork_with_a_section_open(void **state)
         reclaim_leave(again);
         _exit(n_back == 40 ? 0 : 1);
     }
-    assert_child_ok(child);
+    assert_child_succeeds(child);
     assert_int_equal(n_back, 0);
     reclaim_leave(lane); /* not by who entered: lanes do not belong to threads */
     reclaim_flush();
@@ -347,22 +330,21 @@ static void test_fork_in_the_middle_of_retiring(void **state)
 
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     pthread_t other = thread_start(retire_for_ever, NULL);
-    for (int i = 0; i < 300; i++) {
+    for (int i = rounds(300, 300); i != 0; i--) {
         unsigned before = n_pooled_back;
         WAIT_UNTIL(n_pooled_back != before);
         atomic_store(&thaw, false);
         assert_int_equal(pthread_kill(other, SIGUSR1), 0);
         WAIT_UNTIL(atomic_load(&frozen));
-        pid_t child = fork();
+        pid_t child = fork_child();
         if (child == 0) {
-            child_limits();
             reclaim_after_fork();
             reclaim_flush(); /* must end */
             _exit(0);
         }
         atomic_store(&thaw, true);
         WAIT_UNTIL(!atomic_load(&frozen));
-        assert_child_ok(child);
+        assert_child_succeeds(child);
     }
     atomic_store(&quit, true);
     thread_join(other);

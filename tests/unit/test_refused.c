@@ -3,17 +3,14 @@
  * What the system may refuse, at the library's birth and later: functions of
  * the C library are replaced here by ones that fail when told to.
  */
+#include "../lib/real.h"
 #include "call_test.h"
 
 #include "cpu.h"
 #include "futex.h"
 #include "reclaim.h"
 
-#include <dlfcn.h>
 #include <execinfo.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 /* ---------------------------------------------------------- what is replaced */
 
@@ -21,14 +18,6 @@ static bool no_key, no_atfork, no_affinity, no_attr, no_random;
 static _Thread_local bool no_specific;
 static char **(*symbols)(void *const *frames, int n);
 static void (*on_yield)(void);
-
-/* The function that was replaced. */
-#define REAL(name)                                                                                 \
-    ((union {                                                                                      \
-         void *symbol;                                                                             \
-         __typeof__(&name) function;                                                               \
-     }){dlsym(RTLD_NEXT, #name)}                                                                   \
-         .function)
 
 /* ThreadSanitizer calls these before it is ready. */
 #if defined(__has_feature)
@@ -124,16 +113,10 @@ BARE __attribute__((constructor(101))) static void give_births(void)
     }
 }
 
-static int nothing(struct sflight_call *call, void *arg)
-{
-    (void)call, (void)arg;
-    return 7;
-}
-
 static bool usable(struct sflight_group *g)
 {
     sflight_result r;
-    int rc = sflight_do(g, "key", 3, nothing, NULL, &r);
+    int rc = sflight_do(g, "key", 3, return_7, NULL, &r);
     bool right = rc == 0 && r.status == 7 && r.leader;
     sflight_result_release(&r);
     return right;
@@ -176,32 +159,32 @@ static void *use_without_specific(void *g)
 static void test_no_thread_specific_data(void **state)
 {
     (void)state;
-    struct sflight_group *g = group_up(NULL);
+    struct sflight_group *g = group_new(NULL);
     thread_join(thread_start(use_without_specific, g));
-    group_down(g);
+    group_end(g);
 }
 
 static void test_no_attributes_for_a_thread(void **state)
 {
     (void)state;
-    struct sflight_group *g = group_up(NULL);
+    struct sflight_group *g = group_new(NULL);
     sflight_future *f;
     no_attr = true;
-    assert_int_equal(sflight_start(g, "key", 3, nothing, NULL, &f), -ENOMEM);
+    assert_int_equal(sflight_start(g, "key", 3, return_7, NULL, &f), -ENOMEM);
     no_attr = false;
     assert_null(f);
     assert_true(usable(g));
-    group_down(g);
+    group_end(g);
 }
 
 static void test_no_random_numbers(void **state)
 {
     (void)state;
     no_random = true;
-    struct sflight_group *g = group_up(NULL);
+    struct sflight_group *g = group_new(NULL);
     no_random = false;
     assert_true(usable(g));
-    group_down(g);
+    group_end(g);
 }
 
 static void *no_memory(void *ctx, size_t size, size_t align)
@@ -227,13 +210,13 @@ static void test_sizes_that_wrap_around(void **state)
     (void)state;
     assert_null(alloc_get(&alloc_process, SIZE_MAX, CACHE_LINE));
     assert_null(alloc_get(&alloc_process, SIZE_MAX - CACHE_LINE + 1, CACHE_LINE));
-    struct sflight_group *g = group_up(NULL);
+    struct sflight_group *g = group_new(NULL);
     struct sflight_call *c = call_record_new(g);
     assert_non_null(c);
     assert_false(call_key_long(c, "key", SIZE_MAX));
     assert_false(call_key_long(c, "key", SIZE_MAX - sizeof(size_t)));
     call_discard_slow(thread_slot(g), c);
-    group_down(g);
+    group_end(g);
 }
 
 static void test_as_many_wakes_as_can_be(void **state)
@@ -346,7 +329,7 @@ static int panic_unspeakably(struct sflight_call *call, void *arg)
 static void test_panics_with_odd_texts(void **state)
 {
     (void)state;
-    struct sflight_group *g = group_up(NULL);
+    struct sflight_group *g = group_new(NULL);
     sflight_result r;
     memset(message, 'm', sizeof(message) - 1);
     for (int names = 0; names < 3; names++) {
@@ -362,37 +345,7 @@ static void test_panics_with_odd_texts(void **state)
         }
     }
     symbols = NULL;
-    group_down(g);
-}
-
-/* What a child that aborts has written to stderr; it must not be empty. */
-static void assert_aborts(void (*run)(void), const char *says)
-{
-    char text[20000];
-    size_t n = 0;
-    ssize_t got;
-    int fds[2], status;
-    assert_int_equal(pipe(fds), 0);
-    fflush(NULL);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        signal(SIGABRT, SIG_DFL);
-        dup2(fds[1], STDERR_FILENO);
-        run();
-        _exit(0);
-    }
-    close(fds[1]);
-    while (n < sizeof(text) - 1 && (got = read(fds[0], text + n, sizeof(text) - 1 - n)) > 0)
-        n += (size_t)got;
-    close(fds[0]);
-    text[n] = 0;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-    assert_non_null(strstr(text, says));
+    group_end(g);
 }
 
 /* A permit has no fn to leave. */
@@ -400,7 +353,7 @@ static void panic_outside_of_fn(void)
 {
     struct sflight_call *call;
     sflight_future *f;
-    sflight_begin(group_up(NULL), "key", 3, &call, &f);
+    sflight_begin(group_new(NULL), "key", 3, &call, &f);
     sflight_panic(call, "panic outside of fn");
 }
 
@@ -431,7 +384,7 @@ __asm__(".text\n"
 static void panic_without_unwind_tables(void)
 {
     sflight_result r;
-    sflight_do(group_up(NULL), "key", 3, without_tables, NULL, &r);
+    sflight_do(group_new(NULL), "key", 3, without_tables, NULL, &r);
 }
 
 static void test_panics_that_abort(void **state)

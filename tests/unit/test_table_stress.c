@@ -144,7 +144,7 @@ static void forget_key(unsigned key, unsigned hint)
 struct worker {
     pthread_t thread;
     unsigned number;
-    uint32_t seed;
+    uint64_t random;
 };
 
 static void *worker_main(void *arg)
@@ -153,7 +153,7 @@ static void *worker_main(void *arg)
     struct piece *kept[KEPT] = {0}, *spare = NULL;
 
     for (unsigned step = 0; step < STEPS; step++) {
-        uint32_t r = random_next(&w->seed);
+        uint32_t r = random_next(&w->random);
         struct piece **place = &kept[step % KEPT];
         if (*place != NULL) {
             if (piece_remove(*place, w->number, r >> 8)) {
@@ -203,7 +203,7 @@ static void assert_empty(struct table *t)
 static void test_unique(void **state)
 {
     (void)state;
-    uint32_t seed = 2463534242u;
+    uint64_t random = random_from(0);
     size_t most_buckets = 0;
 
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -211,9 +211,9 @@ static void test_unique(void **state)
         struct table *t = table_up(&world, 1, round % 2 ? 1 : 8);
         atomic_store(&world.flaky.fail_one_in, round % 3 == 0 ? 0 : 2);
         for (unsigned i = 0; i < KEYS; i++)
-            hashes[i] = round % 5 == 4 ? i / 8 : random_next(&seed);
+            hashes[i] = round % 5 == 4 ? i / 8 : random_next(&random);
         for (unsigned i = 0; i < THREADS; i++) {
-            workers[i] = (struct worker){.number = i, .seed = random_next(&seed)};
+            workers[i] = (struct worker){.number = i, .random = random_from(random_next(&random))};
             workers[i].thread = thread_start(worker_main, &workers[i]);
         }
         for (unsigned i = 0; i < THREADS; i++)

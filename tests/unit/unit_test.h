@@ -3,79 +3,16 @@
  * unit_test.h - what the tests of the engine's floors share: actors, which are
  * threads that take one step when told to, so that a test can play an
  * interleaving by hand; and an allocator that fails when told to.
- *
- * Nothing here sleeps for a time.  A failed assertion aborts the program at
- * once, from whichever thread.
  */
 #ifndef UNIT_TEST_H
 #define UNIT_TEST_H
 
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
+#include "../lib/test.h"
+
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-/* Polls until the condition holds. */
-#define WAIT_UNTIL(condition)                                                                      \
-    do {                                                                                           \
-        while (!(condition))                                                                       \
-            sched_yield();                                                                         \
-    } while (0)
-
-#define RUN_TESTS(tests)                                                                           \
-    (setenv("CMOCKA_TEST_ABORT", "1", 1), cmocka_run_group_tests(tests, NULL, NULL))
-
-static const struct timespec in_the_past = {.tv_sec = 0, .tv_nsec = 0};
-
-static inline struct timespec deadline_in_ns(int64_t ns)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t sum = t.tv_nsec + ns;
-    t.tv_sec += sum / 1000000000;
-    t.tv_nsec = sum % 1000000000;
-    return t;
-}
-
-/* xorshift: enough to be unpredictable for the library, and the same in each run. */
-static inline uint32_t random_next(uint32_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state;
-}
 
 /* ---------------------------------------------------------------- threads */
-
-static inline pthread_t thread_start(void *(*run)(void *), void *arg)
-{
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run, arg), 0);
-    return thread;
-}
-
-static inline void thread_join(pthread_t thread)
-{
-    assert_int_equal(pthread_join(thread, NULL), 0);
-}
 
 static inline pid_t thread_id(void)
 {

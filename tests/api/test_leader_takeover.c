@@ -4,27 +4,14 @@
  * one blocking follower runs its own fn as the new leader of the same call, and
  * the rest go on waiting.
  */
-#include "../lib/api_test.h"
+#include "../lib/takeover_test.h"
 
 enum { FOLLOWERS = 4 };
 
 static sflight_group *takeover_group(void)
 {
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     return group_new(&o);
-}
-
-static int exit_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    pthread_exit(NULL);
-}
-
-static int panic_fn(sflight_call *call, void *arg)
-{
-    work_fn(call, arg);
-    sflight_panic(call, "the second leader panics");
 }
 
 static void end_group(sflight_group *g)
@@ -38,14 +25,12 @@ static void one_follower_takes_over_and_the_rest_wait_on(void **state)
     (void)state;
     const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE, 1000000000};
     for (size_t i = 0; i < LENGTH(spins); i++) {
-        sflight_options o = default_options();
-        o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+        sflight_options o = takeover_options();
         o.spin_ns = spins[i];
         sflight_group *g = group_new(&o);
         struct work first = {0}, second = {.status = 2};
         struct caller leader, c[FOLLOWERS + 1];
-        caller_start(&leader, g, "key", exit_fn, &first);
-        WAIT_UNTIL(first.runs == 1);
+        leader_start(&leader, g, "key", exit_fn, &first);
         callers_start(c, FOLLOWERS, g, "key", work_fn, &second);
         await_waiting(g, FOLLOWERS);
         atomic_store(&first.open, true);
@@ -84,23 +69,13 @@ static void one_follower_takes_over_and_the_rest_wait_on(void **state)
     }
 }
 
-static int wait_for_cancel(sflight_call *call, void *arg)
-{
-    struct work *w = arg;
-    (void)call;
-    atomic_fetch_add(&w->runs, 1);
-    WAIT_UNTIL((pthread_testcancel(), atomic_load(&w->open)));
-    return 0;
-}
-
 static void a_cancelled_leader_is_taken_over(void **state)
 {
     (void)state;
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {.open = true};
     struct caller leader, c;
-    caller_start(&leader, g, "key", wait_for_cancel, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", wait_for_cancel, &first);
     caller_start(&c, g, "key", work_fn, &second);
     await_waiting(g, 1);
     assert_int_equal(pthread_cancel(leader.thread), 0);
@@ -111,6 +86,7 @@ static void a_cancelled_leader_is_taken_over(void **state)
     assert_false(c.r.shared);
     assert_int_equal(c.r.followers, 0);
     callers_release(&c, 1);
+    assert_all_destroyed(&first.tally);
     assert_all_destroyed(&second.tally);
     end_group(g);
 }
@@ -131,31 +107,12 @@ static void without_followers_the_call_ends(void **state)
     end_group(g);
 }
 
-/* Leaders that die one after another; the last returns if survivor says so. */
-struct chain {
-    atomic_int runs;
-    atomic_bool open;
-    bool survivor;
-    struct tally tally;
-};
-
-static int chain_fn(sflight_call *call, void *arg)
-{
-    struct chain *c = arg;
-    int run = atomic_fetch_add(&c->runs, 1) + 1;
-    WAIT_UNTIL(atomic_load(&c->open));
-    value_set(call, &c->tally, run);
-    if (c->survivor && run == FOLLOWERS + 1)
-        return run;
-    pthread_exit(NULL);
-}
-
 static void chains_of_dying_leaders(void **state)
 {
     (void)state;
     for (int survivor = 0; survivor <= 1; survivor++) {
         sflight_group *g = takeover_group();
-        struct chain chain = {.survivor = survivor};
+        struct chain chain = {.survivor = survivor ? FOLLOWERS + 1 : 0};
         struct caller c[FOLLOWERS + 1];
         callers_start(c, LENGTH(c), g, "key", chain_fn, &chain);
         await_waiting(g, FOLLOWERS);
@@ -187,8 +144,7 @@ static void the_second_leader_panics(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {.open = true};
     struct caller leader, c[FOLLOWERS];
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     callers_start(c, FOLLOWERS, g, "key", panic_fn, &second);
     await_waiting(g, FOLLOWERS);
     atomic_store(&first.open, true);
@@ -197,7 +153,7 @@ static void the_second_leader_panics(void **state)
     assert_int_equal(second.runs, 1);
     for (int i = 0; i < FOLLOWERS; i++) {
         assert_int_equal(c[i].rc, -ENOTRECOVERABLE);
-        assert_non_null(strstr(c[i].r.value, "the second leader panics"));
+        assert_non_null(strstr(c[i].r.value, "the leader panics"));
     }
     callers_release(c, FOLLOWERS);
     assert_all_destroyed(&second.tally);
@@ -210,8 +166,7 @@ static void a_panic_is_not_taken_over(void **state)
     sflight_group *g = takeover_group();
     struct work w = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", panic_fn, &w);
-    WAIT_UNTIL(w.runs == 1);
+    leader_start(&leader, g, "key", panic_fn, &w);
     caller_start(&c, g, "key", must_not_run, NULL);
     await_waiting(g, 1);
     atomic_store(&w.open, true);
@@ -232,8 +187,7 @@ static void a_follower_that_timed_out_takes_nothing_over(void **state)
         sflight_group *g = takeover_group();
         struct work first = {0}, second = {.open = true, .status = 2};
         struct caller leader, late, c;
-        caller_start(&leader, g, "key", exit_fn, &first);
-        WAIT_UNTIL(first.runs == 1);
+        leader_start(&leader, g, "key", exit_fn, &first);
         struct timespec soon = deadline_in_ns(1000000);
         caller_start_until(&late, g, "key", must_not_run, NULL, &soon);
         if (with_another)
@@ -256,13 +210,6 @@ static void a_follower_that_timed_out_takes_nothing_over(void **state)
     }
 }
 
-static int set_nothing(sflight_call *call, void *arg)
-{
-    (void)call;
-    (void)arg;
-    return 4;
-}
-
 static int set_all_then_exit(sflight_call *call, void *arg)
 {
     sflight_call_set_status(call, 3);
@@ -275,16 +222,15 @@ static void nothing_of_the_dead_leader_is_delivered(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0};
     struct caller leader, c[2];
-    caller_start(&leader, g, "key", set_all_then_exit, &first);
-    WAIT_UNTIL(first.runs == 1);
-    callers_start(c, 2, g, "key", set_nothing, NULL);
+    leader_start(&leader, g, "key", set_all_then_exit, &first);
+    callers_start(c, 2, g, "key", return_7, NULL);
     await_waiting(g, 2);
     atomic_store(&first.open, true);
     caller_join(&leader);
     callers_join(c, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(c[i].rc, 0);
-        assert_int_equal(c[i].r.status, 4);
+        assert_int_equal(c[i].r.status, 7);
         assert_null(c[i].r.value);
         assert_int_equal(c[i].r.size, 0);
     }
@@ -293,74 +239,20 @@ static void nothing_of_the_dead_leader_is_delivered(void **state)
     end_group(g);
 }
 
-/*
- * Leaders die at about the moment when the deadlines of some of their followers
- * pass; one follower has no deadline, and must get its result.
- */
-struct raid {
-    sflight_group *g;
-    atomic_bool over;
-    atomic_uint timed_out;
-    struct tally tally;
-};
-
-static int quick(sflight_call *call, void *arg)
-{
-    struct raid *raid = arg;
-    value_set(call, &raid->tally, 1);
-    return 0;
-}
-
-static int die_soon(sflight_call *call, void *arg)
-{
-    struct raid *raid = arg;
-    struct timespec soon = deadline_in_ns(raid->tally.made % 40 * 1000);
-    (void)call;
-    WAIT_UNTIL(has_passed(&soon));
-    pthread_exit(NULL);
-}
-
-static void *ask_with_deadlines(void *arg)
-{
-    struct raid *raid = arg;
-    for (int i = 0; !raid->over; i++) {
-        sflight_result r;
-        struct timespec soon = deadline_in_ns(i % 40 * 1000);
-        int rc = sflight_do_until(raid->g, "key", 3, quick, raid, &soon, &r);
-        assert_true(rc == 0 || rc == -ETIMEDOUT);
-        if (rc == -ETIMEDOUT)
-            atomic_fetch_add(&raid->timed_out, 1);
-        sflight_result_release(&r);
-    }
-    return NULL;
-}
-
-static void *ask_patiently(void *arg)
-{
-    struct raid *raid = arg;
-    while (!raid->over) {
-        sflight_result r;
-        assert_int_equal(do_str(raid->g, "key", quick, raid, &r), 0);
-        sflight_result_release(&r);
-    }
-    return NULL;
-}
-
 static void deadlines_against_takeover(void **state)
 {
     (void)state;
     const uint64_t spins[] = {0, SFLIGHT_SPIN_ADAPTIVE};
     for (size_t i = 0; i < LENGTH(spins); i++) {
         for (int patient = 0; patient <= 1; patient++) {
-            sflight_options o = default_options();
-            o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+            sflight_options o = takeover_options();
             o.spin_ns = spins[i];
             struct raid raid = {.g = group_new(&o)};
             pthread_t askers[3];
             for (size_t t = 0; t < LENGTH(askers); t++)
                 askers[t] =
                     thread_start(patient && t == 0 ? ask_patiently : ask_with_deadlines, &raid);
-            while (stats_of(raid.g).abandoned < (SANITIZED ? 200 : 1000)) {
+            while (stats_of(raid.g).abandoned < (uint64_t)rounds(1000, 200)) {
                 struct caller leader;
                 caller_start(&leader, raid.g, "key", die_soon, &raid);
                 caller_join(&leader);
@@ -368,8 +260,7 @@ static void deadlines_against_takeover(void **state)
                     sflight_result_release(&leader.r); /* it has followed */
             }
             atomic_store(&raid.over, true);
-            for (size_t t = 0; t < LENGTH(askers); t++)
-                thread_join(askers[t]);
+            threads_join(askers, LENGTH(askers));
             assert_int_equal(stats_of(raid.g).timed_out, raid.timed_out);
             assert_all_destroyed(&raid.tally);
             end_group(raid.g);
@@ -383,8 +274,7 @@ static void a_forgotten_call_is_taken_over(void **state)
     sflight_group *g = takeover_group();
     struct work first = {0}, second = {0}, fresh = {.status = 3};
     struct caller leader, c[2], newcomer;
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     callers_start(c, 2, g, "key", work_fn, &second);
     await_waiting(g, 2);
     assert_int_equal(sflight_forget(g, "key", 3), 1);
@@ -392,8 +282,7 @@ static void a_forgotten_call_is_taken_over(void **state)
     caller_join(&leader);
     WAIT_UNTIL(second.runs == 1);
 
-    caller_start(&newcomer, g, "key", work_fn, &fresh); /* leads its own */
-    WAIT_UNTIL(fresh.runs == 1);
+    leader_start(&newcomer, g, "key", work_fn, &fresh); /* leads its own */
     atomic_store(&second.open, true);
     callers_join(c, 2);
     atomic_store(&fresh.open, true);
@@ -411,29 +300,20 @@ static void a_forgotten_call_is_taken_over(void **state)
     end_group(g);
 }
 
-static int ask_own_key(sflight_call *call, void *arg)
-{
-    size_t len;
-    const void *key = sflight_call_key(call, &len);
-    sflight_result r;
-    return sflight_do(arg, key, len, must_not_run, NULL, &r);
-}
-
 static void the_new_leader_is_known_as_leader(void **state)
 {
     (void)state;
     sflight_group *g = takeover_group();
     struct work first = {0};
     struct caller leader, c;
-    caller_start(&leader, g, "key", exit_fn, &first);
-    WAIT_UNTIL(first.runs == 1);
+    leader_start(&leader, g, "key", exit_fn, &first);
     caller_start(&c, g, "key", ask_own_key, g);
     await_waiting(g, 1);
     atomic_store(&first.open, true);
     caller_join(&leader);
     caller_join(&c);
     assert_int_equal(c.rc, 0);
-    assert_int_equal(c.r.status, -EDEADLK);
+    assert_int_equal(stats_of(g).deadlocks, OWN_KEY_ASKS);
     callers_release(&c, 1);
     end_group(g);
 }

@@ -7,7 +7,7 @@
  */
 #include "../lib/counting_alloc.h"
 
-enum { WORKERS = 6, KEYS = 4, ENDS = SLOW ? 1000 : 10000 };
+enum { WORKERS = 6, KEYS = 4 };
 
 struct worker {
     struct field *field;
@@ -23,22 +23,15 @@ struct field {
     sflight_group *g;
     struct worker workers[WORKERS];
     atomic_uint exits, panics, cancels, returns;
+    unsigned ends; /* that there are to be */
     atomic_bool stop;
     struct tally tally;
 };
 
-static unsigned pick(uint64_t *random, unsigned n)
-{
-    *random ^= *random << 13; /* xorshift64 */
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    return (unsigned)(*random >> 33) % n;
-}
-
 static bool enough(struct field *f)
 {
-    return f->exits >= ENDS / 4 && f->panics >= ENDS / 4 && f->cancels >= ENDS / 4 &&
-           f->exits + f->panics + f->cancels >= ENDS;
+    return f->exits >= f->ends / 4 && f->panics >= f->ends / 4 && f->cancels >= f->ends / 4 &&
+           f->exits + f->panics + f->cancels >= f->ends;
 }
 
 struct level {
@@ -50,7 +43,7 @@ static void ask(struct worker *me, unsigned key);
 
 static void linger(struct worker *me)
 {
-    for (unsigned i = pick(&me->random, 12); i > 0; i--) {
+    for (unsigned i = random_pick(&me->random, 12); i > 0; i--) {
         pthread_testcancel();
         if (i % 3 == 0)
             sched_yield();
@@ -62,13 +55,13 @@ static int end_somehow(sflight_call *call, void *arg)
     struct level *level = arg;
     struct worker *me = level->me;
     struct field *f = me->field;
-    bool early = pick(&me->random, 2);
+    bool early = random_pick(&me->random, 2);
     if (early)
         value_set(call, &f->tally, 1);
     linger(me);
-    if (level->key + 1 < KEYS && pick(&me->random, 3) == 0)
-        ask(me, level->key + 1 + pick(&me->random, KEYS - level->key - 1));
-    switch (pick(&me->random, 6)) {
+    if (level->key + 1 < KEYS && random_pick(&me->random, 3) == 0)
+        ask(me, level->key + 1 + random_pick(&me->random, KEYS - level->key - 1));
+    switch (random_pick(&me->random, 6)) {
     case 0:
         atomic_fetch_add(&f->exits, 1);
         pthread_exit(NULL);
@@ -87,9 +80,9 @@ static void ask(struct worker *me, unsigned key)
 {
     struct level level = {me, key};
     sflight_result r;
-    struct timespec soon = deadline_in_ns(pick(&me->random, 50) * 1000);
+    struct timespec soon = deadline_in_ns(random_pick(&me->random, 50) * 1000);
     int rc = sflight_do_until(me->field->g, &key, sizeof key, end_somehow, &level,
-                              pick(&me->random, 3) == 0 ? &soon : NULL, &r);
+                              random_pick(&me->random, 3) == 0 ? &soon : NULL, &r);
     if (rc == 0)
         assert_int_equal(number_of(&r), 1);
     else
@@ -109,7 +102,7 @@ static void *work(void *arg)
     struct worker *me = arg;
     pthread_cleanup_push(note_end, me);
     while (!enough(me->field)) {
-        ask(me, pick(&me->random, KEYS));
+        ask(me, random_pick(&me->random, KEYS));
         pthread_testcancel();
     }
     pthread_cleanup_pop(1);
@@ -138,15 +131,15 @@ static void *supervise(void *arg)
 static void *hunt(void *arg)
 {
     struct field *f = arg;
-    uint64_t random = 4771;
+    uint64_t random = random_from(4771);
     while (!f->stop) {
-        struct worker *prey = &f->workers[pick(&random, WORKERS)];
+        struct worker *prey = &f->workers[random_pick(&random, WORKERS)];
         unsigned seen = f->returns;
         pthread_mutex_lock(&prey->mutex);
         if (prey->there)
             pthread_cancel(prey->thread);
         pthread_mutex_unlock(&prey->mutex);
-        for (unsigned i = pick(&random, 200); i > 0 && f->returns - seen < 4; i--)
+        for (unsigned i = random_pick(&random, 200); i > 0 && f->returns - seen < 4; i--)
             sched_yield();
     }
     return NULL;
@@ -159,11 +152,12 @@ static void ten_thousand_ends(const sflight_options *given)
     o.allocator = (sflight_allocator){&counting, counting_alloc, counting_free};
     static struct field f;
     memset(&f, 0, sizeof f);
+    f.ends = (unsigned)rounds(10000, 1000);
     f.g = group_new(&o);
     for (unsigned i = 0; i < WORKERS; i++) {
         struct worker *w = &f.workers[i];
         w->field = &f;
-        w->random = (i + 1) * 0x9E3779B97F4A7C15u;
+        w->random = random_from(i);
         assert_int_equal(pthread_mutex_init(&w->mutex, NULL), 0);
     }
     for (unsigned i = 0; i < WORKERS; i++)
@@ -177,8 +171,8 @@ static void ten_thousand_ends(const sflight_options *given)
     assert_all_destroyed(&f.tally);
     sflight_stats s = stats_of(f.g);
     assert_int_equal(s.deadlocks, 0);
-    assert_true(s.panicked >= ENDS / 4);
-    assert_true(s.abandoned >= ENDS / 4);
+    assert_true(s.panicked >= f.ends / 4);
+    assert_true(s.abandoned >= f.ends / 4);
     for (unsigned key = 0; key < KEYS; key++) {
         struct work w = {.open = true};
         sflight_result r;
@@ -205,8 +199,7 @@ static void everybody_is_told(void **state)
 static void followers_take_over(void **state)
 {
     (void)state;
-    sflight_options o = default_options();
-    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_options o = takeover_options();
     ten_thousand_ends(&o);
     o.spin_ns = 0;
     ten_thousand_ends(&o);

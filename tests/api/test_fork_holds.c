@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fork() by a thread that holds results, futures and permits: what it holds it
+ * holds in both processes, and what others led does not exist in the child.
+ */
+#include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
+#include "../lib/fork_test.h"
+
+/* ------------------------------------------------------- what the child holds */
+
+/* A result that the forking thread holds is held in both processes. */
+static void a_held_result_is_held_in_both(void **state)
+{
+    (void)state;
+    struct flight f = {0};
+    struct work held = {.open = true, .status = 4};
+    sflight_result r;
+    flight_start(&f, group_new(NULL));
+    assert_int_equal(do_str(f.g, "held", work_fn, &held, &r), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(number_of(&r), 1);
+        assert_int_equal(stats_of(f.g).held, 1);
+        assert_int_equal(sflight_group_destroy(f.g), -EBUSY);
+        sflight_result_release(&r);
+        assert_int_equal(held.tally.destroyed, 1);
+        child_uses_group(f.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    assert_int_equal(number_of(&r), 1);
+    assert_int_equal(held.tally.destroyed, 0);
+    sflight_result_release(&r);
+    assert_int_equal(held.tally.destroyed, 1);
+    flight_end(&f);
+}
+
+/* One more hold on what was held before the fork. */
+static void a_held_result_is_retained_in_the_child(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {.open = true};
+    sflight_result r, copy;
+    assert_int_equal(do_str(g, "key", work_fn, &w, &r), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(sflight_result_retain(&r, &copy), 0);
+        assert_int_equal(stats_of(g).held, 2);
+        sflight_result_release(&r);
+        assert_int_equal(stats_of(g).held, 1);
+        assert_int_equal(sflight_group_destroy(g), -EBUSY);
+        assert_int_equal(number_of(&copy), 1);
+        sflight_result_release(&copy);
+        assert_int_equal(w.tally.destroyed, 1);
+        child_uses_group(g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_result_release(&r);
+    assert_all_destroyed(&w.tally);
+    group_end(g);
+}
+
+struct moved {
+    sflight_group *g;
+    struct work w;
+    sflight_result r;
+    atomic_bool led, may_end;
+};
+
+static void *lead_for_another(void *arg)
+{
+    struct moved *m = arg;
+    assert_int_equal(do_str(m->g, "moved", work_fn, &m->w, &m->r), 0);
+    return NULL;
+}
+
+/* The forking thread holds what another thread, gone or not, has led. */
+static void a_result_of_another_thread(void **state)
+{
+    (void)state;
+    struct flight f = {0};
+    struct moved m = {.w = {.open = true}};
+    flight_start(&f, m.g = group_new(NULL));
+    thread_join(thread_start(lead_for_another, &m));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(number_of(&m.r), 1);
+        sflight_result_release(&m.r);
+        assert_int_equal(m.w.tally.destroyed, 1);
+        child_uses_group(m.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_result_release(&m.r);
+    assert_int_equal(m.w.tally.destroyed, 1);
+    flight_end(&f);
+}
+
+static void *lead_for_another_and_stay(void *arg)
+{
+    struct moved *m = arg;
+    lead_for_another(m);
+    atomic_store(&m->led, true);
+    WAIT_UNTIL(m->may_end);
+    return NULL;
+}
+
+/* What the child gives up of another thread's must not hide what it holds. */
+static void a_result_that_came_from_another_thread(void **state)
+{
+    (void)state;
+    struct moved m = {.g = group_new(NULL), .w = {.open = true}};
+    pthread_t thread = thread_start(lead_for_another_and_stay, &m);
+    WAIT_UNTIL(m.led);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        sflight_result r;
+        sflight_result_release(&m.r);
+        assert_int_equal(sflight_do(m.g, "own", 3, nothing, NULL, &r), 0);
+        assert_int_equal(stats_of(m.g).held, 1);
+        assert_int_equal(sflight_group_destroy(m.g), -EBUSY);
+        sflight_result_release(&r);
+        assert_int_equal(sflight_group_destroy(m.g), 0);
+        _exit(0);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&m.may_end, true);
+    thread_join(thread);
+    sflight_result_release(&m.r);
+    assert_all_destroyed(&m.w.tally);
+    group_end(m.g);
+}
+
+static void *get_and_release(void *future)
+{
+    sflight_result r;
+    assert_int_equal(sflight_future_get(future, NULL, &r), 0);
+    sflight_result_release(&r);
+    return NULL;
+}
+
+/* The forking thread has ended a call, and another thread has had all of its result. */
+static void a_result_that_was_released_elsewhere(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *permit, *none;
+    sflight_future *f;
+    assert_int_equal(sflight_begin(g, "key", 3, &permit, &f), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+    assert_null(none);
+    sflight_complete(permit, 0);
+    thread_join(thread_start(get_and_release, f));
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(stats_of(g).held, 0);
+        child_uses_group(g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    group_end(g);
+}
+
+/* ------------------------------------------------------- what others led */
+
+static int set_then_work(sflight_call *call, void *arg)
+{
+    struct work *w = arg;
+    value_set(call, &w->tally, 0);
+    return work_fn(call, arg);
+}
+
+/* A value set by a leader that does not exist in the child is destroyed with the group. */
+static void values_of_other_leaders(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct work w = {0};
+    struct caller leader;
+    leader_start(&leader, g, "key", set_then_work, &w);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(w.tally.made, 1);
+        assert_int_equal(w.tally.destroyed, 0);
+        child_uses_group(g);
+        assert_int_equal(w.tally.destroyed, 1);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    assert_int_equal(w.tally.destroyed, 0);
+    atomic_store(&w.open, true);
+    caller_join(&leader);
+    callers_release(&leader, 1);
+    assert_all_destroyed(&w.tally);
+    group_end(g);
+}
+
+/* Started calls run on threads that do not exist in the child. */
+static void started_calls(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    struct work w = {0};
+    sflight_future *f[3];
+    const char *keys[] = {"kept", "dropped", "joined"};
+    for (size_t i = 0; i < LENGTH(f); i++)
+        assert_int_equal(sflight_start(g, keys[i], strlen(keys[i]), work_fn, &w, &f[i]), 0);
+    WAIT_UNTIL(w.runs == LENGTH(f));
+    sflight_future_drop(f[1]);
+    sflight_future *more;
+    assert_int_equal(sflight_start(g, "joined", 6, must_not_run, NULL, &more), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        sflight_result r;
+        sflight_stats s = stats_of(g);
+        assert_int_equal(s.in_flight, 0);
+        assert_int_equal(s.waiting, 0);
+        assert_int_equal(s.held, 3);
+        assert_int_equal(sflight_future_get(f[0], NULL, &r), -EOWNERDEAD);
+        assert_int_equal(sflight_future_poll(more, &r), -EOWNERDEAD);
+        sflight_future_drop(f[2]);
+        child_uses_group(g);
+        assert_nothing_allocated(&counting);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&w.open, true);
+    sflight_result r[3];
+    assert_int_equal(sflight_future_get(f[0], NULL, &r[0]), 0);
+    assert_int_equal(sflight_future_get(f[2], NULL, &r[1]), 0);
+    assert_int_equal(sflight_future_get(more, NULL, &r[2]), 0);
+    for (size_t i = 0; i < LENGTH(r); i++)
+        sflight_result_release(&r[i]);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    WAIT_UNTIL(sflight_group_destroy(g) == 0); /* fn's threads are on their way out */
+    assert_all_destroyed(&w.tally);
+    assert_nothing_allocated(&counting);
+}
+
+/* ------------------------------------------------------ futures and permits */
+
+static void futures_and_permits(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    struct work w = {0};
+    struct caller leader;
+    sflight_queue *q;
+    struct noted noted = {0};
+    sflight_result r;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *mine = lead(g, "mine");
+    sflight_future *on_mine = join(g, "mine");
+    struct caller follower; /* does not exist in the child */
+    caller_start(&follower, g, "mine", must_not_run, NULL);
+    leader_start(&leader, g, "theirs", work_fn, &w);
+    sflight_future *f[3] = {join(g, "theirs"), join(g, "theirs"), join(g, "theirs")};
+    assert_true(sflight_future_fd(f[1]) >= 0);
+    assert_int_equal(sflight_future_get(f[2], &in_the_past, &r), -ETIMEDOUT);
+    assert_int_equal(sflight_future_then(join(g, "theirs"), note, &noted), 0);
+    assert_int_equal(sflight_future_enqueue(join(g, "theirs"), q, 1), 0);
+    sflight_future *dropped = join(g, "theirs");
+    assert_true(sflight_future_fd(dropped) >= 0);
+    sflight_future_drop(dropped);
+    await_waiting(g, 7);
+    WAIT_UNTIL(stats_of(g).parked >= 2);
+
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        sflight_stats s = stats_of(g);
+        assert_int_equal(s.in_flight, 1);
+        assert_int_equal(s.waiting, 1);
+        assert_int_equal(s.held, 3);
+        for (size_t i = 0; i < LENGTH(f); i++)
+            consume(f[i], i % 2 ? BY_POLL : BY_GET, -EOWNERDEAD);
+        assert_int_equal(stats_of(g).held, 0);
+        sflight_future *more = join(g, "mine");
+        assert_int_equal(sflight_group_drain(g, &in_the_past), -ETIMEDOUT);
+        assert_int_equal(sflight_group_destroy(g), -EBUSY);
+        sflight_complete(mine, 5);
+        consume(on_mine, BY_GET, 0);
+        consume(more, BY_THEN, 0);
+        assert_int_equal(noted.n, 0);
+        assert_key_usable(g, "theirs");
+        assert_key_usable(g, "mine");
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        group_end(g);
+        assert_nothing_allocated(&counting);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+
+    atomic_store(&w.open, true);
+    caller_join(&leader);
+    callers_release(&leader, 1);
+    for (size_t i = 0; i < LENGTH(f); i++)
+        consume(f[i], i % 2 ? BY_POLL : BY_GET, 0);
+    assert_int_equal(noted.n, 1);
+    sflight_completion done;
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    sflight_complete(mine, 0);
+    consume(on_mine, BY_GET, 0);
+    caller_join(&follower);
+    callers_release(&follower, 1);
+    assert_all_destroyed(&w.tally);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
+/* Calls that have been forgotten are not in the table, where a fork finds the others. */
+static void forgotten_calls(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    sflight_call *mine = lead(g, "key");
+    sflight_future *on_mine[2] = {join(g, "key"), join(g, "key")};
+    sflight_result r;
+    struct work w = {.open = false};
+    struct caller leader;
+    assert_int_equal(sflight_future_get(on_mine[1], &in_the_past, &r), -ETIMEDOUT);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    leader_start(&leader, g, "theirs", work_fn, &w);
+    sflight_future *on_theirs = join(g, "theirs");
+    assert_int_equal(sflight_forget(g, "theirs", 6), 1);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(sflight_future_poll(on_mine[0], &r), -EAGAIN); /* the child's to end */
+        assert_int_equal(stats_of(g).in_flight, 1);
+        assert_int_equal(stats_of(g).waiting, 2);
+        consume(on_theirs, BY_GET, -EOWNERDEAD);
+        assert_key_usable(g, "key");
+    } else {
+        atomic_store(&w.open, true);
+        caller_join(&leader);
+        callers_release(&leader, 1);
+        consume(on_theirs, BY_GET, 0);
+    }
+    sflight_complete(mine, 5);
+    for (size_t i = 0; i < LENGTH(on_mine); i++) {
+        assert_int_equal(sflight_future_poll(on_mine[i], &r), 0);
+        assert_int_equal(r.status, 5);
+        assert_int_equal(r.followers, 2);
+        sflight_result_release(&r);
+    }
+    group_end(g);
+    assert_nothing_allocated(&counting);
+    if (pid == 0)
+        exit(0);
+    assert_all_destroyed(&w.tally);
+    assert_child_succeeds(pid);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_held_result_is_held_in_both),
+        cmocka_unit_test(a_held_result_is_retained_in_the_child),
+        cmocka_unit_test(a_result_of_another_thread),
+        cmocka_unit_test(a_result_that_came_from_another_thread),
+        cmocka_unit_test(a_result_that_was_released_elsewhere),
+        cmocka_unit_test(values_of_other_leaders),
+        cmocka_unit_test(started_calls),
+        cmocka_unit_test(futures_and_permits),
+        cmocka_unit_test(forgotten_calls),
+    };
+    return RUN_TESTS(tests);
+}
