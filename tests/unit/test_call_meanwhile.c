@@ -138,7 +138,7 @@ static void test_closed_before_it_is_joined(void **state)
     struct sflight_call *next;
     sflight_future *none;
     o.max_age_ns = UINT64_C(3600000000000);
-    struct sflight_group *g = group_up(&o);
+    struct sflight_group *g = group_new(&o);
     assert_int_equal(sflight_begin(g, "key", 3, &closes, &none), 0);
     on_clock = closes_now;
     assert_int_equal(sflight_begin(g, "key", 3, &next, &none), 0);
@@ -147,7 +147,7 @@ static void test_closed_before_it_is_joined(void **state)
     assert_int_equal(joiners(closes), 0);
     sflight_complete(closes, 0);
     sflight_complete(next, 0);
-    group_down(g);
+    group_end(g);
 }
 
 /* -------------------------------------------------------------------- fibers */

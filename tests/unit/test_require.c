@@ -394,18 +394,8 @@ static void each_precondition_is_looked_at(void **state)
         if (strstr(text, "required: ") == NULL || strstr(text, place) == NULL)
             fail_msg("%s: does not name %s but says: %s", broken[i].name, place, text);
     }
-    group_down(g);
+    group_end(g);
 }
-
-#else
-
-static void each_precondition_is_looked_at(void **state)
-{
-    (void)state;
-    skip();
-}
-
-#endif
 
 int main(void)
 {
@@ -414,3 +404,13 @@ int main(void)
     };
     return RUN_TESTS(tests);
 }
+
+#else
+
+int main(void)
+{
+    puts("1..0 # SKIP nothing looks at preconditions in this build");
+    return 0;
+}
+
+#endif
