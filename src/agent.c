@@ -44,36 +44,38 @@ void agent_init(void)
 
 /* ------------------------------------------------------------------ fibers */
 
-static struct bin *bin_of(const void *name)
+/* The bin in which a fiber is found. */
+static struct bin *bin_of(const void *fiber)
 {
-    return &bins[(uintptr_t)name * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
+    return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
 }
 
-/* A fiber is one of its runtime, whichever group it uses; a bare thread is of none. */
+/* Fibers are told apart by their runtime and its pointer, not by the group that they use. */
 static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
 {
-    return b != NULL ? a->self == b->self && a->ctx == b->ctx : a->self == NULL;
+    return a->self == b->self && a->ctx == b->ctx;
 }
 
-static struct agent *bin_find(const struct bin *bin, const void *name,
-                              const sflight_runtime *runtime)
+/* The agent of a fiber of g's runtime, or NULL.  Under the bin's lock. */
+static struct agent *bin_find(const struct bin *bin, const void *fiber,
+                              const struct sflight_group *g)
 {
     struct agent *c = bin->first;
-    while (c != NULL && (c->name != name || !same_runtime(&c->runtime, runtime)))
+    while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
         c = c->next;
     return c;
 }
 
-/* runtime: the fiber's, or NULL for a bare thread. */
-static struct agent *named_agent(const void *name, const sflight_runtime *runtime)
+/* The same, with the lock taken. */
+static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
 {
-    struct bin *bin = bin_of(name);
+    struct bin *bin = bin_of(fiber);
 
-    /* What this agent has put there is seen by itself, wherever it runs. */
+    /* Only what the calling fiber itself has put there matters, and a fiber sees what it did. */
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
     pthread_mutex_lock(&bin->lock);
-    struct agent *c = bin_find(bin, name, runtime);
+    struct agent *c = bin_find(bin, fiber, g);
     pthread_mutex_unlock(&bin->lock);
     return c;
 }
@@ -84,66 +86,29 @@ static void *fiber_self(const struct sflight_group *g)
     return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
 }
 
-static void bin_insert(struct agent *c)
-{
-    struct bin *bin = bin_of(c->name);
-
-    c->listed = true;
-    pthread_mutex_lock(&bin->lock);
-    atomic_add_relaxed(&bin->n, 1); /* for this agent itself */
-    c->next = bin->first;
-    c->prev = &bin->first;
-    if (c->next != NULL)
-        c->next->prev = &c->next;
-    bin->first = c;
-    pthread_mutex_unlock(&bin->lock);
-}
-
-/* While the frame of *own stands the thread gets no struct, so that it has one agent only. */
-static NOINLINE struct agent *bare_agent(struct agent *own)
-{
-    memset(own, 0, sizeof(*own));
-    struct agent *outer = named_agent(&thread_words, NULL);
-    if (outer != NULL)
-        return outer;
-    own->name = &thread_words;
-    own->was_bare = thread_words.self;
-    thread_words.self = &thread_ended;
-    bin_insert(own);
-    return own;
-}
-
 struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
-    own->name = NULL;
+    own->fiber = NULL;
     if (LIKELY(fiber == NULL))
-        return LIKELY(!thread_self.bare || thread_make()) ? &thread_self.agent : bare_agent(own);
+        return &thread_self.agent;
     memset(own, 0, sizeof(*own));
-    struct agent *outer = named_agent(fiber, &g->runtime);
+    struct agent *outer = fiber_leading(fiber, g);
     if (outer != NULL)
         return outer;
-    own->name = own->fiber = fiber;
+    own->fiber = fiber;
     own->runtime = g->runtime;
     return own;
 }
 
-/* The caller, if it has an agent already that its outer frames have made known. */
-static struct agent *agent_here(struct sflight_group *g)
+struct agent *agent_leading(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
 
     if (fiber != NULL)
-        return named_agent(fiber, &g->runtime);
-    return thread_self.bare ? named_agent(&thread_words, NULL) : &thread_self.agent;
-}
-
-struct agent *agent_leading(struct sflight_group *g)
-{
-    struct agent *agent = agent_here(g);
-
-    return agent != NULL && agent->leading != NULL ? agent : NULL;
+        return fiber_leading(fiber, g);
+    return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
 }
 
 bool agent_leads_one_of(struct sflight_group *g)
@@ -159,33 +124,18 @@ bool agent_leads_one_of(struct sflight_group *g)
 
 void agent_leads(struct agent *c)
 {
-    if (c->name != NULL && !c->listed)
-        bin_insert(c);
-}
-
-void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g)
-{
-    *here = (struct running){agent, g, agent->running};
-    agent->running = here;
-}
-
-void agent_ran(struct running *here)
-{
-    here->agent->running = here->outer;
-}
-
-uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g)
-{
-    uint32_t n = 0;
-
-    for (const struct running *r = agent != NULL ? agent->running : NULL; r != NULL; r = r->outer)
-        n += r->group == g;
-    return n;
-}
-
-uint32_t agent_n_running_here(struct sflight_group *g)
-{
-    return agent_n_running(agent_here(g), g);
+    if (c->fiber == NULL || c->listed)
+        return;
+    c->listed = true;
+    struct bin *bin = bin_of(c->fiber);
+    pthread_mutex_lock(&bin->lock);
+    atomic_add_relaxed(&bin->n, 1); /* only this fiber needs to see it */
+    c->next = bin->first;
+    c->prev = &bin->first;
+    if (c->next != NULL)
+        c->next->prev = &c->next;
+    bin->first = c;
+    pthread_mutex_unlock(&bin->lock);
 }
 
 /* Takes an agent out of its bin's list.  Under the bin's lock. */
@@ -194,29 +144,27 @@ static void bin_remove(struct bin *bin, struct agent *c)
     *c->prev = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
-    atomic_sub_relaxed(&bin->n, 1); /* for this agent itself */
+    atomic_sub_relaxed(&bin->n, 1); /* only this fiber needs to see it */
 }
 
 void agent_leave(struct agent *own)
 {
-    if (own->name == NULL)
+    if (own->fiber == NULL)
         return;
     if (own->listed) {
-        struct bin *bin = bin_of(own->name);
+        struct bin *bin = bin_of(own->fiber);
         pthread_mutex_lock(&bin->lock);
         bin_remove(bin, own);
         pthread_mutex_unlock(&bin->lock);
     }
-    if (own->fiber == NULL)
-        thread_words.self = own->was_bare;
-    agent_unseen(); /* also if it has only claimed */
+    agent_unseen(); /* also an agent that is not listed: it may have claimed, and be an owner */
 }
 
 /* ----------------------------------------------------------------- circles */
 
 bool agent_may_wait(struct agent *self, struct sflight_call *call)
 {
-    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
+    REQUIRE(self->waiting_for == NULL);
     bool circle = false;
 
     pthread_mutex_lock(&waits); /* [WAITS] */
@@ -276,11 +224,8 @@ void agent_before_fork(void)
 struct agent *agent_forking(struct sflight_group *g)
 {
     void *fiber = fiber_self(g);
-    const void *name = fiber != NULL ? fiber : thread_self.bare ? &thread_words : NULL;
-    struct agent *c = NULL;
+    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 
-    if (name != NULL)
-        c = bin_find(bin_of(name), name, fiber != NULL ? &g->runtime : NULL);
     if (c != NULL)
         c->forks = true;
     return c;
@@ -288,7 +233,7 @@ struct agent *agent_forking(struct sflight_group *g)
 
 void agent_after_fork(bool child)
 {
-    if (child && !thread_self.bare)
+    if (child)
         thread_self.agent.waiting_for = NULL;
     pthread_mutex_unlock(&waits);
     for (size_t i = 0; i < 1 << BIN_BITS; i++) {

@@ -105,7 +105,7 @@ static inline void consume(sflight_future *f, enum consumer how, int expected)
 struct joiner {
     sflight_group *g;
     atomic_bool stop;
-    uint64_t n_dead;
+    _Atomic(uint64_t) n_dead;
 };
 
 static inline void *keep_joining(void *arg)
