@@ -38,7 +38,7 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     future_free(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
-    call->begun_by = thread_self.number;
+    call->begun_by = thread_identity();
     *lead = call;
     return 0;
 }
@@ -70,10 +70,16 @@ struct started {
     void *arg;
 };
 
-/* The leader of a started call, in a task or on a thread. */
+static void started_over(struct sflight_group **g)
+{
+    finish_runner_ends(*g);
+}
+
 static void started_run(void *arg)
 {
     struct started s = *(struct started *)arg;
+    /* However fn ends, and after everything else here. */
+    struct sflight_group *g __attribute__((cleanup(started_over), unused)) = s.call->group;
 
     alloc_put(&s.call->group->alloc, arg, sizeof(s));
     lead_run_started(s.call, s.fn, s.arg);
@@ -85,12 +91,13 @@ static void *started_main(void *arg)
     return NULL;
 }
 
-/* Has started_run(s) run elsewhere.  Returns 0, -EAGAIN or -ENOMEM. */
+/* Has started_run(s) run elsewhere.  Returns 0, -ENOMEM, -EPERM, -ENOSYS, or -EAGAIN for anything
+   else. */
 static int spawn(const sflight_runtime *runtime, struct started *s)
 {
     int rc = runtime->spawn != NULL ? runtime->spawn(runtime->ctx, started_run, s)
                                     : spawn_thread(started_main, s);
-    return rc == 0 || rc == -ENOMEM ? rc : -EAGAIN;
+    return rc == 0 || rc == -ENOMEM || rc == -EPERM || rc == -ENOSYS ? rc : -EAGAIN;
 }
 
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -112,6 +119,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         f->call = call;
         gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
+        finish_runner_begins(g);
         rc = spawn(&g->runtime, s);
         if (rc == 0) {
             *out = f;
@@ -134,6 +142,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         hold_take(slot, call);
         hold_release(slot, call);
         hold_release(slot, call);
+        finish_runner_ends(g);
     }
     return rc;
 }

@@ -20,13 +20,14 @@ struct batch {
     struct agent *agent;
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
-    size_t *order;              /* indexes, by hash */
+    size_t *order;              /* indexes, by hash and key */
     size_t n;
     uint64_t salt;         /* of the process that it was begun in */
     struct place places[]; /* by index */
 };
 
-static struct batch *inherited; /* in a forked child: by the thread that forked; registry lock */
+static struct batch
+    *inherited_batches; /* in a forked child: by the thread that forked; registry lock */
 
 static size_t batch_bytes(size_t n)
 {
@@ -66,14 +67,20 @@ static void batch_undo(struct batch *b)
 /* Takes a batch out of its agent's list and frees it. */
 static void batch_end(struct batch *b)
 {
-    REQUIRE(b->agent->batches == b);
+    REQUIRE(b->agent->batches != NULL);
     struct slot *slot = batch_slot(b);
+    struct batch **from = &b->agent->batches;
 
-    b->agent->batches = b->outer;
-    if (UNLIKELY(b->salt != process_salt())) {
-        registry_lock(); /* another thread may look at it */
-        if (inherited == b)
-            inherited = b->outer;
+    bool is_inherited = b->salt != process_salt();
+
+    if (UNLIKELY(is_inherited))
+        registry_lock();         /* another thread may look at it */
+    while (UNLIKELY(*from != b)) /* others are coroutines' of the same thread */
+        from = &(*from)->outer;
+    *from = b->outer;
+    if (UNLIKELY(is_inherited)) {
+        if (inherited_batches == b)
+            inherited_batches = b->outer;
         registry_unlock();
     }
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
@@ -95,7 +102,7 @@ static void batch_guard_check(struct batch **guard)
 
 void batch_fork(struct batch *innermost)
 {
-    inherited = innermost;
+    inherited_batches = innermost;
 }
 
 /* One that it has joined; the batch's thread does nothing in the group until this is done. */
@@ -126,44 +133,54 @@ static void list_after_fork(struct batch *b, struct sflight_group *g, struct gau
 void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept)
 {
     REQUIRE_REGISTRY();
-    list_after_fork(inherited, g, kept);
+    list_after_fork(inherited_batches, g, kept);
     if (fiber != NULL)
         list_after_fork(fiber->batches, g, kept);
 }
 
-static int by_hash(const void *a, const void *b, void *ctx)
+struct by_key {
+    const struct place *places;
+    const sflight_key *keys;
+};
+
+/* Bytes only: which is the smaller does not matter, as long as equal keys stand together. */
+static int compare_keys(const sflight_key *a, const sflight_key *b)
 {
-    const struct place *places = ctx;
+    if (a->len != b->len)
+        return a->len < b->len ? -1 : 1;
+    return a->len != 0 ? memcmp(a->data, b->data, a->len) : 0;
+}
+
+static int by_key(const void *a, const void *b, void *ctx)
+{
+    const struct by_key *by = ctx;
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
-    if (places[i].hash != places[j].hash)
-        return places[i].hash < places[j].hash ? -1 : 1;
-    return i < j ? -1 : i > j;
+    if (by->places[i].hash != by->places[j].hash)
+        return by->places[i].hash < by->places[j].hash ? -1 : 1;
+    int keys = compare_keys(&by->keys[i], &by->keys[j]);
+    return keys != 0 ? keys : i < j ? -1 : i > j;
 }
 
-static bool same_key(const sflight_key *a, const sflight_key *b)
-{
-    return a->len == b->len &&
-           (a->data == NULL || b->data == NULL ? a->data == b->data || a->len == 0
-                                               : memcmp(a->data, b->data, a->len) == 0);
-}
-
-/* Sets `first` in all places.  In `order`, equal hashes stand together, lower indexes first. */
+/*
+ * Sets `first` everywhere.  Malformed keys have no aliases; of the others equal ones stand
+ * together, lower indexes before higher ones, whatever their hashes are.
+ */
 static void find_aliases(struct batch *b, const sflight_key *keys)
 {
+    struct by_key by = {b->places, keys};
+    size_t n = 0;
+
     for (size_t i = 0; i < b->n; i++) {
-        b->order[i] = i;
         b->places[i].first = i;
+        if (b->places[i].role == 0)
+            b->order[n++] = i;
     }
-    qsort_r(b->order, b->n, sizeof(*b->order), by_hash, b->places);
-    for (size_t k = 1; k < b->n; k++) {
-        size_t i = b->order[k];
-        for (size_t l = k; l-- != 0 && b->places[b->order[l]].hash == b->places[i].hash;) {
-            size_t first = b->places[b->order[l]].first;
-            if (same_key(&keys[first], &keys[i])) {
-                b->places[i].first = first;
-                break;
-            }
-        }
+    qsort_r(b->order, n, sizeof(*b->order), by_key, &by);
+    for (size_t k = 1; k < n; k++) {
+        size_t before = b->order[k - 1], i = b->order[k];
+        if (b->places[before].hash == b->places[i].hash &&
+            compare_keys(&keys[before], &keys[i]) == 0)
+            b->places[i].first = b->places[before].first;
     }
 }
 

@@ -23,6 +23,7 @@ void finish_wake_drainers(struct sflight_group *g)
  */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
     int rc = 0;
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
@@ -32,7 +33,7 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
         if (rc != 0)
             return rc;
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         else
             rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
     }
@@ -44,6 +45,8 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
+
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
@@ -55,11 +58,58 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
         if (!expired)
             notify_waiter_end(g, waiter);
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         if (gauges_flying(g) == NOTHING_FLIES)
             return 0;
         if (expired)
             return -ETIMEDOUT;
+    }
+}
+
+static uint32_t *runners_word(struct sflight_group *g)
+{
+    return (uint32_t *)(void *)&g->n_runners;
+}
+
+void finish_runner_begins(struct sflight_group *g)
+{
+    atomic_add_relaxed(&g->n_runners, GROUP_RUNNER); /* what it does comes after that by itself */
+}
+
+void finish_runner_ends(struct sflight_group *g)
+{
+    uint32_t *word = runners_word(g);
+
+    /* The last touch: the group may go now, and its waiter be woken by an address. */
+    if (atomic_sub_release(&g->n_runners, GROUP_RUNNER) & GROUP_AWAITED) /* [RUNNER] */
+        futex_wake(word, INT_MAX);
+}
+
+/*
+ * Has ended a call, perhaps, and still has some steps to go.  A fiber looks again from time to
+ * time, for a runner that is done cannot make it run any more.
+ */
+static int await_runners(struct sflight_group *g, void *fiber, const struct timespec *deadline)
+{
+    enum { LOOK_AFTER_NS = 1000000 };
+    uint32_t own = agent_n_running_here(g);
+    int rc = 0;
+
+    for (;;) {
+        uint32_t word = atomic_load_acquire(&g->n_runners); /* [RUNNER] */
+        if (word / GROUP_RUNNER <= own)
+            return 0;
+        if (rc != 0)
+            return rc;
+        if (fiber != NULL) {
+            struct timespec soon = clock_after(LOOK_AFTER_NS);
+            g->runtime.park(g->runtime.ctx, fiber, &soon);
+            rc = clock_left_ns(deadline) == 0 ? -ETIMEDOUT : 0;
+        } else if (!(word & GROUP_AWAITED)) {
+            (void)atomic_or_relaxed(&g->n_runners, GROUP_AWAITED); /* one word, any order */
+        } else {
+            rc = futex_wait(runners_word(g), word, deadline);
+        }
     }
 }
 
@@ -73,7 +123,7 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* this drainer waits no more */
     if (fiber != NULL) /* frees the waiters that were given up; other drainers look again */
         notify_all(g, atomic_swap_acquire(&g->drain_waiters, NULL)); /* [HANG] */
-    return rc;
+    return rc == 0 ? await_runners(g, fiber, deadline) : rc;
 }
 
 /* --------------------------------------------------------- the end of a call */

@@ -41,11 +41,12 @@ static ALWAYS_INLINE void finish_check_drainers(struct sflight_group *g)
  */
 int finish_drain(struct sflight_group *g, const struct timespec *deadline);
 
-/*
- * Ends a call that has been closed: all steps but the first.  By whoever has closed it, which
- * then has one hold, the leader's.  ending: 0 or ENDING_...; state: the word as it was at the
- * close; end_counted: COUNT_ENDED has been counted already.
+/* A thread or task that runs a started call is about to be made; it, the group's last user, ends.
  */
+void finish_runner_begins(struct sflight_group *g);
+void finish_runner_ends(struct sflight_group *g);
+
+/* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted);
 

@@ -9,17 +9,22 @@
 
 /* The thread that forked, as whoever noticed it first in the child has found it. */
 static struct {
-    uint64_t number;           /* 0: it has not used the library */
-    const struct agent *agent; /* an address: it may have ended since */
+    uint64_t id; /* thread_identity() */
+    bool unknown;
+    const struct agent *agent; /* an address: it may have ended since; NULL: none */
 } forker;
 
 /* In the child, before it has a salt.  Nothing is locked, and nothing that grows is looked at. */
-static void fork_noticed(void)
+static void fork_noticed(bool by_handler)
 {
-    forker.number = thread_self.number;
-    forker.agent = &thread_self.agent;
-    batch_fork(thread_self.agent.batches);
-    for (struct sflight_call *c = thread_self.agent.leading; c != NULL; c = c->outer)
+    const struct agent *agent = agent_fork();
+
+    /* A thread that is new, or has not used the library: somebody else may be the one. */
+    forker.unknown = !by_handler && thread_self.bare && agent == NULL;
+    forker.id = thread_identity();
+    forker.agent = agent;
+    batch_fork(agent != NULL ? agent->batches : NULL);
+    for (struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL; c = c->outer)
         filter_see(&c->node); /* fn ends the general way, which looks at the group */
 }
 
@@ -36,7 +41,7 @@ static bool keep_own(struct table_node *node, void *ctx)
     struct survivors *s = ctx;
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
-                   ? c->begun_by != 0 && c->begun_by == forker.number
+                   ? c->begun_by != 0 && c->begun_by == forker.id
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 
     own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);
@@ -54,19 +59,22 @@ static void group_after_fork(struct sflight_group *g)
 
     if (group_hangs(g)) {
         struct agent *fiber = agent_forking(g);
-        agent_after_fork(g, fiber);
+        agent_after_fork(&g->runtime, fiber);
         s.fiber = fiber;
     }
     filter_table(&g->table, keep_own, &s);
     batch_after_fork(g, s.fiber, &s.kept);
-    uint64_t n_held = gauges_after_fork(g, forker.number, &s.kept);
+    uint64_t n_held = gauges_after_fork(g, forker.unknown ? GAUGES_ANYBODY : forker.id, &s.kept);
     atomic_store_relaxed(&g->n_inherited, n_held);
+
+    atomic_store_relaxed(&g->n_runners, /* no other thread */
+                         agent_n_running_after_fork(g, s.fiber) * GROUP_RUNNER);
 
     uint32_t n_threads = 0;
     g->idle = NULL;
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
         call_recount_spares(slot);
-        if (slot->owner != 0 && slot->owner == forker.number) {
+        if (slot->owner != 0 && (slot->owner == forker.id || forker.unknown)) {
             n_threads++;
             continue;
         }
@@ -88,11 +96,16 @@ static void process_after_fork(void)
 {
     reclaim_after_fork();
     agent_none_looks();
+    agent_after_fork(NULL, forker.agent);
 }
 
-int fork_init(void)
+void fork_init(void)
 {
     process_init(fork_noticed);
     group_put_right_by(process_after_fork, group_after_fork);
+}
+
+int fork_handle(void)
+{
     return pthread_atfork(NULL, NULL, process_forked) == 0 ? 0 : -ENOMEM;
 }

@@ -35,6 +35,9 @@
  *   - Slots of other threads become idle, and are made consistent: their lists of spare
  *     records are whole at every step.
  *
+ * After a fork without handlers (_Fork(3)) the thread that forked has to be the first to use the
+ * library: if a new one is, nothing is known of the calls that the other leads.
+ *
  * The forking thread may itself be ended, or not have come, when another thread of the child
  * is first: so nothing of it is looked at but what the handler has noted, and its batches,
  * which take themselves off under the registry lock.
@@ -42,7 +45,10 @@
 #ifndef SFLIGHT_FORK_H
 #define SFLIGHT_FORK_H
 
-/* Once: registers the handler.  Returns 0 or -ENOMEM. */
-int fork_init(void);
+/* Once in the process, before anything that takes a lock. */
+void fork_init(void);
+
+/* Registers the handler, which says who forked.  Returns 0 or -ENOMEM. */
+int fork_handle(void);
 
 #endif

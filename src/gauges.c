@@ -92,6 +92,11 @@ static void slot_after_fork(struct slot *slot, int64_t n_results)
     set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
 }
 
+static bool is_owner(const struct slot *slot, uint64_t thread)
+{
+    return slot->owner != 0 && (slot->owner == thread || thread == GAUGES_ANYBODY);
+}
+
 uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struct gauges_kept *kept)
 {
     REQUIRE_REGISTRY();
@@ -105,7 +110,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
         if (slot == &g->common)
             continue;
         n_all += results(slot);
-        if (slot->owner != 0 && slot->owner == forker)
+        if (is_owner(slot, forker))
             n_kept += results(slot);
     }
     /* Where results have been handed on: there are not more than all. */
@@ -117,7 +122,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
 
     int64_t n_loose = n_kept;
     for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
-        int64_t n = slot->owner != 0 && slot->owner == forker ? results(slot) : 0;
+        int64_t n = is_owner(slot, forker) ? results(slot) : 0;
         n = n < 0 ? 0 : n > n_kept ? n_kept : n;
         slot_after_fork(slot, n);
         n_loose -= n;
@@ -147,10 +152,16 @@ enum flying gauges_flying(struct sflight_group *g)
                                                                                   : NOTHING_FLIES;
 }
 
+/*
+ * Everything that keeps the group: runners, searches, batches, waiting followers, holds,
+ * and calls, each of which becomes its leader's hold when it ends.
+ */
 bool gauges_in_use(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
+    if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
+        return true;
     group_sum(g, sum);
     return gauges_difference(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] +
                                  sum[COUNT_LED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],

@@ -77,10 +77,13 @@ struct gauges_kept {
     uint64_t n_batches;   /* of the forking thread */
 };
 
+#define GAUGES_ANYBODY UINT64_MAX
+
 /*
  * In a forked child, under the registry lock: forker is the number of the thread that
- * forked.  Other threads that were running lead, wait for and hold nothing; what those
- * have held that had ended is kept, as are all futures.  Returns how many results are held.
+ * forked, or GAUGES_ANYBODY if that is not known.  Other threads that were running lead, wait for
+ * and hold nothing; what those have held that had ended is kept, as are all futures.  Returns how
+ * many results are held.
  */
 uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker,
                            const struct gauges_kept *kept);
@@ -88,7 +91,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker,
 enum flying gauges_flying(struct sflight_group *g);
 
 /*
- * True while anything keeps the group: searches, batches, waiting followers, holds,
+ * True while anything keeps the group: runners, searches, batches, waiting followers, holds,
  * and calls, each of which becomes its leader's hold when it ends.
  */
 bool gauges_in_use(struct sflight_group *g);

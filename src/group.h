@@ -3,14 +3,11 @@
  * A group as data: the table of its calls, its options, and its slots; and the registry, the
  * list of all groups with its lock.
  *
- * A SLOT is one thread's share of one group: counters that only this thread writes, and call
- * records and futures that can be used without asking for memory.  thread.h finds a thread's
- * slot.  Slots live as long as the group; a slot whose thread has ended is handed to the next
- * thread that comes.
- *
- * The COMMON slot is part of the group.  Threads that can have no slot of their own use it,
- * several at a time.  It keeps no records and no futures, its counters are changed by
- * read-modify-writes, and whatever else belongs to one thread at a time is not used in it.
+ * A SLOT is one thread's share of one group: counters that only this thread
+ * writes, and a few call records ready for use.  A thread finds its slot
+ * through a table of its own (thread.h), by the group's number, which is never
+ * used twice.  Slots live as long as the group; one whose thread
+ * has ended is handed to the next thread that comes.
  */
 #ifndef SFLIGHT_GROUP_H
 #define SFLIGHT_GROUP_H
@@ -47,11 +44,13 @@ struct slot {
 
 #define GROUP_CLOSED 1u  /* in flags */
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
+#define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
+#define GROUP_RUNNER 2u
 #define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
-    uint64_t number; /* unique in the process, never used twice, from 1 */
+    uint64_t number; /* unique in the process, not 0; any bits of it are spread */
     _Atomic(uint32_t) flags;
     struct table table;
     uint64_t seed;
@@ -69,13 +68,17 @@ struct sflight_group {
     _Atomic(uint32_t) n_threads;  /* that have a slot; written under the registry lock */
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
-    _Atomic(uint64_t) n_inherited; /* of what is held, in a forked child: from the parent */
-    struct sflight_call *orphans;  /* in a forked child: calls of threads that do not exist */
-    struct sflight_future *orphan_futures; /* on those, with no owner */
-    struct slot common;                    /* for threads that cannot have a slot of their own */
+    /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
+    _Atomic(uint32_t) n_runners;
+    _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
+    struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
+    struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
+    struct slot common;
     /* under the registry lock, as are the links of slots */
     struct slot *slots;
-    struct slot *idle; /* of threads that have ended */
+    struct slot *idle;           /* of threads that have ended */
+    struct sflight_group *next;  /* in the list of all groups */
+    struct sflight_group **prev; /* the pointer to this group there */
 };
 
 /* True if the group has any of these flags.  GROUP_CLOSED may be set at any time. */
@@ -101,6 +104,7 @@ static inline bool group_hangs(struct sflight_group *g)
  */
 void registry_lock(void);
 void registry_unlock(void);
+bool registry_try_lock(void); /* false: somebody has it */
 
 #ifdef SFLIGHT_CHECKED
 extern _Thread_local bool registry_held; /* by the calling thread */
@@ -109,8 +113,10 @@ extern _Thread_local bool registry_held; /* by the calling thread */
 #define REQUIRE_REGISTRY() ((void)0)
 #endif
 
-/* Gives a new group its number. */
+/* Gives a new group its number and puts it into the list of all; and takes it out, under the lock.
+ */
 void group_init(struct sflight_group *g);
+void group_fini(struct sflight_group *g);
 
 /* By what a thread finds its slot: in a forked child it is another. */
 static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
@@ -125,6 +131,9 @@ static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
 void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g));
 
 void group_put_right(struct sflight_group *g);
+
+/* All, where somebody may have to do with any. */
+void group_put_all_right(void);
 
 /*
  * Before anything of a group is looked at: in a forked child its first use puts it right.

@@ -7,10 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-void lead_exit_inner(struct agent *agent, struct sflight_call *c)
+/* A fiber has one stack: whatever stands further in has been left. */
+static bool was_left(const struct agent *agent, const struct sflight_call *inner,
+                     const struct sflight_call *c)
 {
-    while (agent->leading != c)
-        lead_abandon(agent->leading);
+    return agent->fiber != NULL || inner->invocation == NULL ||
+           invoke_is_left(inner->invocation, c->invocation);
+}
+
+void lead_exit_among(struct agent *agent, struct sflight_call *c)
+{
+    struct sflight_call *inner = agent->leading, **from = &agent->leading;
+
+    while (inner != c) {
+        struct sflight_call *next = inner->outer;
+        if (was_left(agent, inner, c)) {
+            lead_abandon(inner);
+            next = agent->leading; /* those between may have gone with it */
+        }
+        inner = next;
+    }
+    while (*from != c)
+        from = &(*from)->outer;
+    *from = c->outer;
 }
 
 void lead_abandon(struct sflight_call *c)
@@ -83,7 +102,9 @@ void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     AGENT_FRAME(own);
     struct agent *agent = agent_enter(&own, call->group);
+    struct running here __attribute__((cleanup(agent_ran)));
 
+    agent_runs(&here, agent, call->group);
     atomic_store_release(&call->owner, agent); /* [OWNER] */
     lead_run(agent, call, fn, arg);
     hold_release(thread_slot_again(call->group), call);
@@ -97,31 +118,44 @@ enum {
     PANIC_FRAMES = 64,  /* of the backtrace */
 };
 
-/* Fills text with the message and a line for each frame.  Ends it with a newline. */
-static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
-{
+/* On the heap: a thread's stack may be small. */
+struct panic {
     void *frames[PANIC_FRAMES];
+    char text[PANIC_TRACE];
+};
+
+/* The message, a newline, and a line for each frame. */
+static void panic_text(struct panic *p, const char *fmt, va_list ap)
+{
+    char *text = p->text;
+    size_t size = sizeof(p->text) - 1;
     int n = vsnprintf(text, PANIC_TEXT, fmt, ap);
     size_t used = n < 0 ? 0 : n < PANIC_TEXT ? (size_t)n : PANIC_TEXT - 1;
-    int n_frames = backtrace(frames, PANIC_FRAMES);
-    char **names = backtrace_symbols(frames, n_frames);
+    int n_frames = backtrace(p->frames, PANIC_FRAMES);
 
     for (int i = 0; i < n_frames && used < size; i++) {
-        n = names != NULL ? snprintf(text + used, size - used, "\n  at %s", names[i])
-                          : snprintf(text + used, size - used, "\n  at %p", frames[i]);
+        /* One at a time: for each it takes some of the stack. */
+        char **name = backtrace_symbols(&p->frames[i], 1);
+        n = name != NULL ? snprintf(text + used, size - used, "\n  at %s", name[0])
+                         : snprintf(text + used, size - used, "\n  at %p", p->frames[i]);
         used += n < 0 ? 0 : (size_t)n;
+        free((void *)name);
     }
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
-    free((void *)names);
 }
 
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
+    static char no_memory[] = "sflight_panic: no memory for the message";
     struct invocation *to = call->invocation;
-    char text[PANIC_TRACE];
+    struct panic *p = alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t));
+    char *text = no_memory;
     int saved = errno;
 
-    panic_text(text, sizeof(text) - 1, fmt, ap);
+    if (p != NULL) {
+        panic_text(p, fmt, ap);
+        text = p->text;
+    }
     errno = saved;
     if (to == NULL || call->group->abort_on_panic) { /* NULL: no fn of it is running */
         fputs(text, stderr);
@@ -133,14 +167,14 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
         c->result.panicked = true;
-        char *copy = hold_alloc_value(c, size + 1);
+        char *copy = p != NULL ? hold_alloc_value(c, size + 1) : NULL;
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
             c->result.size = size;
         } else {
-            static char no_memory[] = "sflight_panic: no memory for the message";
             hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
         }
     }
+    alloc_put(&alloc_process, p, sizeof(*p));
     invoke_unwind(to);
 }

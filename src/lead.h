@@ -50,8 +50,11 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
  */
 void lead_abandon(struct sflight_call *call);
 
-/* The rare part of lead_exit(): abandons calls led further in, whose fn was left by longjmp(). */
-void lead_exit_inner(struct agent *agent, struct sflight_call *call);
+/*
+ * The same where it is not the call that the agent led last.  Ends those led further in whose
+ * fn was left by longjmp(); others are run by coroutines on the same thread, and go on.
+ */
+void lead_exit_among(struct agent *agent, struct sflight_call *call);
 
 /* Enters a call into the list of those that the agent leads: its fn is about to run. */
 static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
@@ -68,8 +71,9 @@ static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
     REQUIRE(agent->leading != NULL);
     if (UNLIKELY(agent->leading != c))
-        lead_exit_inner(agent, c);
-    agent->leading = c->outer;
+        lead_exit_among(agent, c);
+    else
+        agent->leading = c->outer;
 }
 
 /* Stands in the frame that calls sflight_invoke(), and sees the stack being unwound through it. */

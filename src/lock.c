@@ -29,6 +29,16 @@ void lock_take(struct lock *lock)
     }
 }
 
+bool lock_try(struct lock *lock)
+{
+    (void)process_salt_now();
+    uint32_t held = process_generation() | LOCK_HELD;
+    uint32_t word = atomic_load_relaxed(&lock->word); /* the CAS decides */
+
+    return (word | LOCK_CONTENDED) != (held | LOCK_CONTENDED) &&
+           atomic_cas_acquire(&lock->word, &word, held); /* [LOCK] */
+}
+
 void lock_give(struct lock *lock)
 {
     if (atomic_swap_release(&lock->word, 0) & LOCK_CONTENDED) /* [LOCK] */

@@ -16,6 +16,7 @@ struct lock {
 };
 
 void lock_take(struct lock *lock);
+bool lock_try(struct lock *lock); /* false: somebody has it */
 void lock_give(struct lock *lock);
 
 #endif

@@ -11,7 +11,7 @@ union process_page process_page;
 
 static _Atomic(uint64_t) last; /* of this process and those that it comes from */
 static bool wiped;             /* the page is empty in a child */
-static void (*child_hook)(void);
+static void (*child_hook)(bool by_handler);
 
 static void salt_renew(void)
 {
@@ -21,7 +21,7 @@ static void salt_renew(void)
     process_page.salt = generation << PROCESS_SALT_SHIFT;
 }
 
-void process_init(void (*in_child)(void))
+void process_init(void (*in_child)(bool by_handler))
 {
     int saved = errno;
 
@@ -33,12 +33,12 @@ void process_init(void (*in_child)(void))
 }
 
 /* RACE: several may come at once, if the fork had no handlers. */
-void process_notice(void)
+static void notice(bool by_handler)
 {
     uint32_t nobody = 0;
 
     if (atomic_cas_acquire(&process_page.noticing, &nobody, 1)) {
-        child_hook();
+        child_hook(by_handler);
         salt_renew();
         atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
     }
@@ -46,12 +46,17 @@ void process_notice(void)
         cpu_yield();
 }
 
+void process_notice(void)
+{
+    notice(false);
+}
+
 void process_forked(void)
 {
     if (!wiped) { /* the only thread */
-        child_hook();
+        child_hook(true);
         salt_renew();
     } else if (process_salt() == 0) {
-        process_notice();
+        notice(true);
     }
 }

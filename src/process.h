@@ -59,8 +59,11 @@ static ALWAYS_INLINE uint32_t process_generation(void)
     return process_page.generation;
 }
 
-/* Once, before anything else.  in_child is run in each child, by whoever notices it first. */
-void process_init(void (*in_child)(void));
+/*
+ * Once, before anything else.  in_child is run in each child, by whoever notices it first: by
+ * the handler, which is the thread that forked, or by any thread.
+ */
+void process_init(void (*in_child)(bool by_handler));
 
 /* The handler of pthread_atfork(), in the child. */
 void process_forked(void);

@@ -62,6 +62,7 @@ static NOINLINE void queue_put_right(struct sflight_queue *q)
         atomic_store_release(&q->salt, salt); /* [PROCESS] */
     }
     registry_unlock();
+    group_put_all_right(); /* what was enqueued and will not come is expected no more */
 }
 
 static inline void queue_enter(struct sflight_queue *q)
@@ -81,8 +82,9 @@ int queue_destroy(struct sflight_queue *q)
     }
     if (n_out != 0)
         return -EBUSY;
+    unsigned n_turns = 0;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
-        cpu_yield();                                /* RACE: about to write the descriptor */
+        cpu_back_off(&n_turns);                     /* RACE: about to write the descriptor */
     event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;
@@ -99,9 +101,9 @@ int queue_fd(const struct sflight_queue *q)
  */
 static bool stripe_is_own(struct stripe *s)
 {
-    const struct thread *owner = atomic_load_relaxed(&s->owner); /* never changes once set */
-    return owner == &thread_self ||
-           (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
+                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
 }
 
 void queue_expect(struct sflight_queue *q)

@@ -147,7 +147,6 @@ static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
  */
 static inline uint64_t state_close(state_word *word)
 {
-    REQUIRE(!(require_word(word) & STATE_CLOSED));
     return atomic_or_acq_rel(word, STATE_CLOSED); /* [CLOSE] */
 }
 

@@ -49,7 +49,7 @@ static struct {
     } mutexes[MAX_MUTEXES];
     unsigned n_mutexes;
     struct {
-        struct thread *self;
+        struct words *words;
         const void *specific[MAX_KEYS];
         bool in_section, detached;
         void *(*fn)(void *);
@@ -69,11 +69,11 @@ static struct {
 
 static void thread_begins(int thread)
 {
-    struct thread *t = memory_alloc(sizeof(*t), CACHE_LINE);
+    struct words *words = memory_alloc(sizeof(*words), CACHE_LINE);
     memory_thread_begins(thread);
-    (memset)((void *)t, 0, sizeof(*t));
+    *words = (struct words){.self = &thread_nobody};
     memset(&d.threads[thread], 0, sizeof(d.threads[thread]));
-    d.threads[thread].self = t;
+    d.threads[thread].words = words;
 }
 
 static void thread_ends(int thread)
@@ -86,12 +86,12 @@ static void thread_ends(int thread)
                 process.destroy[k]((void *)(uintptr_t)value);
         }
     CHECK(!d.threads[thread].in_section);
-    door_free(d.threads[thread].self);
+    door_free(d.threads[thread].words);
 }
 
 static void thread_runs(int thread)
 {
-    door_thread = d.threads[thread].self;
+    door_words = d.threads[thread].words;
 }
 
 void door_reset(void)
@@ -135,9 +135,9 @@ bool door_has_mutex(void)
 
 void door_swap_threads(int a, int b)
 {
-    struct thread *self = d.threads[a].self;
-    d.threads[a].self = d.threads[b].self;
-    d.threads[b].self = self;
+    struct words *words = d.threads[a].words;
+    d.threads[a].words = d.threads[b].words;
+    d.threads[b].words = words;
     for (unsigned k = 0; k < MAX_KEYS; k++) {
         const void *specific = d.threads[a].specific[k];
         d.threads[a].specific[k] = d.threads[b].specific[k];
@@ -171,9 +171,10 @@ int door_key_create(pthread_key_t *key, void (*destroy)(void *))
     return 0;
 }
 
-void *door_getspecific(pthread_key_t key)
+int door_key_delete(pthread_key_t key)
 {
-    return (void *)(uintptr_t)d.threads[sched.self].specific[key];
+    process.destroy[key] = NULL;
+    return 0;
 }
 
 int door_setspecific(pthread_key_t key, const void *value)
@@ -213,7 +214,7 @@ void door_fork(void)
 
 union process_page process_page;
 static uint64_t last_process;
-static void (*in_child)(void);
+static void (*in_child)(bool by_handler);
 
 static void salt_renew(void)
 {
@@ -221,7 +222,7 @@ static void salt_renew(void)
     process_page.generation = (uint32_t)(process_page.salt >> 32);
 }
 
-void process_init(void (*hook)(void))
+void process_init(void (*hook)(bool by_handler))
 {
     in_child = hook;
     salt_renew();
@@ -229,15 +230,17 @@ void process_init(void (*hook)(void))
 
 void process_notice(void)
 {
-    in_child();
+    in_child(false);
     salt_renew();
 }
 
-/* Or whoever comes first notices it. */
+/* Or whoever comes first notices it, as after a fork without handlers. */
 void process_forked(void)
 {
-    if (sched_choose(2) != 0)
-        process_notice();
+    if (door.forks_noticed || thread_self.bare || sched_choose(2) != 0) {
+        in_child(true);
+        salt_renew();
+    }
 }
 
 void door_release_lost(struct sflight_group *g, uint64_t n)
@@ -307,8 +310,7 @@ int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
 /* A slot has just been made, perhaps: keeps it from keeping anything. */
 static void spare_nothing(void)
 {
-    struct thread *t = door_thread;
-    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+    for (struct slot *slot = thread_self.slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
     }
 }
@@ -329,6 +331,13 @@ void lock_take(struct lock *lock)
 {
     (void)process_salt_now();
     (void)door_mutex_lock((pthread_mutex_t *)(void *)lock, SITE);
+}
+
+/* As if somebody had it: the program exits between runs, where there are no threads. */
+bool lock_try(struct lock *lock)
+{
+    (void)lock;
+    return false;
 }
 
 void lock_give(struct lock *lock)

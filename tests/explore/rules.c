@@ -138,6 +138,11 @@ void world_fork(void)
     }
 }
 
+void world_loses(unsigned n)
+{
+    w.n_lost += n;
+}
+
 static struct timespec deadline_in(uint64_t patience_ns)
 {
     uint64_t at = sched.now_ns + patience_ns;

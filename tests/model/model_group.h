@@ -47,6 +47,11 @@ static void lock_give(struct lock *lock)
     pthread_mutex_unlock(&lock->mutex);
 }
 
+static void thread_fini(void) {}
+static void thread_free(struct thread *thread)
+{
+    (void)thread;
+}
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*release)(void *, void *, size_t))
 {

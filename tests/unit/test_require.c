@@ -199,12 +199,6 @@ static void leave_without_a_join(void)
     uint64_t state = 0;
     (void)state_leave(&led()->state, STATE_BLOCKING, &state);
 }
-static void close_twice(void)
-{
-    struct sflight_call *c = led();
-    (void)state_close(&c->state);
-    (void)state_close(&c->state);
-}
 
 /* ------------------------------------------------------------------- owners */
 
@@ -335,7 +329,6 @@ static const struct broken {
     BROKEN(release_one_too_many, "gate.h"),
     BROKEN(retain_without_a_hold, "hold.c"),
     BROKEN(leave_without_a_join, "state.h"),
-    BROKEN(close_twice, "state.h"),
     BROKEN(exit_without_enter, "lead.h"),
     BROKEN(abandon_without_owner, "lead.c"),
     BROKEN(circle_without_a_call, "agent.c"),
