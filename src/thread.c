@@ -23,10 +23,10 @@ struct thread thread_ended = {.places = &no_place, .n_places = 1, .bare = true, 
 _Thread_local struct words thread_words THREAD_WORDS_INITIAL;
 
 /*
- * All of this process, and of the one that it is forked from: those of threads that do not exist
- * are still known to who looks for leaks.  One that is from there stays in that list.
+ * All of this process; and of those that it is forked from, where who looks for leaks still finds
+ * what threads had that do not exist: nobody else reads that.  One that is from there stays there.
  */
-static struct thread *threads, *threads_of_parent;
+static struct thread *threads, *volatile threads_of_parents;
 static uint64_t threads_in; /* the process, by its salt */
 
 static pthread_key_t end_key;
@@ -173,6 +173,18 @@ static bool has_place(struct thread *t)
 
 /* ------------------------------------------------------------------- threads */
 
+/* In a forked child, under the registry lock: begins a list of its own. */
+static void keep_parents(void)
+{
+    struct thread **end = &threads;
+
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = threads_of_parents;
+    threads_of_parents = threads;
+    threads = NULL;
+}
+
 bool thread_make(void)
 {
     if (LIKELY(!thread_self.bare))
@@ -194,9 +206,7 @@ bool thread_make(void)
     registry_lock();
     if (threads_in != t->made_in) {
         threads_in = t->made_in;
-        if (threads != NULL)
-            threads_of_parent = threads;
-        threads = NULL;
+        keep_parents();
     }
     t->next = threads;
     t->prev = &threads;
