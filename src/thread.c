@@ -173,18 +173,6 @@ static bool has_place(struct thread *t)
 
 /* ------------------------------------------------------------------- threads */
 
-/* In a forked child, under the registry lock: begins a list of its own. */
-static void keep_parents(void)
-{
-    struct thread **end = &threads;
-
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = threads_of_parents;
-    threads_of_parents = threads;
-    threads = NULL;
-}
-
 bool thread_make(void)
 {
     if (LIKELY(!thread_self.bare))
@@ -206,11 +194,14 @@ bool thread_make(void)
     registry_lock();
     if (threads_in != t->made_in) {
         threads_in = t->made_in;
-        keep_parents();
+        if (threads != NULL)
+            threads_of_parents = threads;
+        threads = NULL;
     }
-    t->next = threads;
+    t->last = threads == NULL;
+    t->next = t->last ? threads_of_parents : threads;
     t->prev = &threads;
-    if (t->next != NULL)
+    if (!t->last)
         t->next->prev = &t->next;
     threads = t;
     registry_unlock();
@@ -218,16 +209,26 @@ bool thread_make(void)
     return true;
 }
 
+/* Nothing of a parent's is looked at: it may have been freed. */
+static void unlist(struct thread *t)
+{
+    REQUIRE_REGISTRY();
+    bool first = t->prev == &threads;
+
+    *t->prev = first && t->last ? NULL : t->next;
+    if (!t->last)
+        t->next->prev = t->prev;
+    else if (!first)
+        container_of(t->prev, struct thread, next)->last = true;
+}
+
 void thread_free(struct thread *t)
 {
     REQUIRE(t == &thread_self && t->slots == NULL);
     thread_words.self = &thread_ended;
     registry_lock();
-    if (t->made_in == process_salt()) {
-        *t->prev = t->next;
-        if (t->next != NULL)
-            t->next->prev = t->prev;
-    }
+    if (t->made_in == process_salt())
+        unlist(t);
     registry_unlock();
     places_free(t->places, t->n_places, t);
     alloc_put(&alloc_process, t, sizeof(*t));

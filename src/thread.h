@@ -54,6 +54,7 @@ struct thread {
     bool bare;                   /* nobody's: read only */
     bool ending;                 /* of a bare one: none is to be made any more */
     struct thread *next, **prev; /* in the list of all of a process, under the registry lock */
+    bool last;                   /* there: next is a parent's */
     struct slot_place first[THREAD_PLACES];
 };
 

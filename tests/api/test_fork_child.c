@@ -306,9 +306,38 @@ static void another_thread_is_first(void **state)
     group_end(in.g);
 }
 
+/* A fork that runs no handlers, twice: the first use of anything notices it. */
+static void a_fork_without_handlers(void **state)
+{
+    (void)state;
+    if (SANITIZED || EMULATED)
+        return;
+    struct flight f = {0};
+    flight_start(&f, group_new(NULL));
+    sflight_call *permit;
+    sflight_future *none;
+    assert_int_equal(sflight_begin(f.g, "mine", 4, &permit, &none), 0);
+    fflush(NULL);
+    pid_t pid = _Fork();
+    if (pid == 0) {
+        assert_key_usable(f.g, "key");
+        assert_int_equal(stats_of(f.g).in_flight, 1);
+        pid_t grandchild = _Fork();
+        sflight_complete(permit, 0);
+        if (grandchild != 0)
+            assert_child_succeeds(grandchild);
+        assert_int_equal(sflight_group_destroy(f.g), 0);
+        _exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_complete(permit, 0);
+    flight_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fork_without_handlers),
         cmocka_unit_test(permits_that_were_forgotten),
         cmocka_unit_test(a_result_that_another_thread_completed),
         cmocka_unit_test(a_result_that_another_thread_holds),
