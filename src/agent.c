@@ -80,15 +80,9 @@ static struct agent *fiber_leading(const void *fiber, const struct sflight_group
     return c;
 }
 
-/* The calling fiber, as its runtime calls it; or NULL: a plain thread. */
-static void *fiber_self(const struct sflight_group *g)
-{
-    return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
-}
-
 struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
-    void *fiber = fiber_self(g);
+    void *fiber = agent_fiber(g);
 
     own->fiber = NULL;
     if (LIKELY(fiber == NULL))
@@ -104,7 +98,7 @@ struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 
 struct agent *agent_leading(struct sflight_group *g)
 {
-    void *fiber = fiber_self(g);
+    void *fiber = agent_fiber(g);
 
     if (fiber != NULL)
         return fiber_leading(fiber, g);
@@ -223,7 +217,7 @@ void agent_before_fork(void)
 
 struct agent *agent_forking(struct sflight_group *g)
 {
-    void *fiber = fiber_self(g);
+    void *fiber = agent_fiber(g);
     struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 
     if (c != NULL)

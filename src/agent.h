@@ -18,6 +18,12 @@
 /* Once in the process, before any other function of this room. */
 void agent_init(void);
 
+/* The calling fiber, as the group's runtime calls it; or NULL: a plain thread. */
+static inline void *agent_fiber(const struct sflight_group *g)
+{
+    return g->runtime.self != NULL ? g->runtime.self(g->runtime.ctx) : NULL;
+}
+
 /*
  * Returns the agent that calls: the thread's; or the fiber's, which stands in a frame further
  * out, or, if the fiber leads nothing yet, is *own.  *own belongs to the calling function's frame,

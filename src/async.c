@@ -233,7 +233,7 @@ int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t ta
 static int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
 {
     struct sflight_group *g = f->call->group;
-    void *fiber = group_hangs(g) ? g->runtime.self(g->runtime.ctx) : NULL;
+    void *fiber = agent_fiber(g);
 
     if (f->kind == FUTURE_PLAIN)
         hang_owned(f);

@@ -65,7 +65,7 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
 
 int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 {
-    void *fiber = group_hangs(g) ? g->runtime.self(g->runtime.ctx) : NULL;
+    void *fiber = agent_fiber(g);
 
     atomic_add_relaxed(&g->flags, GROUP_DRAINER);
     atomic_fence_seq_cst(); /* [DRAIN] */

@@ -105,7 +105,6 @@ static inline void consume(sflight_future *f, enum consumer how, int expected)
 struct joiner {
     sflight_group *g;
     atomic_bool stop;
-    _Atomic(uint64_t) n_dead;
 };
 
 static inline void *keep_joining(void *arg)
@@ -122,7 +121,6 @@ static inline void *keep_joining(void *arg)
         }
         int rc = sflight_future_get(f, NULL, &r);
         assert_true(rc == 0 || rc == -EOWNERDEAD);
-        j->n_dead += rc == -EOWNERDEAD;
         sflight_result_release(&r);
     }
     return NULL;
