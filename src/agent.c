@@ -44,65 +44,100 @@ void agent_init(void)
 
 /* ------------------------------------------------------------------ fibers */
 
-/* The bin in which a fiber is found. */
-static struct bin *bin_of(const void *fiber)
+static struct bin *bin_of(const void *name)
 {
-    return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
+    return &bins[(uintptr_t)name * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
 }
 
-/* Fibers are told apart by their runtime and its pointer, not by the group that they use. */
+/* A fiber is one of its runtime, whichever group it uses; a bare thread is of none. */
 static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
 {
-    return a->self == b->self && a->ctx == b->ctx;
+    return b != NULL ? a->self == b->self && a->ctx == b->ctx : a->self == NULL;
 }
 
-/* The agent of a fiber of g's runtime, or NULL.  Under the bin's lock. */
-static struct agent *bin_find(const struct bin *bin, const void *fiber,
-                              const struct sflight_group *g)
+static struct agent *bin_find(const struct bin *bin, const void *name,
+                              const sflight_runtime *runtime)
 {
     struct agent *c = bin->first;
-    while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
+    while (c != NULL && (c->name != name || !same_runtime(&c->runtime, runtime)))
         c = c->next;
     return c;
 }
 
-/* The same, with the lock taken. */
-static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
+/* runtime: the fiber's, or NULL for a bare thread. */
+static struct agent *named_agent(const void *name, const sflight_runtime *runtime)
 {
-    struct bin *bin = bin_of(fiber);
+    struct bin *bin = bin_of(name);
 
-    /* Only what the calling fiber itself has put there matters, and a fiber sees what it did. */
+    /* What this agent has put there is seen by itself, wherever it runs. */
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
     pthread_mutex_lock(&bin->lock);
-    struct agent *c = bin_find(bin, fiber, g);
+    struct agent *c = bin_find(bin, name, runtime);
     pthread_mutex_unlock(&bin->lock);
     return c;
+}
+
+static void bin_insert(struct agent *c)
+{
+    struct bin *bin = bin_of(c->name);
+
+    c->listed = true;
+    pthread_mutex_lock(&bin->lock);
+    atomic_add_relaxed(&bin->n, 1); /* for this agent itself */
+    c->next = bin->first;
+    c->prev = &bin->first;
+    if (c->next != NULL)
+        c->next->prev = &c->next;
+    bin->first = c;
+    pthread_mutex_unlock(&bin->lock);
+}
+
+/* While the frame of *own stands the thread gets no struct, so that it has one agent only. */
+static NOINLINE struct agent *bare_agent(struct agent *own)
+{
+    memset(own, 0, sizeof(*own));
+    struct agent *outer = named_agent(&thread_words, NULL);
+    if (outer != NULL)
+        return outer;
+    own->name = &thread_words;
+    own->was_bare = thread_words.self;
+    thread_words.self = &thread_ended;
+    bin_insert(own);
+    return own;
 }
 
 struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
 
-    own->fiber = NULL;
+    own->name = NULL;
     if (LIKELY(fiber == NULL))
-        return &thread_self.agent;
+        return LIKELY(!thread_self.bare || thread_make()) ? &thread_self.agent : bare_agent(own);
     memset(own, 0, sizeof(*own));
-    struct agent *outer = fiber_leading(fiber, g);
+    struct agent *outer = named_agent(fiber, &g->runtime);
     if (outer != NULL)
         return outer;
-    own->fiber = fiber;
+    own->name = own->fiber = fiber;
     own->runtime = g->runtime;
     return own;
 }
 
-struct agent *agent_leading(struct sflight_group *g)
+/* The caller, if it has an agent already that its outer frames have made known. */
+static struct agent *agent_here(struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
 
     if (fiber != NULL)
-        return fiber_leading(fiber, g);
-    return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
+        return named_agent(fiber, &g->runtime);
+    return thread_self.bare ? named_agent(&thread_words, NULL) : &thread_self.agent;
+}
+
+struct agent *agent_leading(struct sflight_group *g)
+{
+    struct agent *agent = agent_here(g);
+
+    return agent != NULL && agent->leading != NULL ? agent : NULL;
 }
 
 bool agent_leads_one_of(struct sflight_group *g)
@@ -118,18 +153,33 @@ bool agent_leads_one_of(struct sflight_group *g)
 
 void agent_leads(struct agent *c)
 {
-    if (c->fiber == NULL || c->listed)
-        return;
-    c->listed = true;
-    struct bin *bin = bin_of(c->fiber);
-    pthread_mutex_lock(&bin->lock);
-    atomic_add_relaxed(&bin->n, 1); /* only this fiber needs to see it */
-    c->next = bin->first;
-    c->prev = &bin->first;
-    if (c->next != NULL)
-        c->next->prev = &c->next;
-    bin->first = c;
-    pthread_mutex_unlock(&bin->lock);
+    if (c->name != NULL && !c->listed)
+        bin_insert(c);
+}
+
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g)
+{
+    *here = (struct running){agent, g, agent->running};
+    agent->running = here;
+}
+
+void agent_ran(struct running *here)
+{
+    here->agent->running = here->outer;
+}
+
+uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g)
+{
+    uint32_t n = 0;
+
+    for (const struct running *r = agent != NULL ? agent->running : NULL; r != NULL; r = r->outer)
+        n += r->group == g;
+    return n;
+}
+
+uint32_t agent_n_running_here(struct sflight_group *g)
+{
+    return agent_n_running(agent_here(g), g);
 }
 
 /* Takes an agent out of its bin's list.  Under the bin's lock. */
@@ -138,27 +188,29 @@ static void bin_remove(struct bin *bin, struct agent *c)
     *c->prev = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
-    atomic_sub_relaxed(&bin->n, 1); /* only this fiber needs to see it */
+    atomic_sub_relaxed(&bin->n, 1); /* for this agent itself */
 }
 
 void agent_leave(struct agent *own)
 {
-    if (own->fiber == NULL)
+    if (own->name == NULL)
         return;
     if (own->listed) {
-        struct bin *bin = bin_of(own->fiber);
+        struct bin *bin = bin_of(own->name);
         pthread_mutex_lock(&bin->lock);
         bin_remove(bin, own);
         pthread_mutex_unlock(&bin->lock);
     }
-    agent_unseen(); /* also an agent that is not listed: it may have claimed, and be an owner */
+    if (own->fiber == NULL)
+        thread_words.self = own->was_bare;
+    agent_unseen(); /* also if it has only claimed */
 }
 
 /* ----------------------------------------------------------------- circles */
 
 bool agent_may_wait(struct agent *self, struct sflight_call *call)
 {
-    REQUIRE(self->waiting_for == NULL);
+    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
     bool circle = false;
 
     pthread_mutex_lock(&waits); /* [WAITS] */
@@ -218,8 +270,11 @@ void agent_before_fork(void)
 struct agent *agent_forking(struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
-    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
+    const void *name = fiber != NULL ? fiber : thread_self.bare ? &thread_words : NULL;
+    struct agent *c = NULL;
 
+    if (name != NULL)
+        c = bin_find(bin_of(name), name, fiber != NULL ? &g->runtime : NULL);
     if (c != NULL)
         c->forks = true;
     return c;
@@ -227,7 +282,7 @@ struct agent *agent_forking(struct sflight_group *g)
 
 void agent_after_fork(bool child)
 {
-    if (child)
+    if (child && !thread_self.bare)
         thread_self.agent.waiting_for = NULL;
     pthread_mutex_unlock(&waits);
     for (size_t i = 0; i < 1 << BIN_BITS; i++) {

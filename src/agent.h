@@ -2,13 +2,10 @@
 /*
  * Who leads and who waits: an agent.  And circles of waits, which are refused.
  *
- * An AGENT is a thread, or, in a group with a runtime, a fiber of the runtime (what
- * singleflight.h calls a task).  A caller is whoever calls a function; an agent is what leads
- * calls and waits for them, through several calls of the library one inside the other.
- *
- * The struct agent of a thread is in its thread-local storage (thread.h).  That of a fiber is on
- * the fiber's stack, while the fiber is in the library: it stands in the outermost frame
- * that leads a call, which enters it into a list, where the frames further in find it.
+ * A thread's agent is in its struct thread.  A fiber has one while it is
+ * in the library, on its stack: the outermost frame that leads a call enters it
+ * into a list, by which the frames further in find it.  A bare thread (thread.h) has one
+ * in the same way, and stays bare while its frame stands.
  */
 #ifndef SFLIGHT_AGENT_H
 #define SFLIGHT_AGENT_H
@@ -41,7 +38,24 @@ struct agent *agent_leading(struct sflight_group *g);
 /* True if the agent that calls leads a call of this group, in whatever frame. */
 bool agent_leads_one_of(struct sflight_group *g);
 
-/* To be called before the agent leads: an agent that is a fiber is entered into its list. */
+/* Stands in the frame that runs a started call. */
+struct running {
+    struct agent *agent;
+    struct sflight_group *group;
+    struct running *outer;
+};
+
+/* From here on, until agent_ran() at the end of the frame, it runs a started call. */
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g);
+void agent_ran(struct running *here);
+
+/* How many started calls of the group the agent, which may be NULL, runs. */
+uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g);
+
+/* The same for the caller. */
+uint32_t agent_n_running_here(struct sflight_group *g);
+
+/* Before it leads: its inner frames will find it. */
 void agent_leads(struct agent *c);
 
 /*

@@ -20,9 +20,9 @@ struct batch {
     struct agent *agent;
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
-    size_t *order;              /* indexes of places, sorted by hash */
-    size_t n;                   /* places */
-    struct place places[];      /* in the order of the caller's keys; then `lead` and `order` */
+    size_t *order;              /* indexes, by hash and key */
+    size_t n;
+    struct place places[]; /* by index */
 };
 
 static size_t batch_bytes(size_t n)
@@ -63,10 +63,13 @@ static void batch_undo(struct batch *b)
 /* Takes a batch out of its agent's list and frees it. */
 static void batch_end(struct batch *b)
 {
-    REQUIRE(b->agent->batches == b);
+    REQUIRE(b->agent->batches != NULL);
     struct slot *slot = batch_slot(b);
+    struct batch **from = &b->agent->batches;
 
-    b->agent->batches = b->outer;
+    while (UNLIKELY(*from != b)) /* others are coroutines' of the same thread */
+        from = &(*from)->outer;
+    *from = b->outer;
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
     gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
@@ -100,40 +103,49 @@ void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct
     }
 }
 
-/* For qsort_r(): by hash, equal hashes by index. */
-static int by_hash(const void *a, const void *b, void *ctx)
+struct by_key {
+    const struct place *places;
+    const sflight_key *keys;
+};
+
+/* Bytes only: which is the smaller does not matter, as long as equal keys stand together. */
+static int compare_keys(const sflight_key *a, const sflight_key *b)
 {
-    const struct place *places = ctx;
+    if (a->len != b->len)
+        return a->len < b->len ? -1 : 1;
+    return a->len != 0 ? memcmp(a->data, b->data, a->len) : 0;
+}
+
+static int by_key(const void *a, const void *b, void *ctx)
+{
+    const struct by_key *by = ctx;
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
-    if (places[i].hash != places[j].hash)
-        return places[i].hash < places[j].hash ? -1 : 1;
-    return i < j ? -1 : i > j;
+    if (by->places[i].hash != by->places[j].hash)
+        return by->places[i].hash < by->places[j].hash ? -1 : 1;
+    int keys = compare_keys(&by->keys[i], &by->keys[j]);
+    return keys != 0 ? keys : i < j ? -1 : i > j;
 }
 
-static bool same_key(const sflight_key *a, const sflight_key *b)
-{
-    return a->len == b->len &&
-           (a->data == NULL || b->data == NULL ? a->data == b->data || a->len == 0
-                                               : memcmp(a->data, b->data, a->len) == 0);
-}
-
-/* Sets `first` in all places.  In `order`, equal hashes stand together, lower indexes first. */
+/*
+ * Sets `first` everywhere.  Malformed keys have no aliases; of the others equal ones stand
+ * together, lower indexes before higher ones, whatever their hashes are.
+ */
 static void find_aliases(struct batch *b, const sflight_key *keys)
 {
+    struct by_key by = {b->places, keys};
+    size_t n = 0;
+
     for (size_t i = 0; i < b->n; i++) {
-        b->order[i] = i;
         b->places[i].first = i;
+        if (b->places[i].role == 0)
+            b->order[n++] = i;
     }
-    qsort_r(b->order, b->n, sizeof(*b->order), by_hash, b->places);
-    for (size_t k = 1; k < b->n; k++) {
-        size_t i = b->order[k];
-        for (size_t l = k; l-- != 0 && b->places[b->order[l]].hash == b->places[i].hash;) {
-            size_t first = b->places[b->order[l]].first;
-            if (same_key(&keys[first], &keys[i])) {
-                b->places[i].first = first;
-                break;
-            }
-        }
+    qsort_r(b->order, n, sizeof(*b->order), by_key, &by);
+    for (size_t k = 1; k < n; k++) {
+        size_t before = b->order[k - 1], i = b->order[k];
+        if (b->places[before].hash == b->places[i].hash &&
+            compare_keys(&keys[before], &keys[i]) == 0)
+            b->places[i].first = b->places[before].first;
     }
 }
 
@@ -235,6 +247,8 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
     bool leads = rc == JOIN_LEADS;
     if (leads)
         lead_run_many(b->agent, &call, 1, fn, arg);
+    if (call == NULL)
+        return -EOWNERDEAD; /* fn has abandoned it */
     return deliver(b, i, call, leads, r);
 }
 
@@ -257,11 +271,18 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
         lead_run_many(agent, b->lead, n_lead, fn, arg);
+    size_t n_delivered = 0;
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
         if (p->role != JOIN_LEADS)
             continue;
-        if (p->first != i) /* the hold of an alias was credited when the call ended */
+        if (p->first == i)
+            p->call = b->lead[n_delivered++];
+        if (b->places[p->first].call == NULL) {
+            rc[i] = -EOWNERDEAD; /* fn has abandoned it */
+            continue;
+        }
+        if (p->first != i) /* its hold was credited at the end of the call */
             gauges_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }

@@ -32,8 +32,10 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
         return rc;
     }
     bool leader = rc == JOIN_LEADS;
-    if (leader)
-        lead_run(agent, call, fn, arg);
+    if (leader && UNLIKELY(!lead_run(agent, call, fn, arg))) {
+        memset(r, 0, sizeof(*r));
+        return -EOWNERDEAD;
+    }
     return hold_deliver(thread_slot_if_moved(slot), call, leader, r);
 }
 

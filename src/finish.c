@@ -23,6 +23,7 @@ void finish_wake_drainers(struct sflight_group *g)
  */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
     int rc = 0;
     for (;;) {
         uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
@@ -32,7 +33,7 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
         if (rc != 0)
             return rc;
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         else
             rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
     }
@@ -44,6 +45,8 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
+    unsigned n_turns = 0;
+
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
@@ -55,11 +58,58 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
         if (!expired)
             notify_waiter_end(g, waiter);
         if (flying == SEARCHES_FLY)
-            cpu_yield();
+            cpu_back_off(&n_turns);
         if (gauges_flying(g) == NOTHING_FLIES)
             return 0;
         if (expired)
             return -ETIMEDOUT;
+    }
+}
+
+static uint32_t *runners_word(struct sflight_group *g)
+{
+    return (uint32_t *)(void *)&g->n_runners;
+}
+
+void finish_runner_begins(struct sflight_group *g)
+{
+    atomic_add_relaxed(&g->n_runners, GROUP_RUNNER); /* what it does comes after that by itself */
+}
+
+void finish_runner_ends(struct sflight_group *g)
+{
+    uint32_t *word = runners_word(g);
+
+    /* The last touch: the group may go now, and its waiter be woken by an address. */
+    if (atomic_sub_release(&g->n_runners, GROUP_RUNNER) & GROUP_AWAITED) /* [RUNNER] */
+        futex_wake(word, INT_MAX);
+}
+
+/*
+ * Has ended a call, perhaps, and still has some steps to go.  A fiber looks again from time to
+ * time, for a runner that is done cannot make it run any more.
+ */
+static int await_runners(struct sflight_group *g, void *fiber, const struct timespec *deadline)
+{
+    enum { LOOK_AFTER_NS = 1000000 };
+    uint32_t own = agent_n_running_here(g);
+    int rc = 0;
+
+    for (;;) {
+        uint32_t word = atomic_load_acquire(&g->n_runners); /* [RUNNER] */
+        if (word / GROUP_RUNNER <= own)
+            return 0;
+        if (rc != 0)
+            return rc;
+        if (fiber != NULL) {
+            struct timespec soon = clock_after(LOOK_AFTER_NS);
+            g->runtime.park(g->runtime.ctx, fiber, &soon);
+            rc = clock_left_ns(deadline) == 0 ? -ETIMEDOUT : 0;
+        } else if (!(word & GROUP_AWAITED)) {
+            (void)atomic_or_relaxed(&g->n_runners, GROUP_AWAITED); /* one word, any order */
+        } else {
+            rc = futex_wait(runners_word(g), word, deadline);
+        }
     }
 }
 
@@ -73,7 +123,7 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
     atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* this drainer waits no more */
     if (fiber != NULL) /* frees the waiters that were given up; other drainers look again */
         notify_all(g, atomic_swap_acquire(&g->drain_waiters, NULL)); /* [HANG] */
-    return rc;
+    return rc == 0 ? await_runners(g, fiber, deadline) : rc;
 }
 
 /* --------------------------------------------------------- the end of a call */
@@ -93,21 +143,16 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    /*
-     * Joiners that do not block pass from waiting to held, all at once; each blocking joiner counts
-     * for itself.  A starter that has dropped its future has counted its hold already.
-     */
-    bool started = c->result.has_starter;
+    /* From waiting to held, all at once; blocking joiners see to themselves. */
+    bool started = state & STATE_STARTER; /* and waits */
     gauges_count_n(slot, COUNT_HELD, n_async + started);
-    if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
-    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + 1);
+    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
     if (told)
         notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
@@ -121,29 +166,31 @@ void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, boo
 
 int finish_shut(struct slot *slot, struct sflight_call *c)
 {
-    /* A drainer may have seen nothing in flight already: so no fn may run. */
-    finish_call(slot, c, ENDING_SHUT);
+    state_remove_starter(&c->state);
+    (void)finish_call(slot, c, ENDING_SHUT);
     hold_release(slot, c);
     return -ESHUTDOWN;
 }
 
-void finish_abandoned(struct slot *slot, struct sflight_call *c)
+uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
 {
     struct sflight_group *g = c->group;
+    uint32_t n_followers;
 
     gauges_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         hold_set_value(c, NULL, 0, NULL, NULL);
         slot = thread_slot_if_moved(slot);
-        c->result.status_set = false;
-        c->result.panicked = false;
+        c->result.traits &= CALL_HAS_STARTER;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
         /* A hold of this function's: the follower may end the call before the nudge is done. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);
         uint64_t state;
-        if (state_orphan_or_close(&c->state, &state)) {
+        bool followed = state_orphan_or_close(&c->state, &state);
+        n_followers = state_joiners(state);
+        if (followed) {
             agent_unseen_without_slot(slot);
             notify_nudge(c);
         } else {
@@ -152,11 +199,13 @@ void finish_abandoned(struct slot *slot, struct sflight_call *c)
         }
         slot = hold_drop(slot, c);
         gauges_count(slot, COUNT_RELEASED);
-        return;
+        return n_followers;
     }
-    if (c->result.has_starter)
-        finish_seen(slot, c, ENDING_ABANDONED, false); /* its starter may know the record */
+    if (c->result.traits & CALL_HAS_STARTER)
+        finish_seen(slot, c, ENDING_ABANDONED, false); /* the starter's future knows the record */
     else
-        finish_call(slot, c, ENDING_ABANDONED);
+        (void)finish_call(slot, c, ENDING_ABANDONED);
+    n_followers = c->result.n_followers;
     hold_release(slot, c);
+    return n_followers;
 }

@@ -52,6 +52,9 @@ static struct remains calls_after_fork(struct sflight_group *g)
     keep_led(s.thread, g, &s.remains);
     if (s.fiber != NULL)
         keep_led(s.fiber, g, &s.remains);
+    atomic_store_relaxed(&g->n_runners, /* alone in the child */
+                         (agent_n_running(s.thread, g) + agent_n_running(s.fiber, g)) *
+                             GROUP_RUNNER);
     /* No other fiber drains in the child. */
     orphan_waiters(&g->drain_waiters, &g->orphan_futures);
     return s.remains;

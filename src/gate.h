@@ -177,14 +177,19 @@ static ALWAYS_INLINE void gate_hold(gate *g)
 }
 
 /*
- * Gives up a hold, perhaps one that opening has not added yet.  Returns true for the last hold
+ * Gives up n holds, perhaps such as opening has not added yet.  Returns true for the last hold
  * on an open gate: its holder sees what the others did before they gave theirs up, and is the
  * only one that may use what lies behind the gate.
  */
+static ALWAYS_INLINE bool gate_drop_n(gate *g, uint32_t n)
+{
+    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD * n); /* [HOLD] */
+    return (word & GATE_OPEN) && gate_holds(word) == n;
+}
+
 static ALWAYS_INLINE bool gate_drop(gate *g)
 {
-    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD); /* [HOLD] */
-    return (word & GATE_OPEN) && gate_holds(word) == 1;
+    return gate_drop_n(g, 1);
 }
 
 /*

@@ -52,10 +52,16 @@ enum flying gauges_flying(struct sflight_group *g)
                                                                                   : NOTHING_FLIES;
 }
 
+/*
+ * Everything that keeps the group: runners, searches, batches, waiting followers, holds,
+ * and calls, each of which becomes its leader's hold when it ends.
+ */
 bool gauges_in_use(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
+    if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
+        return true;
     group_sum(g, sum);
     return gauges_difference(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] +
                                  sum[COUNT_LED] + sum[COUNT_HELD],

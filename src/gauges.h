@@ -77,7 +77,7 @@ enum flying {
 enum flying gauges_flying(struct sflight_group *g);
 
 /*
- * True while anything keeps the group: searches, batches, waiting followers, holds,
+ * True while anything keeps the group: runners, searches, batches, waiting followers, holds,
  * and calls, each of which becomes its leader's hold when it ends.
  */
 bool gauges_in_use(struct sflight_group *g);

@@ -5,7 +5,18 @@
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static struct sflight_group *groups;
-static uint64_t last_number;
+static uint64_t n_numbers;
+
+/*
+ * The n-th number: a bijection, so that none is given twice, and one that spreads whatever
+ * groups a thread uses over its table of places (splitmix64's last steps; 0 only for 0).
+ */
+static uint64_t group_number(uint64_t n)
+{
+    n = (n ^ n >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    n = (n ^ n >> 27) * UINT64_C(0x94d049bb133111eb);
+    return n ^ n >> 31;
+}
 
 #ifdef SFLIGHT_CHECKED
 _Thread_local bool registry_held;
@@ -21,6 +32,15 @@ void registry_lock(void)
     pthread_mutex_lock(&registry);
     REQUIRE_REGISTRY_TAKEN();
 }
+
+bool registry_try_lock(void)
+{
+    if (pthread_mutex_trylock(&registry) != 0)
+        return false;
+    REQUIRE_REGISTRY_TAKEN();
+    return true;
+}
+
 void registry_unlock(void)
 {
     REQUIRE_REGISTRY();
@@ -31,7 +51,7 @@ void registry_unlock(void)
 void registry_add(struct sflight_group *g)
 {
     REQUIRE_REGISTRY();
-    g->number = ++last_number;
+    g->number = group_number(++n_numbers);
     g->next = groups;
     g->prev = &groups;
     if (groups != NULL)

@@ -3,14 +3,11 @@
  * A group as data: the table of its calls, its options, and its slots; and the registry, the
  * list of all groups with its lock.
  *
- * A SLOT is one thread's share of one group: counters that only this thread writes, and call
- * records and futures that can be used without asking for memory.  thread.h finds a thread's
- * slot.  Slots live as long as the group; a slot whose thread has ended is handed to the next
- * thread that comes.
- *
- * The COMMON slot is part of the group.  Threads that can have no slot of their own use it,
- * several at a time.  It keeps no records and no futures, its counters are changed by
- * read-modify-writes, and whatever else belongs to one thread at a time is not used in it.
+ * A SLOT is one thread's share of one group: counters that only this thread
+ * writes, and a few call records ready for use.  A thread finds its slot
+ * through a table of its own (thread.h), by the group's number, which is never
+ * used twice.  Slots live as long as the group; one whose thread
+ * has ended is handed to the next thread that comes.
  */
 #ifndef SFLIGHT_GROUP_H
 #define SFLIGHT_GROUP_H
@@ -45,11 +42,13 @@ struct slot {
 
 #define GROUP_CLOSED 1u  /* in flags */
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
+#define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
+#define GROUP_RUNNER 2u
 #define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
-    uint64_t number; /* unique in the process, never used twice, from 1 */
+    uint64_t number; /* unique in the process, not 0; any bits of it are spread */
     _Atomic(uint32_t) flags;
     struct table table;
     uint64_t seed;
@@ -67,9 +66,11 @@ struct sflight_group {
     _Atomic(uint32_t) n_threads;  /* that have a slot; written under the registry lock */
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
-    _Atomic(uint64_t) n_inherited; /* in a forked child: holds from before the fork, not released */
-    struct thread *forked_by;      /* in a forked child: its first thread */
-    struct sflight_call *orphans;  /* in a forked child: calls that nobody there will end */
+    /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
+    _Atomic(uint32_t) n_runners;
+    _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
+    struct thread *forked_by;              /* in a forked child: its first thread */
+    struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
     struct slot common;
     /* under the registry lock, as are the links of slots */
@@ -101,6 +102,7 @@ static inline bool group_hangs(struct sflight_group *g)
  */
 void registry_lock(void);
 void registry_unlock(void);
+bool registry_try_lock(void); /* false: somebody has it */
 
 #ifdef SFLIGHT_CHECKED
 extern _Thread_local bool registry_held; /* by the calling thread */

@@ -111,6 +111,19 @@ struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
     return slot;
 }
 
+void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    while (n > 1 && UNLIKELY(call_is_inherited(c, slot->group)))
+        n--, hold_release(slot, c); /* each is looked for by itself */
+    if (n == 1) {
+        hold_release(slot, c);
+        return;
+    }
+    if (gate_drop_n(&c->gate, n))
+        slot = hold_last(slot, c);
+    gauges_count_n(slot, COUNT_RELEASED, n); /* the last touch: the group may go now */
+}
+
 void hold_retain(struct slot *slot, struct sflight_call *c)
 {
     hold_open_sole(c);

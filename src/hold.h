@@ -41,7 +41,9 @@ void hold_retain(struct slot *slot, struct sflight_call *call);
  */
 void hold_end_by_fork(struct sflight_call *call);
 
-/* The rare part of hold_deliver(): word is the gate's, and says that the call ended badly. */
+/* Gives up n holds, at least 1, of a call whose gate is open, at once. */
+void hold_release_n(struct slot *slot, struct sflight_call *call, uint32_t n);
+
 int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
 

@@ -182,22 +182,14 @@ bool join_is_unwanted(const struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
-    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_relaxed(&c->result.starter_done))
-        return false; /* RACE: its starter still waits */
-    return state_joiners(atomic_load_relaxed(&c->state)) == 0;
+    return state_unwanted(atomic_load_relaxed(&c->state));
 }
 
-void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
+/* The caller has left the call, sealed it, and still has a hold. */
+void join_unlink_unwanted(struct slot *slot, struct sflight_call *c)
 {
-    struct sflight_group *g = c->group;
-
-    atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
-    if (!join_is_unwanted(c))
-        return;
-    if (!state_seal(&c->state))
-        return;
     struct lane *lane = reclaim_enter(thread_self.hint);
-    table_unlink_in_section(&g->table, &c->node);
+    table_unlink_in_section(&c->group->table, &c->node);
     reclaim_leave(lane);
     gauges_count(slot, COUNT_FORGOTTEN);
 }

@@ -27,7 +27,7 @@ enum {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int once_rc;
+static bool has_handlers; /* for fork(); under the registry lock */
 
 /* ------------------------------------------------------------------- threads */
 
@@ -39,7 +39,6 @@ static void thread_end(void *self)
 {
     struct thread *t = self;
 
-    t->ending = true;
     /* Calls whose fn was left by longjmp(). */
     while (t->agent.leading != NULL)
         lead_abandon(t->agent.leading);
@@ -58,7 +57,7 @@ static void thread_end(void *self)
         atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
     }
     registry_unlock();
-    memset(t->cache, 0, sizeof(t->cache));
+    thread_free(t);
 }
 
 /* --------------------------------------------------------------- the process */
@@ -67,9 +66,20 @@ static void init_once(void)
 {
     reclaim_init();
     agent_init();
-    once_rc = thread_init(thread_end);
-    if (once_rc == 0)
-        once_rc = fork_init();
+}
+
+/* What the process may have none of to spare is asked for again as long as that is so. */
+static int init(void)
+{
+    (void)pthread_once(&once, init_once);
+    registry_lock();
+    int rc = thread_init(thread_end);
+    if (rc == 0 && !has_handlers) {
+        rc = fork_init();
+        has_handlers = rc == 0;
+    }
+    registry_unlock();
+    return rc;
 }
 
 /*
@@ -79,7 +89,20 @@ static void init_once(void)
  */
 __attribute__((constructor)) static void init_early(void)
 {
-    (void)pthread_once(&once, init_once);
+    (void)init();
+}
+
+/*
+ * This copy of the library goes, with a plugin that has the archive inside; or the process
+ * ends.  Threads that go on must not find the key's destructor gone, so the key is given back,
+ * and what they have in a struct thread is lost.  libc takes the handlers of fork() back itself.
+ */
+__attribute__((destructor)) static void fini(void)
+{
+    if (!registry_try_lock())
+        return; /* exit() on top of an operation, by a signal's handler */
+    thread_fini();
+    registry_unlock();
 }
 
 /* -------------------------------------------------------------------- groups */
@@ -121,9 +144,9 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
 {
     struct alloc alloc;
 
-    (void)pthread_once(&once, init_once);
-    if (once_rc != 0)
-        return once_rc;
+    int rc = init();
+    if (rc != 0)
+        return rc;
     alloc_init(&alloc, o->allocator.ctx, o->allocator.alloc, o->allocator.free);
     struct sflight_group *g = alloc_get(&alloc, sizeof(*g), CACHE_LINE);
     if (g == NULL)

@@ -14,9 +14,10 @@ static uint32_t orphan_list(struct sflight_future *list, struct sflight_future *
         list = f->next;
         if (f->kind == FUTURE_OWNED && notify_after_fork(f))
             continue;
-        if (f->kind == FUTURE_QUEUED)
+        bool taken_back = atomic_load_relaxed(&f->state) == FUTURE_GONE; /* alone in the child */
+        if (f->kind == FUTURE_QUEUED && !taken_back)
             queue_expect_less(f->queued.to);
-        n_consumed += f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED;
+        n_consumed += (f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED) && !taken_back;
         f->next = *unowned;
         *unowned = f;
     }
@@ -42,6 +43,7 @@ void orphan_keep(struct sflight_call *c, struct remains *remains)
 {
     uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
     state_after_fork(&c->state);
+    unwanted_after_fork(c, false);
     gate_init(&c->gate);
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
     c->result.generation = c->group->generation;
@@ -54,7 +56,8 @@ void orphan_abandon(struct sflight_call *c, struct remains *remains)
     uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
 
     remains->n_held += state_async(state);
-    remains->n_held += c->result.has_starter && !atomic_load_relaxed(&c->result.starter_done);
+    remains->n_held += (state & STATE_STARTER) != 0;
+    unwanted_after_fork(c, true);
     struct sflight_future *list = atomic_load_relaxed(&c->waiters);
     if (list != WAITERS_TOLD)
         remains->n_held -= orphan_list(list, &c->group->orphan_futures);

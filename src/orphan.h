@@ -19,6 +19,7 @@
 #define SFLIGHT_ORPHAN_H
 
 #include "notify.h"
+#include "unwanted.h"
 
 /* What is left of a group's calls in a forked child; the counters are made anew from it. */
 struct remains {

@@ -69,8 +69,9 @@ int queue_destroy(struct sflight_queue *q)
     }
     if (n_out != 0)
         return -EBUSY;
+    unsigned n_turns = 0;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
-        cpu_yield();                                /* RACE: about to write the descriptor */
+        cpu_back_off(&n_turns);                     /* RACE: about to write the descriptor */
     registry_lock();
     *q->prev = q->next;
     if (q->next != NULL)
@@ -98,9 +99,9 @@ int queue_fd(const struct sflight_queue *q)
  */
 static bool stripe_is_own(struct stripe *s)
 {
-    const struct thread *owner = atomic_load_relaxed(&s->owner); /* never changes once set */
-    return owner == &thread_self ||
-           (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
+                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
 }
 
 void queue_expect(struct sflight_queue *q)
@@ -177,6 +178,38 @@ static void drain_ends(struct drain *d)
     if (d->cleared && d->q->ready != NULL)
         signal_consumer(d->q);                               /* there is more than was asked for */
     atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
+}
+
+void queue_forgo(struct sflight_queue *q)
+{
+    atomic_add_single_writer(&q->n_drained, 1); /* [GAUGE] */
+}
+
+/* The link that points to it, in a list. */
+static struct sflight_future **link_to(struct sflight_future **at, const struct sflight_future *f)
+{
+    while (*at != NULL && *at != f)
+        at = &(*at)->next;
+    return at;
+}
+
+bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
+{
+    struct sflight_future **at = link_to(&q->ready, f);
+
+    if (*at == NULL) {
+        /* The descriptor is left as it is, so that it tells of these as before. */
+        struct sflight_future *kept = q->ready;
+        q->ready = NULL;
+        (void)refill(q);
+        *link_to(&q->ready, NULL) = kept;
+        at = link_to(&q->ready, f);
+    }
+    if (*at == NULL)
+        return false;
+    *at = f->next;
+    queue_forgo(q); /* the last touch */
+    return true;
 }
 
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)

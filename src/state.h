@@ -3,24 +3,29 @@
  * The state word of a call: how far its life has gone, and how many have joined it.
  * Every change of such a word is made by a function of this file.
  *
- *   bits 0..3    CLOSED, FORGOTTEN, SEALED, ORPHAN, from the lowest
- *   bits 4..33   joiners that block a thread or fiber
- *   bits 34..63  joiners that do not block
+ *   bits 0..5    CLOSED, FORGOTTEN, SEALED, ORPHAN, STARTER, LEFT, from the lowest
+ *   bits 6..34   joiners that block a thread or fiber
+ *   bits 35..63  joiners that do not block
  *
  * CLOSED     The number of joiners is final: whoever comes now leads a new call.
  *            Set by the leader that ends the call (state_close()); by a leader that dies while
  *            nobody blocks in the call (state_orphan_or_close()); by the last blocking joiner
  *            of an orphan, when it leaves (state_leave()).  Never cleared.
  * FORGOTTEN  The call has lost its key: whoever comes now leads a new call, those who have
- *            joined stay.  Set by state_forget(), state_expire() and state_seal().  Only
+ *            joined stay.  Set by state_forget(), state_expire() and state_leave().  Only
  *            state_expire() may set it after CLOSED, where it means nothing.  Never cleared.
  * SEALED     The call was forgotten while it had no joiner, and gets none: an addition that
  *            comes after this bit is not a joiner, although the word has not CLOSED.  Set by
- *            state_forget() and state_seal(), in one step with FORGOTTEN.  Never cleared.
+ *            state_forget(), in one step with FORGOTTEN; and by the last who leaves, in a group
+ *            that forgets unwanted calls (state_leave()).  Never cleared.
  * ORPHAN     The leader has died, and a blocking joiner must take the call over.  Set by
  *            state_orphan_or_close(), cleared by state_take_over().  It stays beside CLOSED
  *            when the last blocking joiner left instead.  Also cleared in a forked child, where
  *            nobody blocks.
+ * STARTER    Who has started the call, or has its permit, has a future of its own on it and
+ *            waits: no joiner, but one hold more at the close.  Set with the claim, or by the
+ *            permit's holder (state_add_starter()).  Cleared when it leaves (state_leave()).
+ * LEFT       Somebody has left.  Set by state_leave().  Never cleared.
  * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out
  *            when it leaves before CLOSED (state_leave()) or takes the call over
  *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
@@ -50,20 +55,22 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_FORGOTTEN UINT64_C(2)
 #define STATE_SEALED UINT64_C(4)
 #define STATE_ORPHAN UINT64_C(8)
-#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread, or its fiber */
-#define STATE_ASYNC (UINT64_C(1) << 34)   /* one joiner that does not block */
-#define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+#define STATE_STARTER UINT64_C(16)
+#define STATE_LEFT UINT64_C(32)
+#define STATE_BLOCKING (UINT64_C(1) << 6) /* one joiner that blocks its thread */
+#define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
+#define STATE_COUNT_MASK ((UINT64_C(1) << 29) - 1)
 
 /* The joiners that block, in a word as it was read; counted even if it is sealed. */
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
+    return (uint32_t)((state >> 6) & STATE_COUNT_MASK);
 }
 
 /* The joiners that do not block; 0 if the word is sealed. */
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_COUNT_MASK);
 }
 
 /* All joiners; 0 if the word is sealed. */
@@ -72,10 +79,28 @@ static inline uint32_t state_joiners(uint64_t state)
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* Sets up the word of a record that nobody else knows. */
-static ALWAYS_INLINE void state_init(state_word *word)
+/* Is there nobody who waits, but for a leader that blocks? */
+static inline bool state_unwanted(uint64_t state)
 {
-    atomic_store_relaxed(word, 0); /* published by [CLAIM] */
+    return !(state & STATE_STARTER) && state_joiners(state) == 0;
+}
+
+/* A record's word before anybody else knows it: 0 or STATE_STARTER. */
+static ALWAYS_INLINE void state_init(state_word *word, uint64_t state)
+{
+    atomic_store_relaxed(word, state); /* published by [CLAIM] */
+}
+
+/* Who has the permit waits from here on; nothing is ordered by that. */
+static inline void state_add_starter(state_word *word)
+{
+    (void)atomic_or_relaxed(word, STATE_STARTER);
+}
+
+/* There will be no future for who began the call, whose end this is. */
+static inline void state_remove_starter(state_word *word)
+{
+    (void)atomic_and_relaxed(word, ~STATE_STARTER);
 }
 
 /*
@@ -122,19 +147,25 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 }
 
 /*
- * A joiner of that unit leaves, which has joined and has neither left nor taken the call over.
- * *state: the word as it was last read, without CLOSED.  Returns true if the joiner has left,
- * and *state is the new word.  If that has CLOSED, this was the last blocking joiner of an
- * orphan: the call is closed, *state is the word at the close, and the joiner must end the
- * call.  Returns false if the word has changed: *state is the word now, to be looked at again.
+ * A joiner of that unit leaves, which has joined and has neither left nor taken the call over;
+ * or the starter (STATE_STARTER).  seals: if that leaves the call to nobody, it is forgotten and
+ * sealed in the same step.  The new word says who was the last (state_unwanted()).  *state: the
+ * word as it was last read, without CLOSED.  Returns true if the joiner has left, and *state is the
+ * new word.  If that has CLOSED, this was the last blocking joiner of an orphan: the call is
+ * closed, *state is the word at the close, and the joiner must end the call.  Returns false if the
+ * word has changed: *state is the word now, to be looked at again.
  */
-static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
+static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
-    REQUIRE(unit == STATE_BLOCKING ? state_blocking(*state) != 0 : state_async(*state) != 0);
-    uint64_t left = *state - unit;
+    REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
+            : unit == STATE_BLOCKING ? state_blocking(*state) != 0
+                                     : state_async(*state) != 0);
+    uint64_t left = (*state - unit) | STATE_LEFT;
 
     if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
-        left |= STATE_CLOSED;                   /* the last that could have taken it over */
+        left |= STATE_CLOSED; /* the last that could have taken it over */
+    else if (seals && state_unwanted(left))
+        left |= STATE_FORGOTTEN | STATE_SEALED;
     if (!atomic_cas_acq_rel(word, state, left)) /* [CLOSE] */
         return false;
     *state = left;
@@ -221,26 +252,12 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     }
 }
 
-/*
- * Forgets and seals a call that nobody waits for, if still nobody has joined.  Only with a hold
- * on the record.  Returns true to one of those that try, which then unlinks the record.
- * Orders nothing: the steps that follow are ordered by [MARK] and [UNLINK].
- */
-static inline bool state_seal(state_word *word)
-{
-    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
-
-    while (!(state & (STATE_CLOSED | STATE_FORGOTTEN)) && state_joiners(state) == 0)
-        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
-            return true;
-    return false;
-}
-
-/* In a forked child, by its only thread, for a call that it keeps: nobody blocks in the call. */
+/* In a forked child, by its only thread: nobody blocks in the call. */
 static inline void state_after_fork(state_word *word)
 {
-    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
-    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* no other thread */
+    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
+                    STATE_COUNT_MASK * STATE_ASYNC;
+    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
 }
 
 #endif

@@ -491,24 +491,6 @@ static void stats_are_exact_when_nothing_moves(void **state)
 
 /* --------------------------------------------------------------- strings */
 
-static void every_code_has_its_line(void **state)
-{
-    (void)state;
-    const int codes[] = {0,        -EINVAL,    -ENOMEM, -EAGAIN,     -ETIMEDOUT,
-                         -EDEADLK, -ESHUTDOWN, -EBUSY,  -EOWNERDEAD, -ENOTRECOVERABLE};
-    for (size_t i = 0; i < LENGTH(codes); i++) {
-        const char *line = sflight_strerror(codes[i]);
-        assert_non_null(line);
-        assert_true(strlen(line) > 0);
-        assert_null(strchr(line, '\n'));
-        for (size_t j = 0; j < i; j++)
-            assert_string_not_equal(line, sflight_strerror(codes[j]));
-    }
-    const int others[] = {1, -1, EINVAL, INT_MIN, INT_MAX, -99999};
-    for (size_t i = 0; i < LENGTH(others); i++)
-        assert_non_null(sflight_strerror(others[i]));
-}
-
 static void version_of_library_and_header_agree(void **state)
 {
     (void)state;
@@ -539,7 +521,6 @@ int main(void)
         cmocka_unit_test(drain_with_nothing_in_flight),
         cmocka_unit_test(drain_inside_fn),
         cmocka_unit_test(stats_are_exact_when_nothing_moves),
-        cmocka_unit_test(every_code_has_its_line),
         cmocka_unit_test(version_of_library_and_header_agree),
     };
     return RUN_TESTS(tests);

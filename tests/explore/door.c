@@ -48,7 +48,7 @@ static struct {
     } mutexes[MAX_MUTEXES];
     unsigned n_mutexes;
     struct {
-        struct thread *self;
+        struct words *words;
         const void *specific[MAX_KEYS];
         bool in_section, detached;
         void *(*fn)(void *);
@@ -68,11 +68,11 @@ static struct {
 
 static void thread_begins(int thread)
 {
-    struct thread *t = memory_alloc(sizeof(*t), CACHE_LINE);
+    struct words *words = memory_alloc(sizeof(*words), CACHE_LINE);
     memory_thread_begins(thread);
-    (memset)((void *)t, 0, sizeof(*t));
+    *words = (struct words){.self = &thread_nobody};
     memset(&d.threads[thread], 0, sizeof(d.threads[thread]));
-    d.threads[thread].self = t;
+    d.threads[thread].words = words;
 }
 
 static void thread_ends(int thread)
@@ -85,12 +85,12 @@ static void thread_ends(int thread)
                 process.destroy[k]((void *)(uintptr_t)value);
         }
     CHECK(!d.threads[thread].in_section);
-    door_free(d.threads[thread].self);
+    door_free(d.threads[thread].words);
 }
 
 static void thread_runs(int thread)
 {
-    door_thread = d.threads[thread].self;
+    door_words = d.threads[thread].words;
 }
 
 void door_reset(void)
@@ -134,9 +134,9 @@ bool door_has_mutex(void)
 
 void door_swap_threads(int a, int b)
 {
-    struct thread *self = d.threads[a].self;
-    d.threads[a].self = d.threads[b].self;
-    d.threads[b].self = self;
+    struct words *words = d.threads[a].words;
+    d.threads[a].words = d.threads[b].words;
+    d.threads[b].words = words;
     for (unsigned k = 0; k < MAX_KEYS; k++) {
         const void *specific = d.threads[a].specific[k];
         d.threads[a].specific[k] = d.threads[b].specific[k];
@@ -170,9 +170,10 @@ int door_key_create(pthread_key_t *key, void (*destroy)(void *))
     return 0;
 }
 
-void *door_getspecific(pthread_key_t key)
+int door_key_delete(pthread_key_t key)
 {
-    return (void *)(uintptr_t)d.threads[sched.self].specific[key];
+    process.destroy[key] = NULL;
+    return 0;
 }
 
 int door_setspecific(pthread_key_t key, const void *value)
@@ -271,8 +272,7 @@ int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
 /* A slot has just been made, perhaps: keeps it from keeping anything. */
 static void spare_nothing(void)
 {
-    struct thread *t = door_thread;
-    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+    for (struct slot *slot = thread_self.slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
     }
 }

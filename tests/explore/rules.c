@@ -579,39 +579,79 @@ void ask_many(struct ask *asks, unsigned n)
 
 /* ------------------------------------------------------------------- futures */
 
+/* True if there is a permit or a future. */
+static bool begun(struct ask *ask)
+{
+    if (ask->rc != 0) {
+        CHECK(ask->permit == NULL && ask->future == NULL);
+        answered(ask);
+        return false;
+    }
+    CHECK(!shut_before(ask));
+    if (ask->permit != NULL)
+        run_sets(run_begins(ask), ask->permit);
+    return true;
+}
+
 void ask_begin(struct ask *ask)
 {
     ask->begun = step();
     ask->thread = sched.self;
     ask->async = true;
     ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
-    if (ask->rc != 0) {
-        CHECK(ask->permit == NULL && ask->future == NULL);
-        answered(ask);
-        return;
+    CHECK(ask->permit == NULL || ask->future == NULL);
+    (void)begun(ask);
+}
+
+void ask_begin_enqueue(struct ask *ask, sflight_queue *queue)
+{
+    ask->begun = step();
+    ask->thread = sched.self;
+    ask->async = true;
+    ask->rc = sflight_begin_enqueue(world.group, ask->key, strlen(ask->key), queue,
+                                    (uint64_t)(uintptr_t)ask, &ask->permit, &ask->future);
+    CHECK(ask->rc != 0 || ask->future != NULL);
+    (void)begun(ask);
+}
+
+bool ask_own_future(struct ask *ask)
+{
+    int rc = sflight_call_future(ask->permit, &ask->future);
+    CHECK(rc == 0 || (rc == -ENOMEM && w.failures && ask->future == NULL));
+    return rc == 0;
+}
+
+bool ask_cancel(struct ask *ask)
+{
+    int rc = sflight_future_cancel(ask->future);
+    CHECK(rc == 0 || rc == 1);
+    if (rc == 1) {
+        ask->future = NULL;
+        ask->over = true;
     }
-    CHECK(!shut_before(ask));
-    if (ask->permit != NULL) {
-        CHECK(ask->future == NULL);
-        run_sets(run_begins(ask), ask->permit);
-    }
+    return rc == 1;
 }
 
 void ask_complete(struct ask *ask)
 {
-    run_ends(ask->run);
-    sflight_complete(ask->permit, run_id(ask->run));
+    struct run *run = ask->run;
+
+    ask->over = ask->future == NULL;
+    run_ends(run);
+    sflight_call *permit = ask->permit;
     ask->permit = NULL;
-    ask->over = true;
+    uint32_t n_followers = sflight_complete(permit, run_id(run));
+    CHECK(run->followers < 0 || run->followers == n_followers);
+    run->followers = n_followers;
 }
 
 void ask_abandon(struct ask *ask)
 {
     run_ends(ask->run);
     ask->run->left = true;
+    ask->over = ask->future == NULL;
     sflight_abandon(ask->permit);
     ask->permit = NULL;
-    ask->over = true;
 }
 
 void ask_start(struct ask *ask)
@@ -653,11 +693,13 @@ bool ask_poll(struct ask *ask)
     return true;
 }
 
-void ask_drop(struct ask *ask)
+bool ask_drop(struct ask *ask)
 {
-    sflight_future_drop(ask->future);
+    int last = sflight_future_drop(ask->future);
+    CHECK(last == 0 || last == 1);
     ask->future = NULL;
     ask->over = true;
+    return last == 1;
 }
 
 void ask_get_or_drop(struct ask *ask)

@@ -30,14 +30,14 @@ struct agent {
 struct thread {
     struct agent agent;
     struct slot *slots;
-    struct sflight_future *callbacks, **last_callback;
-    bool in_callback, ending;
-    int cache[1];  /* stands for what thread_end() clears */
+    struct thread_frame *frames;
+    bool bare;
     unsigned hint; /* index in the arrays below */
 };
 
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)
+#define thread_words (*model_self)
 
 struct lane;
 struct reclaim_entry {

@@ -30,6 +30,11 @@ static int thread_init(void (*at_end)(void *thread))
     (void)at_end;
     return 0;
 }
+static void thread_fini(void) {}
+static void thread_free(struct thread *thread)
+{
+    (void)thread;
+}
 void agent_init(void) {}
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*release)(void *, void *, size_t))

@@ -34,6 +34,7 @@ static void edge_up(struct edge *e, struct sflight_group *g)
     party_start(&e->looker, g, "c");
     party_leads(&e->inner);
     party_leads(&e->outer);
+    party_leads(&e->looker);
     e->waits = (struct party){.g = g, .key = "b"};
     actor_do(&e->inner.actor, step_claim, &e->waits);
     assert_int_equal(e->waits.rc, JOIN_FOLLOWS);
@@ -61,7 +62,9 @@ static void edge_go_on(struct edge *e, struct party *looker)
 static void edge_down(struct edge *e)
 {
     party_do(&e->inner, step_finish);
-    party_releases(&e->inner);
+    party_do(&e->inner, step_release);
+    party_do(&e->looker, step_finish);
+    party_do(&e->looker, step_release);
     party_end(&e->inner);
     party_end(&e->outer);
     party_end(&e->looker);
@@ -231,11 +234,11 @@ static void test_slots_are_handed_on(void **state)
     group_end(g);
 }
 
-/* A thread in more groups than its cache has places, some of which go away meanwhile. */
+/* A thread in more groups than its first table has places, some of which go away meanwhile. */
 static void test_many_groups(void **state)
 {
     (void)state;
-    enum { N = 3 * SLOT_CACHE };
+    enum { N = 3 * THREAD_PLACES };
     struct sflight_group *g[N];
     for (size_t i = 0; i < N; i++)
         g[i] = group_small(SFLIGHT_ABANDON_SHARE);
@@ -249,6 +252,87 @@ static void test_many_groups(void **state)
     }
     for (size_t i = 0; i < N; i++)
         group_end(g[i]);
+}
+
+enum { MANY = 5000 };
+
+static size_t places_of_one_group(struct sflight_group *g)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < thread_self.n_places; i++)
+        n += thread_self.places[i].group == g->number;
+    return n;
+}
+
+/* How many places are looked at for the group. */
+static size_t way_to(const struct sflight_group *g)
+{
+    size_t n = 1;
+    for (size_t i = (g->number & thread_self.mask) / sizeof(struct slot_place);
+         thread_self.places[i].group != g->number; i = (i + 1) % thread_self.n_places)
+        n++;
+    return n;
+}
+
+struct many {
+    struct sflight_group *g[MANY];
+    sem_t used, go;
+};
+
+/* Its second use of each group takes no lock: the registry's is held meanwhile. */
+static void *use_all_twice(void *arg)
+{
+    struct many *m = arg;
+    size_t sum = 0;
+    for (size_t i = 0; i < MANY; i++)
+        one_call(m->g[i], "key");
+    sem_post(&m->used);
+    sem_take(&m->go);
+    for (size_t i = 0; i < MANY; i++) {
+        one_call(m->g[i], "key");
+        assert_int_equal(places_of_one_group(m->g[i]), 1);
+        assert_in_range(way_to(m->g[i]), 1, 40);
+        sum += way_to(m->g[i]);
+    }
+    assert_true(sum < 2 * MANY);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    /* What has gone takes no place for long, and the table becomes small again. */
+    for (int i = 0; i < 2 * MANY; i++) {
+        struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+        one_call(g, "key");
+        group_end(g);
+    }
+    assert_int_equal(thread_self.n_places, THREAD_PLACES);
+    assert_ptr_equal(thread_self.places, thread_self.first);
+    return NULL;
+}
+
+/* Every 37th group that is made, so that the numbers are not those of neighbours. */
+static void test_slots_are_found_without_a_lock(void **state)
+{
+    (void)state;
+    struct many *m = calloc(1, sizeof(*m));
+    sem_init(&m->used, 0, 0);
+    sem_init(&m->go, 0, 0);
+    for (size_t i = 0; i < MANY; i++) {
+        for (int skipped = 0; i % 50 == 0 && skipped < 36; skipped++)
+            group_end(group_small(SFLIGHT_ABANDON_SHARE));
+        m->g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+    }
+    pthread_t thread = thread_start(use_all_twice, m);
+    sem_take(&m->used);
+    registry_lock();
+    sem_post(&m->go);
+    sem_take(&m->used);
+    registry_unlock();
+    for (size_t i = 0; i < MANY; i++)
+        group_end(m->g[i]);
+    sem_post(&m->go);
+    thread_join(thread);
+    sem_destroy(&m->used);
+    sem_destroy(&m->go);
+    free(m);
 }
 
 /* ----------------------------------------------------------- a thread's end */
@@ -395,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_no_memory_for_a_slot),
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
+        cmocka_unit_test(test_slots_are_found_without_a_lock),
         cmocka_unit_test(test_calls_from_a_late_destructor),
         cmocka_unit_test(test_end_while_leading),
         cmocka_unit_test(test_edge_of_who_has_left),

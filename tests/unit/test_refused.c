@@ -127,8 +127,14 @@ static int born(void)
 {
     struct sflight_group *g = (void *)&g;
     int rc = sflight_group_create(&g, NULL);
-    if (born_without != NO_AFFINITY) /* for good: it is tried once */
-        return rc == -ENOMEM && g == NULL && sflight_group_create(&g, NULL) == -ENOMEM ? 0 : 1;
+    if (born_without != NO_AFFINITY) { /* until there is */
+        if (rc != -ENOMEM || g != NULL || sflight_group_create(&g, NULL) != -ENOMEM)
+            return 1;
+        no_key = no_atfork = false;
+        return sflight_group_create(&g, NULL) == 0 && usable(g) && sflight_group_destroy(g) == 0
+                   ? 0
+                   : 1;
+    }
     /* Who cannot count the CPUs expects many. */
     return rc == 0 && cpu_count() == 1024 && g->table.shard_mask + 1 == 1024 && usable(g) &&
                    sflight_group_destroy(g) == 0
@@ -156,11 +162,89 @@ static void *use_without_specific(void *g)
     return NULL;
 }
 
+struct bare {
+    struct sflight_group *g;
+    sem_t *leads, *other_leads;
+    const char *key;
+};
+
+static int inner_of_bare(struct sflight_call *call, void *arg)
+{
+    (void)call;
+    struct bare *b = arg;
+    sflight_result r;
+    assert_true(usable(b->g));
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    no_specific = false; /* what the outer frames lead is known all the same */
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    assert_int_equal(sflight_group_drain(b->g, NULL), -EDEADLK);
+    no_specific = true;
+    sem_post(b->leads);
+    sem_take(b->other_leads);
+    return 3;
+}
+
+/* Two such threads that lead at once are two callers. */
+static void *lead_without_specific(void *arg)
+{
+    struct bare *b = arg;
+    sflight_result r;
+    no_specific = true;
+    assert_int_equal(sflight_do(b->g, b->key, 1, inner_of_bare, b, &r), 0);
+    assert_int_equal(r.status, 3);
+    sflight_result_release(&r);
+    no_specific = false;
+    return NULL;
+}
+
+static void add_one(void *n, int rc, sflight_result *r)
+{
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    ++*(int *)n;
+}
+
+/* Its callbacks are run, too, and its completions counted. */
+static void *tell_without_specific(void *group)
+{
+    struct sflight_group *g = group;
+    sflight_call *call, *none;
+    sflight_future *f[3];
+    sflight_queue *q;
+    sflight_completion done;
+    int n_told = 0;
+    no_specific = true;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &call, &f[0]), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_begin(g, "key", 3, &none, &f[i]), 0);
+    assert_int_equal(sflight_future_then(f[0], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_then(f[1], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_enqueue(f[2], q, 0), 0);
+    sflight_complete(call, 0);
+    assert_int_equal(n_told, 2);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    no_specific = false;
+    return NULL;
+}
+
 static void test_no_thread_specific_data(void **state)
 {
     (void)state;
     struct sflight_group *g = group_new(NULL);
     thread_join(thread_start(use_without_specific, g));
+    thread_join(thread_start(tell_without_specific, g));
+    sem_t leads[2];
+    sem_init(&leads[0], 0, 0);
+    sem_init(&leads[1], 0, 0);
+    struct bare b[2] = {{g, &leads[0], &leads[1], "a"}, {g, &leads[1], &leads[0], "b"}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        threads[i] = thread_start(lead_without_specific, &b[i]);
+    for (int i = 0; i < 2; i++)
+        thread_join(threads[i]);
     group_end(g);
 }
 
@@ -234,10 +318,19 @@ static struct lane *lanes[1024];
 static size_t n_lanes;
 static atomic_bool watched;
 
+/* One thread plays several here: what a build for tests notes of a thread's section is not so. */
+static struct lane *enter_one(unsigned hint)
+{
+    REQUIRE_SECTION_ENDS();
+    return reclaim_enter(hint);
+}
+
 static void leave_one(void)
 {
-    if (n_lanes != 0)
-        reclaim_leave(lanes[--n_lanes]);
+    if (n_lanes == 0)
+        return;
+    REQUIRE_SECTION_BEGINS();
+    reclaim_leave(lanes[--n_lanes]);
 }
 
 /* Sections without end, until somebody has to wait for a lane. */
@@ -248,9 +341,10 @@ static void test_every_lane_is_borrowed(void **state)
     on_yield = leave_one; /* called by this thread, inside reclaim_enter() */
     for (n_lanes = 0; n_lanes < LENGTH(lanes); n_lanes++) {
         size_t before = n_lanes;
-        lanes[before] = reclaim_enter(3);
+        lanes[before] = enter_one(3);
         if (n_lanes != before) { /* one has been left meanwhile: there were no more */
             yielded = 1;
+            REQUIRE_SECTION_BEGINS();
             reclaim_leave(lanes[before]);
             break;
         }
@@ -276,8 +370,9 @@ static void test_flush_finds_a_section(void **state)
     (void)state;
     static struct reclaim_entry entry;
     reclaim_flush();
-    lanes[0] = reclaim_enter(5);
+    lanes[0] = enter_one(5);
     n_lanes = 1;
+    REQUIRE_SECTION_ENDS();
     reclaim_retire(2, &entry, given_back); /* of a lane that comes first */
     assert_false(watched);
     on_yield = leave_one;
@@ -285,6 +380,29 @@ static void test_flush_finds_a_section(void **state)
     on_yield = NULL;
     assert_int_equal(n_lanes, 0);
     assert_true(watched);
+}
+
+static unsigned n_yields;
+
+static void count_yield(void)
+{
+    n_yields++;
+}
+
+/* Who waits for another thread gives the CPU up for good after some turns: to threads of less
+ * priority, too. */
+static void test_waits_do_not_yield_for_ever(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    errno = 77;
+    on_yield = count_yield;
+    for (int i = 0; i < 100; i++)
+        cpu_back_off(&n);
+    on_yield = NULL;
+    assert_int_equal(n, 100);
+    assert_in_range(n_yields, 1, 50);
+    assert_int_equal(errno, 77);
 }
 
 /* ------------------------------------------------------------------ panics */
@@ -345,6 +463,13 @@ static void test_panics_with_odd_texts(void **state)
         }
     }
     symbols = NULL;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    assert_int_equal(sflight_do(g, "key", 3, panic_at_length, NULL, &r), -ENOTRECOVERABLE);
+    alloc_process.alloc = before;
+    assert_non_null(strstr(r.value, "no memory"));
+    assert_int_equal(strlen(r.value), r.size);
+    sflight_result_release(&r);
     group_end(g);
 }
 
@@ -365,7 +490,7 @@ int without_tables(struct sflight_call *call, void *arg);
 __attribute__((used)) void panics(struct sflight_call *call);
 void panics(struct sflight_call *call)
 {
-    invoke_unwind(call->invocation);
+    invoke_unwind((struct invocation *)atomic_load_relaxed(&call->inside));
 }
 #if defined(__x86_64__)
 __asm__(".text\n"
@@ -401,7 +526,6 @@ static void test_panics_that_abort(void **state)
 
 int main(void)
 {
-    ONE_THREAD_PLAYS_SEVERAL();
     if (born_without >= 0)
         _exit(born());
     const struct CMUnitTest tests[] = {
@@ -414,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
         cmocka_unit_test(test_flush_finds_a_section),
+        cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
         cmocka_unit_test(test_panics_that_abort),
     };

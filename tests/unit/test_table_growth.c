@@ -418,7 +418,6 @@ static void test_filter(void **state)
 
 int main(void)
 {
-    ONE_THREAD_PLAYS_SEVERAL();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_found_in_every_array),
         cmocka_unit_test(test_full_only),
