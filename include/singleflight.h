@@ -164,7 +164,7 @@ typedef struct sflight_result {
     void *value;        /* what the leader set; NULL if it set none */
     size_t size;        /* bytes, as the leader said; 0 if it did not say */
     int status;         /* what fn returned, verbatim */
-    bool leader;        /* this caller was the leader */
+    bool leader;        /* this caller was the leader; of a call that was taken over, its last */
     bool shared;        /* delivered to more than one caller: true for every
                            follower; for the leader, if anyone joined */
     uint32_t followers; /* how many had joined when the call closed */
@@ -533,6 +533,9 @@ SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
  * where no thread can be made or spawn has failed, -EAGAIN, -ENOMEM, -EPERM or
  * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
  * meanwhile gets -EOWNERDEAD, and the key is free.  On failure *out is NULL.
+ *
+ * The starter's result says `leader`, unless a follower has taken the call over: then that
+ * one is the leader, and the starter counts as a follower.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);
@@ -668,7 +671,9 @@ SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
 /*
  * True if nobody waits for this call any more, so that fn may stop early.  Never
  * for the call of a leader that blocks, who waits for it; a permit by itself
- * does not count as somebody who waits, its holder's own future does.
+ * does not count as somebody who waits, its holder's own future does.  With
+ * options.cancel_unwanted who is told so can count on it: the call is forgotten then, and
+ * nobody gets what fn makes of it.  Without, others may still join.
  */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
 

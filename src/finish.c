@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "finish.h"
 
-#include "cpu.h"
 #include "futex.h"
 
 #include <errno.h>
@@ -9,33 +8,76 @@
 
 /* --------------------------------------------------------------------- drain */
 
+/*
+ * A drainer asks to be woken by the next end of a call, and looks.  When it has been woken for
+ * nothing it rests before it asks again, so that calls that come and go do not wake it each time:
+ * drain_word is odd while a drainer asks, and even from the first end of a call on.
+ */
+enum {
+    REST_FIRST_NS = 20000,  /* doubled each time */
+    REST_LAST_NS = 2000000, /* at most that much later a drainer sees that nothing flies */
+};
+
+static uint32_t *drain_futex(struct sflight_group *g)
+{
+    return (uint32_t *)(void *)&g->drain_word;
+}
+
 void finish_wake_drainers(struct sflight_group *g)
 {
-    atomic_add_release(&g->drain_word, 1); /* [DRAIN] */
-    futex_wake((uint32_t *)(void *)&g->drain_word, INT_MAX);
-    if (group_hangs(g))
+    uint32_t word = atomic_load_relaxed(&g->drain_word); /* ordered by the caller's fence */
+
+    /* Otherwise another end has woken them, or they look before they ask. */
+    if (word % 2 != 0 && atomic_cas_release(&g->drain_word, &word, word + 1)) /* [DRAIN] */
+        futex_wake(drain_futex(g), INT_MAX);
+    if (group_hangs(g) && atomic_load_relaxed(&g->drain_waiters) != NULL)
         notify_all(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] [DRAIN] */
 }
 
+/* When the rest is over, which is not after the deadline.  Makes the next one longer. */
+static struct timespec rest_until(uint64_t *rest_ns, const struct timespec *deadline)
+{
+    uint64_t left_ns = clock_left_ns(deadline);
+    uint64_t until_ns = clock_now_ns() + (left_ns < *rest_ns ? left_ns : *rest_ns);
+
+    *rest_ns = *rest_ns < REST_LAST_NS / 2 ? 2 * *rest_ns : REST_LAST_NS;
+    return (struct timespec){(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+}
+
+/* Asks; returns the word to sleep on. */
+static uint32_t drain_ask(struct sflight_group *g)
+{
+    uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
+
+    while (word % 2 == 0) /* RACE: again, if another has asked and been woken */
+        if (atomic_cas_acquire(&g->drain_word, &word, word + 1)) /* [DRAIN] */
+            word++;
+    atomic_fence_seq_cst(); /* [DRAIN] */
+    return word;
+}
+
 /*
- * Waits until nothing flies, by the calling thread, which is a drainer already.  Each time that a
- * call has ended it looks again.  Returns 0 or -ETIMEDOUT.
+ * Waits until nothing flies, by the calling thread, which is a drainer already.  Returns 0 or
+ * -ETIMEDOUT.
  */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
-    unsigned n_turns = 0;
-    int rc = 0;
+    uint64_t rest_ns = REST_FIRST_NS;
+
     for (;;) {
-        uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
+        uint32_t word = drain_ask(g);
         enum flying flying = gauges_flying(g);
         if (flying == NOTHING_FLIES)
             return 0;
-        if (rc != 0)
-            return rc;
-        if (flying == SEARCHES_FLY)
-            cpu_back_off(&n_turns);
-        else
-            rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
+        /* Nobody tells the end of a search. */
+        if (flying == CALLS_FLY && futex_wait(drain_futex(g), word, deadline) != -ETIMEDOUT &&
+            gauges_flying(g) == NOTHING_FLIES)
+            return 0;
+        if (clock_left_ns(deadline) == 0)
+            return gauges_flying(g) == NOTHING_FLIES ? 0 : -ETIMEDOUT;
+        struct timespec until = rest_until(&rest_ns, deadline);
+        word = atomic_load_relaxed(&g->drain_word); /* nothing hangs on it: only to rest */
+        (void)futex_wait(drain_futex(g), word, &until);
     }
 }
 
@@ -45,24 +87,25 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
-    unsigned n_turns = 0;
+    uint64_t rest_ns = REST_FIRST_NS;
 
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
             return gauges_flying(g) != NOTHING_FLIES ? -ENOMEM : 0;
         (void)notify_waiter_hang(&g->drain_waiters, waiter);
+        atomic_fence_seq_cst(); /* [DRAIN] */
         enum flying flying = gauges_flying(g);
         bool expired = flying == CALLS_FLY &&
                        notify_park(g, waiter, deadline, FUTURE_GONE) == NOTIFY_TIMED_OUT;
         if (!expired)
             notify_waiter_end(g, waiter);
-        if (flying == SEARCHES_FLY)
-            cpu_back_off(&n_turns);
         if (gauges_flying(g) == NOTHING_FLIES)
             return 0;
-        if (expired)
+        if (expired || clock_left_ns(deadline) == 0)
             return -ETIMEDOUT;
+        struct timespec until = rest_until(&rest_ns, deadline);
+        g->runtime.park(g->runtime.ctx, fiber, &until);
     }
 }
 

@@ -107,10 +107,10 @@ int future_take(struct sflight_future *f, sflight_result *r)
     REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
     struct sflight_call *c = f->call;
     struct slot *slot = thread_slot(c->group);
-    bool leader = f->starter;
+    bool starter = f->starter;
 
     future_free(slot, f);
-    return hold_deliver(slot, c, leader, r);
+    return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
 void future_free_spares(struct slot *slot)

@@ -127,6 +127,12 @@ struct sflight_future {
     bool starter;       /* its claim is that of STATE_STARTER, not a joiner's */
 };
 
+/* A call has ended: does the future of its starter, or of who had its permit, say `leader`? */
+static inline bool future_leads(struct sflight_call *c, bool starter)
+{
+    return UNLIKELY(starter) && !state_was_taken(&c->state);
+}
+
 /*
  * A record in the state IDLE, the calling function's alone; or NULL, if there is no memory.  The
  * claim itself is made by join_or_claim(); call may be filled in later.  slot: the calling

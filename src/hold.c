@@ -131,7 +131,7 @@ void hold_retain(struct slot *slot, struct sflight_call *c)
     gauges_count(slot, COUNT_HELD);
     if (UNLIKELY(call_is_inherited(c, slot->group)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
-    gate_hold(&c->gate);
+    gate_hold_again(&c->gate);
 }
 
 int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,

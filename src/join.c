@@ -178,14 +178,26 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
 
 /* -------------------------------------------------------------------- forget */
 
-bool join_is_unwanted(const struct sflight_call *c)
+/*
+ * Is there nobody left that waits for the call?  Where unwanted calls are forgotten, who is told
+ * so may count on it: nobody joins any more what its leader has given up.  Elsewhere it is a
+ * hint, with no order, but exact when nothing moves.
+ */
+bool join_is_unwanted(struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
-    return state_unwanted(atomic_load_relaxed(&c->state));
+    if (!state_unwanted(atomic_load_relaxed(&c->state)))
+        return false; /* so it was; nothing hangs on what is since */
+    if (!c->group->cancel_unwanted)
+        return true;
+    enum state_sealed sealed = state_seal(&c->state);
+    if (sealed == STATE_SEALED_NOW)
+        join_unlink_unwanted(thread_slot(c->group), c);
+    return sealed != STATE_WANTED;
 }
 
-/* The caller has left the call, sealed it, and still has a hold. */
+/* The caller has sealed the call, and still has a hold, or leads it. */
 void join_unlink_unwanted(struct slot *slot, struct sflight_call *c)
 {
     struct lane *lane = reclaim_enter(thread_self.hint);

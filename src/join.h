@@ -44,10 +44,11 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
                        unsigned *rank);
 
 /*
- * True if nobody waits for the call any more.  A hint: it orders nothing, but it is exact when
- * nobody joins or leaves.  By the leader or a holder.
+ * True if nobody waits for the call any more.  In a group that forgets unwanted calls nobody
+ * joins it any more then.  Elsewhere it is a hint: it orders nothing, but it is exact when nobody
+ * joins or leaves.  By the leader or a holder.
  */
-bool join_is_unwanted(const struct sflight_call *call);
+bool join_is_unwanted(struct sflight_call *call);
 
 /* The caller has left the call to nobody, forgot it so, and still has a hold. */
 void join_unlink_unwanted(struct slot *slot, struct sflight_call *c);

@@ -4,10 +4,12 @@
 #include "batch.h"
 #include "cpu.h"
 #include "fork.h"
+#include "hash.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -107,14 +109,28 @@ __attribute__((destructor)) static void fini(void)
 
 /* -------------------------------------------------------------------- groups */
 
-/* The seed of a group's hash. */
+/*
+ * Where the kernel gives no random bytes now: from those that it gave the process when it began,
+ * the clock and an address.
+ */
+static uint64_t seed_without_kernel(const void *salt)
+{
+    uint64_t given[2] = {0};
+    const void *random = (const void *)getauxval(AT_RANDOM);
+
+    if (random != NULL)
+        memcpy(given, random, sizeof(given));
+    uint64_t mixed[4] = {given[0], given[1], clock_now_ns(), (uintptr_t)salt};
+    return hash_key(mixed, sizeof(mixed), given[0] ^ given[1]);
+}
+
 static uint64_t random_seed(const void *salt)
 {
     uint64_t seed;
     int saved = errno;
     /* Not getrandom(3), which is a cancellation point. */
     if (syscall(SYS_getrandom, &seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-        seed = clock_now_ns() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)salt; /* early at boot */
+        seed = seed_without_kernel(salt); /* early at boot, or refused by a filter */
     errno = saved;
     return seed;
 }

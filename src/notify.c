@@ -39,10 +39,10 @@ void notify_end(struct slot *slot, struct sflight_future *f)
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 {
     struct sflight_call *c = f->call;
-    bool leader = f->starter;
+    bool starter = f->starter;
 
     notify_end(slot, f);
-    return hold_deliver(slot, c, leader, r);
+    return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
 /* ------------------------------------------------------------------- telling */

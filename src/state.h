@@ -3,8 +3,8 @@
  * The state word of a call: how far its life has gone, and how many have joined it.
  * Every change of such a word is made by a function of this file.
  *
- *   bits 0..5    CLOSED, FORGOTTEN, SEALED, ORPHAN, STARTER, LEFT, from the lowest
- *   bits 6..34   joiners that block a thread or fiber
+ *   bits 0..6    CLOSED, FORGOTTEN, SEALED, ORPHAN, STARTER, LEFT, TAKEN, from the lowest
+ *   bits 7..34   joiners that block a thread or fiber
  *   bits 35..63  joiners that do not block
  *
  * CLOSED     The number of joiners is final: whoever comes now leads a new call.
@@ -12,12 +12,14 @@
  *            nobody blocks in the call (state_orphan_or_close()); by the last blocking joiner
  *            of an orphan, when it leaves (state_leave()).  Never cleared.
  * FORGOTTEN  The call has lost its key: whoever comes now leads a new call, those who have
- *            joined stay.  Set by state_forget(), state_expire() and state_leave().  Only
- *            state_expire() may set it after CLOSED, where it means nothing.  Never cleared.
+ *            joined stay.  Set by state_forget(), state_expire(), state_leave() and
+ *            state_seal().  Only state_expire() may set it after CLOSED, where it means nothing.
+ *            Never cleared.
  * SEALED     The call was forgotten while it had no joiner, and gets none: an addition that
  *            comes after this bit is not a joiner, although the word has not CLOSED.  Set by
  *            state_forget(), in one step with FORGOTTEN; and by the last who leaves, in a group
- *            that forgets unwanted calls (state_leave()).  Never cleared.
+ *            that forgets unwanted calls (state_leave()), or by its leader, when it asks whether
+ *            anybody waits (state_seal()).  Never cleared.
  * ORPHAN     The leader has died, and a blocking joiner must take the call over.  Set by
  *            state_orphan_or_close(), cleared by state_take_over().  It stays beside CLOSED
  *            when the last blocking joiner left instead.  Also cleared in a forked child, where
@@ -25,7 +27,11 @@
  * STARTER    Who has started the call, or has its permit, has a future of its own on it and
  *            waits: no joiner, but one hold more at the close.  Set with the claim, or by the
  *            permit's holder (state_add_starter()).  Cleared when it leaves (state_leave()).
+ *            Also cleared when the call is taken over (state_take_over()): the starter is a
+ *            joiner like the others from then on.
  * LEFT       Somebody has left.  Set by state_leave().  Never cleared.
+ * TAKEN      A follower has taken the call over: it blocks in fn, and waits for the call itself.
+ *            Set by state_take_over().  Never cleared.
  * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out
  *            when it leaves before CLOSED (state_leave()) or takes the call over
  *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
@@ -57,20 +63,22 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_ORPHAN UINT64_C(8)
 #define STATE_STARTER UINT64_C(16)
 #define STATE_LEFT UINT64_C(32)
-#define STATE_BLOCKING (UINT64_C(1) << 6) /* one joiner that blocks its thread */
+#define STATE_TAKEN UINT64_C(64)
+#define STATE_BLOCKING (UINT64_C(1) << 7) /* one joiner that blocks its thread */
 #define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
-#define STATE_COUNT_MASK ((UINT64_C(1) << 29) - 1)
+#define STATE_BLOCKING_MASK ((UINT64_C(1) << 28) - 1)
+#define STATE_ASYNC_MASK ((UINT64_C(1) << 29) - 1)
 
 /* The joiners that block, in a word as it was read; counted even if it is sealed. */
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 6) & STATE_COUNT_MASK);
+    return (uint32_t)((state >> 7) & STATE_BLOCKING_MASK);
 }
 
 /* The joiners that do not block; 0 if the word is sealed. */
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_ASYNC_MASK);
 }
 
 /* All joiners; 0 if the word is sealed. */
@@ -79,10 +87,10 @@ static inline uint32_t state_joiners(uint64_t state)
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* Is there nobody who waits, but for a leader that blocks? */
+/* Is there nobody who waits, but for a leader that has blocked from the beginning? */
 static inline bool state_unwanted(uint64_t state)
 {
-    return !(state & STATE_STARTER) && state_joiners(state) == 0;
+    return !(state & (STATE_STARTER | STATE_TAKEN)) && state_joiners(state) == 0;
 }
 
 /* A record's word before anybody else knows it: 0 or STATE_STARTER. */
@@ -148,15 +156,18 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 
 /*
  * A joiner of that unit leaves, which has joined and has neither left nor taken the call over;
- * or the starter (STATE_STARTER).  seals: if that leaves the call to nobody, it is forgotten and
- * sealed in the same step.  The new word says who was the last (state_unwanted()).  *state: the
- * word as it was last read, without CLOSED.  Returns true if the joiner has left, and *state is the
- * new word.  If that has CLOSED, this was the last blocking joiner of an orphan: the call is
- * closed, *state is the word at the close, and the joiner must end the call.  Returns false if the
- * word has changed: *state is the word now, to be looked at again.
+ * or the starter (STATE_STARTER), which leaves as the joiner that it has become, if the call has
+ * been taken over.  seals: if that leaves the call to nobody, it is forgotten and sealed in the
+ * same step.  The new word says who was the last (state_unwanted()).  *state: the word as it was
+ * last read, without CLOSED.  Returns true if the joiner has left, and *state is the new word.  If
+ * that has CLOSED, this was the last blocking joiner of an orphan: the call is closed, *state is
+ * the word at the close, and the joiner must end the call.  Returns false if the word has changed:
+ * *state is the word now, to be looked at again.
  */
 static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
+    if (unit == STATE_STARTER && (*state & STATE_TAKEN))
+        unit = STATE_ASYNC;
     REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
             : unit == STATE_BLOCKING ? state_blocking(*state) != 0
                                      : state_async(*state) != 0);
@@ -198,18 +209,35 @@ static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
     }
 }
 
+/* True if a blocking joiner may take the call over.  Only to look. */
+static inline bool state_is_orphan(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_ORPHAN; /* the CAS decides */
+}
+
+/* Of an ended call, by a holder: true if one of its followers led it at its end. */
+static inline bool state_was_taken(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_TAKEN; /* not changed since the gate was opened */
+}
+
 /*
- * A blocking joiner becomes the leader of an orphan, and is a joiner no more.  Returns true to
- * one of those that try, and false if the call is no orphan.
+ * A blocking joiner becomes the leader of an orphan, and is a joiner no more; from this step on
+ * it counts as one who waits.  Returns true to one of those that try, and false if the call is no
+ * orphan.  *starter: whether the starter waits; it has become a joiner in the same step.
  */
-static inline bool state_take_over(state_word *word)
+static inline bool state_take_over(state_word *word, bool *starter)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (state & STATE_ORPHAN)
-        if (atomic_cas_acquire(word, &state,
-                               (state & ~STATE_ORPHAN) - STATE_BLOCKING)) /* [ORPHAN] */
+    while (state & STATE_ORPHAN) {
+        uint64_t taken = ((state & ~(STATE_ORPHAN | STATE_STARTER)) - STATE_BLOCKING) | STATE_TAKEN;
+        *starter = state & STATE_STARTER;
+        if (*starter)
+            taken += STATE_ASYNC;
+        if (atomic_cas_acquire(word, &state, taken)) /* [ORPHAN] */
             return true;
+    }
     return false;
 }
 
@@ -252,11 +280,36 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     }
 }
 
+enum state_sealed {
+    STATE_WANTED,     /* somebody waits: not sealed here */
+    STATE_WAS_SEALED, /* nobody waits, nor can come */
+    STATE_IS_SEALED,  /* the same from here on; it had been forgotten */
+    STATE_SEALED_NOW, /* the same, and this caller has forgotten it */
+};
+
+/*
+ * Seals a call that nobody waits for, and forgets it.  By who leads it.  Orders nothing: what
+ * is done after it is done by [MARK] and [UNLINK].
+ */
+static inline enum state_sealed state_seal(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    for (;;) { /* RACE: again, if the state has changed */
+        if (!state_unwanted(state))
+            return STATE_WANTED;
+        if (state & (STATE_CLOSED | STATE_SEALED))
+            return STATE_WAS_SEALED;
+        if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
+            return state & STATE_FORGOTTEN ? STATE_IS_SEALED : STATE_SEALED_NOW;
+    }
+}
+
 /* In a forked child, by its only thread: nobody blocks in the call. */
 static inline void state_after_fork(state_word *word)
 {
     uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
-                    STATE_COUNT_MASK * STATE_ASYNC;
+                    STATE_TAKEN | STATE_ASYNC_MASK * STATE_ASYNC;
     atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
 }
 

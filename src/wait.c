@@ -17,8 +17,18 @@
  */
 static bool take_over(struct slot *slot, struct agent *agent, struct sflight_call *c)
 {
-    if (!state_take_over(&c->state))
+    bool starter;
+
+    if (!state_is_orphan(&c->state))
         return false;
+    /* A starter that waits becomes a joiner, and is one before it can leave as one. */
+    gauges_count(slot, COUNT_JOINED);
+    if (!state_take_over(&c->state, &starter)) {
+        gauges_uncount(slot, COUNT_JOINED);
+        return false;
+    }
+    if (!starter)
+        gauges_uncount(slot, COUNT_JOINED);
     atomic_store_release(&c->owner, agent); /* [OWNER] */
     if (call_kind(c) != CALL_OF_LEADER)
         atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
@@ -48,6 +58,8 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
         bool forgotten = state & STATE_FORGOTTEN;
         if (!state_leave(&c->state, unit, seals, &state))
             continue;
+        if (unit == STATE_STARTER && (state & STATE_TAKEN))
+            gauges_count(slot, COUNT_RETURNED); /* as the joiner that it had become */
         bool last = look_back && state_unwanted(state);
         if (state & STATE_CLOSED) {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);

@@ -195,6 +195,7 @@ static void a_follower_takes_over(void **state)
         await_waiting(g, 1);
         atomic_store(&first.open, true);
         WAIT_UNTIL(second.runs == 1);
+        assert_int_equal(sflight_forget_unshared(g, "key", 3), 0); /* the starter has joined it */
         if (drops) { /* its new leader still waits for it */
             sflight_future_drop(f);
             sflight_future_drop(join(g, "key"));
@@ -204,10 +205,15 @@ static void a_follower_takes_over(void **state)
         if (!drops) {
             assert_int_equal(sflight_future_get(f, NULL, &r), 0);
             assert_int_equal(r.status, 7);
+            assert_false(r.leader); /* of several, the last one */
+            assert_true(r.shared);
+            assert_int_equal(r.followers, 1);
             sflight_result_release(&r);
         }
         caller_join(&c);
         assert_true(c.r.leader);
+        assert_int_equal(c.r.shared, !drops);
+        assert_int_equal(c.r.followers, !drops);
         callers_release(&c, 1);
         WAIT_UNTIL(stats_of(g).held == 0);
         assert_all_destroyed(&first.tally);

@@ -680,7 +680,78 @@ static void retained(void)
     world_end();
 }
 
+/* cancel_unwanted and takeover: who blocks in fn waits for the call itself. */
+static void not_forgotten(struct ask *ask)
+{
+    (void)ask;
+    pause_here();
+    /* The call that this thread leads is the key's. */
+    CHECK(sflight_forget(world.group, "a", 1) == 1);
+}
+
+static void unwanted_taken_over(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    world.may = MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(2, "a"));
+    fresh(1, "a")->inside = not_forgotten;
+    go(ask_whole, &asks[1]);
+    go(abandon_permit, &asks[0]);
+    ask_drop(&asks[2]);
+    join_all();
+    world_end();
+}
+
+/* fn stops early once it is told that nobody waits: then nobody must get that. */
+static int stops_early(sflight_call *call, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        if (sflight_call_unwanted(call))
+            return 99;
+        pause_here();
+    }
+    return 1;
+}
+
+static void join_raw(void *unused)
+{
+    (void)unused;
+    sflight_call *lead;
+    sflight_future *join;
+    sflight_result r;
+    CHECK(sflight_begin(world.group, "a", 1, &lead, &join) == 0);
+    if (lead != NULL) {
+        sflight_complete(lead, 0);
+        return;
+    }
+    CHECK(sflight_future_get(join, NULL, &r) == 0);
+    CHECK(r.status != 99);
+    sflight_result_release(&r);
+}
+
+static void unwanted_stops_early(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    sflight_future *f;
+    CHECK(sflight_start(world.group, "a", 1, stops_early, NULL, &f) == 0);
+    go(join_raw, NULL);
+    sflight_future_drop(f);
+    join_all();
+    world_end();
+}
+
 const struct scenario scenarios_async[] = {
+    {"unwanted_stops_early", unwanted_stops_early, 200, 3},
+    {"unwanted_taken_over", unwanted_taken_over, 200, 3},
     {"future_against_complete", future_against_complete, 300, 2},
     {"future_against_abandon", future_against_abandon, 200, 2},
     {"future_drop", future_drop, 50, 3},
