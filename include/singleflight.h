@@ -78,22 +78,29 @@
  *
  * Threads that end, fork, unloading
  *   Threads need not be registered and may come and go.  Calls made from the
- *   destructors of thread-specific data work.  After fork() the child can use
- *   every group at once: the calls that other threads of the parent led do not
- *   exist there, and futures on them, unless given to a callback or a queue, find
- *   them abandoned; permits are the child's if the forking thread got them.
- *   Results that the forking thread does not hold are not counted as held in
- *   the child; but where threads have handed results to one another before, its
- *   count may be off, and sflight_group_destroy() there may say -EBUSY, or 0 with
- *   a result still held.  A future's or queue's descriptor is shared with the
- *   parent, which is not told of what the child has drained or read: leave the
- *   parent's queues alone, make new ones (destroying one there is harmless; it
- *   says -EBUSY if another thread was enqueueing, pushing or draining).  Handlers
- *   of pthread_atfork() must not call the library.
+ *   destructors of thread-specific data work.
+ *
+ *   fork() takes no lock of the library and costs it nothing that grows with groups,
+ *   tables or threads; a group is put right by its first use in the child, which
+ *   looks at its whole table once.  The child can use every group at once, also in
+ *   its handlers of pthread_atfork() (those that run before, and those that run in
+ *   the parent, may as well).  Calls that other threads of the parent led do not exist
+ *   there: futures on them, unless given to a callback or a queue, find them
+ *   abandoned.  Permits are the child's if the forking thread got them, forgotten or
+ *   not; ending another one there does nothing.  Futures stay, whoever got them.  A
+ *   result counts for the thread that got it: in the child those of the parent's
+ *   other running threads are not held, those of threads that had ended are.  So a
+ *   result that a running thread got and handed to another is to be used in a child
+ *   only by way of sflight_result_retain(), by the thread that forks and before it
+ *   does.  A future's or queue's descriptor is shared with the parent, which is not
+ *   told of what the child has drained or read: leave the parent's queues alone, make
+ *   new ones (destroying one there is harmless; it says -EBUSY if another thread was
+ *   enqueueing, pushing or draining; and a completion or callback that another thread
+ *   was just about to deliver keeps its group for good).
  *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
  *   Another such plugin may go once its groups are destroyed and no thread is in
- *   the library: the thread-specific key and the handlers of fork() that its copy
+ *   the library: the thread-specific key and the handler of fork() that its copy
  *   has are given back.  A thread that has used it loses some 500 bytes by that.
  */
 #ifndef SFLIGHT_H
@@ -230,14 +237,15 @@ typedef struct sflight_allocator {
  * threads, on futexes.  spawn may be given alone; without it each leader of
  * sflight_start() gets a thread of its own.  ctx must live as long as the group.
  * Hooks are called outside of epoch sections and without a lock held (self also in
- * a forked child, with locks held); they must not call the library, and self, park
+ * a forked child, with a lock held); they must not call the library, and self, park
  * and unpark must not fail, throw, be left by longjmp() or be cancellation points.
  *
  * In a group with park, fn runs in the caller's task and may park it, so a call may
  * begin on one thread and end on another; destroy, and callbacks of
  * sflight_future_then(), must not park.  A task must not be deleted while it is
  * inside the library, unless its stack is unwound by an exception.  In a forked
- * child only the task that called fork() goes on.  Circles of waits are found where
+ * child only the task that called fork() goes on, and is the first to use a group with
+ * park there.  Circles of waits are found where
  * all the groups in them have the same runtime, which is the same self and ctx.
  */
 typedef struct sflight_runtime {

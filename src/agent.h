@@ -11,9 +11,9 @@
 #define SFLIGHT_AGENT_H
 
 #include "call.h"
+#include "lock.h"
 
-/* Once in the process, before any other function of this room. */
-void agent_init(void);
+extern struct lock agent_waits; /* over `waiting_for` of all agents */
 
 /* The calling fiber, as the group's runtime calls it; or NULL: a plain thread. */
 static inline void *agent_fiber(const struct sflight_group *g)
@@ -43,16 +43,14 @@ struct running {
     struct agent *agent;
     struct sflight_group *group;
     struct running *outer;
+    uint64_t salt; /* of the process that it was begun in */
 };
 
 /* From here on, until agent_ran() at the end of the frame, it runs a started call. */
 void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g);
 void agent_ran(struct running *here);
 
-/* How many started calls of the group the agent, which may be NULL, runs. */
-uint32_t agent_n_running(const struct agent *agent, const struct sflight_group *g);
-
-/* The same for the caller. */
+/* How many started calls of the group the caller runs. */
 uint32_t agent_n_running_here(struct sflight_group *g);
 
 /* Before it leads: its inner frames will find it. */
@@ -79,16 +77,27 @@ void agent_unseen(void);
 void agent_unseen_without_slot(const struct slot *slot);
 
 /*
- * Around fork(), by the thread that forks: take this room's locks, and release them.  In the child
- * the agents of other fibers are taken out of the list.
+ * In a forked child, by the thread that forked, before anything else: its agent; NULL if it is
+ * bare and leads nothing.
  */
-void agent_before_fork(void);
-void agent_after_fork(bool child);
+struct agent *agent_fork(void);
+
+/* How many started calls of the group that agent ran at the fork, and that fiber, or NULL. */
+uint32_t agent_n_running_after_fork(const struct sflight_group *g, const struct agent *fiber);
 
 /*
- * In a forked child, before agent_after_fork(): the fiber that forked, if it leads a call of any
- * group; or NULL.  Calls g's options.runtime.self.
+ * In a forked child, by who puts a group right: the caller if it is a fiber and leads a
+ * call of the group, or NULL.
  */
 struct agent *agent_forking(struct sflight_group *g);
+
+/*
+ * Agents of the parent's, fibers of that runtime or, with NULL, bare threads, are gone from the
+ * bins, but for that one.
+ */
+void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept);
+
+/* Nobody looks for a circle: before anybody else does in the child. */
+void agent_none_looks(void);
 
 #endif

@@ -99,6 +99,7 @@ int sflight_group_stats_sized(sflight_group *g, sflight_stats *out, size_t size)
 
     if (g == NULL || out == NULL)
         return -EINVAL;
+    group_enter(g);
     gauges_stats(g, &full);
     sizes_copy(out, size, &full, sizeof(full));
     return 0;

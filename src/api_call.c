@@ -26,6 +26,7 @@ void *sflight_call_alloc(sflight_call *call, size_t size)
 
 bool sflight_call_unwanted(const sflight_call *call)
 {
+    group_enter(call->group);
     /* No call is const: to its leader it looks so. */
     return join_is_unwanted((sflight_call *)call);
 }

@@ -31,13 +31,14 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, 0, &call);
     if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *join = f;
         return 0;
     }
     future_free(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
-    call->begun_by = &thread_self;
+    call->begun_by = thread_identity();
     *lead = call;
     return 0;
 }
@@ -69,9 +70,10 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
     if (rc == JOIN_LEADS) {
         f->starter = true;
         call->result.traits = CALL_HAS_STARTER;
-        call->begun_by = &thread_self;
+        call->begun_by = thread_identity();
         *lead = call;
     }
+    gauges_count(slot, COUNT_FUTURES);
     if (out != NULL)
         *out = f;
     give_to_queue(f, q, tag);
@@ -80,13 +82,14 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
 
 int async_call_future(struct sflight_call *call, struct sflight_future **out)
 {
-    orphan_check(call);
-    if (call_kind(call) != CALL_OF_PERMIT || (call->result.traits & CALL_HAS_STARTER) ||
-        gate_is_open(&call->gate))
+    if (orphan_check(call) || call_kind(call) != CALL_OF_PERMIT ||
+        (call->result.traits & CALL_HAS_STARTER) || gate_is_open(&call->gate))
         return -EINVAL;
-    struct sflight_future *f = future_new(thread_slot(call->group), call, true);
+    struct slot *slot = thread_slot(call->group);
+    struct sflight_future *f = future_new(slot, call, true);
     if (f == NULL)
         return -ENOMEM;
+    gauges_count(slot, COUNT_FUTURES);
     call->result.traits |= CALL_HAS_STARTER;
     state_add_starter(&call->state);
     *out = f;
@@ -114,9 +117,9 @@ static NOINLINE uint32_t complete_with_traits(struct slot *slot, struct sflight_
 
 uint32_t async_complete(struct sflight_call *call, int status)
 {
+    if (orphan_check(call))
+        return 0; /* the permit of a thread that does not exist here */
     struct slot *slot = thread_slot(call->group);
-
-    orphan_check(call);
     if (UNLIKELY(call->result.traits != 0))
         return complete_with_traits(slot, call, status);
     call->result.status = status;
@@ -128,7 +131,8 @@ uint32_t async_complete(struct sflight_call *call, int status)
 
 uint32_t async_abandon(struct sflight_call *call)
 {
-    orphan_check(call);
+    if (orphan_check(call))
+        return 0;
     if (call->result.traits & CALL_TELLS)
         unwanted_stop(call);
     return finish_abandoned(thread_slot(call->group), call);
@@ -189,6 +193,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
     if (leads) {
         call->result.traits = CALL_HAS_STARTER;
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
         finish_runner_begins(g);
         rc = spawn(&g->runtime, s);
@@ -196,9 +201,10 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
             *out = f;
             return 0;
         }
-        slot = thread_slot_if_moved(slot);
+        slot = thread_slot_again(g);
     } else if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         f->starter = false;
         *out = f;
         f = NULL;
@@ -209,6 +215,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         future_free(slot, f);
     if (leads) { /* nobody is going to run fn */
         finish_seen(slot, call, ENDING_ABANDONED, false);
+        hold_take(slot, call);
         hold_release(slot, call);
         hold_release(slot, call);
         finish_runner_ends(g);
@@ -223,7 +230,7 @@ static bool is_ready(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
 
-    orphan_check(c);
+    (void)orphan_check(c);
     return gate_is_open(&c->gate);
 }
 
@@ -243,11 +250,18 @@ static uint64_t leaving_begins(struct slot *slot, bool starter)
     return starter ? STATE_STARTER : STATE_ASYNC;
 }
 
-/* The last touch; left: the call, before it closed; released: its hold has been counted so. */
+/*
+ * The last touch; left: the call, before it closed; released: its hold has been taken, and counted
+ * as released.
+ */
 static void leaving_ends(struct slot *slot, bool starter, bool left, bool released)
 {
-    if (!left && !released)
+    if (left)
+        gauges_count(slot, COUNT_FUTURES_LEFT);
+    if (!left && !released) {
+        gauges_count(slot, COUNT_TAKEN);
         gauges_count(slot, COUNT_RELEASED);
+    }
     if (starter)
         gauges_count(slot, COUNT_RELEASED);
     else if (left)
@@ -257,19 +271,23 @@ static void leaving_ends(struct slot *slot, bool starter, bool left, bool releas
 int async_drop(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
-    struct slot *slot = thread_slot(c->group);
+    struct sflight_group *g = c->group;
     bool starter = f->starter, ready = is_ready(f);
+    struct slot *slot = thread_slot(g);
 
     notify_end(slot, f);
     if (ready) {
+        hold_take(slot, c);
         hold_release(slot, c);
         return 0;
     }
     uint64_t unit = leaving_begins(slot, starter);
     enum wait_leave leave = wait_leave(slot, c, unit);
-    slot = thread_slot_if_moved(slot);
-    if (leave == LEAVE_TOO_LATE)
+    slot = thread_slot_again(g);
+    if (leave == LEAVE_TOO_LATE) {
+        hold_take(slot, c);
         hold_release(slot, c);
+    }
     leaving_ends(slot, starter, leave == LEAVE_LEFT || leave == LEAVE_LAST,
                  leave == LEAVE_TOO_LATE);
     return leave == LEAVE_LAST;
@@ -281,22 +299,36 @@ static bool withdraw(struct sflight_future *f)
     return f->kind == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : retract_callback(f);
 }
 
+/* In a forked child, of a call from before the fork, which is not the child's. */
+static int cancel_inherited(struct sflight_future *f)
+{
+    struct sflight_call *c = f->call;
+
+    if (withdraw(f)) { /* its call had ended, and it was told */
+        struct slot *slot = thread_slot(c->group);
+        future_free(slot, f);
+        hold_take(slot, c);
+        hold_release(slot, c);
+    }
+    return 1; /* otherwise whoever led the call does not exist, and nobody tells */
+}
+
 int async_cancel(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
-    struct slot *slot = thread_slot(c->group);
+    struct sflight_group *g = c->group;
     bool starter = f->starter;
 
     if (f->kind != FUTURE_QUEUED && f->kind != FUTURE_THEN)
         return -EINVAL;
-    orphan_check(c);
-    if (call_is_inherited(c, c->group))
-        return 1; /* whoever led it does not exist, and nobody tells */
+    if (orphan_check(c))
+        return cancel_inherited(f);
+    struct slot *slot = thread_slot(g);
     struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
     retract_begin(f);
     bool left = wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE;
-    slot = thread_slot_if_moved(slot);
+    slot = thread_slot_again(g);
     if (left) {
         retract_end(slot, f);
     } else if (!retract_undo(f)) {
@@ -311,8 +343,10 @@ int async_cancel(struct sflight_future *f)
     }
     if (q != NULL)
         queue_forgo(q);
-    if (!left) /* told, and so the gate is open */
+    if (!left) { /* told, and so the gate is open */
+        hold_take(slot, c);
         hold_release(slot, c);
+    }
     leaving_ends(slot, starter, left, true);
     return 1;
 }
@@ -323,6 +357,7 @@ int async_cancel(struct sflight_future *f)
  */
 static int unhung(struct sflight_future **f)
 {
+    (void)orphan_check((*f)->call);
     if ((*f)->kind == FUTURE_PLAIN)
         return 0;
     struct slot *slot = thread_slot((*f)->call->group);
@@ -343,6 +378,7 @@ static void hang_owned(struct sflight_future *f)
 
 int async_fd(struct sflight_future *f)
 {
+    (void)orphan_check(f->call);
     if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
         return f->owned.fd;
     int fd = event_fd_new();

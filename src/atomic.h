@@ -64,6 +64,8 @@
     atomic_tell(p, atomic_fetch_and_explicit((p), (v), memory_order_acquire))
 #define atomic_swap_acquire(p, v)                                                                  \
     atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_acquire))
+#define atomic_swap_release(p, v)                                                                  \
+    atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_release))
 #define atomic_swap_acq_rel(p, v)                                                                  \
     atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_acq_rel))
 

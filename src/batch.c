@@ -22,8 +22,12 @@ struct batch {
     struct sflight_call **lead; /* the calls led, in the order of their keys */
     size_t *order;              /* indexes, by hash and key */
     size_t n;
+    uint64_t salt;         /* of the process that it was begun in */
     struct place places[]; /* by index */
 };
+
+static struct batch
+    *inherited_batches; /* in a forked child: by the thread that forked; registry lock */
 
 static size_t batch_bytes(size_t n)
 {
@@ -67,9 +71,18 @@ static void batch_end(struct batch *b)
     struct slot *slot = batch_slot(b);
     struct batch **from = &b->agent->batches;
 
+    bool is_inherited = b->salt != process_salt();
+
+    if (UNLIKELY(is_inherited))
+        registry_lock();         /* another thread may look at it */
     while (UNLIKELY(*from != b)) /* others are coroutines' of the same thread */
         from = &(*from)->outer;
     *from = b->outer;
+    if (UNLIKELY(is_inherited)) {
+        if (inherited_batches == b)
+            inherited_batches = b->outer;
+        registry_unlock();
+    }
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
     gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
@@ -87,20 +100,42 @@ static void batch_guard_check(struct batch **guard)
         batch_abandon(*guard);
 }
 
-void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains)
+void batch_fork(struct batch *innermost)
 {
-    for (struct batch *b = agent->batches; b != NULL; b = b->outer) {
+    inherited_batches = innermost;
+}
+
+/* One that it has joined; the batch's thread does nothing in the group until this is done. */
+static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
+{
+    bool own = !call_is_inherited(c) && !gate_is_open(&c->gate);
+
+    kept->n_waiting++;
+    if (own)
+        state_rejoin_after_fork(&c->state);
+    else if (!gate_is_open(&c->gate))
+        orphan_abandon(c, kept);                 /* it has left the table */
+    c->result.generation = process_generation(); /* its result is yet to be got */
+}
+
+static void list_after_fork(struct batch *b, struct sflight_group *g, struct gauges_kept *kept)
+{
+    for (; b != NULL; b = b->outer) {
         if (b->group != g)
             continue;
-        remains->n_batches++;
-        for (size_t i = 0; i < b->n; i++) {
-            if (!joined(b, i))
-                continue;
-            remains->n_waiting++;
-            hold_end_by_fork(b->places[i].call);
-            b->places[i].call->result.generation = g->generation;
-        }
+        kept->n_batches++;
+        for (size_t i = 0; i < b->n; i++)
+            if (joined(b, i))
+                joined_after_fork(b->places[i].call, kept);
     }
+}
+
+void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept)
+{
+    REQUIRE_REGISTRY();
+    list_after_fork(inherited_batches, g, kept);
+    if (fiber != NULL)
+        list_after_fork(fiber->batches, g, kept);
 }
 
 struct by_key {
@@ -167,6 +202,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
     b->agent = agent;
     b->group = slot->group;
     b->n = n;
+    b->salt = process_salt();
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
     for (size_t i = 0; i < n; i++) {

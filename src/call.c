@@ -48,6 +48,7 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
         buffer_drop(c);
     c->outer = slot->spare;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare = c;
     slot->n_spare++;
 }

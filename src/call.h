@@ -65,9 +65,8 @@ struct sflight_call {
     struct sflight_group *group;
     uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
     union {
-        struct sflight_call *outer; /* the next outer call of its leader; or the next spare record,
-                                       or the next in the group's `orphans` */
-        struct thread *begun_by;    /* of a permit: whose it is in a forked child; or NULL */
+        struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
+        uint64_t begun_by;          /* of a manual call: the thread's number; for fork() only */
     };
     struct key_buffer *buffer; /* memory for long keys, kept with the record */
     _Atomic(uintptr_t) inside; /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
@@ -84,7 +83,7 @@ struct sflight_call {
             int status;
             uint32_t n_followers;        /* at the close */
             uint32_t extra_holds;        /* places of a batch that name the same key */
-            uint16_t generation;         /* the group's, when the record was taken */
+            uint32_t generation;         /* of the process, when the record was taken */
             unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
             bool needs_grace; /* others may still look at the record: it needs a grace period */
@@ -131,10 +130,10 @@ static inline unsigned call_kind(const struct sflight_call *c)
     return atomic_load_relaxed(&c->result.kind);
 }
 
-/* True in a forked child, whose group is g, for a call from before the fork that was not kept. */
-static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
+/* The record was taken before a fork of which this process is the child. */
+static inline bool call_is_inherited(const struct sflight_call *call)
 {
-    return call->result.generation != g->generation;
+    return call->result.generation != process_generation();
 }
 
 enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
@@ -205,6 +204,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
         return;
     }
     c->outer = slot->spare;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare = c;
     slot->n_spare++;
 }
@@ -216,7 +216,7 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcom
     atomic_store_relaxed(&c->owner, newcomer->owner);
     gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.generation = c->group->generation;
+    c->result.generation = process_generation();
     atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 

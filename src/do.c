@@ -47,6 +47,7 @@ void do_release_any(struct slot *slot, struct sflight_call *call)
         slot = do_destroy_short(slot, call);
         if (slot == thread_slot_cached(call->group) && do_release_short(slot, call))
             return;
+        slot = thread_slot_again(call->group); /* destroy may have forked */
     }
     hold_open_sole(call);
     hold_release(slot, call);

@@ -186,9 +186,9 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    /* From waiting to held, all at once; blocking joiners see to themselves. */
+    /* Futures pass from waiting to held, all at once; each blocking joiner counts for itself. */
     bool started = state & STATE_STARTER; /* and waits */
-    gauges_count_n(slot, COUNT_HELD, n_async + started);
+    gauges_count_n(slot, COUNT_CLAIMED, n_async + started);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
@@ -226,8 +226,8 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         slot = thread_slot_if_moved(slot);
         c->result.traits &= CALL_HAS_STARTER;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
-        c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
-        /* A hold of this function's: the follower may end the call before the nudge is done. */
+        c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
+        /* A hold of our own: the one who takes over may be done before the nudge is. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);
         uint64_t state;

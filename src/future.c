@@ -97,6 +97,7 @@ void future_free(struct slot *slot, struct sflight_future *f)
         return;
     }
     f->next = slot->spare_futures;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare_futures = f;
     if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
         give_back_half(slot);
@@ -110,6 +111,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
     bool starter = f->starter;
 
     future_free(slot, f);
+    hold_take(slot, c);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 

@@ -15,6 +15,7 @@
 #include "../include/singleflight.h"
 #include "alloc.h"
 #include "gate.h"
+#include "process.h"
 #include "stats.h"
 #include "table.h"
 
@@ -34,9 +35,10 @@ struct slot {
     bool common;      /* this is the group's common slot */
     struct spinner spinner;
     struct sflight_group *group;
-    struct slot *next_of_group;   /* in the list of all slots of the group */
-    struct slot *next_of_thread;  /* in the list of the thread's slots, or of the idle ones */
-    struct slot **prev_of_thread; /* the pointer to this slot there; NULL for an idle slot */
+    uint64_t owner;               /* number of the thread that has it; 0: none */
+    struct slot *next_of_group;   /* all slots of the group */
+    struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
+    struct slot **prev_of_thread; /* what points here; NULL for an idle one */
     struct counters counters;
 };
 
@@ -57,7 +59,7 @@ struct sflight_group {
     bool takeover;
     bool abort_on_panic;
     bool cancel_unwanted;
-    uint16_t generation; /* one more in every forked child than in its parent */
+    _Atomic(uint64_t) salt; /* of the process that it was made in, or put right in */
     uint64_t spin_ns;
 
     /* written now and then */
@@ -69,13 +71,12 @@ struct sflight_group {
     /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
     _Atomic(uint32_t) n_runners;
     _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
-    struct thread *forked_by;              /* in a forked child: its first thread */
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
     struct slot common;
     /* under the registry lock, as are the links of slots */
-    struct slot *slots;          /* all but the common one */
-    struct slot *idle;           /* those whose thread has ended */
+    struct slot *slots;
+    struct slot *idle;           /* of threads that have ended */
     struct sflight_group *next;  /* in the list of all groups */
     struct sflight_group **prev; /* the pointer to this group there */
 };
@@ -96,9 +97,10 @@ static inline bool group_hangs(struct sflight_group *g)
 }
 
 /*
- * The lock over all lists of groups, slots and queues.  Taken when a thread first uses a group
- * and when a thread ends; by stats, drain and fork; when a group or queue is made or destroyed;
- * in a forked child, when a call from before the fork is first used.  It is not recursive.
+ * The lock over all lists of slots.  Taken when a thread first uses a group, when threads
+ * end, by stats and destroy, and when a group is put right in a forked child; never by an
+ * operation on a key besides.  A fork leaves it free, with a change half made perhaps:
+ * putting a group right makes its lists anew, and a thread does so with its own.
  */
 void registry_lock(void);
 void registry_unlock(void);
@@ -111,12 +113,36 @@ extern _Thread_local bool registry_held; /* by the calling thread */
 #define REQUIRE_REGISTRY() ((void)0)
 #endif
 
-/*
- * The list of all groups, under that lock.  registry_add() gives the group its number;
- * registry_first() returns NULL if there is none, the others follow by `next`.
+/* Gives a new group its number and puts it into the list of all; and takes it out, under the lock.
  */
-void registry_add(struct sflight_group *g);
-void registry_remove(struct sflight_group *g);
-struct sflight_group *registry_first(void);
+void group_init(struct sflight_group *g);
+void group_fini(struct sflight_group *g);
+
+/* By what a thread finds its slot: in a forked child it is another. */
+static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
+{
+    return g->number + process_salt();
+}
+
+/*
+ * Once: what is done in a forked child, under the registry lock: for the process, at the
+ * first use of any group, and before that for the group itself, at its own.
+ */
+void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g));
+
+void group_put_right(struct sflight_group *g);
+
+/* All, where somebody may have to do with any. */
+void group_put_all_right(void);
+
+/*
+ * Before anything of a group is looked at: in a forked child its first use puts it right.
+ * Who has found its slot by the group's key has come this way.
+ */
+static inline void group_enter(struct sflight_group *g)
+{
+    if (UNLIKELY(atomic_load_acquire(&g->salt) != process_salt())) /* [PROCESS] */
+        group_put_right(g);
+}
 
 #endif

@@ -5,9 +5,8 @@
 
 /* What a search is for, and what it has found. */
 struct join {
-    const struct agent *agent;    /* that wants to block; NULL: none does */
-    struct sflight_call *found;   /* the call that was joined */
-    struct sflight_call *expired; /* a call that was forgotten because of its age, to be unlinked */
+    const struct agent *agent; /* NULL if it does not block */
+    struct sflight_call *found;
     struct slot *slot;
     uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
     unsigned rank; /* how many blocked before */
@@ -35,10 +34,8 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        if (state_expire(&c->state)) {
+        if (state_expire(&c->state))
             gauges_count(join->slot, COUNT_EXPIRED);
-            join->expired = c; /* if there was another one before, its leader unlinks that */
-        }
         return false;
     }
     if (g->max_waiters == 0) {
@@ -133,10 +130,7 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
             search.claim = &record->node;
             found = table_search_in_section(&g->table, &search);
         }
-        if (UNLIKELY(join.expired != NULL))
-            table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
-        join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
         record = call_new(slot, key->data, key->len, key->hash, &newcomer);
@@ -193,23 +187,14 @@ bool join_is_unwanted(struct sflight_call *c)
         return true;
     enum state_sealed sealed = state_seal(&c->state);
     if (sealed == STATE_SEALED_NOW)
-        join_unlink_unwanted(thread_slot(c->group), c);
+        gauges_count(thread_slot(c->group), COUNT_FORGOTTEN);
     return sealed != STATE_WANTED;
 }
 
-/* The caller has sealed the call, and still has a hold, or leads it. */
-void join_unlink_unwanted(struct slot *slot, struct sflight_call *c)
-{
-    struct lane *lane = reclaim_enter(thread_self.hint);
-    table_unlink_in_section(&c->group->table, &c->node);
-    reclaim_leave(lane);
-    gauges_count(slot, COUNT_FORGOTTEN);
-}
-
 struct forget {
-    struct sflight_call *call; /* the call that was forgotten, to be unlinked */
     bool unshared_only;
-    bool kept; /* a call was found and not forgotten, because it has joiners */
+    bool done;
+    bool kept; /* because it is shared */
 };
 
 static bool forget_match(struct table_node *node, void *ctx)
@@ -219,7 +204,7 @@ static bool forget_match(struct table_node *node, void *ctx)
 
     switch (state_forget(&c->state, forget->unshared_only)) {
     case STATE_FORGOT:
-        forget->call = c;
+        forget->done = true;
         return true;
     case STATE_SHARED:
         forget->kept = true;
@@ -237,10 +222,8 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
 
     struct lane *lane = reclaim_enter(thread_self.hint);
     (void)table_search_in_section(&g->table, &search);
-    if (forget->call != NULL)
-        table_unlink_in_section(&g->table, &forget->call->node);
     reclaim_leave(lane);
-    if (forget->call != NULL)
+    if (forget->done)
         gauges_count(slot, COUNT_FORGOTTEN);
 }
 
@@ -248,7 +231,7 @@ int join_forget(struct sflight_group *g, const void *key, size_t len)
 {
     struct forget f = {.unshared_only = false};
     forget(g, key, len, &f);
-    return f.call != NULL;
+    return f.done;
 }
 
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t len)

@@ -50,9 +50,6 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
  */
 bool join_is_unwanted(struct sflight_call *call);
 
-/* The caller has left the call to nobody, forgot it so, and still has a hold. */
-void join_unlink_unwanted(struct slot *slot, struct sflight_call *c);
-
 /* As the functions of the same names in singleflight.h; arguments have been checked. */
 int join_forget(struct sflight_group *g, const void *key, size_t key_len);
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);

@@ -53,6 +53,8 @@ static void thread_end(void *self)
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
         call_keep_none_prepared(slot);
+        gauges_leave(slot);
+        slot->owner = 0;
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
@@ -67,7 +69,7 @@ static void thread_end(void *self)
 static void init_once(void)
 {
     reclaim_init();
-    agent_init();
+    fork_init();
 }
 
 /* What the process may have none of to spare is asked for again as long as that is so. */
@@ -77,18 +79,14 @@ static int init(void)
     registry_lock();
     int rc = thread_init(thread_end);
     if (rc == 0 && !has_handlers) {
-        rc = fork_init();
+        rc = fork_handle();
         has_handlers = rc == 0;
     }
     registry_unlock();
     return rc;
 }
 
-/*
- * As early as possible, because of the order in which handlers of fork() run: those that the
- * program registers later run before fork_prepare() and after fork_child(), and find the locks
- * free.
- */
+/* As early as can be, and not by a thread that is in a hurry. */
 __attribute__((constructor)) static void init_early(void)
 {
     (void)init();
@@ -198,25 +196,25 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     g->common.common = true;
     g->common.group = g;
 
-    registry_lock();
-    registry_add(g);
-    registry_unlock();
+    group_init(g);
     *out = g;
     return 0;
 }
 
 void lifecycle_close(struct sflight_group *g)
 {
+    group_enter(g);
     (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
 }
 
 int lifecycle_destroy(struct sflight_group *g)
 {
+    group_enter(g);
     if (gauges_in_use(g))
         return -EBUSY;
 
     registry_lock();
-    registry_remove(g);
+    group_fini(g);
     thread_forget_group(g);
     registry_unlock();
 

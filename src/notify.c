@@ -42,6 +42,7 @@ int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
     bool starter = f->starter;
 
     notify_end(slot, f);
+    hold_take(slot, c);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 

@@ -50,9 +50,6 @@ void queue_forgo(struct sflight_queue *q);
 /* By the consumer: takes out one that has been pushed, as if drained; false: it is not there. */
 bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f);
 
-/* In a forked child: nobody else is in the middle of a push. */
-void queue_after_fork(void);
-
 /*
  * Pushes a chain of futures, linked by `next` from the newest to the oldest; those were counted by
  * queue_expect(), and are the consumer's from then on.  Any thread.

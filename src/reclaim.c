@@ -215,10 +215,15 @@ void reclaim_after_fork(void)
 
     for (unsigned i = 0; i < MAX_LANES; i++) {
         struct lane *lane = &domain.lanes[i];
-        atomic_store_relaxed(&lane->registered, false);
-        atomic_store_relaxed(&lane->busy, 0);
-        lane->record.active = 0;
-        lane->record.n_pending = count_pending(&lane->record);
+        if (atomic_load_relaxed(&lane->registered))
+            atomic_store_relaxed(&lane->registered, false);
+        if (atomic_load_relaxed(&lane->busy) != 0)
+            atomic_store_relaxed(&lane->busy, 0);
+        if (lane->record.active != 0)
+            lane->record.active = 0;
+        unsigned n_pending = count_pending(&lane->record);
+        if (lane->record.n_pending != n_pending)
+            lane->record.n_pending = n_pending;
     }
     /* The fork may have stopped a borrower in the middle of registering its lane. */
     CK_STACK_FOREACH(&domain.epoch.records, cursor)

@@ -305,12 +305,25 @@ static inline enum state_sealed state_seal(state_word *word)
     }
 }
 
-/* In a forked child, by its only thread: nobody blocks in the call. */
+/* In a forked child, by who is alone with the call: nobody blocks in it. */
 static inline void state_after_fork(state_word *word)
 {
     uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
                     STATE_TAKEN | STATE_ASYNC_MASK * STATE_ASYNC;
-    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone in the child */
+    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone with the call */
+}
+
+/* But one that the forking thread's own batch has joined. */
+static inline void state_rejoin_after_fork(state_word *word)
+{
+    atomic_store_relaxed(word, atomic_load_relaxed(word) + STATE_BLOCKING); /* alone with the call */
+}
+
+/* Nobody will end it. */
+static inline void state_end_by_fork(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* alone with the call */
+    atomic_store_relaxed(word, (state | STATE_CLOSED) & ~STATE_ORPHAN);
 }
 
 #endif

@@ -22,13 +22,16 @@ struct thread thread_ended = {.places = &no_place, .n_places = 1, .bare = true, 
 
 _Thread_local struct words thread_words THREAD_WORDS_INITIAL;
 
-/* All: in a forked child those of threads that do not exist are still known to who looks for leaks.
+/*
+ * All of this process; and of those that it is forked from, where who looks for leaks still finds
+ * what threads had that do not exist: nobody else reads that.  One that is from there stays there.
  */
-static struct thread *threads;
+static struct thread *threads, *volatile threads_of_parents;
+static uint64_t threads_in; /* the process, by its salt */
 
 static pthread_key_t end_key;
 static _Atomic(bool) has_key;
-static _Atomic(unsigned) next_hint;
+static _Atomic(uint64_t) n_numbers_given;
 
 int thread_init(void (*at_end)(void *thread))
 {
@@ -52,27 +55,36 @@ void thread_fini(void)
 
 /* -------------------------------------------------------------------- places */
 
-struct slot *thread_slot_search(const struct sflight_group *g)
+/* The place where it stands by that key, or where it can be put. */
+static struct slot_place *place_search(const struct thread *t, uint64_t key)
 {
-    const struct thread *t = &thread_self;
-    size_t last = t->n_places - 1; /* one place at least is free */
+    size_t i = (key & t->mask) / sizeof(struct slot_place);
 
-    for (size_t i = (g->number & t->mask) / sizeof(struct slot_place); t->places[i].group != 0;
-         i = (i + 1) & last)
-        if (t->places[i].group == g->number)
-            return t->places[i].slot;
-    return NULL;
+    while (t->places[i].group != 0 && t->places[i].group != key) /* one at least is free */
+        i = (i + 1) & (t->n_places - 1);
+    return &t->places[i];
 }
 
-static void place_slot(struct thread *t, struct slot *slot)
+struct slot *thread_slot_search(uint64_t key)
 {
-    uint64_t number = slot->group->number;
-    size_t i = (number & t->mask) / sizeof(struct slot_place);
+    return place_search(&thread_self, key)->slot;
+}
 
-    while (t->places[i].group != 0)
-        i = (i + 1) & (t->n_places - 1);
-    t->places[i] = (struct slot_place){number, slot};
+static void place_slot(struct thread *t, struct slot *slot, uint64_t key)
+{
+    *place_search(t, key) = (struct slot_place){key, slot};
     t->n_used++;
+}
+
+/* Places the slots that the thread has.  Of a group that is not right yet: not to be found. */
+static void place_slots(struct thread *t)
+{
+    REQUIRE_REGISTRY();
+    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+        struct sflight_group *g = slot->group;
+        bool right = atomic_load_relaxed(&g->salt) == process_salt(); /* found by number if not */
+        place_slot(t, slot, right ? group_key(g) : g->number);
+    }
 }
 
 static void places_set(struct thread *t, struct slot_place *places, size_t n)
@@ -115,12 +127,41 @@ static NOINLINE bool places_renew(struct thread *t)
         return false;
     places_set(t, places, n);
     registry_lock(); /* some may have gone meanwhile */
-    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread)
-        place_slot(t, slot);
+    place_slots(t);
     registry_unlock();
     if (places != old)
         places_free(old, n_old, t);
     return true;
+}
+
+/*
+ * The thread's first use of a group in this process, if it is a forked child: what it has is found
+ * by the groups' numbers, and its list mended, which another thread may have been about to change.
+ */
+static NOINLINE void places_after_fork(struct thread *t)
+{
+    struct slot **prev = &t->slots;
+
+    places_set(t, t->places, t->n_places);
+    registry_lock();
+    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+        if (slot->prev_of_thread != prev)
+            slot->prev_of_thread = prev; /* what is right is not written: it would be copied */
+        prev = &slot->next_of_thread;
+    }
+    place_slots(t);
+    registry_unlock();
+    t->salt = process_salt();
+}
+
+/* Its slot from before a fork, which is found by the group's key from here on; or NULL. */
+static struct slot *slot_inherited(struct thread *t, const struct sflight_group *g)
+{
+    struct slot_place *place = place_search(t, g->number);
+
+    if (place->slot != NULL)
+        place->group = group_key(g); /* the same place: they differ above the mask */
+    return place->slot;
 }
 
 /* Can there be one more?  Without memory for a larger table it may become full but for one place.
@@ -143,15 +184,24 @@ bool thread_make(void)
         return false;
     memset(t, 0, sizeof(*t));
     places_set(t, t->first, THREAD_PLACES);
-    t->hint = 1 + atomic_add_relaxed(&next_hint, 1); /* any spread will do */
+    t->number = 2 * (1 + atomic_add_relaxed(&n_numbers_given, 1)); /* even: no bare one's */
+    t->hint = (unsigned)(t->number / 2);                           /* any spread will do */
+    t->salt = t->made_in = process_salt_now();
     if (pthread_setspecific(end_key, t) != 0) {
         alloc_put(&alloc_process, t, sizeof(*t));
         return false;
     }
     registry_lock();
-    t->next = threads;
+    if (threads_in != t->made_in) {
+        threads_in = t->made_in;
+        if (threads != NULL)
+            threads_of_parents = threads;
+        threads = NULL;
+    }
+    t->last = threads == NULL;
+    t->next = t->last ? threads_of_parents : threads;
     t->prev = &threads;
-    if (t->next != NULL)
+    if (!t->last)
         t->next->prev = &t->next;
     threads = t;
     registry_unlock();
@@ -159,14 +209,26 @@ bool thread_make(void)
     return true;
 }
 
+/* Nothing of a parent's is looked at: it may have been freed. */
+static void unlist(struct thread *t)
+{
+    REQUIRE_REGISTRY();
+    bool first = t->prev == &threads;
+
+    *t->prev = first && t->last ? NULL : t->next;
+    if (!t->last)
+        t->next->prev = t->prev;
+    else if (!first)
+        container_of(t->prev, struct thread, next)->last = true;
+}
+
 void thread_free(struct thread *t)
 {
     REQUIRE(t == &thread_self && t->slots == NULL);
     thread_words.self = &thread_ended;
     registry_lock();
-    *t->prev = t->next;
-    if (t->next != NULL)
-        t->next->prev = t->prev;
+    if (t->made_in == process_salt())
+        unlist(t);
     registry_unlock();
     places_free(t->places, t->n_places, t);
     alloc_put(&alloc_process, t, sizeof(*t));
@@ -179,6 +241,7 @@ static void slot_to_thread(struct slot *slot)
     struct thread *t = &thread_self;
 
     atomic_add_relaxed(&slot->group->n_threads, 1); /* a hint */
+    slot->owner = t->number;
     slot->next_of_thread = t->slots;
     slot->prev_of_thread = &t->slots;
     if (slot->next_of_thread != NULL)
@@ -198,6 +261,7 @@ static struct slot *slot_new(struct sflight_group *g)
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
     slot->next_of_group = g->slots;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     g->slots = slot;
     slot_to_thread(slot);
     registry_unlock();
@@ -206,11 +270,18 @@ static struct slot *slot_new(struct sflight_group *g)
 
 NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
 {
-    struct slot *slot = thread_slot_search(g);
+    struct slot *slot = thread_slot_search(group_key(g));
 
     if (LIKELY(slot != NULL))
         return slot;
-    if (!thread_make() || !has_place(&thread_self))
+    group_enter(g);
+    if (!thread_make())
+        return &g->common;
+    if (UNLIKELY(thread_self.salt != process_salt()))
+        places_after_fork(&thread_self);
+    if (UNLIKELY((slot = slot_inherited(&thread_self, g)) != NULL))
+        return slot;
+    if (!has_place(&thread_self))
         return &g->common;
     registry_lock();
     slot = g->idle;
@@ -221,7 +292,7 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
     registry_unlock();
     if (slot == NULL && (slot = slot_new(g)) == NULL)
         return &g->common;
-    place_slot(&thread_self, slot);
+    place_slot(&thread_self, slot, group_key(g));
     return slot;
 }
 

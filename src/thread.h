@@ -16,7 +16,7 @@
 struct agent {
     struct sflight_call *leading;     /* innermost; the others by call->outer */
     struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the mutex in agent.c */
+    struct sflight_call *waiting_for; /* under the lock in agent.c */
     struct running *running; /* started calls that it runs: innermost; the others by outer */
 
     /* of a fiber, or of a bare thread */
@@ -26,12 +26,16 @@ struct agent {
     struct thread *was_bare;    /* of a bare thread: what it had before */
     bool listed;                /* in the list of its bin; its own */
     struct agent *next, **prev; /* there, under the bin's lock */
-    bool forks;                 /* it is the one that forks */
+    uint64_t listed_in;         /* the process's salt, if it is listed */
 };
 
-/* Where a thread finds its slot: by the group's number, in a table with open addressing. */
+/*
+ * Where a thread finds its slot: by the group's key, in a table with open addressing.  In a forked
+ * child a slot from before stands there by the group's number, which nobody looks for, until the
+ * thread uses the group.
+ */
 struct slot_place {
-    uint64_t group; /* number; 0: free.  A group that is no more is never looked for. */
+    uint64_t group; /* 0: free.  A group that is no more is never looked for. */
     struct slot *slot;
 };
 
@@ -40,13 +44,17 @@ enum { THREAD_PLACES = 16 }; /* in the struct itself; a power of two */
 struct thread {
     struct agent agent; /* first: has the same address */
     struct slot_place *places;
-    uint64_t mask;      /* of a number: where in `places` to begin, in bytes */
+    uint64_t mask;      /* of a key: where in `places` to begin, in bytes; below the salt */
     struct slot *slots; /* under the registry lock */
     size_t n_places, n_used;
+    uint64_t number;             /* never given twice; 0: nobody's */
+    uint64_t salt;               /* of the process for which `places` is right */
+    uint64_t made_in;            /* the process in whose list it is */
     unsigned hint;               /* for reclaim_enter() */
     bool bare;                   /* nobody's: read only */
     bool ending;                 /* of a bare one: none is to be made any more */
-    struct thread *next, **prev; /* in the list of all, under the registry lock */
+    struct thread *next, **prev; /* in the list of all of a process, under the registry lock */
+    bool last;                   /* there: next is a parent's */
     struct slot_place first[THREAD_PLACES];
 };
 
@@ -87,28 +95,37 @@ static inline struct thread_frame *thread_callbacks(void)
     return frame;
 }
 
+/*
+ * Who this is, for who gets a permit: a number that no other thread has, ever; but of a bare
+ * thread, which can keep none, an address.
+ */
+static inline uint64_t thread_identity(void)
+{
+    return UNLIKELY(thread_self.bare) ? (uintptr_t)&thread_words | 1 : thread_self.number;
+}
+
 /* Makes the calling thread's struct, if it has none and can have one; false: it is bare. */
 bool thread_make(void);
 
-/* The calling thread's slot if its place is not the first that is looked at; or NULL.  Makes
- * nothing. */
-struct slot *thread_slot_search(const struct sflight_group *g);
+/* The calling thread's slot by the group's key, wherever its place is; or NULL.  Makes nothing. */
+struct slot *thread_slot_search(uint64_t key);
 
 /* The one slow way: finds the slot or makes it. */
 struct slot *thread_slot_slow(struct sflight_group *g);
 
-/* The first place to look for the group at. */
-static ALWAYS_INLINE const struct slot_place *thread_place(const struct sflight_group *g)
+/* The first place to look for a group at, by its key. */
+static ALWAYS_INLINE const struct slot_place *thread_place(uint64_t key)
 {
     const struct thread *t = &thread_self;
-    return (const void *)((const char *)t->places + (g->number & t->mask));
+    return (const void *)((const char *)t->places + (key & t->mask));
 }
 
 /* The calling thread's slot in the group; the common one if it can have none. */
 static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 {
-    const struct slot_place *place = thread_place(g);
-    if (LIKELY(place->group == g->number))
+    uint64_t key = group_key(g);
+    const struct slot_place *place = thread_place(key);
+    if (LIKELY(place->group == key))
         return place->slot;
     return thread_slot_slow(g);
 }
@@ -129,10 +146,11 @@ static inline struct slot *thread_slot_if_moved(struct slot *slot)
 /* The slot if the thread has one already, otherwise NULL; makes nothing. */
 static ALWAYS_INLINE struct slot *thread_slot_cached(const struct sflight_group *g)
 {
-    const struct slot_place *place = thread_place(g);
-    if (LIKELY(place->group == g->number))
+    uint64_t key = group_key(g);
+    const struct slot_place *place = thread_place(key);
+    if (LIKELY(place->group == key))
         return place->slot;
-    return thread_slot_search(g);
+    return thread_slot_search(key);
 }
 
 /*

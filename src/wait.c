@@ -66,10 +66,10 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
             hold_release(slot, c);
         } else if (last) {
             if (seals && !forgotten)
-                join_unlink_unwanted(slot, c);
+                gauges_count(slot, COUNT_FORGOTTEN);
             atomic_fence_seq_cst(); /* [UNWANTED] */
             unwanted_tell(c);
-            slot = thread_slot_if_moved(slot);
+            slot = thread_slot_again(c->group); /* it may have forked */
         }
         if (look_back)
             hold_drop(slot, c);

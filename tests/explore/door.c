@@ -3,6 +3,7 @@
 #include "door.h"
 
 #include "../../src/gauges.h"
+#include "../../src/lock.h"
 #include "../../src/queue.h"
 #include "../../src/thread.h"
 
@@ -198,11 +199,48 @@ void door_fork(void)
 {
     CHECK(sched.self == 0);
     for (unsigned i = process.n_fork; i-- != 0;)
-        process.fork[i].prepare();
+        if (process.fork[i].prepare != NULL)
+            process.fork[i].prepare();
     sched_only_self();
     memory_take_all();
+    for (unsigned i = 0; i < d.n_mutexes; i++)
+        d.mutexes[i].owner = -1;                     /* as src/lock.c has it */
+    process_page.salt = process_page.generation = 0; /* as the kernel does */
     for (unsigned i = 0; i < process.n_fork; i++)
         process.fork[i].child();
+}
+
+/* ------------------------------------------------------------------ process */
+
+union process_page process_page;
+static uint64_t last_process;
+static void (*in_child)(bool by_handler);
+
+static void salt_renew(void)
+{
+    process_page.salt = ++last_process << PROCESS_SALT_SHIFT;
+    process_page.generation = (uint32_t)(process_page.salt >> 32);
+}
+
+void process_init(void (*hook)(bool by_handler))
+{
+    in_child = hook;
+    salt_renew();
+}
+
+void process_notice(void)
+{
+    in_child(false);
+    salt_renew();
+}
+
+/* Or whoever comes first notices it, as after a fork without handlers. */
+void process_forked(void)
+{
+    if (door.forks_noticed || thread_self.bare || sched_choose(2) != 0) {
+        in_child(true);
+        salt_renew();
+    }
 }
 
 void door_release_lost(struct sflight_group *g, uint64_t n)
@@ -287,6 +325,24 @@ int door_mutex_unlock(pthread_mutex_t *mutex)
     d.mutexes[i].owner = -1;
     sched_wake(mutex, 1);
     return 0;
+}
+
+void lock_take(struct lock *lock)
+{
+    (void)process_salt_now();
+    (void)door_mutex_lock((pthread_mutex_t *)(void *)lock, SITE);
+}
+
+/* As if somebody had it: the program exits between runs, where there are no threads. */
+bool lock_try(struct lock *lock)
+{
+    (void)lock;
+    return false;
+}
+
+void lock_give(struct lock *lock)
+{
+    (void)door_mutex_unlock((pthread_mutex_t *)(void *)lock);
 }
 
 /* ------------------------------------------------------------------- atomics */

@@ -226,6 +226,7 @@ struct door {
     unsigned n_cpus;    /* 1: nobody spins */
     bool lazy_reclaim;  /* what is retired comes back only when it must */
     bool no_spares;     /* records are freed as soon as they are not needed */
+    bool forks_noticed; /* by a handler: another thread than 0 may be first in the child */
     bool common_slots;  /* threads cannot have slots of their own */
     unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
     unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */

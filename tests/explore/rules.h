@@ -97,6 +97,8 @@ void world_end(void);
  * were about to get, keep the group in use there, and nobody can give them up; what they held may.
  */
 void world_fork(void);
+/* n completions of this thread's were in the hands of others: they count as held for good. */
+void world_loses(unsigned n);
 /* Closes the group, as often as one likes. */
 void world_close(void);
 /* Waits until all runs have ended that are under way; 0 ns: no deadline. */

@@ -489,6 +489,7 @@ static void fork_with_queue(void)
     for (; sflight_queue_destroy(queue) == -EBUSY; n_in--) {
         CHECK(n_in != 0);
         door_drain_lost(queue);
+        world_loses(1);
     }
     child_goes_on();
     world_end();
@@ -522,6 +523,7 @@ static void fork_and_release(void)
     sflight_stats stats;
 
     world_begin(NULL);
+    door.forks_noticed = true;
     ask_result(fresh(0, "a"));
     copy(&asks[0], &copies[0]);
     go(copy_and_release, fresh(1, "b"));

@@ -45,7 +45,7 @@ static void edge_stop(struct edge *e, struct party *looker)
 {
     actor_tell(&e->inner.actor, step_wait, &e->waits);
     WAIT_UNTIL(stats_of(e->g).parked == 1 || clock_left_ns(e->waits.deadline) == 0);
-    agent_before_fork();
+    lock_take(&agent_waits);
     actor_tell(&looker->actor, step_look, e);
     WAIT_UNTIL(atomic_load(&e->looker_tid) != 0 && thread_sleeps(atomic_load(&e->looker_tid)));
 }
@@ -54,7 +54,7 @@ static void edge_go_on(struct edge *e, struct party *looker)
 {
     for (int n = 0; n < 100; n++) /* let inner come to the mutex */
         sched_yield();
-    agent_after_fork(false);
+    lock_give(&agent_waits);
     actor_await(&looker->actor);
     actor_await(&e->inner.actor);
 }
@@ -260,7 +260,7 @@ static size_t places_of_one_group(struct sflight_group *g)
 {
     size_t n = 0;
     for (size_t i = 0; i < thread_self.n_places; i++)
-        n += thread_self.places[i].group == g->number;
+        n += thread_self.places[i].group == group_key(g);
     return n;
 }
 
@@ -269,7 +269,7 @@ static size_t way_to(const struct sflight_group *g)
 {
     size_t n = 1;
     for (size_t i = (g->number & thread_self.mask) / sizeof(struct slot_place);
-         thread_self.places[i].group != g->number; i = (i + 1) % thread_self.n_places)
+         thread_self.places[i].group != group_key(g); i = (i + 1) % thread_self.n_places)
         n++;
     return n;
 }
