@@ -86,6 +86,7 @@ static void thread_ends(int thread)
         }
     CHECK(!d.threads[thread].in_section);
     door_free(d.threads[thread].words);
+    door_words = NULL;
 }
 
 static void thread_runs(int thread)
@@ -272,6 +273,8 @@ int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
 /* A slot has just been made, perhaps: keeps it from keeping anything. */
 static void spare_nothing(void)
 {
+    if (door_words == NULL)
+        return; /* behind the last run: the process ends */
     for (struct slot *slot = thread_self.slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
     }
