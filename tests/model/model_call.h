@@ -129,6 +129,7 @@ void *alloc_get(struct alloc *a, size_t size, size_t align)
     return malloc(size);
 }
 
+struct alloc alloc_process;
 static _Atomic(int) model_n_put;
 
 void alloc_put(struct alloc *a, void *ptr, size_t size)
