@@ -31,6 +31,7 @@ static struct {
         void (*prepare)(void), (*parent)(void), (*child)(void);
     } fork[FORK_HANDLERS];
     unsigned n_fork;
+    struct thread **list; /* the library's, of all threads, once it has been seen */
 } process;
 
 struct retired {
@@ -100,6 +101,8 @@ void door_reset(void)
     (memset)(&door, 0, sizeof(door));
     door.n_cpus = 1;
     memory_reset();
+    if (process.list != NULL)
+        *process.list = NULL; /* who vanished by a fork is still there */
     memory_old_values = memory_x86 = false;
     sched_thread_begins = thread_begins;
     sched_thread_ends = thread_ends;
@@ -273,19 +276,27 @@ int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
 /* A slot has just been made, perhaps: keeps it from keeping anything. */
 static void spare_nothing(void)
 {
-    if (door_words == NULL)
-        return; /* behind the last run: the process ends */
     for (struct slot *slot = thread_self.slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
     }
+}
+
+/* The first in the list knows where it begins: outside of what belongs to a run. */
+static void see_list(void)
+{
+    if (!thread_self.bare && !memory_ours(thread_self.prev))
+        process.list = thread_self.prev;
 }
 
 int door_mutex_unlock(pthread_mutex_t *mutex)
 {
     unsigned i = mutex_index(mutex);
     CHECK(d.mutexes[i].owner == sched.self);
-    if (door.no_spares)
-        spare_nothing();
+    if (door_words != NULL) { /* not behind the last run, where the process ends */
+        see_list();
+        if (door.no_spares)
+            spare_nothing();
+    }
     memory_give(&d.mutexes[i].clock);
     d.mutexes[i].owner = -1;
     sched_wake(mutex, 1);
