@@ -32,6 +32,7 @@ static struct {
         void (*prepare)(void), (*parent)(void), (*child)(void);
     } fork[FORK_HANDLERS];
     unsigned n_fork;
+    struct thread **list; /* the library's, of all threads, once it has been seen */
 } process;
 
 struct retired {
@@ -87,6 +88,7 @@ static void thread_ends(int thread)
         }
     CHECK(!d.threads[thread].in_section);
     door_free(d.threads[thread].words);
+    door_words = NULL;
 }
 
 static void thread_runs(int thread)
@@ -100,6 +102,8 @@ void door_reset(void)
     (memset)(&door, 0, sizeof(door));
     door.n_cpus = 1;
     memory_reset();
+    if (process.list != NULL)
+        *process.list = NULL; /* who vanished by a fork is still there */
     memory_old_values = memory_x86 = false;
     sched_thread_begins = thread_begins;
     sched_thread_ends = thread_ends;
@@ -315,12 +319,22 @@ static void spare_nothing(void)
     }
 }
 
+/* The first in the list knows where it begins: outside of what belongs to a run. */
+static void see_list(void)
+{
+    if (!thread_self.bare && !memory_ours(thread_self.prev))
+        process.list = thread_self.prev;
+}
+
 int door_mutex_unlock(pthread_mutex_t *mutex)
 {
     unsigned i = mutex_index(mutex);
     CHECK(d.mutexes[i].owner == sched.self);
-    if (door.no_spares)
-        spare_nothing();
+    if (door_words != NULL) { /* not behind the last run, where the process ends */
+        see_list();
+        if (door.no_spares)
+            spare_nothing();
+    }
     memory_give(&d.mutexes[i].clock);
     d.mutexes[i].owner = -1;
     sched_wake(mutex, 1);

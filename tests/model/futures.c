@@ -136,7 +136,7 @@ static void use(sflight_result *r)
     hold_release(thread_slot(&group), r->hold);
 }
 
-static void told(void *arg, int rc, sflight_result *r)
+static void called_back(void *arg, int rc, sflight_result *r)
 {
     assert(arg == &value && rc == 0);
     atomic_add_relaxed(&n_told, 1);
@@ -147,7 +147,7 @@ static void *owner(void *unused)
 {
     sflight_result r;
 
-    (void)unused, (void)r, (void)told;
+    (void)unused, (void)r, (void)called_back;
     model_enter(1);
 #if CASE == 1
     assert(async_get(future, NULL, &r) == 0);
@@ -160,7 +160,7 @@ static void *owner(void *unused)
     REACHED(atomic_load_relaxed(&fd_set));
     async_drop(future);
 #elif CASE == 3
-    assert(async_then(future, told, &value) == 0);
+    assert(async_then(future, called_back, &value) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
 #elif CASE == 4
     static const struct timespec some_time;

@@ -46,6 +46,13 @@ struct agent {
     void *fiber;
 };
 
+struct thread_frame {
+    struct thread_frame *outer;
+    struct sflight_future *first, **last;
+    int cancel_state;
+    const struct sflight_call *telling;
+};
+
 struct thread {
     struct agent agent;
     struct slot *slots;
@@ -57,6 +64,14 @@ struct thread {
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)
 #define thread_words (*model_self)
+
+static inline struct thread_frame *thread_callbacks(void)
+{
+    struct thread_frame *frame = thread_words.frames;
+    while (frame != NULL && frame->last == NULL)
+        frame = frame->outer;
+    return frame;
+}
 
 struct lane;
 struct reclaim_entry {
