@@ -141,15 +141,22 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     return (uint64_t)n_kept;
 }
 
+/* A gauge's value; what is counted down was counted up. */
+static uint64_t gauge(uint64_t up, uint64_t down)
+{
+    REQUIRE((int64_t)(up - down) >= 0);
+    return gauges_difference(up, down);
+}
+
 enum flying gauges_flying(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    if (gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+    if (gauge(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
         return CALLS_FLY;
-    return gauges_difference(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
-                                                                                  : NOTHING_FLIES;
+    return gauge(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
+                                                                         : NOTHING_FLIES;
 }
 
 /*
@@ -163,10 +170,10 @@ bool gauges_in_use(struct sflight_group *g)
     if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
         return true;
     group_sum(g, sum);
-    return gauges_difference(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] +
-                                 sum[COUNT_LED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
-                             sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] +
-                                 sum[COUNT_RETURNED] + sum[COUNT_RELEASED]) != 0;
+    return gauge(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_LED] +
+                     sum[COUNT_HELD] + sum[COUNT_CLAIMED],
+                 sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
+                     sum[COUNT_RELEASED]) != 0;
 }
 
 void gauges_stats(struct sflight_group *g, sflight_stats *out)
@@ -187,11 +194,11 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .deadlocks = sum[COUNT_DEADLOCKS],
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
-        .in_flight = gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = gauges_difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
-        .held = gauges_difference(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
-                                  sum[COUNT_RELEASED]),
-        .retired_pending = gauges_difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
+        .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
+        .waiting = gauge(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
+        .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
+                      sum[COUNT_RELEASED]),
+        .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };

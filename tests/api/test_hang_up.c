@@ -173,9 +173,10 @@ static void callbacks(void **state)
     group_end(g);
 }
 
-/* A callback takes back those that are to run after it. */
+/* A callback takes back those that are to run after it, and ends another call. */
 struct chain {
     sflight_future *others[3];
+    sflight_call *next;
     int n_ran, n_back;
 };
 
@@ -190,6 +191,7 @@ static void take_back_others(void *arg, int rc, sflight_result *r)
             chain->n_back += sflight_future_cancel(chain->others[i]) == 1;
         chain->others[i] = NULL;
     }
+    sflight_complete(chain->next, 0);
 }
 
 static void on_the_ending_thread(void **state)
@@ -198,8 +200,10 @@ static void on_the_ending_thread(void **state)
     for (int more = 0; more < 2; more++) {
         sflight_group *g = group_new(NULL);
         struct chain chain = {0};
-        struct noted noted = {0};
+        struct noted noted = {0}, of_next = {0};
         sflight_call *call = lead(g, "key");
+        chain.next = lead(g, "next");
+        assert_int_equal(sflight_future_then(join(g, "next"), note, &of_next), 0);
         assert_int_equal(sflight_future_then(join(g, "key"), take_back_others, &chain), 0);
         for (int i = 0; i < 3; i++) {
             chain.others[i] = join(g, "key");
@@ -211,6 +215,7 @@ static void on_the_ending_thread(void **state)
         assert_int_equal(chain.n_ran, 1);
         assert_int_equal(chain.n_back, 3);
         assert_int_equal(noted.n, more);
+        assert_int_equal(of_next.n, 1);
         assert_key_usable(g, "key");
         group_end(g);
     }

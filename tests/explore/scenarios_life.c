@@ -209,6 +209,22 @@ static void destroy_against_start(void)
     world_end();
 }
 
+/* Who has drained may destroy: the threads that the library made are not in it any more. */
+static void drained_runner(void)
+{
+    destroyed_begin(NULL);
+    ask_start(fresh(0, "a"));
+    if (asks[0].future != NULL && variant(2))
+        get_and_release(&asks[0]);
+    else if (asks[0].future != NULL)
+        ask_drop(&asks[0]);
+    world_drain(0);
+    CHECK(sflight_group_destroy(world.group) == 0);
+    world.shut = true;
+    join_all();
+    world_end();
+}
+
 /* A future counts as waiting or as held, at any moment. */
 static void stats_against_complete(void)
 {
@@ -550,6 +566,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
     {"destroy_against_start", destroy_against_start, 500, 2},
+    {"drained_runner", drained_runner, 100, 2},
     {"stats_against_complete", stats_against_complete, 100, 2},
     {"drain_against_claims", drain_against_claims, 200, 1},
     {"threads_come_and_go", threads_come_and_go, 100, 0},

@@ -210,6 +210,23 @@ static void test_more_sections_than_lanes(void **state)
     reclaim_flush();
 }
 
+/* What was retired while nearly all lanes were borrowed stands in a lane that hints never name. */
+static void test_flush_finds_the_last_lanes(void **state)
+{
+    (void)state;
+    struct lane *lanes[LANES - 1];
+    atomic_uint n_back = 0;
+
+    for (size_t i = 0; i < LENGTH(lanes); i++)
+        lanes[i] = section_enter(HINT_A);
+    retire_some(HINT_A, 3, &n_back);
+    for (size_t i = 0; i < LENGTH(lanes); i++)
+        section_leave(lanes[i]);
+    assert_int_equal(n_back, 0);
+    reclaim_flush();
+    assert_int_equal(n_back, 3);
+}
+
 static void test_pending_stays_bounded(void **state)
 {
     (void)state;
@@ -404,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_flush_waits_for_sections),
         cmocka_unit_test(test_two_flushes_at_once),
         cmocka_unit_test(test_more_sections_than_lanes),
+        cmocka_unit_test(test_flush_finds_the_last_lanes),
         cmocka_unit_test(test_pending_stays_bounded),
         cmocka_unit_test(test_pending_on_all_lanes),
         cmocka_unit_test(test_threads_that_end),

@@ -271,6 +271,23 @@ static void test_no_random_numbers(void **state)
     group_end(g);
 }
 
+/* Random numbers or none: who knows one group's seed does not know another's. */
+static void test_each_group_has_a_seed_of_its_own(void **state)
+{
+    (void)state;
+    struct sflight_group *g[4];
+    for (size_t i = 0; i < LENGTH(g); i++) {
+        no_random = i < 2;
+        g[i] = group_new(NULL);
+        no_random = false;
+        for (size_t j = 0; j < i; j++)
+            assert_true(g[i]->seed != g[j]->seed);
+    }
+    assert_true(hash_key("key", 3, g[2]->seed) != hash_key("key", 3, g[3]->seed));
+    for (size_t i = 0; i < LENGTH(g); i++)
+        group_end(g[i]);
+}
+
 static void *no_memory(void *ctx, size_t size, size_t align)
 {
     (void)ctx, (void)size, (void)align;
@@ -474,6 +491,47 @@ static void test_panics_with_odd_texts(void **state)
 }
 
 /* A permit has no fn to leave. */
+/* A program compiled for AddressSanitizer, with a library that is not, hears that frames go. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ASAN
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define HAS_ASAN
+#endif
+
+#ifndef HAS_ASAN
+static unsigned n_no_return;
+
+void __asan_handle_no_return(void); /* NOLINT(bugprone-reserved-identifier): not the library's */
+void __asan_handle_no_return(void)
+{
+    n_no_return++;
+}
+
+static int panic_briefly(struct sflight_call *call, void *arg)
+{
+    (void)arg;
+    sflight_panic(call, "brief");
+}
+#endif
+
+static void test_panics_tell_address_sanitizer(void **state)
+{
+    (void)state;
+#ifdef HAS_ASAN
+    skip(); /* it has the function itself */
+#else
+    struct sflight_group *g = group_new(NULL);
+    sflight_result r;
+    n_no_return = 0;
+    assert_int_equal(sflight_do(g, "key", 3, panic_briefly, NULL, &r), -ENOTRECOVERABLE);
+    sflight_result_release(&r);
+    assert_int_equal(n_no_return, 1);
+    group_end(g);
+#endif
+}
+
 static void panic_outside_of_fn(void)
 {
     struct sflight_call *call;
@@ -533,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_no_thread_specific_data),
         cmocka_unit_test(test_no_attributes_for_a_thread),
         cmocka_unit_test(test_no_random_numbers),
+        cmocka_unit_test(test_each_group_has_a_seed_of_its_own),
         cmocka_unit_test(test_no_memory_for_a_queue),
         cmocka_unit_test(test_sizes_that_wrap_around),
         cmocka_unit_test(test_as_many_wakes_as_can_be),
@@ -540,6 +599,7 @@ int main(void)
         cmocka_unit_test(test_flush_finds_a_section),
         cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
+        cmocka_unit_test(test_panics_tell_address_sanitizer),
         cmocka_unit_test(test_panics_that_abort),
     };
     return RUN_TESTS(tests);
