@@ -156,7 +156,7 @@ enum flying gauges_flying(struct sflight_group *g)
     if (gauge(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
         return CALLS_FLY;
     return gauge(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
-                                                                         : NOTHING_FLIES;
+                                                                      : NOTHING_FLIES;
 }
 
 /*
@@ -196,8 +196,7 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .spun = sum[COUNT_SPUN],
         .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
         .waiting = gauge(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
-        .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
-                      sum[COUNT_RELEASED]),
+        .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED], sum[COUNT_RELEASED]),
         .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),

@@ -316,7 +316,8 @@ static inline void state_after_fork(state_word *word)
 /* But one that the forking thread's own batch has joined. */
 static inline void state_rejoin_after_fork(state_word *word)
 {
-    atomic_store_relaxed(word, atomic_load_relaxed(word) + STATE_BLOCKING); /* alone with the call */
+    atomic_store_relaxed(word,
+                         atomic_load_relaxed(word) + STATE_BLOCKING); /* alone with the call */
 }
 
 /* Nobody will end it. */

@@ -10,7 +10,7 @@
 
 static void (*on_clock)(struct timespec *now); /* asked once */
 static _Thread_local bool is_fiber;            /* in a group that has any */
-static atomic_uint n_fiber_asks; /* for the time */
+static atomic_uint n_fiber_asks;               /* for the time */
 
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
