@@ -160,8 +160,7 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 {
     void *fiber = agent_fiber(g);
 
-    atomic_add_relaxed(&g->flags, GROUP_DRAINER);
-    atomic_fence_seq_cst(); /* [DRAIN] */
+    atomic_add_relaxed(&g->flags, GROUP_DRAINER); /* the fence before each look orders it */
     int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
     atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* this drainer waits no more */
     if (fiber != NULL) /* frees the waiters that were given up; other drainers look again */

@@ -164,6 +164,35 @@ static void a_result_that_was_released_elsewhere(void **state)
     group_end(g);
 }
 
+static void *release_and_stay(void *arg)
+{
+    struct moved *m = arg;
+    sflight_result_release(&m->r);
+    atomic_store(&m->led, true);
+    WAIT_UNTIL(m->may_end);
+    return NULL;
+}
+
+/* The same, and that thread does not end before the fork. */
+static void a_result_that_is_released_by_a_thread_that_stays(void **state)
+{
+    (void)state;
+    struct moved m = {.g = group_new(NULL)};
+    assert_int_equal(sflight_do(m.g, "key", 3, nothing, NULL, &m.r), 0);
+    pthread_t thread = thread_start(release_and_stay, &m);
+    WAIT_UNTIL(m.led);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(stats_of(m.g).held, 0);
+        child_uses_group(m.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&m.may_end, true);
+    thread_join(thread);
+    group_end(m.g);
+}
+
 /* ------------------------------------------------------- what others led */
 
 static int set_then_work(sflight_call *call, void *arg)
@@ -369,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_result_of_another_thread),
         cmocka_unit_test(a_result_that_came_from_another_thread),
         cmocka_unit_test(a_result_that_was_released_elsewhere),
+        cmocka_unit_test(a_result_that_is_released_by_a_thread_that_stays),
         cmocka_unit_test(values_of_other_leaders),
         cmocka_unit_test(started_calls),
         cmocka_unit_test(futures_and_permits),
