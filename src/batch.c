@@ -146,9 +146,8 @@ struct by_key {
 /* Bytes only: which is the smaller does not matter, as long as equal keys stand together. */
 static int compare_keys(const sflight_key *a, const sflight_key *b)
 {
-    if (a->len != b->len)
-        return a->len < b->len ? -1 : 1;
-    return a->len != 0 ? memcmp(a->data, b->data, a->len) : 0;
+    int by_len = (a->len > b->len) - (a->len < b->len);
+    return by_len != 0 || a->len == 0 ? by_len : memcmp(a->data, b->data, a->len);
 }
 
 static int by_key(const void *a, const void *b, void *ctx)

@@ -87,7 +87,7 @@ static void slot_after_fork(struct slot *slot, int64_t n_results)
     set_counter(slot, COUNT_CLAIMED, counter(slot, COUNT_TAKEN));
     set_counter(slot, COUNT_FUTURES_LEFT,
                 counter(slot, COUNT_FUTURES) - counter(slot, COUNT_TAKEN));
-    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED));
+    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) + counter(slot, COUNT_DEMOTED));
     set_counter(slot, COUNT_SEARCHES_ENDED, counter(slot, COUNT_SEARCHES));
     set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
 }
@@ -170,8 +170,8 @@ bool gauges_in_use(struct sflight_group *g)
     if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
         return true;
     group_sum(g, sum);
-    return gauge(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_LED] +
-                     sum[COUNT_HELD] + sum[COUNT_CLAIMED],
+    return gauge(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_DEMOTED] +
+                     sum[COUNT_LED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
                  sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
                      sum[COUNT_RELEASED]) != 0;
 }
@@ -195,7 +195,7 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
         .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = gauge(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
+        .waiting = gauge(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
         .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED], sum[COUNT_RELEASED]),
         .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */

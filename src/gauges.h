@@ -40,7 +40,8 @@ static inline void gauges_count_n(struct slot *slot, enum counter which, uint64_
 static inline void gauges_uncount(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->common))
-        atomic_sub_relaxed(&slot->counters.n[which], 1); /* [GAUGE] */
+        /* RACE: another claims as well.  [GAUGE] */
+        atomic_sub_relaxed(&slot->counters.n[which], 1);
     else
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }

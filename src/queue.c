@@ -209,7 +209,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
         at = link_to(&q->ready, f);
     }
     if (*at == NULL)
-        return false;
+        return false; /* RACE: told, and about to be pushed */
     *at = f->next;
     queue_forgo(q); /* the last touch */
     return true;

@@ -16,6 +16,7 @@ enum counter {
     COUNT_HELD,     /* holds besides those, by whoever gets one */
     COUNT_RELEASED, /* holds given up, of any sort */
     COUNT_JOINED,   /* joiners, blocking or not */
+    COUNT_DEMOTED,  /* starters that have become joiners, as their calls were taken over */
     COUNT_RETURNED, /* joiners that wait no more: they have left, or have a hold */
     COUNT_CLAIMED,  /* holds of futures, by who ends the call */
     COUNT_SEARCHES, /* searches that may end in a claim */

@@ -22,13 +22,13 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
     if (!state_is_orphan(&c->state))
         return false;
     /* A starter that waits becomes a joiner, and is one before it can leave as one. */
-    gauges_count(slot, COUNT_JOINED);
+    gauges_count(slot, COUNT_DEMOTED);
     if (!state_take_over(&c->state, &starter)) {
-        gauges_uncount(slot, COUNT_JOINED);
+        gauges_uncount(slot, COUNT_DEMOTED);
         return false;
     }
     if (!starter)
-        gauges_uncount(slot, COUNT_JOINED);
+        gauges_uncount(slot, COUNT_DEMOTED);
     atomic_store_release(&c->owner, agent); /* [OWNER] */
     if (call_kind(c) != CALL_OF_LEADER)
         atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);

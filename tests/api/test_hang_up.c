@@ -2,6 +2,8 @@
 /* Clients that hang up: futures that are taken back, and leaders that are told. */
 #include "../lib/event_test.h"
 
+#include <setjmp.h>
+
 static sflight_queue *queue_new(void)
 {
     sflight_queue *q = NULL;
@@ -177,6 +179,7 @@ static void callbacks(void **state)
 struct chain {
     sflight_future *others[3];
     sflight_call *next;
+    bool last_first;
     int n_ran, n_back;
 };
 
@@ -186,7 +189,8 @@ static void take_back_others(void *arg, int rc, sflight_result *r)
     assert_int_equal(rc, 0);
     sflight_result_release(r);
     chain->n_ran++;
-    for (int i = 0; i < 3; i++) {
+    for (int k = 0; k < 3; k++) {
+        int i = chain->last_first ? 2 - k : k;
         if (chain->others[i] != NULL)
             chain->n_back += sflight_future_cancel(chain->others[i]) == 1;
         chain->others[i] = NULL;
@@ -197,9 +201,10 @@ static void take_back_others(void *arg, int rc, sflight_result *r)
 static void on_the_ending_thread(void **state)
 {
     (void)state;
-    for (int more = 0; more < 2; more++) {
+    for (int how = 0; how < 4; how++) {
+        int more = how % 2;
         sflight_group *g = group_new(NULL);
-        struct chain chain = {0};
+        struct chain chain = {.last_first = how / 2};
         struct noted noted = {0}, of_next = {0};
         sflight_call *call = lead(g, "key");
         chain.next = lead(g, "next");
@@ -245,7 +250,6 @@ static void makes_room(void **state)
     group_end(g);
 }
 
-/* Against the end of the call, on another thread: told or taken back, never both. */
 struct ending {
     sflight_call *call;
     atomic_bool go;
@@ -259,6 +263,67 @@ static void *end_call(void *arg)
     return NULL;
 }
 
+/* Another thread has them to run, and is at an earlier one: they come. */
+struct slow {
+    atomic_bool runs, go;
+    sflight_future *later[2];
+    sflight_future *own;
+};
+
+static void run_slowly(void *arg, int rc, sflight_result *r)
+{
+    struct slow *slow = arg;
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    slow->runs = true;
+    WAIT_UNTIL(slow->go);
+}
+
+static void cancel_too_late(void *arg, int rc, sflight_result *r)
+{
+    struct slow *slow = arg;
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    assert_int_equal(sflight_future_cancel(slow->later[0]), 0);
+    assert_int_equal(sflight_future_cancel(slow->own), 0);
+    assert_int_equal(sflight_future_cancel(slow->later[1]), 0);
+}
+
+static void of_another_thread(void **state)
+{
+    (void)state;
+    for (int in_callback = 0; in_callback < 2; in_callback++) {
+        sflight_group *g = group_new(NULL);
+        struct ending ending = {.call = lead(g, "key"), .go = true};
+        struct slow slow = {0};
+        struct noted noted = {0};
+        assert_int_equal(sflight_future_then(join(g, "key"), run_slowly, &slow), 0);
+        for (int i = 0; i < 2; i++) {
+            slow.later[i] = join(g, "key");
+            assert_int_equal(sflight_future_then(slow.later[i], note, &noted), 0);
+        }
+        assert_int_equal(sflight_call_future(ending.call, &slow.own), 0);
+        assert_int_equal(sflight_future_then(slow.own, note, &noted), 0);
+        pthread_t thread = thread_start(end_call, &ending);
+        WAIT_UNTIL(slow.runs);
+        sflight_result nothing = {0};
+        if (in_callback) { /* a list of our own, in which they are not */
+            sflight_call *here = lead(g, "here");
+            assert_int_equal(sflight_future_then(join(g, "here"), cancel_too_late, &slow), 0);
+            assert_int_equal(sflight_future_then(join(g, "here"), note, &noted), 0);
+            assert_int_equal(sflight_complete(here, 0), 2);
+        } else {
+            cancel_too_late(&slow, 0, &nothing);
+        }
+        slow.go = true;
+        thread_join(thread);
+        assert_int_equal(noted.n, 3 + in_callback);
+        assert_int_equal(stats_of(g).held, 0);
+        group_end(g);
+    }
+}
+
+/* Against the end of the call, on another thread: told or taken back, never both. */
 static void against_the_end(void **state)
 {
     (void)state;
@@ -417,6 +482,51 @@ static void callback_ends_the_call(void **state)
     }
 }
 
+/*
+ * Callbacks inside one another: the outer one's ends a call that has a callback of another kind,
+ * and leaves a call whose own callback ends both.
+ */
+struct nest {
+    sflight_call *calls[2], *third;
+    sflight_future *last;
+    struct noted noted;
+    int n_told;
+};
+
+static void complete_both(void *arg)
+{
+    struct nest *nest = arg;
+    nest->n_told++;
+    complete_call(&nest->calls[0]);
+    complete_call(&nest->calls[1]);
+}
+
+static void leave_the_other(void *arg)
+{
+    struct nest *nest = arg;
+    nest->n_told++;
+    sflight_complete(nest->third, 0);
+    assert_int_equal(nest->noted.n, 1);
+    assert_int_equal(sflight_future_drop(nest->last), 1);
+    assert_int_equal(nest->n_told, 2);
+}
+
+static void callbacks_inside_one_another(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct nest nest = {.calls = {lead(g, "a"), lead(g, "b")}, .third = lead(g, "c")};
+    assert_int_equal(sflight_future_then(join(g, "c"), note, &nest.noted), 0);
+    sflight_call_on_unwanted(nest.calls[0], leave_the_other, &nest);
+    sflight_call_on_unwanted(nest.calls[1], complete_both, &nest);
+    nest.last = join(g, "b");
+    assert_int_equal(sflight_future_drop(join(g, "a")), 1);
+    assert_int_equal(nest.n_told, 2);
+    assert_null(nest.calls[0]);
+    assert_null(nest.calls[1]);
+    group_end(g);
+}
+
 /* A follower that blocks, and leaves at its deadline. */
 static void blocking_follower(void **state)
 {
@@ -436,7 +546,7 @@ static void blocking_follower(void **state)
 struct started {
     atomic_int told;
     atomic_bool asked, go;
-    bool panics;
+    bool panics, exits;
 };
 
 static int ask_and_wait(sflight_call *call, void *arg)
@@ -447,29 +557,33 @@ static int ask_and_wait(sflight_call *call, void *arg)
     WAIT_UNTIL(s->go);
     if (s->panics)
         sflight_panic(call, "as asked");
+    if (s->exits)
+        pthread_exit(NULL);
     return sflight_call_unwanted(call) ? -ECANCELED : 0;
 }
 
-/* Inside fn of a started call; which may panic nevertheless. */
+/* Inside fn of a started call; which may panic or exit nevertheless. */
 static void started_call(void **state)
 {
     (void)state;
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 6; how++) {
         sflight_group *g = group_new(NULL);
-        struct started s = {.panics = how % 2};
+        struct started s = {.panics = how % 3 == 1, .exits = how % 3 == 2};
         sflight_future *f;
         sflight_result r;
         assert_int_equal(sflight_start(g, "key", 3, ask_and_wait, &s, &f), 0);
         WAIT_UNTIL(s.asked);
-        if (how / 2) {
+        if (how / 3) {
             assert_int_equal(sflight_future_drop(join(g, "key")), 0);
             assert_int_equal(s.told, 0);
             assert_int_equal(sflight_future_drop(f), 1);
             assert_int_equal(s.told, 1);
         }
         s.go = true;
-        if (how / 2 == 0) {
-            assert_int_equal(sflight_future_get(f, NULL, &r), s.panics ? -ENOTRECOVERABLE : 0);
+        if (how / 3 == 0) {
+            assert_int_equal(sflight_future_get(f, NULL, &r), s.panics  ? -ENOTRECOVERABLE
+                                                              : s.exits ? -EOWNERDEAD
+                                                                        : 0);
             sflight_result_release(&r);
             assert_int_equal(s.told, 0);
         }
@@ -477,6 +591,57 @@ static void started_call(void **state)
         WAIT_UNTIL(stats_of(g).held == 0);
         group_end(g);
     }
+}
+
+/* It asks, and a call inside it is left by longjmp(): its followers are told when the thread ends.
+ */
+struct jumper {
+    sflight_group *g;
+    jmp_buf out;
+    atomic_int told;
+    atomic_bool runs, go;
+};
+
+static int jump_out(sflight_call *call, void *arg)
+{
+    struct jumper *j = arg;
+    (void)call;
+    j->runs = true;
+    WAIT_UNTIL(j->go);
+    longjmp(j->out, 1);
+}
+
+static int ask_and_be_jumped_into(sflight_call *call, void *arg)
+{
+    struct jumper *j = arg;
+    sflight_result r;
+    sflight_call_on_unwanted(call, count, &j->told);
+    if (setjmp(j->out) == 0)
+        do_str(j->g, "inner", jump_out, j, &r);
+    return 3;
+}
+
+static void started_call_with_a_jump(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct jumper j = {.g = g};
+    struct caller follower;
+    sflight_future *f;
+    sflight_result r;
+    assert_int_equal(sflight_start(g, "key", 3, ask_and_be_jumped_into, &j, &f), 0);
+    WAIT_UNTIL(j.runs);
+    caller_start(&follower, g, "inner", must_not_run, NULL);
+    await_waiting(g, 1);
+    j.go = true;
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    assert_int_equal(r.status, 3);
+    sflight_result_release(&r);
+    caller_join(&follower);
+    assert_int_equal(follower.rc, -EOWNERDEAD);
+    assert_int_equal(j.told, 0);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    group_end_when_unused(g);
 }
 
 /* The leader of a call that blocks waits for it. */
@@ -569,14 +734,25 @@ static void many_leave_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(before_the_end),    cmocka_unit_test(queue_goes_first),
-        cmocka_unit_test(in_the_queue),      cmocka_unit_test(descriptor_still_tells),
-        cmocka_unit_test(callbacks),         cmocka_unit_test(on_the_ending_thread),
-        cmocka_unit_test(makes_room),        cmocka_unit_test(against_the_end),
-        cmocka_unit_test(last_of_all),       cmocka_unit_test(not_before_somebody_waited),
-        cmocka_unit_test(not_after_the_end), cmocka_unit_test(callback_ends_the_call),
-        cmocka_unit_test(blocking_follower), cmocka_unit_test(started_call),
-        cmocka_unit_test(blocking_leader),   cmocka_unit_test(many_leave_at_once),
+        cmocka_unit_test(before_the_end),
+        cmocka_unit_test(queue_goes_first),
+        cmocka_unit_test(in_the_queue),
+        cmocka_unit_test(descriptor_still_tells),
+        cmocka_unit_test(callbacks),
+        cmocka_unit_test(on_the_ending_thread),
+        cmocka_unit_test(makes_room),
+        cmocka_unit_test(against_the_end),
+        cmocka_unit_test(of_another_thread),
+        cmocka_unit_test(callbacks_inside_one_another),
+        cmocka_unit_test(started_call_with_a_jump),
+        cmocka_unit_test(last_of_all),
+        cmocka_unit_test(not_before_somebody_waited),
+        cmocka_unit_test(not_after_the_end),
+        cmocka_unit_test(callback_ends_the_call),
+        cmocka_unit_test(blocking_follower),
+        cmocka_unit_test(started_call),
+        cmocka_unit_test(blocking_leader),
+        cmocka_unit_test(many_leave_at_once),
     };
     return RUN_TESTS(tests);
 }

@@ -430,6 +430,31 @@ static void no_memory(void **state)
     assert_true(n_failed != 0);
 }
 
+/* None that is left over from others, either. */
+static void no_memory_for_an_own_one(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    sflight_call *call = lead(g, "key"), *none;
+    sflight_future *others[200], *f = (sflight_future *)g;
+    size_t n = 0;
+    counting_fail(&counting, 1, true);
+    while (n < LENGTH(others) && sflight_begin(g, "key", 3, &none, &others[n]) == 0)
+        n++;
+    assert_true(n < LENGTH(others));
+    assert_int_equal(sflight_call_future(call, &f), -ENOMEM);
+    assert_null(f);
+    assert_true(counting_relent(&counting));
+    sflight_future_drop(own_future(call));
+    while (n != 0)
+        sflight_future_drop(others[--n]);
+    assert_int_equal(sflight_complete(call, 0), 0);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
 /* A loop's key after another one's call was forgotten, as often as one likes: nothing is left over.
  */
 static void forgotten_in_turn(void **state)
@@ -505,11 +530,13 @@ static void abandoned_inside(void **state)
     assert_zeroed(&r);
     assert_all_destroyed(&w.tally);
     assert_key_usable(g, "key");
+    assert_int_equal(do_str(g, "key", abandons, &w, &r), -EOWNERDEAD); /* nor this time */
+    assert_zeroed(&r);
 
     struct caller leader;
     w.open = false;
     caller_start(&leader, g, "key", abandons, &w);
-    WAIT_UNTIL(w.runs == 2);
+    WAIT_UNTIL(w.runs == 3);
     f = join(g, "key");
     w.open = true;
     assert_int_equal(sflight_future_get(f, NULL, &r), -EOWNERDEAD);
@@ -522,7 +549,7 @@ static void abandoned_inside(void **state)
     assert_int_equal(sflight_group_drain(g, NULL), 0);
     WAIT_UNTIL(stats_of(g).held == 0);
     assert_all_destroyed(&w.tally);
-    assert_int_equal(stats_of(g).abandoned, 3);
+    assert_int_equal(stats_of(g).abandoned, 4);
     group_end(g);
 }
 
@@ -548,6 +575,73 @@ static void abandoned_inside_and_taken_over(void **state)
     sflight_result_release(&follower.r);
     assert_all_destroyed(&w.tally);
     assert_all_destroyed(&next.tally);
+    group_end(g);
+}
+
+/* A permit: completing it abandons it. */
+static void abandoned_permit(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct tally tally = {0};
+    sflight_result r;
+    sflight_call *call = lead(g, "key");
+    sflight_future *f = join(g, "key");
+    value_set(call, &tally, 1);
+    sflight_call_abandon(call);
+    assert_int_equal(sflight_complete(call, 3), 1);
+    assert_int_equal(sflight_future_get(f, NULL, &r), -EOWNERDEAD);
+    assert_zeroed(&r);
+    assert_all_destroyed(&tally);
+    assert_int_equal(stats_of(g).abandoned, 1);
+    group_end(g);
+}
+
+/* Of a batch that has taken it over. */
+static int abandons_one(sflight_call *const *calls, size_t n, void *runs)
+{
+    assert_int_equal(n, 1);
+    sflight_call_abandon(calls[0]);
+    atomic_fetch_add((atomic_int *)runs, 1);
+    return 2;
+}
+
+struct successor {
+    sflight_group *g;
+    atomic_int runs;
+    sflight_result r;
+    int rc;
+};
+
+static void *succeed(void *arg)
+{
+    struct successor *s = arg;
+    const sflight_key key = {"key", 3};
+    assert_int_equal(sflight_do_many(s->g, &key, 1, abandons_one, &s->runs, NULL, &s->r, &s->rc),
+                     0);
+    return NULL;
+}
+
+static void abandoned_by_a_batch_that_took_over(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_group *g = group_new(&o);
+    struct work w = {0};
+    struct caller leader;
+    struct successor s = {.g = g};
+    leader_start(&leader, g, "key", abandons, &w);
+    pthread_t thread = thread_start(succeed, &s);
+    await_waiting(g, 1);
+    w.open = true;
+    caller_join(&leader);
+    thread_join(thread);
+    assert_int_equal(leader.rc, -EOWNERDEAD);
+    assert_int_equal(s.runs, 1);
+    assert_int_equal(s.rc, -EOWNERDEAD);
+    assert_zeroed(&s.r);
+    assert_all_destroyed(&w.tally);
     group_end(g);
 }
 
@@ -605,10 +699,13 @@ int main(void)
         cmocka_unit_test(completions_of_many_calls),
         cmocka_unit_test(refused),
         cmocka_unit_test(no_memory),
+        cmocka_unit_test(no_memory_for_an_own_one),
         cmocka_unit_test(forgotten_in_turn),
         cmocka_unit_test(abandoned_to_a_follower),
         cmocka_unit_test(abandoned_inside),
         cmocka_unit_test(abandoned_inside_and_taken_over),
+        cmocka_unit_test(abandoned_permit),
+        cmocka_unit_test(abandoned_by_a_batch_that_took_over),
         cmocka_unit_test(abandoned_of_a_batch),
     };
     return RUN_TESTS(tests);

@@ -89,7 +89,7 @@ BARE long syscall(long number, ...)
 
 /* ------------------------------------------------------------ at birth */
 
-enum birth { NO_KEY, NO_ATFORK, NO_AFFINITY, N_BIRTHS };
+enum birth { NO_KEY, NO_ATFORK, NO_AFFINITY, NO_KEY_AND_NO_USE, N_BIRTHS };
 static int birth_status[N_BIRTHS];
 static int born_without = -1;
 
@@ -103,7 +103,7 @@ BARE __attribute__((constructor(101))) static void give_births(void)
         pid_t pid = fork();
         if (pid == 0) {
             born_without = i;
-            no_key = i == NO_KEY;
+            no_key = i == NO_KEY || i == NO_KEY_AND_NO_USE;
             no_atfork = i == NO_ATFORK;
             no_affinity = i == NO_AFFINITY;
             return;
@@ -303,6 +303,77 @@ static void test_no_memory_for_a_queue(void **state)
     assert_int_equal(sflight_queue_create(&q), -ENOMEM);
     alloc_process.alloc = before;
     assert_null(q);
+}
+
+/* A thread without a struct is bare until there is memory. */
+static void *use_without_a_struct(void *group)
+{
+    struct sflight_group *g = group;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    for (int i = 0; i < 3; i++)
+        assert_true(usable(g));
+    assert_true(thread_self.bare);
+    assert_ptr_equal(thread_slot(g), &g->common);
+    alloc_process.alloc = before;
+    assert_true(usable(g));
+    assert_false(thread_self.bare);
+    assert_ptr_not_equal(thread_slot(g), &g->common);
+    return NULL;
+}
+
+static void test_no_memory_for_a_thread(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_new(NULL);
+    thread_join(thread_start(use_without_a_struct, g));
+    group_end(g);
+}
+
+/* The table of places may become full but for one; who then finds none uses the common slot. */
+enum { CROWD = 2 * THREAD_PLACES };
+
+static void *use_without_more_places(void *groups)
+{
+    struct sflight_group **g = groups;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    assert_true(usable(g[0]));
+    alloc_process.alloc = no_memory;
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < CROWD; i++) {
+            assert_true(usable(g[i]));
+            assert_int_equal(thread_slot(g[i]) == &g[i]->common, i >= THREAD_PLACES - 1);
+        }
+    alloc_process.alloc = before;
+    for (size_t i = 0; i < CROWD; i++) {
+        assert_true(usable(g[i]));
+        assert_ptr_not_equal(thread_slot(g[i]), &g[i]->common);
+    }
+    return NULL;
+}
+
+static void test_no_memory_for_more_places(void **state)
+{
+    (void)state;
+    struct sflight_group *g[CROWD];
+    sflight_options o = small_options();
+    for (size_t i = 0; i < CROWD; i++)
+        g[i] = group_new(&o);
+    thread_join(thread_start(use_without_more_places, g));
+    for (size_t i = 0; i < CROWD; i++)
+        group_end(g[i]);
+}
+
+/* As by a signal's handler, on top of an operation: who exits does not wait for it. */
+static void test_exit_with_the_registry_locked(void **state)
+{
+    (void)state;
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        registry_lock();
+        exit(0);
+    }
+    assert_child_succeeds(pid);
 }
 
 /* Sizes that no sum must wrap around. */
@@ -584,6 +655,8 @@ static void test_panics_that_abort(void **state)
 
 int main(void)
 {
+    if (born_without == NO_KEY_AND_NO_USE)
+        return 0; /* nothing is given back in the end */
     if (born_without >= 0)
         _exit(born());
     const struct CMUnitTest tests[] = {
@@ -593,6 +666,9 @@ int main(void)
         cmocka_unit_test(test_no_random_numbers),
         cmocka_unit_test(test_each_group_has_a_seed_of_its_own),
         cmocka_unit_test(test_no_memory_for_a_queue),
+        cmocka_unit_test(test_no_memory_for_a_thread),
+        cmocka_unit_test(test_no_memory_for_more_places),
+        cmocka_unit_test(test_exit_with_the_registry_locked),
         cmocka_unit_test(test_sizes_that_wrap_around),
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
