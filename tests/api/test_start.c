@@ -101,7 +101,7 @@ static void everybody_joins_one_call(void **state)
         }
         callers_join(c, 3);
         callers_release(c, 3);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
     }
@@ -172,7 +172,7 @@ static void every_end_is_delivered(void **state)
         callers_release(&c, 1);
         assert_key_usable(g, "key");
         assert_int_equal(sflight_queue_destroy(q), 0);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
         assert_nothing_allocated(&counting);
@@ -209,7 +209,7 @@ static void a_follower_takes_over(void **state)
         caller_join(&c);
         assert_true(c.r.leader);
         callers_release(&c, 1);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&first.tally);
         assert_all_destroyed(&second.tally);
         group_end(g);
@@ -292,8 +292,7 @@ static void starters_that_leave_at_the_end(void **state)
             sched_yield();
         sflight_future_drop(f);
     }
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     assert_all_destroyed(&tally);
     group_end(g);
     assert_nothing_allocated(&counting);
@@ -402,7 +401,7 @@ static void out_of_memory(void **state)
             if (rc == 0) {
                 assert_int_equal(sflight_future_get(f, NULL, &r), 0);
                 sflight_result_release(&r);
-                WAIT_UNTIL(stats_of(g).held == 0);
+                await_unused(g);
             } else {
                 assert_int_equal(rc, -ENOMEM);
                 assert_null(f);
@@ -522,7 +521,7 @@ static void no_thread_at_the_kth_start(sflight_group *g, long k, long *n_failed)
         }
     }
     WAIT_UNTIL(noted.n == n_noted);
-    WAIT_UNTIL(stats_of(g).in_flight == 0 && stats_of(g).held == 0);
+    await_unused(g);
     WAIT_UNTIL(tally.destroyed == tally.made);
 }
 #endif
