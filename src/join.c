@@ -48,8 +48,8 @@ static bool join_match(struct table_node *node, void *ctx)
         case STATE_FULL:
             join->rc = -EAGAIN;
             return true;
-        case STATE_GONE:
-            return false; /* RACE: closed or forgotten since it was looked at */
+        case STATE_GONE: /* RACE: closed or forgotten since it was looked at */
+            return false;
         }
     }
     join->found = c;

@@ -78,7 +78,7 @@ static void a_spawned_task_may_die(void **state)
         assert_int_equal(second.runs, takeover);
         task_callers_release(&c, 1);
         sflight_result_release(&r);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&first.tally);
         assert_all_destroyed(&second.tally);
         runtime_group_end(g, &runtime);

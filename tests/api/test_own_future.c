@@ -69,8 +69,7 @@ static void fn_has_none(void **state)
     assert_int_equal(sflight_start(g, "key", 3, ask_future, NULL, &f), 0);
     get(f, &r);
     sflight_result_release(&r);
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     group_end(g);
 }
 
@@ -546,8 +545,7 @@ static void abandoned_inside(void **state)
 
     assert_int_equal(sflight_start(g, "key", 3, abandons, &w, &f), 0);
     assert_int_equal(sflight_future_get(f, NULL, &r), -EOWNERDEAD);
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     assert_all_destroyed(&w.tally);
     assert_int_equal(stats_of(g).abandoned, 4);
     group_end(g);

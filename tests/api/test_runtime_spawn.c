@@ -36,7 +36,7 @@ static void spawn_runs_it_anywhere(void **state)
             assert_int_equal(number_of(&r), 1);
             sflight_result_release(&r);
             WAIT_UNTIL(w.tally.destroyed == 1);
-            WAIT_UNTIL(stats_of(g).held == 0);
+            await_unused(g);
             runtime_group_end(g, &runtime);
         }
     }
@@ -68,7 +68,7 @@ static void spawn_may_run_it_later(void **state)
     task_callers_join(c, 2);
     task_callers_release(c, 2);
     assert_all_destroyed(&w.tally);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     runtime_group_end(g, &runtime);
 }
 
@@ -124,7 +124,7 @@ static void tasks_drain_behind_a_callback(void **state)
         b.goes_on = true;
         runner_join(&drainer);
         assert_true(b.drained);
-        WAIT_UNTIL(stats_of(b.g).held == 0);
+        await_unused(b.g);
         runtime_group_end(b.g, &runtime);
     }
 }

@@ -101,7 +101,7 @@ static void everybody_joins_one_call(void **state)
         }
         callers_join(c, 3);
         callers_release(c, 3);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
     }
@@ -172,7 +172,7 @@ static void every_end_is_delivered(void **state)
         callers_release(&c, 1);
         assert_key_usable(g, "key");
         assert_int_equal(sflight_queue_destroy(q), 0);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
         assert_nothing_allocated(&counting);
@@ -215,7 +215,7 @@ static void a_follower_takes_over(void **state)
         assert_int_equal(c.r.shared, !drops);
         assert_int_equal(c.r.followers, !drops);
         callers_release(&c, 1);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&first.tally);
         assert_all_destroyed(&second.tally);
         group_end(g);
@@ -298,8 +298,7 @@ static void starters_that_leave_at_the_end(void **state)
             sched_yield();
         sflight_future_drop(f);
     }
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     assert_all_destroyed(&tally);
     group_end(g);
     assert_nothing_allocated(&counting);
@@ -408,7 +407,7 @@ static void out_of_memory(void **state)
             if (rc == 0) {
                 assert_int_equal(sflight_future_get(f, NULL, &r), 0);
                 sflight_result_release(&r);
-                WAIT_UNTIL(stats_of(g).held == 0);
+                await_unused(g);
             } else {
                 assert_int_equal(rc, -ENOMEM);
                 assert_null(f);
@@ -528,7 +527,7 @@ static void no_thread_at_the_kth_start(sflight_group *g, long k, long *n_failed)
         }
     }
     WAIT_UNTIL(noted.n == n_noted);
-    WAIT_UNTIL(stats_of(g).in_flight == 0 && stats_of(g).held == 0);
+    await_unused(g);
     WAIT_UNTIL(tally.destroyed == tally.made);
 }
 #endif

@@ -140,6 +140,51 @@ static void test_edge_of_who_is_waking_up(void **state)
     edge_down(&e);
 }
 
+/* ------------------------------------------------------- telling a leader */
+
+/* Who ends the call sleeps while another thread runs its callback. */
+struct told {
+    sflight_call *call;
+    sflight_future *last;
+    atomic_bool inside, ended;
+    _Atomic(pid_t) leader;
+};
+
+static void tell_until_the_end_waits(void *arg)
+{
+    struct told *told = arg;
+    atomic_store(&told->inside, true);
+    WAIT_UNTIL(atomic_load(&told->leader) != 0 && thread_sleeps(atomic_load(&told->leader)));
+    assert_false(told->ended);
+}
+
+static void *end_while_told(void *arg)
+{
+    struct told *told = arg;
+    WAIT_UNTIL(told->inside);
+    atomic_store(&told->leader, thread_id());
+    sflight_complete(told->call, 0);
+    atomic_store(&told->ended, true);
+    return NULL;
+}
+
+static void test_the_end_waits_for_the_callback(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct told told = {0};
+    sflight_future *none;
+    sflight_call *no_call;
+    assert_int_equal(sflight_begin(g, "key", 3, &told.call, &none), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &no_call, &told.last), 0);
+    sflight_call_on_unwanted(told.call, tell_until_the_end_waits, &told);
+    pthread_t thread = thread_start(end_while_told, &told);
+    assert_int_equal(sflight_future_drop(told.last), 1);
+    thread_join(thread);
+    assert_true(told.inside);
+    group_end(g);
+}
+
 /* ------------------------------------------------------------------- slots */
 
 static int answer(sflight_call *call, void *arg)
@@ -476,6 +521,7 @@ static void test_joiners_leave_sleepers_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_end_waits_for_the_callback),
         cmocka_unit_test(test_no_memory_for_a_slot),
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
