@@ -178,8 +178,8 @@ static void callbacks(void **state)
 /* A callback takes back those that are to run after it. */
 struct chain {
     sflight_future *others[3];
-    bool last_first;
     int n_ran, n_back;
+    bool last_first;
 };
 
 static void take_back_others(void *arg, int rc, sflight_result *r)
@@ -202,7 +202,7 @@ static void on_the_ending_thread(void **state)
     for (int how = 0; how < 4; how++) {
         int more = how % 2;
         sflight_group *g = group_new(NULL);
-        struct chain chain = {.last_first = how / 2};
+        struct chain chain = {0};
         struct noted noted = {0};
         sflight_call *call = lead(g, "key");
         assert_int_equal(sflight_future_then(join(g, "key"), take_back_others, &chain), 0);
@@ -210,6 +210,7 @@ static void on_the_ending_thread(void **state)
             chain.others[i] = join(g, "key");
             assert_int_equal(sflight_future_then(chain.others[i], note, &noted), 0);
         }
+        chain.last_first = how / 2;
         if (more) /* and one that stays, which comes last */
             assert_int_equal(sflight_future_then(join(g, "key"), note, &noted), 0);
         assert_int_equal(sflight_complete(call, 0), 4 + more);
