@@ -8,17 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
-{
-    if (UNLIKELY(key == NULL) && key_len != 0)
-        return false;
-    return g != NULL;
-}
-
 int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                sflight_result *r)
 {
-    if (UNLIKELY(!arguments_valid(g, key, key_len) || fn == NULL || r == NULL)) {
+    if (UNLIKELY(!group_key_valid(g, key, key_len) || fn == NULL || r == NULL)) {
         if (r != NULL)
             memset(r, 0, sizeof(*r));
         return -EINVAL;
@@ -29,7 +22,7 @@ int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn
 int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                      const struct timespec *deadline, sflight_result *r)
 {
-    if (!arguments_valid(g, key, key_len) || fn == NULL || r == NULL ||
+    if (!group_key_valid(g, key, key_len) || fn == NULL || r == NULL ||
         !clock_deadline_valid(deadline)) {
         if (r != NULL)
             memset(r, 0, sizeof(*r));
@@ -80,10 +73,10 @@ int sflight_result_retain(const sflight_result *r, sflight_result *copy)
 
 int sflight_forget(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
+    return group_key_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
 }
 
 int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
+    return group_key_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
 }
