@@ -10,19 +10,12 @@
 #include <errno.h>
 #include <string.h>
 
-static bool arguments_valid(const sflight_group *g, const void *key, size_t key_len)
-{
-    if (UNLIKELY(key == NULL) && key_len != 0)
-        return false;
-    return g != NULL;
-}
-
 /* Into this library's own layout. */
 static ALWAYS_INLINE int do_direct(sflight_group *g, const void *key, size_t key_len,
                                    sflight_fn *fn, void *arg, const struct timespec *deadline,
                                    sflight_result *r)
 {
-    if (UNLIKELY(!arguments_valid(g, key, key_len) || fn == NULL || r == NULL ||
+    if (UNLIKELY(!group_key_valid(g, key, key_len) || fn == NULL || r == NULL ||
                  !clock_deadline_valid(deadline))) {
         if (r != NULL)
             memset(r, 0, sizeof(*r));
@@ -154,10 +147,10 @@ int sflight_result_retain(const sflight_result *r, sflight_result *copy)
 
 int sflight_forget(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
+    return group_key_valid(g, key, key_len) ? join_forget(g, key, key_len) : -EINVAL;
 }
 
 int sflight_forget_unshared(sflight_group *g, const void *key, size_t key_len)
 {
-    return arguments_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
+    return group_key_valid(g, key, key_len) ? join_forget_unshared(g, key, key_len) : -EINVAL;
 }

@@ -9,11 +9,6 @@
 #include <limits.h>
 #include <string.h>
 
-static bool key_valid(const sflight_group *g, const void *key, size_t key_len)
-{
-    return g != NULL && (key != NULL || key_len == 0);
-}
-
 int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_call **lead,
                   sflight_future **join)
 {
@@ -21,7 +16,7 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
         *lead = NULL;
     if (join != NULL)
         *join = NULL;
-    if (lead == NULL || join == NULL || !key_valid(g, key, key_len))
+    if (lead == NULL || join == NULL || !group_key_valid(g, key, key_len))
         return -EINVAL;
     return async_begin(g, key, key_len, lead, join);
 }
@@ -33,7 +28,7 @@ int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len, sfl
         *lead = NULL;
     if (f != NULL)
         *f = NULL;
-    if (lead == NULL || q == NULL || !key_valid(g, key, key_len))
+    if (lead == NULL || q == NULL || !group_key_valid(g, key, key_len))
         return -EINVAL;
     return async_begin_enqueue(g, key, key_len, q, tag, lead, f);
 }
@@ -60,7 +55,7 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
 {
     if (out != NULL)
         *out = NULL;
-    if (out == NULL || fn == NULL || !key_valid(g, key, key_len))
+    if (out == NULL || fn == NULL || !group_key_valid(g, key, key_len))
         return -EINVAL;
     return async_start(g, key, key_len, fn, arg, out);
 }

@@ -205,7 +205,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
     for (size_t i = 0; i < n; i++) {
-        if (keys[i].data == NULL && keys[i].len != 0)
+        if (!group_key_valid(slot->group, keys[i].data, keys[i].len))
             b->places[i].role = -EINVAL;
         else
             b->places[i].hash = hash_key(keys[i].data, keys[i].len, slot->group->seed);

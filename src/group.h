@@ -81,6 +81,13 @@ struct sflight_group {
     struct sflight_group **prev; /* the pointer to this group there */
 };
 
+/* False without a group, or without a key: NULL is one only with a length of 0. */
+static ALWAYS_INLINE bool group_key_valid(const struct sflight_group *g, const void *key,
+                                          size_t len)
+{
+    return g != NULL && (LIKELY(key != NULL) || len == 0);
+}
+
 /* True if the group has any of these flags.  GROUP_CLOSED may be set at any time. */
 static inline bool group_has(struct sflight_group *g, uint32_t flags)
 {
