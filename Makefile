@@ -46,10 +46,11 @@ CXXFLAGS_ALL = $(CXXFLAGS) -std=c++17 $(WARN) -pthread -Iinclude $(CPPFLAGS)
 
 # The archive and the shared library are made from the same objects.
 # initial-exec: thread-local data without a call into the dynamic linker.
-LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec
+# no-lto, whatever CFLAGS say: in an object that is bytecode hidden names cannot be made local.
+LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec -fno-lto
 # nodelete: threads that end after a dlclose() still run our destructor.  now: a thread that is
 # ending, or being cancelled, never enters the linker to bind a function.
-LIB_LDFLAGS := -shared -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
+LIB_LDFLAGS := -shared -fno-lto -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
 	-Wl,-z,defs -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
 # A cross build has its libck where tools/bootstrap arm64 puts it.
 LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(BUILD)/sysroot/usr/lib/*)) -lck -lpthread)
@@ -85,7 +86,7 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 # One object whose hidden names are local: they cannot collide with those of a program.  Not so the
 # references to personality routines: each is in a section of which the linker keeps one program-wide.
 $(BUILD)/libsingleflight.o: $(OBJ)
-	$(call say,LD)$(CC) -nostdlib -r -o $@ $^
+	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
 	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
 
@@ -99,6 +100,39 @@ $(LIB_SO): $(OBJ) src/libsingleflight.map
 	@ln -sf $(SONAME) $(BUILD)/libsingleflight.so
 
 -include $(OBJ:.o=.d)
+
+# Variants for the programs of users who look for races: the archive for ThreadSanitizer, whose
+# runtime the program brings; and for helgrind and DRD a library that tells them what it orders.
+VARIANT_CFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_CFLAGS_valgrind := -DSFLIGHT_VALGRIND -Wno-conversion
+VARIANT_SO := libsingleflight-valgrind.so.$(VERSION)
+
+define variant
+variant_$(1)_OBJ := $(SRC:%.c=$(BUILD)/variant-$(1)/%.o)
+-include $$(variant_$(1)_OBJ:.o=.d)
+
+$(BUILD)/variant-$(1)/src/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) $(VARIANT_CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach v,tsan valgrind,$(eval $(call variant,$(v))))
+
+$(BUILD)/libsingleflight-tsan.o: $(variant_tsan_OBJ)
+	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
+	@$(OBJCOPY) --localize-hidden $@
+	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
+
+$(BUILD)/libsingleflight-tsan.a: $(BUILD)/libsingleflight-tsan.o
+	@rm -f $@
+	$(call say,AR)$(AR) rcs $@ $^
+
+$(BUILD)/$(VARIANT_SO): $(variant_valgrind_OBJ) src/libsingleflight.map
+	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(subst $(SONAME),$(VARIANT_SO),$(LIB_LDFLAGS)) \
+		-pthread -o $@ $(variant_valgrind_OBJ) $(LIB_DEPS)
+	@ln -sf $(@F) $(BUILD)/libsingleflight-valgrind.so
+
+.PHONY: variants
+variants: $(BUILD)/libsingleflight-tsan.a $(BUILD)/$(VARIANT_SO) ## Build the library for ThreadSanitizer, and for helgrind and DRD
 
 # ------------------------------------------------------------------------------------- install
 # The paths below PREFIX, as a .pc file says them.
@@ -125,11 +159,30 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
 	@$(TELL_LINKER)
 
+variant_pc = sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+	-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|; s|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
+	-e 's|^Name: .*|&-$(1)|; s|-lsingleflight|&-$(1)|' $(2) src/singleflight.pc.in \
+	>$(D)$(LIBDIR)/pkgconfig/singleflight-$(1).pc
+
+.PHONY: install-variants
+install-variants: install variants ## Also install singleflight-tsan.pc and -valgrind.pc, and what they name
+	install -d $(D)$(PREFIX)/share/singleflight
+	install -m 644 $(BUILD)/libsingleflight-tsan.a $(D)$(LIBDIR)
+	install -m 755 $(BUILD)/$(VARIANT_SO) $(D)$(LIBDIR)
+	ln -sf $(VARIANT_SO) $(D)$(LIBDIR)/libsingleflight-valgrind.so
+	$(call variant_pc,tsan,-e '/^Libs.private/d; s|^Libs: .*|& -lck -pthread|')
+	$(call variant_pc,valgrind,)
+	install -m 644 src/valgrind.supp $(D)$(PREFIX)/share/singleflight
+	@$(TELL_LINKER)
+
 .PHONY: uninstall
 uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(VARIANT_SO) libsingleflight-valgrind.so)
+	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/,singleflight-tsan.pc singleflight-valgrind.pc)
+	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
 	@$(TELL_LINKER)
@@ -153,7 +206,7 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
 
 # selftest seeds a fault for each of the others.
-CHECKS := layers symbols tags words man links selftest
+CHECKS := layers symbols tags words man codes links selftest
 
 .PHONY: check
 check: lib ## Run tools/checks/*, and make check-format
@@ -161,6 +214,14 @@ check: lib ## Run tools/checks/*, and make check-format
 check: check-format
 
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
+
+.PHONY: abi-dump
+abi-dump: lib ## At a release: note what the ABI is, in tools/abi
+	tools/abi/abi dump
+
+.PHONY: abi-check
+abi-check: lib ## Compare the ABI with the last release's: programs built for that one must work
+	tools/abi/abi check
 
 .PHONY: check-format
 check-format: ## Complain about code that clang-format would change

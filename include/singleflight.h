@@ -36,12 +36,15 @@
  *     -EINVAL           an argument is NULL, out of range or malformed
  *     -ENOMEM           the allocator said no; nothing happened
  *     -EAGAIN           the call has options.max_waiters followers already; of
+ *                       sflight_start(), also: no thread is to be had now; of
  *                       sflight_future_poll(): the result is not there yet
  *     -ETIMEDOUT        the deadline passed
  *     -EDEADLK          waiting here would wait for the caller itself
  *     -ESHUTDOWN        the group is closed
  *     -EBUSY            the group, or queue, is in use and was not destroyed
- *     -EMFILE, -ENFILE  no descriptor can be made
+ *     -EMFILE, -ENFILE  the process, or the system, has no descriptor left
+ *     -EPERM, -ENOSYS   the system does not let this process have a descriptor
+ *                       or a thread, as a sandbox (seccomp) may do
  *     -EOWNERDEAD       the leader left fn without returning
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
  *
@@ -75,19 +78,30 @@
  *
  * Threads that end, fork, unloading
  *   Threads need not be registered and may come and go.  Calls made from the
- *   destructors of thread-specific data work.  After fork() the child can use
- *   every group at once: the calls that other threads of the parent led do not
- *   exist there, and futures on them, unless given to a callback or a queue, find
- *   them abandoned; permits are the child's if the forking thread got them.
- *   Results that the forking thread does not hold are not counted as held in
- *   the child; but where threads have handed results to one another before, its
- *   count may be off, and sflight_group_destroy() there may say -EBUSY, or 0 with
- *   a result still held.  A future's or queue's descriptor is shared with the
- *   parent, which is not told of what the child has drained or read: leave the
- *   parent's queues alone, make new ones (destroying one there is harmless; it
- *   says -EBUSY if another thread was enqueueing, pushing or draining).  Handlers
- *   of pthread_atfork() must not call the library.
- *   The shared library cannot be unloaded by dlclose().
+ *   destructors of thread-specific data work.
+ *
+ *   fork() takes no lock of the library and costs it nothing that grows with groups,
+ *   tables or threads; a group is put right by its first use in the child, which
+ *   looks at its whole table once.  The child can use every group at once, also in
+ *   its handlers of pthread_atfork() (those that run before, and those that run in
+ *   the parent, may as well).  Calls that other threads of the parent led do not exist
+ *   there: futures on them, unless given to a callback or a queue, find them
+ *   abandoned.  Permits are the child's if the forking thread got them, forgotten or
+ *   not; ending another one there does nothing.  Futures stay, whoever got them.  A
+ *   result counts for the thread that got it: in the child those of the parent's
+ *   other running threads are not held, those of threads that had ended are.  So a
+ *   result that a running thread got and handed to another is to be used in a child
+ *   only by way of sflight_result_retain(), by the thread that forks and before it
+ *   does.  A future's or queue's descriptor is shared with the parent, which is not
+ *   told of what the child has drained or read: leave the parent's queues alone, make
+ *   new ones (destroying one there is harmless; it says -EBUSY if another thread was
+ *   enqueueing, pushing or draining; and a completion or callback that another thread
+ *   was just about to deliver keeps its group for good).
+ *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
+ *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
+ *   Another such plugin may go once its groups are destroyed and no thread is in
+ *   the library: the thread-specific key and the handler of fork() that its copy
+ *   has are given back.  A thread that has used it loses some 500 bytes by that.
  */
 #ifndef SFLIGHT_H
 #define SFLIGHT_H
@@ -104,22 +118,23 @@
 #if defined(__GNUC__)
 #define SFLIGHT_PUBLIC __attribute__((visibility("default")))
 #define SFLIGHT_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+#define SFLIGHT_NORETURN __attribute__((noreturn))
 #else
 #define SFLIGHT_PUBLIC
 #define SFLIGHT_PRINTF(fmt, first)
+#define SFLIGHT_NORETURN
 #endif
 
 #ifdef __cplusplus
-#define SFLIGHT_NORETURN [[noreturn]]
 extern "C" {
-#else
-#define SFLIGHT_NORETURN _Noreturn
 #endif
+
+struct timespec; /* <time.h> has it in POSIX and in C11 */
 
 /* ------------------------------------------------------------------ types */
 
 typedef struct sflight_group sflight_group; /* a namespace of keys */
-typedef struct sflight_call sflight_call;   /* handed to fn, valid while fn runs */
+typedef struct sflight_call sflight_call;   /* handed to fn, valid while fn runs; or a permit */
 
 /*
  * The work.  Runs on the leader's own thread, on the leader's stack, without
@@ -156,7 +171,7 @@ typedef struct sflight_result {
     void *value;        /* what the leader set; NULL if it set none */
     size_t size;        /* bytes, as the leader said; 0 if it did not say */
     int status;         /* what fn returned, verbatim */
-    bool leader;        /* this caller was the leader */
+    bool leader;        /* this caller was the leader; of a call that was taken over, its last */
     bool shared;        /* delivered to more than one caller: true for every
                            follower; for the leader, if anyone joined */
     uint32_t followers; /* how many had joined when the call closed */
@@ -222,14 +237,15 @@ typedef struct sflight_allocator {
  * threads, on futexes.  spawn may be given alone; without it each leader of
  * sflight_start() gets a thread of its own.  ctx must live as long as the group.
  * Hooks are called outside of epoch sections and without a lock held (self also in
- * a forked child, with locks held); they must not call the library, and self, park
+ * a forked child, with a lock held); they must not call the library, and self, park
  * and unpark must not fail, throw, be left by longjmp() or be cancellation points.
  *
  * In a group with park, fn runs in the caller's task and may park it, so a call may
  * begin on one thread and end on another; destroy, and callbacks of
  * sflight_future_then(), must not park.  A task must not be deleted while it is
  * inside the library, unless its stack is unwound by an exception.  In a forked
- * child only the task that called fork() goes on.  Circles of waits are found where
+ * child only the task that called fork() goes on, and is the first to use a group with
+ * park there.  Circles of waits are found where
  * all the groups in them have the same runtime, which is the same self and ctx.
  */
 typedef struct sflight_runtime {
@@ -304,12 +320,16 @@ typedef struct sflight_stats {
 
 /* -------------------------------------------------------------- lifecycle */
 
-/* Fills *o with the defaults.  Always start from this: the struct may grow. */
+/*
+ * Fills *o with the defaults.  Always start from this: the struct may grow (see
+ * "structs that grow").
+ */
 SFLIGHT_PUBLIC void sflight_options_init(sflight_options *o);
 
 /*
  * Makes a group and stores it in *out; o may be NULL for the defaults and is
- * not kept.  Returns 0, -EINVAL (out NULL, an option out of range) or -ENOMEM;
+ * not kept.  Returns 0, -EINVAL (out NULL; an option out of range, or one of a
+ * later version that is not 0) or -ENOMEM;
  * on failure *out is NULL (where out is not).
  */
 SFLIGHT_PUBLIC int sflight_group_create(sflight_group **out, const sflight_options *o);
@@ -323,7 +343,9 @@ SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
 
 /*
  * Waits until no call of the group is in flight, that is until every fn has
- * returned; after sflight_group_close() none will begin any more.  Followers may
+ * returned; after sflight_group_close() none will begin any more.  And until the
+ * threads of sflight_start(), or what options.runtime.spawn runs, have left the
+ * group, but for the caller itself, in a callback of one.  Followers may
  * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
  * calling thread or task is inside an fn of this group, -ENOMEM (a task only), or
  * -EINVAL.
@@ -375,7 +397,11 @@ SFLIGHT_PUBLIC const char *sflight_version(void);
  *   -EAGAIN, -ESHUTDOWN, -EINVAL, -ENOMEM: see "Errors" above
  *
  * Leaving fn by longjmp() is undefined for that call; when the thread ends, or
- * an enclosing call of it does, the call's followers get -EOWNERDEAD.
+ * an enclosing call of it does on the thread's own stack, the call's followers get
+ * -EOWNERDEAD.  What to do instead is in singleflight_embedding(7).
+ * Coroutines with stacks of their own may run fns on one thread and end them in
+ * any order, as long as each stays on that thread; but one that waits stops the
+ * thread, and all of them are one caller as to -EDEADLK: see options.runtime.
  */
 SFLIGHT_PUBLIC int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                               void *arg, sflight_result *r);
@@ -449,10 +475,12 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * *lead is set, and this caller has the PERMIT: it must later, from any thread,
  * end the call with sflight_complete() or sflight_abandon(), using the
  * functions of "inside fn" before that as it likes (but not sflight_panic()).  A
- * permit gives no result: to be told like the others, begin again and use *join.
+ * permit gives no result by itself: see sflight_call_future().
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
- * A permit belongs to nobody: the thread that got it may end.  While it is
+ * A permit belongs to nobody: the thread that got it may end; and one that waits for
+ * the permit's call, which itself should end, waits for ever or until its deadline:
+ * the library does not refuse that, as another thread might end it.  While it is
  * outstanding sflight_group_drain() waits and sflight_group_destroy() says
  * -EBUSY.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure both are NULL.
@@ -461,38 +489,78 @@ SFLIGHT_PUBLIC int sflight_begin(sflight_group *g, const void *key, size_t key_l
                                  sflight_call **lead, sflight_future **join);
 
 /*
- * Ends a call that sflight_begin() gave the permit for: delivers the value set
- * and the status (or the one of sflight_call_set_status()) to everybody who has
- * joined.  Runs the callbacks of sflight_future_then(), and otherwise no user
- * code but, where nobody joined, destroy.  The permit is gone.
+ * The permit holder's own future on its call, once for each permit and before the
+ * call is ended, in *out.  It is used as any other, but is no follower: its result
+ * says `leader`; `shared`, `followers`, options.max_waiters, statistics and
+ * sflight_forget_unshared() count the others only.  It gives a result, though the
+ * key has been forgotten, the call has grown too old or the group has been closed
+ * meanwhile.  Until it is consumed it is somebody who waits for the call (see
+ * sflight_call_unwanted()); the permit remains, whatever becomes of the future.
+ * Returns 0, -EINVAL (a NULL, not a permit, or it has one) or -ENOMEM; on failure
+ * *out is NULL and the permit is as it was.
  */
-SFLIGHT_PUBLIC void sflight_complete(sflight_call *call, int status);
+SFLIGHT_PUBLIC int sflight_call_future(sflight_call *call, sflight_future **out);
 
-/* The same without a result: everybody gets -EOWNERDEAD, or a follower takes over. */
-SFLIGHT_PUBLIC void sflight_abandon(sflight_call *call);
+/*
+ * sflight_begin(), sflight_call_future() and sflight_future_enqueue() in one step,
+ * for event loops: every caller, the one that gets the permit included, gets one
+ * completion in q with its tag.  *lead is set for the one that must do the work and
+ * then end the call, otherwise NULL.  *f (f may be NULL) is for
+ * sflight_future_cancel() only, and only until the completion has been drained.
+ * Never blocks.  The completion may be there before this returns.
+ * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure nothing is claimed,
+ * nothing will come, and *lead and *f are NULL.
+ */
+SFLIGHT_PUBLIC int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len,
+                                         sflight_queue *q, uint64_t tag, sflight_call **lead,
+                                         sflight_future **f);
+
+/*
+ * Ends a call by its permit: delivers the value set and the status (or the one of
+ * sflight_call_set_status()) to everybody who has joined, and to the permit holder's
+ * own future.  Runs the callbacks of sflight_future_then(), and otherwise no user
+ * code but, where nobody waits, destroy.  The permit is gone.  Returns how many
+ * followers the call had when it closed; the own future is none.
+ * Waits for nothing but a callback of sflight_call_on_unwanted() for this call that
+ * another thread is in at this moment.
+ */
+SFLIGHT_PUBLIC uint32_t sflight_complete(sflight_call *call, int status);
+
+/*
+ * The same without a result: everybody gets -EOWNERDEAD; or a follower takes over, and
+ * what is returned is how many followers there were then.
+ */
+SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
 
 /*
  * Runs fn(call, arg) for the key elsewhere, unless a call for this key is in
  * flight; *out is a future on the call in either case.  Elsewhere is where
  * options.runtime.spawn says, or a thread of its own, detached and with all
  * signals blocked.  In fn, arg and everything else are as in sflight_do().
- * Returns 0, -EAGAIN or -ENOMEM (also if no thread can be made, or spawn says so,
- * with any other failure of it as -EAGAIN: then whoever has joined meanwhile gets
- * -EOWNERDEAD, and the key is free), -ESHUTDOWN or -EINVAL; on failure *out is
- * NULL.
+ * Returns 0, -EAGAIN or -ENOMEM (see "Errors" above), -ESHUTDOWN or -EINVAL; or,
+ * where no thread can be made or spawn has failed, -EAGAIN, -ENOMEM, -EPERM or
+ * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
+ * meanwhile gets -EOWNERDEAD, and the key is free.  On failure *out is NULL.
+ *
+ * The starter's result says `leader`, unless a follower has taken the call over: then that
+ * one is the leader, and the starter counts as a follower.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);
 
 /*
  * A future is used by one thread at a time and is consumed once: by get or poll
- * when they deliver, by then, enqueue or drop.  It keeps its group in use until
- * then.  What a future delivers is what sflight_do() would have returned to a
- * follower: 0 and a result, to be released, or -EOWNERDEAD, or -ENOTRECOVERABLE with
- * the message, or -ESHUTDOWN (the group was closed while the call was being begun).
+ * when they deliver, whatever they deliver, by then, enqueue or drop when they succeed.
+ * What has been consumed must not be used any more, not even dropped (but see
+ * sflight_future_cancel()).  It keeps its group in use until then.  What a future delivers is what
+ * sflight_do() would have returned to a follower: 0 and a result, to be released, or -EOWNERDEAD,
+ * or -ENOTRECOVERABLE with the message, or -ESHUTDOWN (the group was closed while the call was
+ * being begun).
  *
- * get waits for the result: -ETIMEDOUT, and -EDEADLK (as for sflight_do()),
- * leave the future as it is.  poll says -EAGAIN while the result is not there.
+ * get waits for the result: -ETIMEDOUT, -EDEADLK (as for sflight_do()) and -EINVAL
+ * leave the future as it is; 0 and every other code (-EOWNERDEAD, -ENOTRECOVERABLE,
+ * -ESHUTDOWN) have consumed it.  poll says -EAGAIN while the result is not there, and
+ * leaves it, and is otherwise the same.
  */
 SFLIGHT_PUBLIC int sflight_future_get(sflight_future *f, const struct timespec *deadline,
                                       sflight_result *r);
@@ -501,8 +569,8 @@ SFLIGHT_PUBLIC int sflight_future_poll(sflight_future *f, sflight_result *r);
 /*
  * A descriptor (eventfd) that becomes readable when the result is there.  Made
  * on first use; belongs to the future, which closes it when it is consumed.
- * Do not read it: poll the future.  Returns it, or -EINVAL, -EMFILE, -ENFILE or
- * -ENOMEM; the future still works.
+ * Do not read it: poll the future.  Returns it, or -EINVAL, -ENOMEM, -EMFILE,
+ * -ENFILE, -EPERM or -ENOSYS; the future still works.
  */
 SFLIGHT_PUBLIC int sflight_future_fd(sflight_future *f);
 
@@ -527,9 +595,25 @@ SFLIGHT_PUBLIC int sflight_future_enqueue(sflight_future *f, sflight_queue *q, u
 /*
  * Leaves the call if it is still in flight, or gives its result up.  Consumes
  * f; NULL is fine.  With options.cancel_unwanted, a call that nobody waits for
- * any more is forgotten.
+ * any more is forgotten.  Returns 1 if f was the last that waited for a call in flight,
+ * of several dropped at once one; otherwise 0.  May run the callback of
+ * sflight_call_on_unwanted().
  */
-SFLIGHT_PUBLIC void sflight_future_drop(sflight_future *f);
+SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
+
+/*
+ * Takes back a future that was given to sflight_future_enqueue(), _begin_enqueue() or
+ * sflight_future_then().  Returns 1: it has left the call as by drop, and there will be no
+ * completion and no callback; or 0: too late, it comes.  Either way f is gone.  Also 0 for
+ * NULL; -EINVAL for a future that was given to neither, which stays as it is.
+ *
+ * To be called, of a queue's, by its consumer, before the completion has been drained; of
+ * a callback's, before that has begun: the caller keeps the two apart, or calls this on
+ * the thread that ends the call (then 1).  f must not have been used with
+ * sflight_future_fd() or _get() before it was given away.
+ * May run the callback of sflight_call_on_unwanted().
+ */
+SFLIGHT_PUBLIC int sflight_future_cancel(sflight_future *f);
 
 typedef struct sflight_completion {
     uint64_t tag;          /* as given to sflight_future_enqueue() */
@@ -542,13 +626,17 @@ typedef struct sflight_completion {
  * Completions come in no particular order.  Ending a call costs no system call
  * for each of them: the descriptor is written when the queue goes from empty to
  * non-empty.
- * create returns 0, -EINVAL, -ENOMEM, -EMFILE or -ENFILE.  destroy returns 0
- * (NULL is fine), or -EBUSY while an enqueued future has not been drained.
+ * create returns 0, -EINVAL, -ENOMEM, -EMFILE, -ENFILE, -EPERM or -ENOSYS.
+ * destroy returns 0 (NULL is fine), or -EBUSY while an enqueued future has not
+ * been drained.
  */
 SFLIGHT_PUBLIC int sflight_queue_create(sflight_queue **out);
 SFLIGHT_PUBLIC int sflight_queue_destroy(sflight_queue *q);
 
-/* For poll(2), epoll(7), ...: readable while there may be something to drain. */
+/*
+ * For poll(2), epoll(7), ...: readable while there may be something to drain.
+ * Returns it, or -EINVAL for NULL.
+ */
 SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
 
 /*
@@ -556,6 +644,12 @@ SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
  * -EINVAL.  Each result is to be released.
  */
 SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n);
+
+/*
+ * sflight_result_release() for the results of c[0..n-1]; those of one call that stand
+ * together are given up in one step.  Idempotent; NULL is fine.
+ */
+SFLIGHT_PUBLIC void sflight_completions_release(sflight_completion *c, unsigned n);
 
 /* -------------------------------------------------------------- inside fn */
 /* On the leader's own call, from the thread that runs fn, while fn runs.   */
@@ -585,9 +679,32 @@ SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
 /*
  * True if nobody waits for this call any more, so that fn may stop early.  Never
  * for the call of a leader that blocks, who waits for it; a permit by itself
- * does not count as somebody who waits.
+ * does not count as somebody who waits, its holder's own future does.  With
+ * options.cancel_unwanted who is told so can count on it: the call is forgotten then, and
+ * nobody gets what fn makes of it.  Without, others may still join.
  */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
+
+/*
+ * Has cb(arg) called once when nobody waits for the call any more, by the thread that
+ * leaves it last; or here, if that is so and somebody has waited before.  It is for calling
+ * off a query.  With options.cancel_unwanted the call has been forgotten by then; without,
+ * others may still join.  cb is not called once the call has ended: who ends the call waits
+ * for it, so hold no lock then that cb takes; cb may end the call itself.  cb must return,
+ * must not park a task of options.runtime, and is not cancelled.
+ *
+ * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
+ * who waits for the call.  Called again, cb takes the place of the earlier one; NULL: none.
+ * Without memory (for a future) nothing is called: sflight_call_unwanted() still tells.
+ */
+SFLIGHT_PUBLIC void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg);
+
+/*
+ * Inside fn: when fn returns, the call ends as if its leader had left fn without
+ * returning, whatever fn returns: followers get -EOWNERDEAD or take it over
+ * (options.on_abandon), and so does the leader's own sflight_do() return -EOWNERDEAD.
+ */
+SFLIGHT_PUBLIC void sflight_call_abandon(sflight_call *call);
 
 /* The key, valid while fn runs; *len (may be NULL) gets its length. */
 SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);
@@ -605,6 +722,147 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  */
 SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const char *fmt, ...)
     SFLIGHT_PRINTF(2, 3);
+
+/* ------------------------------------------------------------ structs that grow */
+/*
+ * Later versions may add members at the end of sflight_options, sflight_stats and
+ * sflight_result (and so of sflight_completion, which ends with one), under the same
+ * soname.  Nothing is to be done about it: a program and a library of different
+ * versions agree on what both know.  Members that the program knows and the library
+ * does not are 0; of sflight_options they must be, or sflight_group_create() says
+ * -EINVAL.  The other structs stay as they are.
+ *
+ * How: the functions above have the layouts of 0.1.0 for good, whether they are
+ * called from a program built then, through a pointer, or by way of dlsym().  Where
+ * this header's structs are larger, a call goes to the function of the same name with
+ * _sized, which is told how large.  These are for this header and for bindings that
+ * have no C compiler; each is as its namesake (sflight_do() has the one with a
+ * deadline).  A callback gets its result in 128 bytes, zero beyond what is known.
+ */
+#define SFLIGHT_SIZE_OPTIONS 120
+#define SFLIGHT_SIZE_STATS 144
+#define SFLIGHT_SIZE_RESULT 40
+#define SFLIGHT_SIZE_COMPLETION 56
+
+SFLIGHT_PUBLIC void sflight_options_init_sized(sflight_options *o, size_t size);
+SFLIGHT_PUBLIC int sflight_group_stats_sized(sflight_group *g, sflight_stats *out, size_t size);
+SFLIGHT_PUBLIC int sflight_do_until_sized(sflight_group *g, const void *key, size_t key_len,
+                                          sflight_fn *fn, void *arg,
+                                          const struct timespec *deadline, sflight_result *r,
+                                          size_t size);
+SFLIGHT_PUBLIC int sflight_do_many_sized(sflight_group *g, const sflight_key *keys, size_t n,
+                                         sflight_many_fn *fn, void *arg,
+                                         const struct timespec *deadline, sflight_result *r,
+                                         int *rc, size_t size);
+SFLIGHT_PUBLIC void sflight_result_release_sized(sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_result_retain_sized(const sflight_result *r, sflight_result *copy,
+                                               size_t size);
+SFLIGHT_PUBLIC int sflight_future_get_sized(sflight_future *f, const struct timespec *deadline,
+                                            sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_future_poll_sized(sflight_future *f, sflight_result *r, size_t size);
+SFLIGHT_PUBLIC int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigned n,
+                                             size_t size);
+
+#if defined(__GNUC__) && !defined(SFLIGHT_PLAIN)
+/* Inlined into calls, never emitted: the name is the library's, and so is its address. */
+#define SFLIGHT_CALL extern __inline __attribute__((gnu_inline, always_inline, artificial))
+/* The library's function of that name. */
+#define SFLIGHT_NAMED(name) __asm__(#name)
+
+extern void sflight_options_init_0_1(sflight_options *o) SFLIGHT_NAMED(sflight_options_init);
+extern int sflight_group_stats_0_1(sflight_group *g, sflight_stats *out)
+    SFLIGHT_NAMED(sflight_group_stats);
+extern int sflight_do_0_1(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                          void *arg, sflight_result *r) SFLIGHT_NAMED(sflight_do);
+extern int sflight_do_until_0_1(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+    SFLIGHT_NAMED(sflight_do_until);
+extern int sflight_do_many_0_1(sflight_group *g, const sflight_key *keys, size_t n,
+                               sflight_many_fn *fn, void *arg, const struct timespec *deadline,
+                               sflight_result *r, int *rc) SFLIGHT_NAMED(sflight_do_many);
+extern void sflight_result_release_0_1(sflight_result *r) SFLIGHT_NAMED(sflight_result_release);
+extern int sflight_result_retain_0_1(const sflight_result *r, sflight_result *copy)
+    SFLIGHT_NAMED(sflight_result_retain);
+extern int sflight_future_get_0_1(sflight_future *f, const struct timespec *deadline,
+                                  sflight_result *r) SFLIGHT_NAMED(sflight_future_get);
+extern int sflight_future_poll_0_1(sflight_future *f, sflight_result *r)
+    SFLIGHT_NAMED(sflight_future_poll);
+extern int sflight_queue_drain_0_1(sflight_queue *q, sflight_completion *out, unsigned n)
+    SFLIGHT_NAMED(sflight_queue_drain);
+
+SFLIGHT_CALL void sflight_options_init(sflight_options *o)
+{
+    if (sizeof(*o) == SFLIGHT_SIZE_OPTIONS)
+        sflight_options_init_0_1(o);
+    else
+        sflight_options_init_sized(o, sizeof(*o));
+}
+
+SFLIGHT_CALL int sflight_group_stats(sflight_group *g, sflight_stats *out)
+{
+    return sizeof(*out) == SFLIGHT_SIZE_STATS ? sflight_group_stats_0_1(g, out)
+                                              : sflight_group_stats_sized(g, out, sizeof(*out));
+}
+
+SFLIGHT_CALL int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                            void *arg, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_0_1(g, key, key_len, fn, arg, r)
+               : sflight_do_until_sized(g, key, key_len, fn, arg, NULL, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                  void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_until_0_1(g, key, key_len, fn, arg, deadline, r)
+               : sflight_do_until_sized(g, key, key_len, fn, arg, deadline, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n,
+                                 sflight_many_fn *fn, void *arg, const struct timespec *deadline,
+                                 sflight_result *r, int *rc)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT
+               ? sflight_do_many_0_1(g, keys, n, fn, arg, deadline, r, rc)
+               : sflight_do_many_sized(g, keys, n, fn, arg, deadline, r, rc, sizeof(*r));
+}
+
+SFLIGHT_CALL void sflight_result_release(sflight_result *r)
+{
+    if (sizeof(*r) == SFLIGHT_SIZE_RESULT)
+        sflight_result_release_0_1(r);
+    else
+        sflight_result_release_sized(r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_result_retain(const sflight_result *r, sflight_result *copy)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_result_retain_0_1(r, copy)
+                                             : sflight_result_retain_sized(r, copy, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_future_get(sflight_future *f, const struct timespec *deadline,
+                                    sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_future_get_0_1(f, deadline, r)
+                                             : sflight_future_get_sized(f, deadline, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_future_poll(sflight_future *f, sflight_result *r)
+{
+    return sizeof(*r) == SFLIGHT_SIZE_RESULT ? sflight_future_poll_0_1(f, r)
+                                             : sflight_future_poll_sized(f, r, sizeof(*r));
+}
+
+SFLIGHT_CALL int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
+{
+    return sizeof(*out) == SFLIGHT_SIZE_COMPLETION
+               ? sflight_queue_drain_0_1(q, out, n)
+               : sflight_queue_drain_sized(q, out, n, sizeof(*out));
+}
+#endif
 
 #ifdef __cplusplus
 }

@@ -19,16 +19,25 @@
  *
  * All callers of one key must ask for the same T, and none of them may come
  * through the C functions; one that meets another's result of a different kind
- * gets std::logic_error.
+ * gets std::logic_error.  Callers may be in different plugins, also with hidden
+ * visibility; a plugin stays loaded as long as a result or an exception that it
+ * made.  Needs exceptions and RTTI.
  */
 #ifndef SFLIGHT_HPP
 #define SFLIGHT_HPP
 
 #include <singleflight.h>
 
+#if !defined(__cpp_exceptions)
+#error "singleflight.hpp needs exceptions, which carry the library's failures: use singleflight.h"
+#elif !defined(__cpp_rtti)
+#error "singleflight.hpp needs RTTI, to tell whether the callers of a key agree: use singleflight.h"
+#else
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ctime>
 #include <cxxabi.h>
 #include <exception>
@@ -108,6 +117,16 @@ struct box<void> final : box_base {
         run();
     }
 };
+
+/*
+ * By name where addresses differ: each plugin built with hidden visibility has a type_info of its
+ * own for the same type.  Not so what is in an unnamed namespace: there are several of that name.
+ */
+inline bool same_type(const std::type_info &a, const std::type_info &b) noexcept
+{
+    return &a == &b || (std::strcmp(a.name(), b.name()) == 0 &&
+                        std::strstr(a.name(), "_GLOBAL__N_") == nullptr);
+}
 
 inline void destroy_box(void *value, std::size_t, void *)
 {
@@ -332,7 +351,7 @@ class group
         const auto *b = static_cast<const detail::box_base *>(r.value);
         if (b->error != nullptr)
             std::rethrow_exception(b->error);
-        if (typeid(*b) != typeid(detail::box<T>))
+        if (!detail::same_type(typeid(*b), typeid(detail::box<T>)))
             throw std::logic_error("singleflight: callers of one key differ in the result's type");
         return held;
     }
@@ -342,4 +361,5 @@ class group
 
 } // namespace singleflight
 
+#endif /* exceptions and RTTI */
 #endif /* SFLIGHT_HPP */

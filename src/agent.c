@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Circles.  Only an agent that leads a call can close a circle of waits, so only such an agent
- * looks for one, when it is about to wait.  One mutex guards the `waiting_for` of all agents
+ * looks for one, when it is about to wait.  One lock guards the `waiting_for` of all agents
  * [WAITS].  An edge "agent A waits for call C" stands from before A's wait until after it; C's
  * owner is the next node.
  *
@@ -21,88 +21,122 @@
  */
 #include "agent.h"
 
-#include <pthread.h>
 #include <string.h>
 
 enum { BIN_BITS = 4 };
 
 struct bin {
-    _Alignas(CACHE_LINE) pthread_mutex_t lock;
+    _Alignas(CACHE_LINE) struct lock lock;
     _Atomic(uint32_t) n; /* agents in the list */
     struct agent *first;
 };
 
-static pthread_mutex_t waits = PTHREAD_MUTEX_INITIALIZER;
+struct lock agent_waits;
+static struct running *inherited;   /* in a forked child: of who forked; under the registry lock */
 static _Atomic(uint32_t) n_looking; /* agents that look for a circle */
 static struct bin bins[1 << BIN_BITS];
 
-void agent_init(void)
-{
-    for (size_t i = 0; i < 1 << BIN_BITS; i++)
-        pthread_mutex_init(&bins[i].lock, NULL);
-}
-
 /* ------------------------------------------------------------------ fibers */
 
-/* The bin in which a fiber is found. */
-static struct bin *bin_of(const void *fiber)
+static struct bin *bin_of(const void *name)
 {
-    return &bins[(uintptr_t)fiber * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
+    return &bins[(uintptr_t)name * UINT64_C(0x9e3779b97f4a7c15) >> (64 - BIN_BITS)];
 }
 
-/* Fibers are told apart by their runtime and its pointer, not by the group that they use. */
+/* A fiber is one of its runtime, whichever group it uses; a bare thread is of none. */
 static bool same_runtime(const sflight_runtime *a, const sflight_runtime *b)
 {
-    return a->self == b->self && a->ctx == b->ctx;
+    return b != NULL ? a->self == b->self && a->ctx == b->ctx : a->self == NULL;
 }
 
-/* The agent of a fiber of g's runtime, or NULL.  Under the bin's lock. */
-static struct agent *bin_find(const struct bin *bin, const void *fiber,
-                              const struct sflight_group *g)
+static struct agent *bin_find(const struct bin *bin, const void *name,
+                              const sflight_runtime *runtime)
 {
     struct agent *c = bin->first;
-    while (c != NULL && (c->fiber != fiber || !same_runtime(&c->runtime, &g->runtime)))
+    while (c != NULL && (c->name != name || !same_runtime(&c->runtime, runtime)))
         c = c->next;
     return c;
 }
 
-/* The same, with the lock taken. */
-static struct agent *fiber_leading(const void *fiber, const struct sflight_group *g)
+/* runtime: the fiber's, or NULL for a bare thread. */
+static struct agent *named_agent(const void *name, const sflight_runtime *runtime)
 {
-    struct bin *bin = bin_of(fiber);
+    struct bin *bin = bin_of(name);
 
-    /* Only what the calling fiber itself has put there matters, and a fiber sees what it did. */
+    /* What this agent has put there is seen by itself, wherever it runs. */
     if (atomic_load_relaxed(&bin->n) == 0)
         return NULL;
-    pthread_mutex_lock(&bin->lock);
-    struct agent *c = bin_find(bin, fiber, g);
-    pthread_mutex_unlock(&bin->lock);
+    lock_take(&bin->lock);
+    struct agent *c = bin_find(bin, name, runtime);
+    lock_give(&bin->lock);
     return c;
+}
+
+static void bin_insert(struct agent *c)
+{
+    struct bin *bin = bin_of(c->name);
+
+    c->listed = true;
+    lock_take(&bin->lock);
+    c->listed_in = process_salt();
+    atomic_add_relaxed(&bin->n, 1); /* for this agent itself */
+    c->next = bin->first;
+    c->prev = &bin->first;
+    if (c->next != NULL)
+        c->next->prev = &c->next;
+    atomic_fence_compiler(); /* for a child that another thread forks */
+    bin->first = c;
+    lock_give(&bin->lock);
+}
+
+/* While the frame of *own stands the thread gets no struct, so that it has one agent only. */
+static NOINLINE struct agent *bare_agent(struct agent *own, struct sflight_group *g)
+{
+    group_enter(g);
+    memset(own, 0, sizeof(*own));
+    struct agent *outer = named_agent(&thread_words, NULL);
+    if (outer != NULL)
+        return outer;
+    own->name = &thread_words;
+    own->was_bare = thread_words.self;
+    thread_words.self = &thread_ended;
+    bin_insert(own);
+    return own;
 }
 
 struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
 
-    own->fiber = NULL;
+    own->name = NULL;
     if (LIKELY(fiber == NULL))
-        return &thread_self.agent;
+        return LIKELY(!thread_self.bare || thread_make()) ? &thread_self.agent : bare_agent(own, g);
+    group_enter(g);
     memset(own, 0, sizeof(*own));
-    struct agent *outer = fiber_leading(fiber, g);
+    struct agent *outer = named_agent(fiber, &g->runtime);
     if (outer != NULL)
         return outer;
-    own->fiber = fiber;
+    own->name = own->fiber = fiber;
     own->runtime = g->runtime;
     return own;
 }
 
-struct agent *agent_leading(struct sflight_group *g)
+/* The caller, if it has an agent already that its outer frames have made known. */
+static struct agent *agent_here(struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
 
+    group_enter(g);
     if (fiber != NULL)
-        return fiber_leading(fiber, g);
-    return thread_self.agent.leading != NULL ? &thread_self.agent : NULL;
+        return named_agent(fiber, &g->runtime);
+    return thread_self.bare ? named_agent(&thread_words, NULL) : &thread_self.agent;
+}
+
+struct agent *agent_leading(struct sflight_group *g)
+{
+    struct agent *agent = agent_here(g);
+
+    return agent != NULL && agent->leading != NULL ? agent : NULL;
 }
 
 bool agent_leads_one_of(struct sflight_group *g)
@@ -118,18 +152,41 @@ bool agent_leads_one_of(struct sflight_group *g)
 
 void agent_leads(struct agent *c)
 {
-    if (c->fiber == NULL || c->listed)
-        return;
-    c->listed = true;
-    struct bin *bin = bin_of(c->fiber);
-    pthread_mutex_lock(&bin->lock);
-    atomic_add_relaxed(&bin->n, 1); /* only this fiber needs to see it */
-    c->next = bin->first;
-    c->prev = &bin->first;
-    if (c->next != NULL)
-        c->next->prev = &c->next;
-    bin->first = c;
-    pthread_mutex_unlock(&bin->lock);
+    if (c->name != NULL && !c->listed)
+        bin_insert(c);
+}
+
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g)
+{
+    *here = (struct running){agent, g, agent->running, process_salt()};
+    agent->running = here;
+}
+
+void agent_ran(struct running *here)
+{
+    here->agent->running = here->outer;
+    if (UNLIKELY(here->salt != process_salt())) {
+        registry_lock(); /* another thread may look at it */
+        if (inherited == here)
+            inherited = here->outer;
+        registry_unlock();
+    }
+}
+
+static uint32_t count_running(const struct running *r, const struct sflight_group *g)
+{
+    uint32_t n = 0;
+
+    for (; r != NULL; r = r->outer)
+        n += r->group == g;
+    return n;
+}
+
+uint32_t agent_n_running_here(struct sflight_group *g)
+{
+    const struct agent *agent = agent_here(g);
+
+    return agent != NULL ? count_running(agent->running, g) : 0;
 }
 
 /* Takes an agent out of its bin's list.  Under the bin's lock. */
@@ -138,30 +195,32 @@ static void bin_remove(struct bin *bin, struct agent *c)
     *c->prev = c->next;
     if (c->next != NULL)
         c->next->prev = c->prev;
-    atomic_sub_relaxed(&bin->n, 1); /* only this fiber needs to see it */
+    atomic_sub_relaxed(&bin->n, 1); /* for this agent itself */
 }
 
 void agent_leave(struct agent *own)
 {
-    if (own->fiber == NULL)
+    if (own->name == NULL)
         return;
     if (own->listed) {
-        struct bin *bin = bin_of(own->fiber);
-        pthread_mutex_lock(&bin->lock);
+        struct bin *bin = bin_of(own->name);
+        lock_take(&bin->lock);
         bin_remove(bin, own);
-        pthread_mutex_unlock(&bin->lock);
+        lock_give(&bin->lock);
     }
-    agent_unseen(); /* also an agent that is not listed: it may have claimed, and be an owner */
+    if (own->fiber == NULL)
+        thread_words.self = own->was_bare;
+    agent_unseen(); /* also if it has only claimed */
 }
 
 /* ----------------------------------------------------------------- circles */
 
 bool agent_may_wait(struct agent *self, struct sflight_call *call)
 {
-    REQUIRE(self->waiting_for == NULL);
+    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
     bool circle = false;
 
-    pthread_mutex_lock(&waits); /* [WAITS] */
+    lock_take(&agent_waits); /* [WAITS] */
     atomic_add_relaxed(&n_looking, 1);
     atomic_fence_seq_cst(); /* [LOOK] */
     self->waiting_for = call;
@@ -178,16 +237,16 @@ bool agent_may_wait(struct agent *self, struct sflight_call *call)
     if (circle)
         self->waiting_for = NULL;
     (void)atomic_sub_release(&n_looking, 1); /* [LOOK] */
-    pthread_mutex_unlock(&waits);
+    lock_give(&agent_waits);
     return !circle;
 }
 
 void agent_waited(struct agent *self)
 {
     REQUIRE(self->waiting_for != NULL);
-    pthread_mutex_lock(&waits); /* [WAITS] */
+    lock_take(&agent_waits); /* [WAITS] */
     self->waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
+    lock_give(&agent_waits);
 }
 
 void agent_unseen(void)
@@ -196,8 +255,8 @@ void agent_unseen(void)
     if (atomic_load_acquire(&n_looking) == 0)
         return;
     /* RACE: somebody looks for a circle at this moment. */
-    pthread_mutex_lock(&waits); /* [WAITS] */
-    pthread_mutex_unlock(&waits);
+    lock_take(&agent_waits); /* [WAITS] */
+    lock_give(&agent_waits);
 }
 
 void agent_unseen_without_slot(const struct slot *slot)
@@ -208,36 +267,66 @@ void agent_unseen_without_slot(const struct slot *slot)
 
 /* -------------------------------------------------------------------- fork */
 
-void agent_before_fork(void)
+struct agent *agent_fork(void)
 {
-    for (size_t i = 0; i < 1 << BIN_BITS; i++)
-        pthread_mutex_lock(&bins[i].lock);
-    pthread_mutex_lock(&waits);
+    struct agent *agent = &thread_self.agent;
+
+    if (thread_self.bare) /* no lock: nobody else is there */
+        agent = bin_find(bin_of(&thread_words), &thread_words, NULL);
+    inherited = agent != NULL ? agent->running : NULL;
+    return agent;
+}
+
+uint32_t agent_n_running_after_fork(const struct sflight_group *g, const struct agent *fiber)
+{
+    REQUIRE_REGISTRY();
+    return count_running(inherited, g) + (fiber != NULL ? count_running(fiber->running, g) : 0);
 }
 
 struct agent *agent_forking(struct sflight_group *g)
 {
     void *fiber = agent_fiber(g);
-    struct agent *c = fiber != NULL ? bin_find(bin_of(fiber), fiber, g) : NULL;
 
-    if (c != NULL)
-        c->forks = true;
-    return c;
+    return fiber != NULL ? bin_find(bin_of(fiber), fiber, &g->runtime) : NULL;
 }
 
-void agent_after_fork(bool child)
+/* The links forward are whole wherever a thread was stopped; the others are made anew. */
+static void bin_after_fork(struct bin *bin, const sflight_runtime *runtime,
+                           const struct agent *kept)
 {
-    if (child)
-        thread_self.agent.waiting_for = NULL;
-    pthread_mutex_unlock(&waits);
-    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
-        /* Other fibers do not exist in the child. */
-        for (struct agent *c = child ? bins[i].first : NULL, *next; c != NULL; c = next) {
-            next = c->next;
-            if (!c->forks)
-                bin_remove(&bins[i], c);
-            c->forks = false;
-        }
-        pthread_mutex_unlock(&bins[i].lock);
+    uint32_t n = 0;
+    struct agent **prev = &bin->first;
+
+    for (struct agent *c = bin->first, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c == kept)
+            c->listed_in = process_salt();
+        else if (c->listed_in != process_salt() && same_runtime(&c->runtime, runtime))
+            continue; /* its fiber does not exist */
+        *prev = c;
+        c->prev = prev;
+        prev = &c->next;
+        n++;
     }
+    if (*prev != NULL)
+        *prev = NULL;
+    if (atomic_load_relaxed(&bin->n) != n)
+        atomic_store_relaxed(&bin->n, n); /* under the bin's lock */
+}
+
+void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept)
+{
+    for (size_t i = 0; i < 1 << BIN_BITS; i++) {
+        if (atomic_load_relaxed(&bins[i].n) == 0)
+            continue; /* it is counted first, and uncounted last */
+        lock_take(&bins[i].lock);
+        bin_after_fork(&bins[i], runtime, kept);
+        lock_give(&bins[i].lock);
+    }
+}
+
+void agent_none_looks(void)
+{
+    if (atomic_load_relaxed(&n_looking) != 0)
+        atomic_store_relaxed(&n_looking, 0); /* whoever looked does not exist */
 }

@@ -2,21 +2,18 @@
 /*
  * Who leads and who waits: an agent.  And circles of waits, which are refused.
  *
- * An AGENT is a thread, or, in a group with a runtime, a fiber of the runtime (what
- * singleflight.h calls a task).  A caller is whoever calls a function; an agent is what leads
- * calls and waits for them, through several calls of the library one inside the other.
- *
- * The struct agent of a thread is in its thread-local storage (thread.h).  That of a fiber is on
- * the fiber's stack, while the fiber is in the library: it stands in the outermost frame
- * that leads a call, which enters it into a list, where the frames further in find it.
+ * A thread's agent is in its struct thread.  A fiber has one while it is
+ * in the library, on its stack: the outermost frame that leads a call enters it
+ * into a list, by which the frames further in find it.  A bare thread (thread.h) has one
+ * in the same way, and stays bare while its frame stands.
  */
 #ifndef SFLIGHT_AGENT_H
 #define SFLIGHT_AGENT_H
 
 #include "call.h"
+#include "lock.h"
 
-/* Once in the process, before any other function of this room. */
-void agent_init(void);
+extern struct lock agent_waits; /* over `waiting_for` of all agents */
 
 /* The calling fiber, as the group's runtime calls it; or NULL: a plain thread. */
 static inline void *agent_fiber(const struct sflight_group *g)
@@ -41,7 +38,22 @@ struct agent *agent_leading(struct sflight_group *g);
 /* True if the agent that calls leads a call of this group, in whatever frame. */
 bool agent_leads_one_of(struct sflight_group *g);
 
-/* To be called before the agent leads: an agent that is a fiber is entered into its list. */
+/* Stands in the frame that runs a started call. */
+struct running {
+    struct agent *agent;
+    struct sflight_group *group;
+    struct running *outer;
+    uint64_t salt; /* of the process that it was begun in */
+};
+
+/* From here on, until agent_ran() at the end of the frame, it runs a started call. */
+void agent_runs(struct running *here, struct agent *agent, struct sflight_group *g);
+void agent_ran(struct running *here);
+
+/* How many started calls of the group the caller runs. */
+uint32_t agent_n_running_here(struct sflight_group *g);
+
+/* Before it leads: its inner frames will find it. */
 void agent_leads(struct agent *c);
 
 /*
@@ -65,16 +77,27 @@ void agent_unseen(void);
 void agent_unseen_without_slot(const struct slot *slot);
 
 /*
- * Around fork(), by the thread that forks: take this room's locks, and release them.  In the child
- * the agents of other fibers are taken out of the list.
+ * In a forked child, by the thread that forked, before anything else: its agent; NULL if it is
+ * bare and leads nothing.
  */
-void agent_before_fork(void);
-void agent_after_fork(bool child);
+struct agent *agent_fork(void);
+
+/* How many started calls of the group that agent ran at the fork, and that fiber, or NULL. */
+uint32_t agent_n_running_after_fork(const struct sflight_group *g, const struct agent *fiber);
 
 /*
- * In a forked child, before agent_after_fork(): the fiber that forked, if it leads a call of any
- * group; or NULL.  Calls g's options.runtime.self.
+ * In a forked child, by who puts a group right: the caller if it is a fiber and leads a
+ * call of the group, or NULL.
  */
 struct agent *agent_forking(struct sflight_group *g);
+
+/*
+ * Agents of the parent's, fibers of that runtime or, with NULL, bare threads, are gone from the
+ * bins, but for that one.
+ */
+void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept);
+
+/* Nobody looks for a circle: before anybody else does in the child. */
+void agent_none_looks(void);
 
 #endif

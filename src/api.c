@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Entry points: groups; argument checks only.  Documented in singleflight.h. */
+#define SFLIGHT_PLAIN /* these are the functions */
 #include "../include/singleflight.h"
 
 #include "clock.h"
 #include "finish.h"
 #include "lifecycle.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,21 +16,44 @@ enum {
     MAX_SHARDS = 1 << 16,
 };
 
-void sflight_options_init(sflight_options *o)
+static const sflight_options defaults = {
+    .struct_size = sizeof(sflight_options),
+    .on_abandon = SFLIGHT_ABANDON_SHARE,
+    .on_panic = SFLIGHT_PANIC_SHARE,
+    .spin_ns = SFLIGHT_SPIN_ADAPTIVE,
+};
+
+void sflight_options_init_sized(sflight_options *o, size_t size)
 {
     if (o == NULL)
         return;
-    memset(o, 0, sizeof(*o));
-    o->struct_size = sizeof(*o);
-    o->on_abandon = SFLIGHT_ABANDON_SHARE;
-    o->on_panic = SFLIGHT_PANIC_SHARE;
-    o->spin_ns = SFLIGHT_SPIN_ADAPTIVE;
+    sizes_copy(o, size, &defaults, sizeof(defaults));
+    o->struct_size = size;
+}
+
+void sflight_options_init(sflight_options *o)
+{
+    sflight_options_init_sized(o, SFLIGHT_SIZE_OPTIONS);
+}
+
+/* What the caller's options say of what is known here; false if they say more. */
+static bool options_known(sflight_options *known, const sflight_options *o)
+{
+    size_t size = o->struct_size;
+
+    if (size < SFLIGHT_SIZE_OPTIONS || size > SIZES_MAX_OPTIONS)
+        return false;
+    for (size_t i = sizeof(*known); i < size; i++)
+        if (((const char *)o)[i] != 0)
+            return false;
+    *known = defaults;
+    memcpy(known, o, size < sizeof(*known) ? size : sizeof(*known));
+    return true;
 }
 
 static bool options_valid(const sflight_options *o)
 {
-    return o->struct_size == sizeof(*o) && o->expected_inflight <= MAX_INFLIGHT &&
-           o->shards <= MAX_SHARDS &&
+    return o->expected_inflight <= MAX_INFLIGHT && o->shards <= MAX_SHARDS &&
            (o->on_abandon == SFLIGHT_ABANDON_SHARE || o->on_abandon == SFLIGHT_ABANDON_TAKEOVER) &&
            (o->on_panic == SFLIGHT_PANIC_SHARE || o->on_panic == SFLIGHT_PANIC_ABORT) &&
            (o->allocator.alloc == NULL) == (o->allocator.free == NULL) &&
@@ -38,18 +63,14 @@ static bool options_valid(const sflight_options *o)
 
 int sflight_group_create(sflight_group **out, const sflight_options *o)
 {
-    sflight_options defaults;
+    sflight_options known;
 
     if (out == NULL)
         return -EINVAL;
     *out = NULL;
-    if (o == NULL) {
-        sflight_options_init(&defaults);
-        o = &defaults;
-    }
-    if (!options_valid(o))
+    if (!options_known(&known, o != NULL ? o : &defaults) || !options_valid(&known))
         return -EINVAL;
-    return lifecycle_create(out, o);
+    return lifecycle_create(out, &known);
 }
 
 int sflight_group_close(sflight_group *g)
@@ -72,12 +93,21 @@ int sflight_group_destroy(sflight_group *g)
     return g == NULL ? 0 : lifecycle_destroy(g);
 }
 
-int sflight_group_stats(sflight_group *g, sflight_stats *out)
+int sflight_group_stats_sized(sflight_group *g, sflight_stats *out, size_t size)
 {
+    sflight_stats full;
+
     if (g == NULL || out == NULL)
         return -EINVAL;
-    gauges_stats(g, out);
+    group_enter(g);
+    gauges_stats(g, &full);
+    sizes_copy(out, size, &full, sizeof(full));
     return 0;
+}
+
+int sflight_group_stats(sflight_group *g, sflight_stats *out)
+{
+    return sflight_group_stats_sized(g, out, SFLIGHT_SIZE_STATS);
 }
 
 const char *sflight_strerror(int rc)
@@ -90,7 +120,8 @@ const char *sflight_strerror(int rc)
     case -ENOMEM:
         return "out of memory";
     case -EAGAIN:
-        return "the call has as many waiters as the group allows";
+        return "not now: no more waiters are allowed, no thread is to be had, or there is no "
+               "result yet";
     case -ETIMEDOUT:
         return "the deadline passed";
     case -EDEADLK:
@@ -98,7 +129,15 @@ const char *sflight_strerror(int rc)
     case -ESHUTDOWN:
         return "the group is closed";
     case -EBUSY:
-        return "the group is in use";
+        return "the group, or the queue, is in use";
+    case -EMFILE:
+        return "the process has as many descriptors as it may";
+    case -ENFILE:
+        return "the system has as many descriptors as it can";
+    case -EPERM:
+        return "the system does not let this process have a descriptor or a thread";
+    case -ENOSYS:
+        return "this system, or a sandbox, has no descriptor or thread of the kind needed";
     case -EOWNERDEAD:
         return "the leader left its function without returning";
     case -ENOTRECOVERABLE:

@@ -16,7 +16,7 @@ void sflight_call_set(sflight_call *call, void *value, size_t size, sflight_dest
 void sflight_call_set_status(sflight_call *call, int status)
 {
     call->result.status = status;
-    call->result.status_set = true;
+    call->result.traits |= CALL_STATUS_SET;
 }
 
 void *sflight_call_alloc(sflight_call *call, size_t size)
@@ -26,7 +26,20 @@ void *sflight_call_alloc(sflight_call *call, size_t size)
 
 bool sflight_call_unwanted(const sflight_call *call)
 {
-    return join_is_unwanted(call);
+    group_enter(call->group);
+    /* No call is const: to its leader it looks so. */
+    return join_is_unwanted((sflight_call *)call);
+}
+
+void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg)
+{
+    if (call != NULL)
+        unwanted_ask(call, cb, arg);
+}
+
+void sflight_call_abandon(sflight_call *call)
+{
+    call->result.traits |= CALL_ABANDONED;
 }
 
 const void *sflight_call_key(const sflight_call *call, size_t *len)

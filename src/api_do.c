@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Entry points: blocking callers, results, forget; argument checks only.  See singleflight.h. */
+#define SFLIGHT_PLAIN /* these are the functions */
 #include "../include/singleflight.h"
 
 #include "batch.h"
 #include "do.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <string.h>
 
-int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
-               sflight_result *r)
+/* Into this library's own layout. */
+static ALWAYS_INLINE int do_direct(sflight_group *g, const void *key, size_t key_len,
+                                   sflight_fn *fn, void *arg, const struct timespec *deadline,
+                                   sflight_result *r)
 {
-    if (UNLIKELY(!group_key_valid(g, key, key_len) || fn == NULL || r == NULL)) {
-        if (r != NULL)
-            memset(r, 0, sizeof(*r));
-        return -EINVAL;
-    }
-    return do_one(g, key, key_len, fn, arg, NULL, r);
-}
-
-int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
-                     const struct timespec *deadline, sflight_result *r)
-{
-    if (!group_key_valid(g, key, key_len) || fn == NULL || r == NULL ||
-        !clock_deadline_valid(deadline)) {
+    if (UNLIKELY(!group_key_valid(g, key, key_len) || fn == NULL || r == NULL ||
+                 !clock_deadline_valid(deadline))) {
         if (r != NULL)
             memset(r, 0, sizeof(*r));
         return -EINVAL;
@@ -31,8 +24,36 @@ int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_
     return do_one(g, key, key_len, fn, arg, deadline, r);
 }
 
-int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-                    void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+int sflight_do_until_sized(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                           void *arg, const struct timespec *deadline, sflight_result *r,
+                           size_t size)
+{
+    sflight_result full;
+
+    int rc = do_direct(g, key, key_len, fn, arg, deadline, r != NULL ? &full : NULL);
+    if (r != NULL)
+        sizes_copy(r, size, &full, sizeof(full));
+    return rc;
+}
+
+int sflight_do(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+               sflight_result *r)
+{
+    if (sizeof(*r) != SFLIGHT_SIZE_RESULT)
+        return sflight_do_until_sized(g, key, key_len, fn, arg, NULL, r, SFLIGHT_SIZE_RESULT);
+    return do_direct(g, key, key_len, fn, arg, NULL, r);
+}
+
+int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+                     const struct timespec *deadline, sflight_result *r)
+{
+    if (sizeof(*r) != SFLIGHT_SIZE_RESULT)
+        return sflight_do_until_sized(g, key, key_len, fn, arg, deadline, r, SFLIGHT_SIZE_RESULT);
+    return do_direct(g, key, key_len, fn, arg, deadline, r);
+}
+
+static int do_many_direct(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+                          void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
 {
     if (g == NULL || fn == NULL || !clock_deadline_valid(deadline) ||
         (n != 0 && (keys == NULL || r == NULL || rc == NULL)))
@@ -42,12 +63,50 @@ int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight
     return batch_do(g, keys, n, fn, arg, deadline, r, rc);
 }
 
-void sflight_result_release(sflight_result *r)
+/* The results of a batch whose caller has another layout. */
+struct full {
+    struct alloc *alloc;
+    sflight_result *results;
+    size_t size; /* bytes */
+};
+
+static void full_free(struct full *full)
+{
+    alloc_put(full->alloc, full->results, full->size);
+}
+
+int sflight_do_many_sized(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+                          void *arg, const struct timespec *deadline, sflight_result *r, int *rc,
+                          size_t size)
+{
+    if (size == sizeof(*r) || g == NULL || r == NULL || n == 0)
+        return do_many_direct(g, keys, n, fn, arg, deadline, r, rc);
+    if (n > SIZE_MAX / sizeof(*r))
+        return -ENOMEM;
+    size_t bytes = n * sizeof(*r);
+    /* fn may not return. */
+    struct full full __attribute__((cleanup(full_free))) = {
+        &g->alloc, alloc_get(&g->alloc, bytes, _Alignof(sflight_result)), bytes};
+    if (full.results == NULL)
+        return -ENOMEM;
+    int all = do_many_direct(g, keys, n, fn, arg, deadline, full.results, rc);
+    for (size_t i = 0; all == 0 && i < n; i++)
+        sizes_copy((char *)r + i * size, size, &full.results[i], sizeof(*r));
+    return all;
+}
+
+int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+                    void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+{
+    return sflight_do_many_sized(g, keys, n, fn, arg, deadline, r, rc, SFLIGHT_SIZE_RESULT);
+}
+
+static ALWAYS_INLINE void release(sflight_result *r, size_t size)
 {
     if (r == NULL)
         return;
     struct sflight_call *call = r->hold;
-    memset(r, 0, sizeof(*r));
+    memset(r, 0, size);
     if (call == NULL)
         return;
     struct slot *slot = thread_slot_cached(call->group);
@@ -55,20 +114,35 @@ void sflight_result_release(sflight_result *r)
         do_release_any(slot, call);
 }
 
-int sflight_result_retain(const sflight_result *r, sflight_result *copy)
+void sflight_result_release_sized(sflight_result *r, size_t size)
+{
+    release(r, size);
+}
+
+void sflight_result_release(sflight_result *r)
+{
+    release(r, SFLIGHT_SIZE_RESULT);
+}
+
+int sflight_result_retain_sized(const sflight_result *r, sflight_result *copy, size_t size)
 {
     if (copy == NULL)
         return -EINVAL;
     if (r == copy)
         return -EINVAL;
     if (r == NULL || r->hold == NULL) {
-        memset(copy, 0, sizeof(*copy));
+        memset(copy, 0, size);
         return -EINVAL;
     }
     struct sflight_call *call = r->hold;
     hold_retain(thread_slot(call->group), call);
-    *copy = *r;
+    memcpy(copy, r, size);
     return 0;
+}
+
+int sflight_result_retain(const sflight_result *r, sflight_result *copy)
+{
+    return sflight_result_retain_sized(r, copy, SFLIGHT_SIZE_RESULT);
 }
 
 int sflight_forget(sflight_group *g, const void *key, size_t key_len)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Entry points: event loops, manual leaders; argument checks only.  See singleflight.h. */
+#define SFLIGHT_PLAIN /* these are the functions */
 #include "../include/singleflight.h"
 
 #include "async.h"
+#include "sizes.h"
 
 #include <limits.h>
 #include <string.h>
@@ -19,14 +21,33 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
     return async_begin(g, key, key_len, lead, join);
 }
 
-void sflight_complete(sflight_call *call, int status)
+int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len, sflight_queue *q,
+                          uint64_t tag, sflight_call **lead, sflight_future **f)
 {
-    async_complete(call, status);
+    if (lead != NULL)
+        *lead = NULL;
+    if (f != NULL)
+        *f = NULL;
+    if (lead == NULL || q == NULL || !group_key_valid(g, key, key_len))
+        return -EINVAL;
+    return async_begin_enqueue(g, key, key_len, q, tag, lead, f);
 }
 
-void sflight_abandon(sflight_call *call)
+int sflight_call_future(sflight_call *call, sflight_future **out)
 {
-    async_abandon(call);
+    if (out != NULL)
+        *out = NULL;
+    return call != NULL && out != NULL ? async_call_future(call, out) : -EINVAL;
+}
+
+uint32_t sflight_complete(sflight_call *call, int status)
+{
+    return async_complete(call, status);
+}
+
+uint32_t sflight_abandon(sflight_call *call)
+{
+    return async_abandon(call);
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -39,22 +60,40 @@ int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn 
     return async_start(g, key, key_len, fn, arg, out);
 }
 
+int sflight_future_get_sized(sflight_future *f, const struct timespec *deadline, sflight_result *r,
+                             size_t size)
+{
+    sflight_result full = {0};
+
+    if (r == NULL)
+        return -EINVAL;
+    memset(r, 0, size);
+    if (f == NULL || !clock_deadline_valid(deadline))
+        return -EINVAL;
+    int rc = async_get(f, deadline, &full);
+    sizes_copy(r, size, &full, sizeof(full));
+    return rc;
+}
+
 int sflight_future_get(sflight_future *f, const struct timespec *deadline, sflight_result *r)
 {
-    if (r != NULL)
-        memset(r, 0, sizeof(*r));
-    if (f == NULL || r == NULL || !clock_deadline_valid(deadline))
+    return sflight_future_get_sized(f, deadline, r, SFLIGHT_SIZE_RESULT);
+}
+
+int sflight_future_poll_sized(sflight_future *f, sflight_result *r, size_t size)
+{
+    sflight_result full = {0};
+
+    if (r == NULL)
         return -EINVAL;
-    return async_get(f, deadline, r);
+    int rc = f != NULL ? async_poll(f, &full) : -EINVAL;
+    sizes_copy(r, size, &full, sizeof(full));
+    return rc;
 }
 
 int sflight_future_poll(sflight_future *f, sflight_result *r)
 {
-    if (r != NULL)
-        memset(r, 0, sizeof(*r));
-    if (f == NULL || r == NULL)
-        return -EINVAL;
-    return async_poll(f, r);
+    return sflight_future_poll_sized(f, r, SFLIGHT_SIZE_RESULT);
 }
 
 int sflight_future_fd(sflight_future *f)
@@ -73,10 +112,14 @@ int sflight_future_enqueue(sflight_future *f, sflight_queue *q, uint64_t tag)
     return f != NULL && q != NULL ? async_enqueue(f, q, tag) : -EINVAL;
 }
 
-void sflight_future_drop(sflight_future *f)
+int sflight_future_drop(sflight_future *f)
 {
-    if (f != NULL)
-        async_drop(f);
+    return f != NULL ? async_drop(f) : 0;
+}
+
+int sflight_future_cancel(sflight_future *f)
+{
+    return f != NULL ? async_cancel(f) : 0;
 }
 
 int sflight_queue_create(sflight_queue **out)
@@ -97,9 +140,33 @@ int sflight_queue_fd(sflight_queue *q)
     return q != NULL ? queue_fd(q) : -EINVAL;
 }
 
-int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
+int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigned n, size_t size)
 {
+    int n_out = 0;
+
     if (q == NULL || (out == NULL && n != 0))
         return -EINVAL;
-    return queue_drain(q, out, n < INT_MAX ? n : INT_MAX);
+    if (n > INT_MAX)
+        n = INT_MAX;
+    if (size == sizeof(*out))
+        return queue_drain(q, out, n);
+    while ((unsigned)n_out < n) {
+        sflight_completion full;
+        if (queue_drain(q, &full, 1) == 0)
+            break;
+        sizes_copy((char *)out + (size_t)n_out * size, size, &full, sizeof(full));
+        n_out++;
+    }
+    return n_out;
+}
+
+int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
+{
+    return sflight_queue_drain_sized(q, out, n, SFLIGHT_SIZE_COMPLETION);
+}
+
+void sflight_completions_release(sflight_completion *c, unsigned n)
+{
+    if (c != NULL)
+        async_release_completions(c, n);
 }

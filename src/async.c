@@ -11,9 +11,9 @@
 
 /* For a newcomer that does not block.  Returns as join_or_claim() does. */
 static ALWAYS_INLINE int claim_or_join(struct slot *slot, const void *key, size_t key_len,
-                                       enum call_kind kind, sflight_call **call)
+                                       enum call_kind kind, uint64_t state, sflight_call **call)
 {
-    struct newcomer newcomer = {NULL, kind, STATE_ASYNC};
+    struct newcomer newcomer = {NULL, kind, STATE_ASYNC, state};
     unsigned rank;
 
     return join_or_claim(slot->group, slot, key, key_len, newcomer, NULL, call, &rank);
@@ -28,35 +28,114 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     struct sflight_future *f = future_new(slot, NULL, false); /* before there is anything to undo */
     if (f == NULL)
         return -ENOMEM;
-    int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, &call);
+    int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, 0, &call);
     if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *join = f;
         return 0;
     }
     future_free(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
-    call->begun_by = &thread_self;
+    call->begun_by = thread_identity();
     *lead = call;
     return 0;
 }
 
-void async_complete(struct sflight_call *call, int status)
+static void give_to_queue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
 {
-    struct slot *slot = thread_slot(call->group);
-
-    orphan_check(call);
-    if (!call->result.status_set)
-        call->result.status = status;
-    finish_call(slot, call, 0);
-    hold_release(slot, call);
+    f->queued.to = q;
+    f->queued.tag = tag;
+    queue_expect(q);
+    notify_hang(f, FUTURE_QUEUED);
 }
 
-void async_abandon(struct sflight_call *call)
+int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len,
+                        struct sflight_queue *q, uint64_t tag, struct sflight_call **lead,
+                        struct sflight_future **out)
 {
-    orphan_check(call);
-    finish_abandoned(thread_slot(call->group), call);
+    struct sflight_call *call = NULL;
+
+    struct slot *slot = thread_slot(g);
+    struct sflight_future *f = future_new(slot, NULL, false); /* before there is anything to undo */
+    if (f == NULL)
+        return -ENOMEM;
+    int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, STATE_STARTER, &call);
+    if (rc < 0) {
+        future_free(slot, f);
+        return rc;
+    }
+    f->call = call;
+    if (rc == JOIN_LEADS) {
+        f->starter = true;
+        call->result.traits = CALL_HAS_STARTER;
+        call->begun_by = thread_identity();
+        *lead = call;
+    }
+    gauges_count(slot, COUNT_FUTURES);
+    if (out != NULL)
+        *out = f;
+    give_to_queue(f, q, tag);
+    return 0;
+}
+
+int async_call_future(struct sflight_call *call, struct sflight_future **out)
+{
+    if (orphan_check(call) || call_kind(call) != CALL_OF_PERMIT ||
+        (call->result.traits & CALL_HAS_STARTER) || gate_is_open(&call->gate))
+        return -EINVAL;
+    struct slot *slot = thread_slot(call->group);
+    struct sflight_future *f = future_new(slot, call, true);
+    if (f == NULL)
+        return -ENOMEM;
+    gauges_count(slot, COUNT_FUTURES);
+    call->result.traits |= CALL_HAS_STARTER;
+    state_add_starter(&call->state);
+    *out = f;
+    return 0;
+}
+
+/* The last step of an end. */
+static NOINLINE uint32_t release_ended(struct slot *slot, struct sflight_call *call)
+{
+    uint32_t n_followers = call->result.n_followers;
+
+    hold_release(slot, call);
+    return n_followers;
+}
+
+static NOINLINE uint32_t complete_with_traits(struct slot *slot, struct sflight_call *call,
+                                              int status)
+{
+    if (call->result.traits & CALL_ABANDONED)
+        return async_abandon(call);
+    lead_ran_with_traits(call, status);
+    (void)lead_end(slot, call, false);
+    return release_ended(slot, call);
+}
+
+uint32_t async_complete(struct sflight_call *call, int status)
+{
+    if (orphan_check(call))
+        return 0; /* the permit of a thread that does not exist here */
+    struct slot *slot = thread_slot(call->group);
+    if (UNLIKELY(call->result.traits != 0))
+        return complete_with_traits(slot, call, status);
+    call->result.status = status;
+    if (finish_call(slot, call, 0))
+        return release_ended(slot, call);
+    hold_release(slot, call);
+    return 0;
+}
+
+uint32_t async_abandon(struct sflight_call *call)
+{
+    if (orphan_check(call))
+        return 0;
+    if (call->result.traits & CALL_TELLS)
+        unwanted_stop(call);
+    return finish_abandoned(thread_slot(call->group), call);
 }
 
 /* ------------------------------------------------------------- started calls */
@@ -68,10 +147,16 @@ struct started {
     void *arg;
 };
 
-/* The leader of a started call, in a task or on a thread. */
+static void started_over(struct sflight_group **g)
+{
+    finish_runner_ends(*g);
+}
+
 static void started_run(void *arg)
 {
     struct started s = *(struct started *)arg;
+    /* However fn ends, and after everything else here. */
+    struct sflight_group *g __attribute__((cleanup(started_over), unused)) = s.call->group;
 
     alloc_put(&s.call->group->alloc, arg, sizeof(s));
     lead_run_started(s.call, s.fn, s.arg);
@@ -83,12 +168,13 @@ static void *started_main(void *arg)
     return NULL;
 }
 
-/* Has started_run(s) run elsewhere.  Returns 0, -EAGAIN or -ENOMEM. */
+/* Has started_run(s) run elsewhere.  Returns 0, -ENOMEM, -EPERM, -ENOSYS, or -EAGAIN for anything
+   else. */
 static int spawn(const sflight_runtime *runtime, struct started *s)
 {
     int rc = runtime->spawn != NULL ? runtime->spawn(runtime->ctx, started_run, s)
                                     : spawn_thread(started_main, s);
-    return rc == 0 || rc == -ENOMEM ? rc : -EAGAIN;
+    return rc == 0 || rc == -ENOMEM || rc == -EPERM || rc == -ENOSYS ? rc : -EAGAIN;
 }
 
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -102,21 +188,23 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
     struct started *s = alloc_get(&g->alloc, sizeof(*s), _Alignof(max_align_t));
     int rc = -ENOMEM;
     if (f != NULL && s != NULL)
-        rc = claim_or_join(slot, key, key_len, CALL_OF_STARTER, &call);
+        rc = claim_or_join(slot, key, key_len, CALL_OF_STARTER, STATE_STARTER, &call);
     bool leads = rc == JOIN_LEADS;
     if (leads) {
-        call->result.has_starter = true;
-        call->result.extra_holds = 1;
+        call->result.traits = CALL_HAS_STARTER;
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
+        finish_runner_begins(g);
         rc = spawn(&g->runtime, s);
         if (rc == 0) {
             *out = f;
             return 0;
         }
-        slot = thread_slot_if_moved(slot);
+        slot = thread_slot_again(g);
     } else if (rc == JOIN_FOLLOWS) {
         f->call = call;
+        gauges_count(slot, COUNT_FUTURES);
         f->starter = false;
         *out = f;
         f = NULL;
@@ -127,8 +215,10 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         future_free(slot, f);
     if (leads) { /* nobody is going to run fn */
         finish_seen(slot, call, ENDING_ABANDONED, false);
+        hold_take(slot, call);
         hold_release(slot, call);
         hold_release(slot, call);
+        finish_runner_ends(g);
     }
     return rc;
 }
@@ -140,7 +230,7 @@ static bool is_ready(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
 
-    orphan_check(c);
+    (void)orphan_check(c);
     return gate_is_open(&c->gate);
 }
 
@@ -149,24 +239,116 @@ int async_poll(struct sflight_future *f, sflight_result *r)
     return is_ready(f) ? notify_take(thread_slot(f->call->group), f, r) : -EAGAIN;
 }
 
-void async_drop(struct sflight_future *f)
+/*
+ * What keeps the group while this thread leaves the call: a joiner counts as one until it
+ * has returned, the starter does not.
+ */
+static uint64_t leaving_begins(struct slot *slot, bool starter)
+{
+    if (starter)
+        gauges_count(slot, COUNT_HELD);
+    return starter ? STATE_STARTER : STATE_ASYNC;
+}
+
+/*
+ * The last touch; left: the call, before it closed; released: its hold has been taken, and counted
+ * as released.
+ */
+static void leaving_ends(struct slot *slot, bool starter, bool left, bool released)
+{
+    if (left)
+        gauges_count(slot, COUNT_FUTURES_LEFT);
+    if (!left && !released) {
+        gauges_count(slot, COUNT_TAKEN);
+        gauges_count(slot, COUNT_RELEASED);
+    }
+    if (starter)
+        gauges_count(slot, COUNT_RELEASED);
+    else if (left)
+        gauges_count(slot, COUNT_RETURNED);
+}
+
+int async_drop(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
     struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot(g);
     bool starter = f->starter, ready = is_ready(f);
+    struct slot *slot = thread_slot(g);
 
     notify_end(slot, f);
-    if (!ready && starter) {
-        wait_starter_leaves(slot, c);
-        return;
-    }
-    enum wait_leave leave = ready ? LEAVE_TOO_LATE : wait_leave(slot, c, STATE_ASYNC);
-    if (leave == LEAVE_TOO_LATE)
+    if (ready) {
+        hold_take(slot, c);
         hold_release(slot, c);
-    else
-        gauges_count(thread_slot_if_moved(slot),
-                     leave == LEAVE_LEFT ? COUNT_RETURNED : COUNT_RELEASED);
+        return 0;
+    }
+    uint64_t unit = leaving_begins(slot, starter);
+    enum wait_leave leave = wait_leave(slot, c, unit);
+    slot = thread_slot_again(g);
+    if (leave == LEAVE_TOO_LATE) {
+        hold_take(slot, c);
+        hold_release(slot, c);
+    }
+    leaving_ends(slot, starter, leave == LEAVE_LEFT || leave == LEAVE_LAST,
+                 leave == LEAVE_TOO_LATE);
+    return leave == LEAVE_LAST;
+}
+
+/* It was told as if nothing had been: takes it out again where it was put, if it is there. */
+static bool withdraw(struct sflight_future *f)
+{
+    return f->kind == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : retract_callback(f);
+}
+
+/* In a forked child, of a call from before the fork, which is not the child's. */
+static int cancel_inherited(struct sflight_future *f)
+{
+    struct sflight_call *c = f->call;
+
+    if (withdraw(f)) { /* its call had ended, and it was told */
+        struct slot *slot = thread_slot(c->group);
+        future_free(slot, f);
+        hold_take(slot, c);
+        hold_release(slot, c);
+    }
+    return 1; /* otherwise whoever led the call does not exist, and nobody tells */
+}
+
+int async_cancel(struct sflight_future *f)
+{
+    struct sflight_call *c = f->call;
+    struct sflight_group *g = c->group;
+    bool starter = f->starter;
+
+    if (f->kind != FUTURE_QUEUED && f->kind != FUTURE_THEN)
+        return -EINVAL;
+    if (orphan_check(c))
+        return cancel_inherited(f);
+    struct slot *slot = thread_slot(g);
+    struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
+    uint64_t unit = leaving_begins(slot, starter);
+    retract_begin(f);
+    bool left = wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE;
+    slot = thread_slot_again(g);
+    if (left) {
+        retract_end(slot, f);
+    } else if (!retract_undo(f)) {
+        future_free(slot, f); /* RACE: passed by, by who has closed the call */
+    } else if (withdraw(f)) {
+        future_free(slot, f);
+        q = NULL;
+    } else {
+        if (starter)
+            gauges_count(slot, COUNT_RELEASED);
+        return 0;
+    }
+    if (q != NULL)
+        queue_forgo(q);
+    if (!left) { /* told, and so the gate is open */
+        hold_take(slot, c);
+        hold_release(slot, c);
+    }
+    leaving_ends(slot, starter, left, true);
+    return 1;
 }
 
 /*
@@ -175,6 +357,7 @@ void async_drop(struct sflight_future *f)
  */
 static int unhung(struct sflight_future **f)
 {
+    (void)orphan_check((*f)->call);
     if ((*f)->kind == FUTURE_PLAIN)
         return 0;
     struct slot *slot = thread_slot((*f)->call->group);
@@ -195,6 +378,7 @@ static void hang_owned(struct sflight_future *f)
 
 int async_fd(struct sflight_future *f)
 {
+    (void)orphan_check(f->call);
     if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
         return f->owned.fd;
     int fd = event_fd_new();
@@ -222,10 +406,7 @@ int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t ta
     int rc = unhung(&f);
     if (rc != 0)
         return rc;
-    f->queued.to = q;
-    f->queued.tag = tag;
-    queue_expect(q);
-    notify_hang(f, FUTURE_QUEUED);
+    give_to_queue(f, q, tag);
     return 0;
 }
 
@@ -263,4 +444,20 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
         return rc;
     }
     return notify_take(thread_slot_again(c->group), f, r);
+}
+
+/* -------------------------------------------------------------- completions */
+
+void async_release_completions(sflight_completion *c, unsigned n)
+{
+    for (unsigned i = 0, next; i < n; i = next) {
+        struct sflight_call *call = c[i].result.hold;
+        next = i + 1;
+        while (next < n && call != NULL && c[next].result.hold == call)
+            next++;
+        for (unsigned k = i; k < next; k++)
+            memset(&c[k].result, 0, sizeof(c[k].result));
+        if (call != NULL)
+            hold_release_n(thread_slot(call->group), call, next - i);
+    }
 }

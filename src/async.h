@@ -26,8 +26,12 @@
  */
 int async_begin(struct sflight_group *g, const void *key, size_t key_len,
                 struct sflight_call **lead, struct sflight_future **join);
-void async_complete(struct sflight_call *call, int status);
-void async_abandon(struct sflight_call *call);
+int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len,
+                        struct sflight_queue *q, uint64_t tag, struct sflight_call **lead,
+                        struct sflight_future **out);
+int async_call_future(struct sflight_call *call, struct sflight_future **out);
+uint32_t async_complete(struct sflight_call *call, int status);
+uint32_t async_abandon(struct sflight_call *call);
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                 struct sflight_future **out);
 
@@ -36,6 +40,13 @@ int async_poll(struct sflight_future *f, sflight_result *r);
 int async_fd(struct sflight_future *f);
 int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg);
 int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag);
-void async_drop(struct sflight_future *f);
+
+/* Leaves the call or gives up the result, and frees the future.  1: the last who waited. */
+int async_drop(struct sflight_future *f);
+
+int async_cancel(struct sflight_future *f);
+
+/* Of one call together. */
+void async_release_completions(sflight_completion *c, unsigned n);
 
 #endif

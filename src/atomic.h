@@ -15,33 +15,67 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Valgrind's tools are told of whatever orders something, in the variant for them. */
+#ifdef SFLIGHT_VALGRIND
+#define atomic_tell_after(p, operation)                                                            \
+    __extension__({                                                                                \
+        __auto_type found_ = (operation);                                                          \
+        HAPPENS_AFTER(p);                                                                          \
+        found_;                                                                                    \
+    })
+#define atomic_tell(p, operation)                                                                  \
+    __extension__({                                                                                \
+        HAPPENS_BEFORE(p);                                                                         \
+        atomic_tell_after(p, operation);                                                           \
+    })
+#else
+#define atomic_tell_after(p, operation) (operation)
+#define atomic_tell(p, operation) (operation)
+#endif
+
 #define atomic_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
-#define atomic_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define atomic_load_acquire(p) atomic_tell_after(p, atomic_load_explicit((p), memory_order_acquire))
 #define atomic_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
-#define atomic_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define atomic_store_release(p, v)                                                                 \
+    do {                                                                                           \
+        HAPPENS_BEFORE(p);                                                                         \
+        atomic_store_explicit((p), (v), memory_order_release);                                     \
+    } while (0)
 
 #define atomic_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
-#define atomic_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
-#define atomic_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define atomic_add_release(p, v)                                                                   \
+    atomic_tell(p, atomic_fetch_add_explicit((p), (v), memory_order_release))
+#define atomic_add_acq_rel(p, v)                                                                   \
+    atomic_tell(p, atomic_fetch_add_explicit((p), (v), memory_order_acq_rel))
 #define atomic_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
-#define atomic_sub_release(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_release)
-#define atomic_sub_acq_rel(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define atomic_sub_release(p, v)                                                                   \
+    atomic_tell(p, atomic_fetch_sub_explicit((p), (v), memory_order_release))
+#define atomic_sub_acq_rel(p, v)                                                                   \
+    atomic_tell(p, atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel))
 #define atomic_or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
-#define atomic_or_acquire(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acquire)
-#define atomic_or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
-#define atomic_or_acq_rel(p, v) atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
+#define atomic_or_acquire(p, v)                                                                    \
+    atomic_tell(p, atomic_fetch_or_explicit((p), (v), memory_order_acquire))
+#define atomic_or_release(p, v)                                                                    \
+    atomic_tell(p, atomic_fetch_or_explicit((p), (v), memory_order_release))
+#define atomic_or_acq_rel(p, v)                                                                    \
+    atomic_tell(p, atomic_fetch_or_explicit((p), (v), memory_order_acq_rel))
 #define atomic_and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
-#define atomic_and_acquire(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acquire)
-#define atomic_swap_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
-#define atomic_swap_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+#define atomic_and_acquire(p, v)                                                                   \
+    atomic_tell(p, atomic_fetch_and_explicit((p), (v), memory_order_acquire))
+#define atomic_swap_acquire(p, v)                                                                  \
+    atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_acquire))
+#define atomic_swap_release(p, v)                                                                  \
+    atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_release))
+#define atomic_swap_acq_rel(p, v)                                                                  \
+    atomic_tell(p, atomic_exchange_explicit((p), (v), memory_order_acq_rel))
 
 /*
  * Strong: fails only if the word has another value than *expected, which then gets the value
  * found: with acquire if the exchange itself has acquire, otherwise relaxed.
  */
 #define atomic_cas_with(p, expected, v, order, failed)                                             \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_##order,            \
-                                            memory_order_##failed)
+    atomic_tell(p, atomic_compare_exchange_strong_explicit(                                        \
+                       (p), (expected), (v), memory_order_##order, memory_order_##failed))
 #define atomic_cas_relaxed(p, expected, v) atomic_cas_with(p, expected, v, relaxed, relaxed)
 #define atomic_cas_acquire(p, expected, v) atomic_cas_with(p, expected, v, acquire, acquire)
 #define atomic_cas_release(p, expected, v) atomic_cas_with(p, expected, v, release, relaxed)

@@ -20,10 +20,14 @@ struct batch {
     struct agent *agent;
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
-    size_t *order;              /* indexes of places, sorted by hash */
-    size_t n;                   /* places */
-    struct place places[];      /* in the order of the caller's keys; then `lead` and `order` */
+    size_t *order;              /* indexes, by hash and key */
+    size_t n;
+    uint64_t salt;         /* of the process that it was begun in */
+    struct place places[]; /* by index */
 };
+
+static struct batch
+    *inherited_batches; /* in a forked child: by the thread that forked; registry lock */
 
 static size_t batch_bytes(size_t n)
 {
@@ -63,10 +67,22 @@ static void batch_undo(struct batch *b)
 /* Takes a batch out of its agent's list and frees it. */
 static void batch_end(struct batch *b)
 {
-    REQUIRE(b->agent->batches == b);
+    REQUIRE(b->agent->batches != NULL);
     struct slot *slot = batch_slot(b);
+    struct batch **from = &b->agent->batches;
 
-    b->agent->batches = b->outer;
+    bool is_inherited = b->salt != process_salt();
+
+    if (UNLIKELY(is_inherited))
+        registry_lock();         /* another thread may look at it */
+    while (UNLIKELY(*from != b)) /* others are coroutines' of the same thread */
+        from = &(*from)->outer;
+    *from = b->outer;
+    if (UNLIKELY(is_inherited)) {
+        if (inherited_batches == b)
+            inherited_batches = b->outer;
+        registry_unlock();
+    }
     alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
     gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
@@ -84,56 +100,86 @@ static void batch_guard_check(struct batch **guard)
         batch_abandon(*guard);
 }
 
-void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains)
+void batch_fork(struct batch *innermost)
 {
-    for (struct batch *b = agent->batches; b != NULL; b = b->outer) {
+    inherited_batches = innermost;
+}
+
+/* One that it has joined; the batch's thread does nothing in the group until this is done. */
+static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
+{
+    bool own = !call_is_inherited(c) && !gate_is_open(&c->gate);
+
+    kept->n_waiting++;
+    if (own)
+        state_rejoin_after_fork(&c->state);
+    else if (!gate_is_open(&c->gate))
+        orphan_abandon(c, kept);                 /* it has left the table */
+    c->result.generation = process_generation(); /* its result is yet to be got */
+}
+
+static void list_after_fork(struct batch *b, struct sflight_group *g, struct gauges_kept *kept)
+{
+    for (; b != NULL; b = b->outer) {
         if (b->group != g)
             continue;
-        remains->n_batches++;
-        for (size_t i = 0; i < b->n; i++) {
-            if (!joined(b, i))
-                continue;
-            remains->n_waiting++;
-            hold_end_by_fork(b->places[i].call);
-            b->places[i].call->result.generation = g->generation;
-        }
+        kept->n_batches++;
+        for (size_t i = 0; i < b->n; i++)
+            if (joined(b, i))
+                joined_after_fork(b->places[i].call, kept);
     }
 }
 
-/* For qsort_r(): by hash, equal hashes by index. */
-static int by_hash(const void *a, const void *b, void *ctx)
+void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept)
 {
-    const struct place *places = ctx;
+    REQUIRE_REGISTRY();
+    list_after_fork(inherited_batches, g, kept);
+    if (fiber != NULL)
+        list_after_fork(fiber->batches, g, kept);
+}
+
+struct by_key {
+    const struct place *places;
+    const sflight_key *keys;
+};
+
+/* Bytes only: which is the smaller does not matter, as long as equal keys stand together. */
+static int compare_keys(const sflight_key *a, const sflight_key *b)
+{
+    int by_len = (a->len > b->len) - (a->len < b->len);
+    return by_len != 0 || a->len == 0 ? by_len : memcmp(a->data, b->data, a->len);
+}
+
+static int by_key(const void *a, const void *b, void *ctx)
+{
+    const struct by_key *by = ctx;
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
-    if (places[i].hash != places[j].hash)
-        return places[i].hash < places[j].hash ? -1 : 1;
-    return i < j ? -1 : i > j;
+    if (by->places[i].hash != by->places[j].hash)
+        return by->places[i].hash < by->places[j].hash ? -1 : 1;
+    int keys = compare_keys(&by->keys[i], &by->keys[j]);
+    return keys != 0 ? keys : i < j ? -1 : i > j;
 }
 
-static bool same_key(const sflight_key *a, const sflight_key *b)
-{
-    return a->len == b->len &&
-           (a->data == NULL || b->data == NULL ? a->data == b->data || a->len == 0
-                                               : memcmp(a->data, b->data, a->len) == 0);
-}
-
-/* Sets `first` in all places.  In `order`, equal hashes stand together, lower indexes first. */
+/*
+ * Sets `first` everywhere.  Malformed keys have no aliases; of the others equal ones stand
+ * together, lower indexes before higher ones, whatever their hashes are.
+ */
 static void find_aliases(struct batch *b, const sflight_key *keys)
 {
+    struct by_key by = {b->places, keys};
+    size_t n = 0;
+
     for (size_t i = 0; i < b->n; i++) {
-        b->order[i] = i;
         b->places[i].first = i;
+        if (b->places[i].role == 0)
+            b->order[n++] = i;
     }
-    qsort_r(b->order, b->n, sizeof(*b->order), by_hash, b->places);
-    for (size_t k = 1; k < b->n; k++) {
-        size_t i = b->order[k];
-        for (size_t l = k; l-- != 0 && b->places[b->order[l]].hash == b->places[i].hash;) {
-            size_t first = b->places[b->order[l]].first;
-            if (same_key(&keys[first], &keys[i])) {
-                b->places[i].first = first;
-                break;
-            }
-        }
+    qsort_r(b->order, n, sizeof(*b->order), by_key, &by);
+    for (size_t k = 1; k < n; k++) {
+        size_t before = b->order[k - 1], i = b->order[k];
+        if (b->places[before].hash == b->places[i].hash &&
+            compare_keys(&keys[before], &keys[i]) == 0)
+            b->places[i].first = b->places[before].first;
     }
 }
 
@@ -155,6 +201,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
     b->agent = agent;
     b->group = slot->group;
     b->n = n;
+    b->salt = process_salt();
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
     for (size_t i = 0; i < n; i++) {
@@ -235,6 +282,8 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
     bool leads = rc == JOIN_LEADS;
     if (leads)
         lead_run_many(b->agent, &call, 1, fn, arg);
+    if (call == NULL)
+        return -EOWNERDEAD; /* fn has abandoned it */
     return deliver(b, i, call, leads, r);
 }
 
@@ -257,11 +306,18 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
         lead_run_many(agent, b->lead, n_lead, fn, arg);
+    size_t n_delivered = 0;
     for (size_t i = 0; i < n; i++) {
         struct place *p = &b->places[i];
         if (p->role != JOIN_LEADS)
             continue;
-        if (p->first != i) /* the hold of an alias was credited when the call ended */
+        if (p->first == i)
+            p->call = b->lead[n_delivered++];
+        if (b->places[p->first].call == NULL) {
+            rc[i] = -EOWNERDEAD; /* fn has abandoned it */
+            continue;
+        }
+        if (p->first != i) /* its hold was credited at the end of the call */
             gauges_count(batch_slot(b), COUNT_HELD);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }

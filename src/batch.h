@@ -27,11 +27,14 @@ struct batch;
  */
 void batch_abandon(struct batch *b);
 
+/* In a forked child, by who notices it: the innermost batch of the thread that forked. */
+void batch_fork(struct batch *innermost);
+
 /*
- * In a forked child, for the batches in g of the agent that forked: the calls that they have joined
- * have ended, as abandoned.  Adds them to *remains.
+ * There, under the registry lock, when a group is put right: of those batches, and of the
+ * fiber's that forked (or NULL), what they have joined is the child's, or has ended.
  */
-void batch_after_fork(const struct agent *agent, struct sflight_group *g, struct remains *remains);
+void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept);
 
 /* As sflight_do_many(); arguments have been checked, but the keys.  Returns 0 or -ENOMEM. */
 int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,

@@ -32,8 +32,8 @@ struct sflight_call *call_record_new(struct sflight_group *g)
     struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
     if (c != NULL) {
         c->buffer = NULL;
-        c->invocation = NULL;
-        atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
+        atomic_store_relaxed(&c->inside, 0);
+        atomic_store_relaxed(&c->waiters, NULL); /* both published by [CLAIM] */
         c->group = g;
     }
     return c;
@@ -48,6 +48,7 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
         buffer_drop(c);
     c->outer = slot->spare;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare = c;
     slot->n_spare++;
 }

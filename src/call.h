@@ -65,13 +65,12 @@ struct sflight_call {
     struct sflight_group *group;
     uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
     union {
-        struct sflight_call *outer; /* the next outer call of its leader; or the next spare record,
-                                       or the next in the group's `orphans` */
-        struct thread *begun_by;    /* of a permit: whose it is in a forked child; or NULL */
+        struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
+        uint64_t begun_by;          /* of a manual call: the thread's number; for fork() only */
     };
-    struct key_buffer *buffer;     /* memory for long keys, kept with the record; or NULL */
-    struct invocation *invocation; /* where sflight_panic() goes; NULL outside of fn */
-    _Atomic(struct sflight_future *) waiters; /* futures and waiters to be told (future.h) */
+    struct key_buffer *buffer; /* memory for long keys, kept with the record */
+    _Atomic(uintptr_t) inside; /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
+    _Atomic(struct sflight_future *) waiters;
 
     /* written by the leader; read by every holder once the gate is open */
     _Alignas(CACHE_LINE) gate gate;
@@ -82,15 +81,12 @@ struct sflight_call {
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers; /* joiners at the close */
-            uint32_t extra_holds; /* for places of a batch that name the same key; for a starter */
-            uint16_t generation;  /* the group's, when the record was taken */
-            bool panicked;        /* sflight_panic() was called for it */
-            bool status_set;      /* by sflight_call_set_status(): what fn returns is not used */
+            uint32_t n_followers;        /* at the close */
+            uint32_t extra_holds;        /* places of a batch that name the same key */
+            uint32_t generation;         /* of the process, when the record was taken */
+            unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool has_starter; /* by sflight_start(): one of the extra holds is the starter's */
-            _Atomic(bool) starter_done; /* the starter has left, or the call has ended */
-            bool needs_grace; /* others may look at the record until a grace period is over */
+            bool needs_grace; /* others may still look at the record: it needs a grace period */
         } result;
         struct reclaim_entry retired; /* after that, while the record is retired */
     };
@@ -100,6 +96,13 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 
 /* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
+
+/* What is not usual in a call, for its end. */
+#define CALL_STATUS_SET 1u /* result.status is not what fn returns */
+#define CALL_PANICKED 2u
+#define CALL_ABANDONED 4u   /* by sflight_call_abandon() */
+#define CALL_HAS_STARTER 8u /* has, or had: its future knows the record, as nobody's join */
+#define CALL_TELLS 16u      /* sflight_call_on_unwanted() */
 
 enum call_kind {
     CALL_OF_LEADER,  /* led by an agent that blocks in fn */
@@ -111,11 +114,12 @@ enum call_kind {
 struct newcomer {
     struct agent *owner; /* of the new record: the agent that blocks; NULL: none does */
     enum call_kind kind; /* of the new record */
-    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it joins */
+    uint64_t unit;       /* STATE_BLOCKING or STATE_ASYNC: as what it would join */
+    uint64_t state;      /* of the new record: STATE_STARTER if it gets a future all the same */
 };
 
-/* A newcomer that blocks: the agent runs fn if it leads, and waits if it joins. */
-#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING})
+/* A caller that blocks, and runs fn itself if it leads. */
+#define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING, 0})
 
 /*
  * The call's enum call_kind.  Changes once, to CALL_OF_LEADER, if a follower takes the call over;
@@ -126,10 +130,10 @@ static inline unsigned call_kind(const struct sflight_call *c)
     return atomic_load_relaxed(&c->result.kind);
 }
 
-/* True in a forked child, whose group is g, for a call from before the fork that was not kept. */
-static inline bool call_is_inherited(const struct sflight_call *call, const struct sflight_group *g)
+/* The record was taken before a fork of which this process is the child. */
+static inline bool call_is_inherited(const struct sflight_call *call)
 {
-    return call->result.generation != g->generation;
+    return call->result.generation != process_generation();
 }
 
 enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
@@ -200,6 +204,7 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
         return;
     }
     c->outer = slot->spare;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare = c;
     slot->n_spare++;
 }
@@ -207,11 +212,11 @@ static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c
 /* Sets up all of a record but its key and its age.  Nobody sees it before [CLAIM] publishes it. */
 static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
 {
-    state_init(&c->state);
+    state_init(&c->state, newcomer->state);
     atomic_store_relaxed(&c->owner, newcomer->owner);
     gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.generation = c->group->generation;
+    c->result.generation = process_generation();
     atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 

@@ -16,7 +16,14 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* False for a malformed deadline.  NULL, which is no deadline, is valid. */
+/* So many nanoseconds, less than a second, from now. */
+static inline struct timespec clock_after(uint32_t ns)
+{
+    uint64_t at = clock_now_ns() + ns;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000u),
+                             .tv_nsec = (long)(at % 1000000000u)};
+}
+
 static inline bool clock_deadline_valid(const struct timespec *deadline)
 {
     return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);

@@ -20,14 +20,31 @@
 
 #if defined(__SANITIZE_THREAD__)
 #define SANITIZE_THREAD 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZE_ADDRESS 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SANITIZE_THREAD 1
-#elif __has_feature(address_sanitizer)
-#define SANITIZE_ADDRESS 1
 #endif
+#endif
+
+/*
+ * The variant for helgrind and DRD, which know of atomic operations only that they are no mutexes:
+ * each says what it orders.  It runs slower outside of valgrind, too.
+ */
+#ifdef SFLIGHT_VALGRIND
+#include <valgrind/drd.h>
+#include <valgrind/helgrind.h>
+#define VALGRIND_TELL(addr, helgrind, drd)                                                         \
+    do {                                                                                           \
+        DO_CREQ_v_W(helgrind, void *, addr);                                                       \
+        DO_CREQ_v_W(drd, void *, addr);                                                            \
+    } while (0)
+#define HAPPENS_BEFORE(addr)                                                                       \
+    VALGRIND_TELL(addr, _VG_USERREQ__HG_USERSO_SEND_PRE, VG_USERREQ__DRD_ANNOTATE_HAPPENS_BEFORE)
+#define HAPPENS_AFTER(addr)                                                                        \
+    VALGRIND_TELL(addr, _VG_USERREQ__HG_USERSO_RECV_POST, VG_USERREQ__DRD_ANNOTATE_HAPPENS_AFTER)
+#else
+#define HAPPENS_BEFORE(addr) ((void)0)
+#define HAPPENS_AFTER(addr) ((void)0)
 #endif
 
 /*
@@ -39,6 +56,9 @@ void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
 #define TSAN_ACQUIRE(addr) __tsan_acquire(addr)
 #define TSAN_RELEASE(addr) __tsan_release(addr)
+#elif defined(SFLIGHT_VALGRIND)
+#define TSAN_ACQUIRE(addr) HAPPENS_AFTER(addr)
+#define TSAN_RELEASE(addr) HAPPENS_BEFORE(addr)
 #else
 #define TSAN_ACQUIRE(addr) ((void)(addr))
 #define TSAN_RELEASE(addr) ((void)(addr))
@@ -46,13 +66,14 @@ void __tsan_release(void *addr);
 
 /*
  * AddressSanitizer keeps a record of the frames on the stack.  To be called before frames are
- * given up without returning.
+ * given up without returning.  Weak: the program may have it where the library has not been
+ * compiled for it.
  */
-#ifdef SANITIZE_ADDRESS
-void __asan_handle_no_return(void);
-#define ASAN_FRAMES_GO() __asan_handle_no_return()
-#else
-#define ASAN_FRAMES_GO() ((void)0)
-#endif
+void __asan_handle_no_return(void) __attribute__((weak));
+#define ASAN_FRAMES_GO()                                                                           \
+    do {                                                                                           \
+        if (__asan_handle_no_return != NULL)                                                       \
+            __asan_handle_no_return();                                                             \
+    } while (0)
 
 #endif

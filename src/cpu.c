@@ -4,7 +4,26 @@
 #include "atomic.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+void cpu_back_off(unsigned *n)
+{
+    enum { YIELDS = 16, SLEEP_NS = 20000, MAX_SHIFT = 6 };
+    unsigned turn = (*n)++;
+
+    if (turn < YIELDS) {
+        cpu_yield();
+        return;
+    }
+    unsigned shift = turn - YIELDS < MAX_SHIFT ? turn - YIELDS : MAX_SHIFT;
+    struct timespec time = {.tv_nsec = (long)SLEEP_NS << shift};
+    int saved = errno;
+    /* Not nanosleep(3), which is a cancellation point. */
+    (void)syscall(SYS_nanosleep, &time, NULL);
+    errno = saved;
+}
 
 unsigned cpu_count(void)
 {

@@ -24,7 +24,14 @@ static inline void cpu_yield(void)
     (void)sched_yield();
 }
 
-/* How many CPUs this process may run on, as the first call found it.  errno is kept. */
+/*
+ * One step of a wait that ends as soon as another thread goes on, which may have been preempted:
+ * by this one even, if it is a real-time thread.  So after some turns it sleeps, for longer each
+ * time.  *n: turns so far, from 0.
+ */
+void cpu_back_off(unsigned *n);
+
+/* CPUs that this process may run on, as found by the first who asks. */
 unsigned cpu_count(void);
 
 #endif

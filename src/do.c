@@ -32,8 +32,10 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
         return rc;
     }
     bool leader = rc == JOIN_LEADS;
-    if (leader)
-        lead_run(agent, call, fn, arg);
+    if (leader && UNLIKELY(!lead_run(agent, call, fn, arg))) {
+        memset(r, 0, sizeof(*r));
+        return -EOWNERDEAD;
+    }
     return hold_deliver(thread_slot_if_moved(slot), call, leader, r);
 }
 
@@ -45,6 +47,7 @@ void do_release_any(struct slot *slot, struct sflight_call *call)
         slot = do_destroy_short(slot, call);
         if (slot == thread_slot_cached(call->group) && do_release_short(slot, call))
             return;
+        slot = thread_slot_again(call->group); /* destroy may have forked */
     }
     hold_open_sole(call);
     hold_release(slot, call);

@@ -92,7 +92,7 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
                                           sflight_result *r, bool *end_counted)
 {
     *end_counted = false;
-    if (UNLIKELY(c->result.panicked || !table_unseen(&c->node)))
+    if (UNLIKELY((c->result.traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node)))
         return false;
     gauges_count_own(slot, COUNT_ENDED);
     *end_counted = true;
@@ -119,7 +119,7 @@ static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sfl
         slot = hold_destroy_value(slot, c);
         c->result.destroy = NULL;
     }
-    c->result.status_set = false;
+    c->result.traits = 0;
     return slot;
 }
 
@@ -130,9 +130,9 @@ static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sfl
  */
 static ALWAYS_INLINE bool do_release_short(struct slot *slot, struct sflight_call *c)
 {
-    if (UNLIKELY(!hold_is_sole(c) || c->result.destroy != NULL || c->result.status_set ||
-                 call_is_inherited(c, c->group) ||
-                 atomic_load_relaxed(&c->owner) != &thread_self.agent || slot->prepared != NULL))
+    if (UNLIKELY(!hold_is_sole(c) || c->result.destroy != NULL || c->result.traits != 0 ||
+                 call_is_inherited(c) || atomic_load_relaxed(&c->owner) != &thread_self.agent ||
+                 slot->prepared != NULL))
         return false;
     slot->prepared = c;
     gauges_count_own(slot, COUNT_RELEASED); /* the last use of the group, which may go now */
@@ -159,8 +159,11 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
     lead_invoke(&thread_self.agent, call, fn, arg);
     if (LIKELY(do_finish_short(slot, call, r, &end_counted)))
         return 0;
-    lead_end(slot, call, end_counted);
-    return hold_deliver(slot, call, true, r);
+    slot = thread_slot_again(g); /* fn may have forked */
+    if (LIKELY(lead_end(slot, call, end_counted)))
+        return hold_deliver(slot, call, true, r);
+    memset(r, 0, sizeof(*r));
+    return -EOWNERDEAD;
 }
 
 #endif

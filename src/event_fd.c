@@ -9,11 +9,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* A sandbox (seccomp) may have the kernel say anything; users hear what is documented. */
+static int refusal(int error)
+{
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOSYS:
+        return -error;
+    default:
+        return -EPERM;
+    }
+}
+
 int event_fd_new(void)
 {
     int saved = errno;
     int fd = (int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = fd >= 0 ? fd : -errno;
+    int rc = fd >= 0 ? fd : refusal(errno);
     errno = saved;
     return rc;
 }

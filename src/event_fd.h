@@ -8,8 +8,9 @@
 #define SFLIGHT_EVENT_FD_H
 
 /*
- * Makes a descriptor, not readable, close-on-exec.  Returns it, or a negative errno.  It is
- * the caller's, to be closed with event_fd_close().
+ * Makes a descriptor, not readable, close-on-exec.  Returns it, or -EMFILE, -ENFILE, -ENOMEM,
+ * -ENOSYS, or -EPERM for any other refusal.  It is the caller's, to be closed with
+ * event_fd_close().
  */
 int event_fd_new(void);
 void event_fd_close(int fd);

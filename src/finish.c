@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "finish.h"
 
-#include "cpu.h"
 #include "futex.h"
 
 #include <errno.h>
@@ -9,32 +8,76 @@
 
 /* --------------------------------------------------------------------- drain */
 
+/*
+ * A drainer asks to be woken by the next end of a call, and looks.  When it has been woken for
+ * nothing it rests before it asks again, so that calls that come and go do not wake it each time:
+ * drain_word is odd while a drainer asks, and even from the first end of a call on.
+ */
+enum {
+    REST_FIRST_NS = 20000,  /* doubled each time */
+    REST_LAST_NS = 2000000, /* at most that much later a drainer sees that nothing flies */
+};
+
+static uint32_t *drain_futex(struct sflight_group *g)
+{
+    return (uint32_t *)(void *)&g->drain_word;
+}
+
 void finish_wake_drainers(struct sflight_group *g)
 {
-    atomic_add_release(&g->drain_word, 1); /* [DRAIN] */
-    futex_wake((uint32_t *)(void *)&g->drain_word, INT_MAX);
-    if (group_hangs(g))
+    uint32_t word = atomic_load_relaxed(&g->drain_word); /* ordered by the caller's fence */
+
+    /* Otherwise another end has woken them, or they look before they ask. */
+    if (word % 2 != 0 && atomic_cas_release(&g->drain_word, &word, word + 1)) /* [DRAIN] */
+        futex_wake(drain_futex(g), INT_MAX);
+    if (group_hangs(g) && atomic_load_relaxed(&g->drain_waiters) != NULL)
         notify_all(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] [DRAIN] */
 }
 
+/* When the rest is over, which is not after the deadline.  Makes the next one longer. */
+static struct timespec rest_until(uint64_t *rest_ns, const struct timespec *deadline)
+{
+    uint64_t left_ns = clock_left_ns(deadline);
+    uint64_t until_ns = clock_now_ns() + (left_ns < *rest_ns ? left_ns : *rest_ns);
+
+    *rest_ns = *rest_ns < REST_LAST_NS / 2 ? 2 * *rest_ns : REST_LAST_NS;
+    return (struct timespec){(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+}
+
+/* Asks; returns the word to sleep on. */
+static uint32_t drain_ask(struct sflight_group *g)
+{
+    uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
+
+    while (word % 2 == 0) /* RACE: again, if another has asked and been woken */
+        if (atomic_cas_acquire(&g->drain_word, &word, word + 1)) /* [DRAIN] */
+            word++;
+    atomic_fence_seq_cst(); /* [DRAIN] */
+    return word;
+}
+
 /*
- * Waits until nothing flies, by the calling thread, which is a drainer already.  Each time that a
- * call has ended it looks again.  Returns 0 or -ETIMEDOUT.
+ * Waits until nothing flies, by the calling thread, which is a drainer already.  Returns 0 or
+ * -ETIMEDOUT.
  */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
-    int rc = 0;
+    uint64_t rest_ns = REST_FIRST_NS;
+
     for (;;) {
-        uint32_t word = atomic_load_acquire(&g->drain_word); /* [DRAIN] */
+        uint32_t word = drain_ask(g);
         enum flying flying = gauges_flying(g);
         if (flying == NOTHING_FLIES)
             return 0;
-        if (rc != 0)
-            return rc;
-        if (flying == SEARCHES_FLY)
-            cpu_yield();
-        else
-            rc = futex_wait((uint32_t *)(void *)&g->drain_word, word, deadline);
+        /* Nobody tells the end of a search. */
+        if (flying == CALLS_FLY && futex_wait(drain_futex(g), word, deadline) != -ETIMEDOUT &&
+            gauges_flying(g) == NOTHING_FLIES)
+            return 0;
+        if (clock_left_ns(deadline) == 0)
+            return gauges_flying(g) == NOTHING_FLIES ? 0 : -ETIMEDOUT;
+        struct timespec until = rest_until(&rest_ns, deadline);
+        word = atomic_load_relaxed(&g->drain_word); /* nothing hangs on it: only to rest */
+        (void)futex_wait(drain_futex(g), word, &until);
     }
 }
 
@@ -44,22 +87,72 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
+    uint64_t rest_ns = REST_FIRST_NS;
+
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
         if (waiter == NULL)
             return gauges_flying(g) != NOTHING_FLIES ? -ENOMEM : 0;
         (void)notify_waiter_hang(&g->drain_waiters, waiter);
+        atomic_fence_seq_cst(); /* [DRAIN] */
         enum flying flying = gauges_flying(g);
         bool expired = flying == CALLS_FLY &&
                        notify_park(g, waiter, deadline, FUTURE_GONE) == NOTIFY_TIMED_OUT;
         if (!expired)
             notify_waiter_end(g, waiter);
-        if (flying == SEARCHES_FLY)
-            cpu_yield();
         if (gauges_flying(g) == NOTHING_FLIES)
             return 0;
-        if (expired)
+        if (expired || clock_left_ns(deadline) == 0)
             return -ETIMEDOUT;
+        struct timespec until = rest_until(&rest_ns, deadline);
+        g->runtime.park(g->runtime.ctx, fiber, &until);
+    }
+}
+
+static uint32_t *runners_word(struct sflight_group *g)
+{
+    return (uint32_t *)(void *)&g->n_runners;
+}
+
+void finish_runner_begins(struct sflight_group *g)
+{
+    atomic_add_relaxed(&g->n_runners, GROUP_RUNNER); /* what it does comes after that by itself */
+}
+
+void finish_runner_ends(struct sflight_group *g)
+{
+    uint32_t *word = runners_word(g);
+
+    /* The last touch: the group may go now, and its waiter be woken by an address. */
+    if (atomic_sub_release(&g->n_runners, GROUP_RUNNER) & GROUP_AWAITED) /* [RUNNER] */
+        futex_wake(word, INT_MAX);
+}
+
+/*
+ * Has ended a call, perhaps, and still has some steps to go.  A fiber looks again from time to
+ * time, for a runner that is done cannot make it run any more.
+ */
+static int await_runners(struct sflight_group *g, void *fiber, const struct timespec *deadline)
+{
+    enum { LOOK_AFTER_NS = 1000000 };
+    uint32_t own = agent_n_running_here(g);
+    int rc = 0;
+
+    for (;;) {
+        uint32_t word = atomic_load_acquire(&g->n_runners); /* [RUNNER] */
+        if (word / GROUP_RUNNER <= own)
+            return 0;
+        if (rc != 0)
+            return rc;
+        if (fiber != NULL) {
+            struct timespec soon = clock_after(LOOK_AFTER_NS);
+            g->runtime.park(g->runtime.ctx, fiber, &soon);
+            rc = clock_left_ns(deadline) == 0 ? -ETIMEDOUT : 0;
+        } else if (!(word & GROUP_AWAITED)) {
+            (void)atomic_or_relaxed(&g->n_runners, GROUP_AWAITED); /* one word, any order */
+        } else {
+            rc = futex_wait(runners_word(g), word, deadline);
+        }
     }
 }
 
@@ -67,13 +160,12 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 {
     void *fiber = agent_fiber(g);
 
-    atomic_add_relaxed(&g->flags, GROUP_DRAINER);
-    atomic_fence_seq_cst(); /* [DRAIN] */
+    atomic_add_relaxed(&g->flags, GROUP_DRAINER); /* the fence before each look orders it */
     int rc = fiber != NULL ? drain_by_fiber(g, fiber, deadline) : drain_on_futex(g, deadline);
     atomic_sub_relaxed(&g->flags, GROUP_DRAINER); /* this drainer waits no more */
     if (fiber != NULL) /* frees the waiters that were given up; other drainers look again */
         notify_all(g, atomic_swap_acquire(&g->drain_waiters, NULL)); /* [HANG] */
-    return rc;
+    return rc == 0 ? await_runners(g, fiber, deadline) : rc;
 }
 
 /* --------------------------------------------------------- the end of a call */
@@ -93,21 +185,16 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
-    /*
-     * Joiners that do not block pass from waiting to held, all at once; each blocking joiner counts
-     * for itself.  A starter that has dropped its future has counted its hold already.
-     */
-    bool started = c->result.has_starter;
-    gauges_count_n(slot, COUNT_HELD, n_async + started);
-    if (started && atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);
+    /* Futures pass from waiting to held, all at once; each blocking joiner counts for itself. */
+    bool started = state & STATE_STARTER; /* and waits */
+    gauges_count_n(slot, COUNT_CLAIMED, n_async + started);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
         gauges_count(slot, COUNT_ENDED);
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
-    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + 1);
+    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
     if (told)
         notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
@@ -121,29 +208,31 @@ void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, boo
 
 int finish_shut(struct slot *slot, struct sflight_call *c)
 {
-    /* A drainer may have seen nothing in flight already: so no fn may run. */
-    finish_call(slot, c, ENDING_SHUT);
+    state_remove_starter(&c->state);
+    (void)finish_call(slot, c, ENDING_SHUT);
     hold_release(slot, c);
     return -ESHUTDOWN;
 }
 
-void finish_abandoned(struct slot *slot, struct sflight_call *c)
+uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
 {
     struct sflight_group *g = c->group;
+    uint32_t n_followers;
 
     gauges_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
         hold_set_value(c, NULL, 0, NULL, NULL);
         slot = thread_slot_if_moved(slot);
-        c->result.status_set = false;
-        c->result.panicked = false;
+        c->result.traits &= CALL_HAS_STARTER;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
-        c->begun_by = NULL;                    /* nor is the permit anybody's in a forked child */
-        /* A hold of this function's: the follower may end the call before the nudge is done. */
+        c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
+        /* A hold of our own: the one who takes over may be done before the nudge is. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);
         uint64_t state;
-        if (state_orphan_or_close(&c->state, &state)) {
+        bool followed = state_orphan_or_close(&c->state, &state);
+        n_followers = state_joiners(state);
+        if (followed) {
             agent_unseen_without_slot(slot);
             notify_nudge(c);
         } else {
@@ -152,11 +241,13 @@ void finish_abandoned(struct slot *slot, struct sflight_call *c)
         }
         slot = hold_drop(slot, c);
         gauges_count(slot, COUNT_RELEASED);
-        return;
+        return n_followers;
     }
-    if (c->result.has_starter)
-        finish_seen(slot, c, ENDING_ABANDONED, false); /* its starter may know the record */
+    if (c->result.traits & CALL_HAS_STARTER)
+        finish_seen(slot, c, ENDING_ABANDONED, false); /* the starter's future knows the record */
     else
-        finish_call(slot, c, ENDING_ABANDONED);
+        (void)finish_call(slot, c, ENDING_ABANDONED);
+    n_followers = c->result.n_followers;
     hold_release(slot, c);
+    return n_followers;
 }

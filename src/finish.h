@@ -41,11 +41,12 @@ static ALWAYS_INLINE void finish_check_drainers(struct sflight_group *g)
  */
 int finish_drain(struct sflight_group *g, const struct timespec *deadline);
 
-/*
- * Ends a call that has been closed: all steps but the first.  By whoever has closed it, which
- * then has one hold, the leader's.  ending: 0 or ENDING_...; state: the word as it was at the
- * close; end_counted: COUNT_ENDED has been counted already.
+/* A thread or task that runs a started call is about to be made; it, the group's last user, ends.
  */
+void finish_runner_begins(struct sflight_group *g);
+void finish_runner_ends(struct sflight_group *g);
+
+/* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted);
 
@@ -58,18 +59,14 @@ void finish_seen(struct slot *slot, struct sflight_call *call, uint64_t ending, 
  */
 int finish_shut(struct slot *slot, struct sflight_call *call);
 
-/*
- * The leader has gone for good, or its permit was abandoned: makes the call an orphan, if the
- * group's options say so and somebody blocks in it; otherwise ends it, and gives the leader's hold
- * up.  In the leader's place; no agent has the call among those that it leads.
- */
-void finish_abandoned(struct slot *slot, struct sflight_call *call);
+/* The leader has left for good; no running fn leads the call.  Returns how many had joined. */
+uint32_t finish_abandoned(struct slot *slot, struct sflight_call *call);
 
 /*
- * Ends a call.  By its leader, which then has one hold.  ending: 0 or ENDING_...  Not for a call of
- * CALL_OF_STARTER, whose starter knows the record though nobody has looked for it: finish_seen().
+ * Ends a call that this thread leads; `ending`: 0 or ENDING_...; it keeps one hold.  False:
+ * nobody has ever looked at it.
  */
-static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
+static ALWAYS_INLINE bool finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
 {
     bool end_counted = false;
 
@@ -80,11 +77,12 @@ static ALWAYS_INLINE void finish_call(struct slot *slot, struct sflight_call *c,
             /* Nobody else knows the record: the gate is for the leader's own holds. */
             gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
             finish_check_drainers(slot->group);
-            return;
+            return false;
         }
         /* Somebody has looked at the record since. */
     }
     finish_seen(slot, c, ending, end_counted);
+    return true;
 }
 
 #endif

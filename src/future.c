@@ -97,6 +97,7 @@ void future_free(struct slot *slot, struct sflight_future *f)
         return;
     }
     f->next = slot->spare_futures;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare_futures = f;
     if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
         give_back_half(slot);
@@ -107,10 +108,11 @@ int future_take(struct sflight_future *f, sflight_result *r)
     REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
     struct sflight_call *c = f->call;
     struct slot *slot = thread_slot(c->group);
-    bool leader = f->starter;
+    bool starter = f->starter;
 
     future_free(slot, f);
-    return hold_deliver(slot, c, leader, r);
+    hold_take(slot, c);
+    return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
 void future_free_spares(struct slot *slot)

@@ -52,6 +52,19 @@
  *          teller closes the descriptor and frees the entry.  GONE came before the teller: the
  *          entry stays in the list, and who takes the list frees it.  So no teller uses a
  *          descriptor that the owner has closed.
+ *
+ * A consumed entry is told by no step of its own: the teller looks at each, and puts those that are
+ * HUNG where they belong.  It is taken back (async_cancel()) by leaving the call, which is one step
+ * with the close.  These pair by [TAKE-BACK]:
+ *
+ *     HUNG --canceller--> GOING --canceller, has left before the close--> GONE
+ *      ^                   |  |
+ *      +--the call closed--+  +--teller--> TOLD
+ *
+ * If the canceller has left, the teller comes after the close, and so sees GOING or GONE.  It
+ * passes by what is GONE, and frees it; GOING it makes TOLD, and then the canceller frees it.  If
+ * the call had closed, the teller may have seen HUNG: the canceller sets that again, and what is
+ * not TOLD is in the queue, or among the callbacks of the canceller's thread, or it is too late.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H
@@ -66,6 +79,7 @@ enum {
     FUTURE_TOLD,
     FUTURE_NUDGED,
     FUTURE_GONE,
+    FUTURE_GOING,
     FUTURE_STATE_MASK = 15,
     FUTURE_FD = 16,
     FUTURE_FIBER = 32,
@@ -76,17 +90,25 @@ enum { FUTURE_SPARES = 512 }; /* spare futures that a slot keeps; the common slo
 #endif
 
 enum future_kind {
-    FUTURE_PLAIN,  /* not hung */
-    FUTURE_OWNED,  /* its owner may wait for it, and it may have a descriptor */
-    FUTURE_WAITER, /* the waiter of an agent that blocks */
-    FUTURE_THEN,   /* sflight_future_then(): consumed */
-    FUTURE_QUEUED, /* sflight_future_enqueue(): consumed */
+    FUTURE_PLAIN, /* not hung */
+    FUTURE_OWNED, /* somebody may wait for it; it may have a descriptor */
+    FUTURE_WAITER,
+    FUTURE_THEN,
+    FUTURE_QUEUED,
+    FUTURE_UNWANTED, /* no claim: what on_unwanted() asked for (unwanted.h) */
 };
 
 struct sflight_future {
-    struct sflight_call *call;   /* that the claim is on; of a fiber that drains: NULL */
-    struct sflight_future *next; /* in a call's list, in a queue, among callbacks, or spare */
+    struct sflight_call *call; /* that the claim is on; of a fiber that drains: NULL */
     union {
+        struct sflight_future *next;   /* in a list, in a queue, among callbacks, or spare */
+        struct invocation *invocation; /* of FUTURE_UNWANTED: whose place it takes */
+    };
+    union {
+        struct {
+            void (*cb)(void *arg);
+            void *arg;
+        } unwanted;
         struct {
             void (*cb)(void *arg, int rc, sflight_result *r);
             void *arg;
@@ -102,8 +124,14 @@ struct sflight_future {
     };
     _Atomic(uint32_t) state;
     unsigned char kind; /* enum future_kind */
-    bool starter;       /* its claim is on the hold that a started call has for its starter */
+    bool starter;       /* its claim is that of STATE_STARTER, not a joiner's */
 };
+
+/* A call has ended: does the future of its starter, or of who had its permit, say `leader`? */
+static inline bool future_leads(struct sflight_call *c, bool starter)
+{
+    return UNLIKELY(starter) && !state_was_taken(&c->state);
+}
 
 /*
  * A record in the state IDLE, the calling function's alone; or NULL, if there is no memory.  The

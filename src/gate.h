@@ -177,14 +177,43 @@ static ALWAYS_INLINE void gate_hold(gate *g)
 }
 
 /*
- * Gives up a hold, perhaps one that opening has not added yet.  Returns true for the last hold
+ * The count of an open gate's holds never wraps: from GATE_MANY on it is no count any more, it
+ * stays about there, and what lies behind the gate stays for ever.
+ */
+#define GATE_MANY UINT32_C(0x80000000)
+#define GATE_FAR (UINT32_C(0x40000000) * GATE_HOLD) /* as far from it as from wrapping */
+
+/* One more hold on an open gate, by somebody who has one; any number of times. */
+static inline void gate_hold_again(gate *g)
+{
+    uint64_t word = atomic_add_relaxed(g, GATE_HOLD);
+
+    if (UNLIKELY(gate_holds(word) >= GATE_MANY - 1)) {
+        word = atomic_or_relaxed(g, GATE_MANY * GATE_HOLD | GATE_FAR); /* none orders anything */
+        if ((word & GATE_FAR) != 0)
+            atomic_sub_relaxed(g, GATE_HOLD); /* it was there already */
+    }
+}
+
+/*
+ * Gives up n holds, perhaps such as opening has not added yet.  Returns true for the last hold
  * on an open gate: its holder sees what the others did before they gave theirs up, and is the
  * only one that may use what lies behind the gate.
  */
+static ALWAYS_INLINE bool gate_drop_n(gate *g, uint32_t n)
+{
+    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD * n); /* [HOLD] */
+    if (LIKELY(gate_holds(word) != n)) {
+        if (UNLIKELY(gate_holds(word) >= GATE_MANY) && (word & GATE_OPEN))
+            atomic_add_relaxed(g, GATE_HOLD * n); /* there are more than were counted */
+        return false;
+    }
+    return word & GATE_OPEN;
+}
+
 static ALWAYS_INLINE bool gate_drop(gate *g)
 {
-    uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD); /* [HOLD] */
-    return (word & GATE_OPEN) && gate_holds(word) == 1;
+    return gate_drop_n(g, 1);
 }
 
 /*

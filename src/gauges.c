@@ -41,26 +41,139 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     registry_unlock();
 }
 
+/* ----------------------------------------------------- of threads that go */
+
+static uint64_t counter(struct slot *slot, enum counter which)
+{
+    return atomic_load_relaxed(&slot->counters.n[which]); /* whose thread is ending, or gone */
+}
+
+/* What is right is not written: in a forked child it would be copied. */
+static void set_counter(struct slot *slot, enum counter which, uint64_t n)
+{
+    if (counter(slot, which) != n)
+        atomic_store_release(&slot->counters.n[which], n); /* [GAUGE] */
+}
+
+/* Results that the slot's thread has got and not released; below 0 if it released others'. */
+static int64_t results(struct slot *slot)
+{
+    return (int64_t)(counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) +
+                     counter(slot, COUNT_TAKEN) - counter(slot, COUNT_RELEASED));
+}
+
+void gauges_leave(struct slot *slot)
+{
+    REQUIRE_REGISTRY();
+    int64_t n = results(slot);
+
+    /* Up in the one before down in the other. */
+    if (n > 0) {
+        gauges_count_n(&slot->group->common, COUNT_HELD, (uint64_t)n);
+        gauges_count_n(slot, COUNT_RELEASED, (uint64_t)n);
+    } else if (n < 0) {
+        gauges_count_n(slot, COUNT_HELD, (uint64_t)-n);
+        gauges_count_n(&slot->group->common, COUNT_RELEASED, (uint64_t)-n);
+    }
+}
+
+/* With n_results kept; and nothing else. */
+static void slot_after_fork(struct slot *slot, int64_t n_results)
+{
+    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED));
+    set_counter(slot, COUNT_RELEASED,
+                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) +
+                    counter(slot, COUNT_TAKEN) - (uint64_t)n_results);
+    set_counter(slot, COUNT_CLAIMED, counter(slot, COUNT_TAKEN));
+    set_counter(slot, COUNT_FUTURES_LEFT,
+                counter(slot, COUNT_FUTURES) - counter(slot, COUNT_TAKEN));
+    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) + counter(slot, COUNT_DEMOTED));
+    set_counter(slot, COUNT_SEARCHES_ENDED, counter(slot, COUNT_SEARCHES));
+    set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
+}
+
+static bool is_owner(const struct slot *slot, uint64_t thread)
+{
+    return slot->owner != 0 && (slot->owner == thread || thread == GAUGES_ANYBODY);
+}
+
+uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struct gauges_kept *kept)
+{
+    REQUIRE_REGISTRY();
+    int64_t n_all = results(&g->common), n_kept = n_all;
+    uint64_t n_futures = 0;
+
+    for (struct slot *slot = &g->common; slot != NULL;
+         slot = slot == &g->common ? g->slots : slot->next_of_group) {
+        n_futures += counter(slot, COUNT_FUTURES) - counter(slot, COUNT_FUTURES_LEFT) -
+                     counter(slot, COUNT_TAKEN);
+        if (slot == &g->common)
+            continue;
+        n_all += results(slot);
+        if (is_owner(slot, forker))
+            n_kept += results(slot);
+    }
+    /* Where results have been handed on: there are not more than all. */
+    if (n_kept > n_all)
+        n_kept = n_all;
+    if (n_kept < 0)
+        n_kept = 0;
+    n_futures = gauges_difference(n_futures, kept->n_lost);
+
+    int64_t n_loose = n_kept;
+    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+        int64_t n = is_owner(slot, forker) ? results(slot) : 0;
+        n = n < 0 ? 0 : n > n_kept ? n_kept : n;
+        slot_after_fork(slot, n);
+        n_loose -= n;
+    }
+    struct slot *common = &g->common;
+    slot_after_fork(common, n_loose);
+    /* From here on as they are: each difference is one of sums. */
+    set_counter(common, COUNT_ENDED, counter(common, COUNT_ENDED) - kept->n_in_flight);
+    set_counter(common, COUNT_RELEASED, counter(common, COUNT_RELEASED) - kept->n_in_flight);
+    set_counter(common, COUNT_RETURNED, counter(common, COUNT_RETURNED) - kept->n_waiting);
+    set_counter(common, COUNT_BATCHES_ENDED,
+                counter(common, COUNT_BATCHES_ENDED) - kept->n_batches);
+    set_counter(common, COUNT_FUTURES_LEFT, counter(common, COUNT_FUTURES_LEFT) - n_futures);
+    set_counter(common, COUNT_CLAIMED,
+                counter(common, COUNT_CLAIMED) + gauges_difference(n_futures, kept->n_futures));
+    return (uint64_t)n_kept;
+}
+
+/* A gauge's value; what is counted down was counted up. */
+static uint64_t gauge(uint64_t up, uint64_t down)
+{
+    REQUIRE((int64_t)(up - down) >= 0);
+    return gauges_difference(up, down);
+}
+
 enum flying gauges_flying(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
     group_sum(g, sum);
-    if (gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+    if (gauge(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
         return CALLS_FLY;
-    return gauges_difference(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
-                                                                                  : NOTHING_FLIES;
+    return gauge(sum[COUNT_SEARCHES], sum[COUNT_SEARCHES_ENDED]) != 0 ? SEARCHES_FLY
+                                                                      : NOTHING_FLIES;
 }
 
+/*
+ * Everything that keeps the group: runners, searches, batches, waiting followers, holds,
+ * and calls, each of which becomes its leader's hold when it ends.
+ */
 bool gauges_in_use(struct sflight_group *g)
 {
     uint64_t sum[N_COUNTERS];
 
+    if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
+        return true;
     group_sum(g, sum);
-    return gauges_difference(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] +
-                                 sum[COUNT_LED] + sum[COUNT_HELD],
-                             sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] +
-                                 sum[COUNT_RETURNED] + sum[COUNT_RELEASED]) != 0;
+    return gauge(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_DEMOTED] +
+                     sum[COUNT_LED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
+                 sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +
+                     sum[COUNT_RELEASED]) != 0;
 }
 
 void gauges_stats(struct sflight_group *g, sflight_stats *out)
@@ -81,10 +194,10 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .deadlocks = sum[COUNT_DEADLOCKS],
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
-        .in_flight = gauges_difference(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = gauges_difference(sum[COUNT_JOINED], sum[COUNT_RETURNED]),
-        .held = gauges_difference(sum[COUNT_ENDED] + sum[COUNT_HELD], sum[COUNT_RELEASED]),
-        .retired_pending = gauges_difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
+        .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
+        .waiting = gauge(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
+        .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED], sum[COUNT_RELEASED]),
+        .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };

@@ -40,7 +40,8 @@ static inline void gauges_count_n(struct slot *slot, enum counter which, uint64_
 static inline void gauges_uncount(struct slot *slot, enum counter which)
 {
     if (UNLIKELY(slot->common))
-        atomic_sub_relaxed(&slot->counters.n[which], 1); /* [GAUGE] */
+        /* RACE: another claims as well.  [GAUGE] */
+        atomic_sub_relaxed(&slot->counters.n[which], 1);
     else
         atomic_add_single_writer(&slot->counters.n[which], -UINT64_C(1)); /* [GAUGE] */
 }
@@ -52,10 +53,7 @@ static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
-/*
- * The value of a gauge, from its two sums.  Never below 0: in a forked child a thread may
- * release what another thread held in the parent.
- */
+/* No less than 0, where threads count at the same moment. */
 static inline uint64_t gauges_difference(uint64_t up, uint64_t down)
 {
     return (int64_t)(up - down) > 0 ? up - down : 0;
@@ -68,16 +66,33 @@ enum flying {
     CALLS_FLY,    /* calls in flight; their end is told (finish_check_drainers()) */
 };
 
+/* Under the registry lock: the slot's thread ends, and what it holds is anybody's. */
+void gauges_leave(struct slot *slot);
+
+/* What a forked child has of a group. */
+struct gauges_kept {
+    uint64_t n_in_flight; /* calls */
+    uint64_t n_waiting;   /* joiners of those */
+    uint64_t n_futures;   /* of those: futures, and starters */
+    uint64_t n_lost;      /* futures that nobody will tell, nor can */
+    uint64_t n_batches;   /* of the forking thread */
+};
+
+#define GAUGES_ANYBODY UINT64_MAX
+
 /*
- * The three functions that add up.  Any thread, outside of sections.  They take the registry
- * lock, and cost a line or so for each slot.
- *
- * Is anything in flight?
+ * In a forked child, under the registry lock: forker is the number of the thread that
+ * forked, or GAUGES_ANYBODY if that is not known.  Other threads that were running lead, wait for
+ * and hold nothing; what those have held that had ended is kept, as are all futures.  Returns how
+ * many results are held.
  */
+uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker,
+                           const struct gauges_kept *kept);
+
 enum flying gauges_flying(struct sflight_group *g);
 
 /*
- * True while anything keeps the group: searches, batches, waiting followers, holds,
+ * True while anything keeps the group: runners, searches, batches, waiting followers, holds,
  * and calls, each of which becomes its leader's hold when it ends.
  */
 bool gauges_in_use(struct sflight_group *g);

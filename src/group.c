@@ -1,11 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "group.h"
 
-#include <pthread.h>
+#include "lock.h"
 
-static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct lock registry;
 static struct sflight_group *groups;
-static uint64_t last_number;
+static uint64_t n_numbers;
+static uint64_t right_in; /* the process, by its salt; under the registry lock */
+static void (*process_right)(void);
+static void (*group_right)(struct sflight_group *g);
+
+/*
+ * The n-th number: a bijection, so that none is given twice, and one that spreads whatever
+ * groups a thread uses over its table of places (splitmix64's last steps; 0 only for 0).
+ */
+static uint64_t group_number(uint64_t n)
+{
+    n = (n ^ n >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    n = (n ^ n >> 27) * UINT64_C(0x94d049bb133111eb);
+    return n ^ n >> 31;
+}
 
 #ifdef SFLIGHT_CHECKED
 _Thread_local bool registry_held;
@@ -16,30 +30,67 @@ _Thread_local bool registry_held;
 #define REQUIRE_REGISTRY_LEFT() ((void)0)
 #endif
 
+/* In a forked child a thread may have been stopped in the middle of a change of the list. */
+static void mend_groups(void)
+{
+    struct sflight_group **prev = &groups;
+
+    for (struct sflight_group *g = groups; g != NULL; g = g->next) {
+        if (g->prev != prev)
+            g->prev = prev; /* what is right is not written: it would be copied */
+        prev = &g->next;
+    }
+}
+
 void registry_lock(void)
 {
-    pthread_mutex_lock(&registry);
+    lock_take(&registry);
     REQUIRE_REGISTRY_TAKEN();
+    if (UNLIKELY(right_in != process_salt())) {
+        if (right_in != 0) {
+            mend_groups();
+            process_right();
+        }
+        right_in = process_salt();
+    }
 }
+
+bool registry_try_lock(void)
+{
+    if (!lock_try(&registry))
+        return false;
+    REQUIRE_REGISTRY_TAKEN();
+    return true;
+}
+
 void registry_unlock(void)
 {
     REQUIRE_REGISTRY();
     REQUIRE_REGISTRY_LEFT();
-    pthread_mutex_unlock(&registry);
+    lock_give(&registry);
 }
 
-void registry_add(struct sflight_group *g)
+void group_init(struct sflight_group *g)
 {
-    REQUIRE_REGISTRY();
-    g->number = ++last_number;
+    registry_lock(); /* also before its first use */
+    g->number = group_number(++n_numbers);
+    atomic_store_relaxed(&g->salt, process_salt()); /* nobody else yet */
     g->next = groups;
     g->prev = &groups;
     if (groups != NULL)
         groups->prev = &g->next;
+    atomic_fence_compiler(); /* for a child that another thread forks */
     groups = g;
+    registry_unlock();
 }
 
-void registry_remove(struct sflight_group *g)
+void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g))
+{
+    process_right = process;
+    group_right = group;
+}
+
+void group_fini(struct sflight_group *g)
 {
     REQUIRE_REGISTRY();
     *g->prev = g->next;
@@ -47,8 +98,25 @@ void registry_remove(struct sflight_group *g)
         g->next->prev = g->prev;
 }
 
-struct sflight_group *registry_first(void)
+static void put_right(struct sflight_group *g)
 {
-    REQUIRE_REGISTRY();
-    return groups;
+    if (atomic_load_relaxed(&g->salt) != process_salt()) { /* ordered by the lock */
+        group_right(g);
+        atomic_store_release(&g->salt, process_salt()); /* [PROCESS] */
+    }
+}
+
+NOINLINE void group_put_right(struct sflight_group *g)
+{
+    registry_lock();
+    put_right(g);
+    registry_unlock();
+}
+
+void group_put_all_right(void)
+{
+    registry_lock();
+    for (struct sflight_group *g = groups; g != NULL; g = g->next)
+        put_right(g);
+    registry_unlock();
 }

@@ -3,14 +3,11 @@
  * A group as data: the table of its calls, its options, and its slots; and the registry, the
  * list of all groups with its lock.
  *
- * A SLOT is one thread's share of one group: counters that only this thread writes, and call
- * records and futures that can be used without asking for memory.  thread.h finds a thread's
- * slot.  Slots live as long as the group; a slot whose thread has ended is handed to the next
- * thread that comes.
- *
- * The COMMON slot is part of the group.  Threads that can have no slot of their own use it,
- * several at a time.  It keeps no records and no futures, its counters are changed by
- * read-modify-writes, and whatever else belongs to one thread at a time is not used in it.
+ * A SLOT is one thread's share of one group: counters that only this thread
+ * writes, and a few call records ready for use.  A thread finds its slot
+ * through a table of its own (thread.h), by the group's number, which is never
+ * used twice.  Slots live as long as the group; one whose thread
+ * has ended is handed to the next thread that comes.
  */
 #ifndef SFLIGHT_GROUP_H
 #define SFLIGHT_GROUP_H
@@ -18,6 +15,7 @@
 #include "../include/singleflight.h"
 #include "alloc.h"
 #include "gate.h"
+#include "process.h"
 #include "stats.h"
 #include "table.h"
 
@@ -37,19 +35,22 @@ struct slot {
     bool common;      /* this is the group's common slot */
     struct spinner spinner;
     struct sflight_group *group;
-    struct slot *next_of_group;   /* in the list of all slots of the group */
-    struct slot *next_of_thread;  /* in the list of the thread's slots, or of the idle ones */
-    struct slot **prev_of_thread; /* the pointer to this slot there; NULL for an idle slot */
+    uint64_t owner;               /* number of the thread that has it; 0: none */
+    struct slot *next_of_group;   /* all slots of the group */
+    struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
+    struct slot **prev_of_thread; /* what points here; NULL for an idle one */
     struct counters counters;
 };
 
 #define GROUP_CLOSED 1u  /* in flags */
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
+#define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
+#define GROUP_RUNNER 2u
 #define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
-    uint64_t number; /* unique in the process, never used twice, from 1 */
+    uint64_t number; /* unique in the process, not 0; any bits of it are spread */
     _Atomic(uint32_t) flags;
     struct table table;
     uint64_t seed;
@@ -58,7 +59,7 @@ struct sflight_group {
     bool takeover;
     bool abort_on_panic;
     bool cancel_unwanted;
-    uint16_t generation; /* one more in every forked child than in its parent */
+    _Atomic(uint64_t) salt; /* of the process that it was made in, or put right in */
     uint64_t spin_ns;
 
     /* written now and then */
@@ -67,14 +68,15 @@ struct sflight_group {
     _Atomic(uint32_t) n_threads;  /* that have a slot; written under the registry lock */
     _Atomic(uint32_t) drain_word; /* futex: changes when a call ends while somebody drains */
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
-    _Atomic(uint64_t) n_inherited; /* in a forked child: holds from before the fork, not released */
-    struct thread *forked_by;      /* in a forked child: its first thread */
-    struct sflight_call *orphans;  /* in a forked child: calls that nobody there will end */
+    /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
+    _Atomic(uint32_t) n_runners;
+    _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
+    struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
     struct slot common;
     /* under the registry lock, as are the links of slots */
-    struct slot *slots;          /* all but the common one */
-    struct slot *idle;           /* those whose thread has ended */
+    struct slot *slots;
+    struct slot *idle;           /* of threads that have ended */
     struct sflight_group *next;  /* in the list of all groups */
     struct sflight_group **prev; /* the pointer to this group there */
 };
@@ -102,12 +104,14 @@ static inline bool group_hangs(struct sflight_group *g)
 }
 
 /*
- * The lock over all lists of groups, slots and queues.  Taken when a thread first uses a group
- * and when a thread ends; by stats, drain and fork; when a group or queue is made or destroyed;
- * in a forked child, when a call from before the fork is first used.  It is not recursive.
+ * The lock over all lists of slots.  Taken when a thread first uses a group, when threads
+ * end, by stats and destroy, and when a group is put right in a forked child; never by an
+ * operation on a key besides.  A fork leaves it free, with a change half made perhaps:
+ * putting a group right makes its lists anew, and a thread does so with its own.
  */
 void registry_lock(void);
 void registry_unlock(void);
+bool registry_try_lock(void); /* false: somebody has it */
 
 #ifdef SFLIGHT_CHECKED
 extern _Thread_local bool registry_held; /* by the calling thread */
@@ -116,12 +120,36 @@ extern _Thread_local bool registry_held; /* by the calling thread */
 #define REQUIRE_REGISTRY() ((void)0)
 #endif
 
-/*
- * The list of all groups, under that lock.  registry_add() gives the group its number;
- * registry_first() returns NULL if there is none, the others follow by `next`.
+/* Gives a new group its number and puts it into the list of all; and takes it out, under the lock.
  */
-void registry_add(struct sflight_group *g);
-void registry_remove(struct sflight_group *g);
-struct sflight_group *registry_first(void);
+void group_init(struct sflight_group *g);
+void group_fini(struct sflight_group *g);
+
+/* By what a thread finds its slot: in a forked child it is another. */
+static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
+{
+    return g->number + process_salt();
+}
+
+/*
+ * Once: what is done in a forked child, under the registry lock: for the process, at the
+ * first use of any group, and before that for the group itself, at its own.
+ */
+void group_put_right_by(void (*process)(void), void (*group)(struct sflight_group *g));
+
+void group_put_right(struct sflight_group *g);
+
+/* All, where somebody may have to do with any. */
+void group_put_all_right(void);
+
+/*
+ * Before anything of a group is looked at: in a forked child its first use puts it right.
+ * Who has found its slot by the group's key has come this way.
+ */
+static inline void group_enter(struct sflight_group *g)
+{
+    if (UNLIKELY(atomic_load_acquire(&g->salt) != process_salt())) /* [PROCESS] */
+        group_put_right(g);
+}
 
 #endif

@@ -75,7 +75,7 @@ static void destroy_guard_check(struct destroy_guard *guard)
 {
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
-        bool inherited = call_is_inherited(guard->call, slot->group);
+        bool inherited = call_is_inherited(guard->call);
         hold_give_back(slot, guard->call);
         hold_count_released(slot, inherited);
     }
@@ -111,14 +111,27 @@ struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
     return slot;
 }
 
+void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    while (n > 1 && UNLIKELY(call_is_inherited(c)))
+        n--, hold_release(slot, c); /* each is looked for by itself */
+    if (n == 1) {
+        hold_release(slot, c);
+        return;
+    }
+    if (gate_drop_n(&c->gate, n))
+        slot = hold_last(slot, c);
+    gauges_count_n(slot, COUNT_RELEASED, n); /* the last touch: the group may go now */
+}
+
 void hold_retain(struct slot *slot, struct sflight_call *c)
 {
     hold_open_sole(c);
     REQUIRE(gate_holds(require_word(&c->gate)) != 0);
     gauges_count(slot, COUNT_HELD);
-    if (UNLIKELY(call_is_inherited(c, slot->group)))
+    if (UNLIKELY(call_is_inherited(c)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
-    gate_hold(&c->gate);
+    gate_hold_again(&c->gate);
 }
 
 int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,

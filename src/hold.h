@@ -41,7 +41,9 @@ void hold_retain(struct slot *slot, struct sflight_call *call);
  */
 void hold_end_by_fork(struct sflight_call *call);
 
-/* The rare part of hold_deliver(): word is the gate's, and says that the call ended badly. */
+/* Gives up n holds, at least 1, of a call whose gate is open, at once. */
+void hold_release_n(struct slot *slot, struct sflight_call *call, uint32_t n);
+
 int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t word,
                          sflight_result *r);
 
@@ -73,15 +75,20 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
 static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL)
-        slot = hold_destroy_value(slot, c);
+        slot = thread_slot_again(hold_destroy_value(slot, c)->group); /* it may have forked */
     hold_give_back(slot, c);
     return slot;
 }
 
-/*
- * Counts a hold that has been given up.  inherited: call_is_inherited(), as it was before.  The
- * last use of the group, which may be destroyed from then on.
- */
+/* The result of a future's call, which has ended, becomes the caller's. */
+static inline void hold_take(struct slot *slot, struct sflight_call *c)
+{
+    gauges_count(slot, COUNT_TAKEN);
+    if (UNLIKELY(call_is_inherited(c)))
+        atomic_add_relaxed(&slot->group->n_inherited, 1);
+}
+
+/* A result has been given up; the last touch: the group may go now. */
 static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
 {
     if (UNLIKELY(inherited))
@@ -93,7 +100,7 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
 /* Gives up a hold on a call whose gate is open, and counts that.  The group may go from then on. */
 static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c)
 {
-    bool inherited = call_is_inherited(c, slot->group);
+    bool inherited = call_is_inherited(c);
 
     if (LIKELY(gate_hold_is_last(&c->gate))) /* then there is nobody to see it given up */
         slot = hold_last(slot, c);

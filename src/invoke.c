@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "invoke.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,6 +120,23 @@ static _Unwind_Reason_Code go_on(int version, _Unwind_Action actions,
 {
     (void)version, (void)actions, (void)exception_class, (void)exception, (void)context, (void)arg;
     return _URC_NO_REASON;
+}
+
+bool invoke_is_left(const struct invocation *inner, const struct invocation *outer)
+{
+    uintptr_t in = (uintptr_t)inner, out = (uintptr_t)outer;
+    pthread_attr_t attr;
+    void *stack;
+    size_t size;
+    int saved = errno;
+    bool known = pthread_getattr_np(pthread_self(), &attr) == 0;
+
+    if (known) {
+        known = pthread_attr_getstack(&attr, &stack, &size) == 0;
+        (void)pthread_attr_destroy(&attr);
+    }
+    errno = saved;
+    return known && in - (uintptr_t)stack < size && out - (uintptr_t)stack < size && in < out;
 }
 
 _Noreturn void invoke_unwind(struct invocation *to)

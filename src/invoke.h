@@ -17,6 +17,7 @@
 #include "../include/singleflight.h"
 #include "compiler.h"
 
+#include <stdbool.h>
 #include <unwind.h>
 
 /*
@@ -51,9 +52,12 @@ static ALWAYS_INLINE int invoke_many(sflight_many_fn *many, void *arg, struct in
 }
 
 /*
- * Unwinds the stack, running cleanups, up to the sflight_invoke() that was called with `to`, which
- * then returns 0.  By the thread on whose stack that is.
+ * The invocation `outer` of this thread ends.  Has `inner`, which began after it, been left by
+ * longjmp()?  If both stood on the thread's own stack; not so if it is a coroutine's.
  */
+bool invoke_is_left(const struct invocation *inner, const struct invocation *outer);
+
+/* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
 _Noreturn void invoke_unwind(struct invocation *to);
 
 #endif

@@ -5,9 +5,8 @@
 
 /* What a search is for, and what it has found. */
 struct join {
-    const struct agent *agent;    /* that wants to block; NULL: none does */
-    struct sflight_call *found;   /* the call that was joined */
-    struct sflight_call *expired; /* a call that was forgotten because of its age, to be unlinked */
+    const struct agent *agent; /* NULL if it does not block */
+    struct sflight_call *found;
     struct slot *slot;
     uint64_t unit; /* STATE_BLOCKING or STATE_ASYNC */
     unsigned rank; /* how many blocked before */
@@ -35,10 +34,8 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        if (state_expire(&c->state)) {
+        if (state_expire(&c->state))
             gauges_count(join->slot, COUNT_EXPIRED);
-            join->expired = c; /* if there was another one before, its leader unlinks that */
-        }
         return false;
     }
     if (g->max_waiters == 0) {
@@ -51,8 +48,8 @@ static bool join_match(struct table_node *node, void *ctx)
         case STATE_FULL:
             join->rc = -EAGAIN;
             return true;
-        case STATE_GONE:
-            return false; /* RACE: closed or forgotten since it was looked at */
+        case STATE_GONE: /* RACE: closed or forgotten since it was looked at */
+            return false;
         }
     }
     join->found = c;
@@ -133,10 +130,7 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
             search.claim = &record->node;
             found = table_search_in_section(&g->table, &search);
         }
-        if (UNLIKELY(join.expired != NULL))
-            table_unlink_in_section(&g->table, &join.expired->node);
         reclaim_leave(lane);
-        join.expired = NULL;
         if (found != TABLE_ABSENT)
             break;
         record = call_new(slot, key->data, key->len, key->hash, &newcomer);
@@ -178,34 +172,29 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
 
 /* -------------------------------------------------------------------- forget */
 
-bool join_is_unwanted(const struct sflight_call *c)
+/*
+ * Is there nobody left that waits for the call?  Where unwanted calls are forgotten, who is told
+ * so may count on it: nobody joins any more what its leader has given up.  Elsewhere it is a
+ * hint, with no order, but exact when nothing moves.
+ */
+bool join_is_unwanted(struct sflight_call *c)
 {
     if (call_kind(c) == CALL_OF_LEADER)
         return false; /* its leader waits for it */
-    if (call_kind(c) == CALL_OF_STARTER && !atomic_load_relaxed(&c->result.starter_done))
-        return false; /* RACE: its starter still waits */
-    return state_joiners(atomic_load_relaxed(&c->state)) == 0;
-}
-
-void join_forget_unwanted(struct slot *slot, struct sflight_call *c)
-{
-    struct sflight_group *g = c->group;
-
-    atomic_fence_seq_cst(); /* of two who leave at once, the later sees both gone [UNWANTED] */
-    if (!join_is_unwanted(c))
-        return;
-    if (!state_seal(&c->state))
-        return;
-    struct lane *lane = reclaim_enter(thread_self.hint);
-    table_unlink_in_section(&g->table, &c->node);
-    reclaim_leave(lane);
-    gauges_count(slot, COUNT_FORGOTTEN);
+    if (!state_unwanted(atomic_load_relaxed(&c->state)))
+        return false; /* so it was; nothing hangs on what is since */
+    if (!c->group->cancel_unwanted)
+        return true;
+    enum state_sealed sealed = state_seal(&c->state);
+    if (sealed == STATE_SEALED_NOW)
+        gauges_count(thread_slot(c->group), COUNT_FORGOTTEN);
+    return sealed != STATE_WANTED;
 }
 
 struct forget {
-    struct sflight_call *call; /* the call that was forgotten, to be unlinked */
     bool unshared_only;
-    bool kept; /* a call was found and not forgotten, because it has joiners */
+    bool done;
+    bool kept; /* because it is shared */
 };
 
 static bool forget_match(struct table_node *node, void *ctx)
@@ -215,7 +204,7 @@ static bool forget_match(struct table_node *node, void *ctx)
 
     switch (state_forget(&c->state, forget->unshared_only)) {
     case STATE_FORGOT:
-        forget->call = c;
+        forget->done = true;
         return true;
     case STATE_SHARED:
         forget->kept = true;
@@ -233,10 +222,8 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
 
     struct lane *lane = reclaim_enter(thread_self.hint);
     (void)table_search_in_section(&g->table, &search);
-    if (forget->call != NULL)
-        table_unlink_in_section(&g->table, &forget->call->node);
     reclaim_leave(lane);
-    if (forget->call != NULL)
+    if (forget->done)
         gauges_count(slot, COUNT_FORGOTTEN);
 }
 
@@ -244,7 +231,7 @@ int join_forget(struct sflight_group *g, const void *key, size_t len)
 {
     struct forget f = {.unshared_only = false};
     forget(g, key, len, &f);
-    return f.call != NULL;
+    return f.done;
 }
 
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t len)

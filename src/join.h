@@ -44,16 +44,11 @@ int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct ne
                        unsigned *rank);
 
 /*
- * True if nobody waits for the call any more.  A hint: it orders nothing, but it is exact when
- * nobody joins or leaves.  By the leader or a holder.
+ * True if nobody waits for the call any more.  In a group that forgets unwanted calls nobody
+ * joins it any more then.  Elsewhere it is a hint: it orders nothing, but it is exact when nobody
+ * joins or leaves.  By the leader or a holder.
  */
-bool join_is_unwanted(const struct sflight_call *call);
-
-/*
- * To be called by a joiner or starter that has left, and has a hold for this: forgets the call if
- * nobody waits for it any more.
- */
-void join_forget_unwanted(struct slot *slot, struct sflight_call *c);
+bool join_is_unwanted(struct sflight_call *call);
 
 /* As the functions of the same names in singleflight.h; arguments have been checked. */
 int join_forget(struct sflight_group *g, const void *key, size_t key_len);

@@ -7,18 +7,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-void lead_exit_inner(struct agent *agent, struct sflight_call *c)
+/*
+ * A fiber has one stack: whatever stands further in has been left.  Of a call that asked to be
+ * told when it is unwanted it is not known where its fn runs (unwanted.h): it counts as running.
+ */
+static bool was_left(const struct agent *agent, struct sflight_call *inner, struct sflight_call *c)
 {
-    while (agent->leading != c)
-        lead_abandon(agent->leading);
+    if (agent->fiber != NULL)
+        return true;
+    if ((inner->result.traits | c->result.traits) & CALL_TELLS)
+        return false;
+    uintptr_t in = atomic_load_relaxed(&inner->inside); /* both are this agent's own */
+    uintptr_t out = atomic_load_relaxed(&c->inside);
+    return in == 0 || invoke_is_left((struct invocation *)in, (struct invocation *)out);
+}
+
+void lead_exit_among(struct agent *agent, struct sflight_call *c)
+{
+    struct sflight_call *inner = agent->leading, **from = &agent->leading;
+
+    while (inner != c) {
+        struct sflight_call *next = inner->outer;
+        if (was_left(agent, inner, c)) {
+            lead_abandon(inner);
+            next = agent->leading; /* those between may have gone with it */
+        }
+        inner = next;
+    }
+    while (*from != c)
+        from = &(*from)->outer;
+    *from = c->outer;
 }
 
 void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
-    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this agent itself */
-    c->invocation = NULL;
-    c->result.extra_holds = c->result.has_starter; /* none for places of the dead leader's batch */
+    lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    atomic_store_relaxed(&c->inside, 0); /* the leader's own */
+    c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
 }
 
@@ -33,23 +61,38 @@ static void many_guard_check(struct many_guard *guard)
         lead_abandon(guard->invocation->calls[i]);
 }
 
-void lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+void lead_ran_with_traits(struct sflight_call *c, int status)
 {
+    if (c->result.traits & CALL_TELLS)
+        unwanted_stop(c);
+    if (!(c->result.traits & CALL_STATUS_SET))
+        c->result.status = status;
+}
+
+bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
+{
+    unsigned traits = c->result.traits;
     uint64_t ending = 0;
 
-    if (UNLIKELY(c->result.panicked)) { /* even if a catch (...) has stopped the unwinding */
+    if (UNLIKELY(traits & CALL_PANICKED)) { /* even if a catch (...) stopped it on its way */
         c->result.status = 0;
         gauges_count(slot, COUNT_PANICKED);
         ending = ENDING_PANICKED;
+    } else if (UNLIKELY(traits & CALL_ABANDONED)) {
+        REQUIRE(!end_counted);
+        c->result.extra_holds = 0; /* nor is there anything for other places of a batch */
+        finish_abandoned(slot, c);
+        return false;
     }
-    /* A starter's future knows the record, even if nobody has looked for it in the table. */
-    if (end_counted || c->result.has_starter)
+    /* The future of who has started it knows the record, though nobody has looked for it. */
+    if (end_counted || (traits & CALL_HAS_STARTER))
         finish_seen(slot, c, ending, end_counted);
     else
-        finish_call(slot, c, ending);
+        (void)finish_call(slot, c, ending);
+    return true;
 }
 
-void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg)
 {
     struct sflight_group *g = calls[0]->group;
@@ -66,27 +109,30 @@ void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_
     struct slot *slot = thread_slot_again(g);
     while (n-- != 0) {
         lead_ran(agent, calls[n], status);
-        lead_end(slot, calls[n], false);
+        if (!lead_end(slot, calls[n], false))
+            calls[n] = NULL;
     }
 }
 
-void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
+bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     struct sflight_group *g = call->group;
 
     agent_leads(agent);
     lead_invoke(agent, call, fn, arg);
-    lead_end(thread_slot_again(g), call, false);
+    return lead_end(thread_slot_again(g), call, false);
 }
 
 void lead_run_started(struct sflight_call *call, sflight_fn *fn, void *arg)
 {
     AGENT_FRAME(own);
     struct agent *agent = agent_enter(&own, call->group);
+    struct running here __attribute__((cleanup(agent_ran)));
 
+    agent_runs(&here, agent, call->group);
     atomic_store_release(&call->owner, agent); /* [OWNER] */
-    lead_run(agent, call, fn, arg);
-    hold_release(thread_slot_again(call->group), call);
+    if (lead_run(agent, call, fn, arg))
+        hold_release(thread_slot_again(call->group), call);
 }
 
 /* --------------------------------------------------------------------- panic */
@@ -97,31 +143,46 @@ enum {
     PANIC_FRAMES = 64,  /* of the backtrace */
 };
 
-/* Fills text with the message and a line for each frame.  Ends it with a newline. */
-static void panic_text(char *text, size_t size, const char *fmt, va_list ap)
-{
+/* On the heap: a thread's stack may be small. */
+struct panic {
     void *frames[PANIC_FRAMES];
+    char text[PANIC_TRACE];
+};
+
+/* The message, a newline, and a line for each frame. */
+static void panic_text(struct panic *p, const char *fmt, va_list ap)
+{
+    char *text = p->text;
+    size_t size = sizeof(p->text) - 1;
     int n = vsnprintf(text, PANIC_TEXT, fmt, ap);
     size_t used = n < 0 ? 0 : n < PANIC_TEXT ? (size_t)n : PANIC_TEXT - 1;
-    int n_frames = backtrace(frames, PANIC_FRAMES);
-    char **names = backtrace_symbols(frames, n_frames);
+    int n_frames = backtrace(p->frames, PANIC_FRAMES);
 
     for (int i = 0; i < n_frames && used < size; i++) {
-        n = names != NULL ? snprintf(text + used, size - used, "\n  at %s", names[i])
-                          : snprintf(text + used, size - used, "\n  at %p", frames[i]);
+        /* One at a time: for each it takes some of the stack. */
+        char **name = backtrace_symbols(&p->frames[i], 1);
+        n = name != NULL ? snprintf(text + used, size - used, "\n  at %s", name[0])
+                         : snprintf(text + used, size - used, "\n  at %p", p->frames[i]);
         used += n < 0 ? 0 : (size_t)n;
+        free((void *)name);
     }
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
-    free((void *)names);
 }
 
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
-    struct invocation *to = call->invocation;
-    char text[PANIC_TRACE];
+    if (call->result.traits & CALL_TELLS)
+        unwanted_stop(call); /* it stands in the place of what is needed here */
+    static char no_memory[] = "sflight_panic: no memory for the message";
+    struct invocation *to = (struct invocation *)atomic_load_relaxed(&call->inside); /* own */
+    struct panic *p = alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t));
+    char *text = no_memory;
     int saved = errno;
 
-    panic_text(text, sizeof(text) - 1, fmt, ap);
+    if (p != NULL) {
+        panic_text(p, fmt, ap);
+        text = p->text;
+    }
     errno = saved;
     if (to == NULL || call->group->abort_on_panic) { /* NULL: no fn of it is running */
         fputs(text, stderr);
@@ -132,15 +193,15 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     size_t n = to->calls != NULL ? to->n : 1;
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
-        c->result.panicked = true;
-        char *copy = hold_alloc_value(c, size + 1);
+        c->result.traits |= CALL_PANICKED;
+        char *copy = p != NULL ? hold_alloc_value(c, size + 1) : NULL;
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
             c->result.size = size;
         } else {
-            static char no_memory[] = "sflight_panic: no memory for the message";
             hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
         }
     }
+    alloc_put(&alloc_process, p, sizeof(*p));
     invoke_unwind(to);
 }

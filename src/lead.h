@@ -24,14 +24,16 @@
 #include <stdarg.h>
 
 #include "finish.h"
+#include "unwanted.h"
 
 /*
  * Runs fn for a call, or many for n calls, that the agent leads, and ends them.  The agent, which
- * may be on another thread then, has one hold on each.  Does not return if the stack is unwound by
+ * may be on another thread then, has one hold on each, but for those that fn has abandoned: then it
+ * is false, or the place in calls is NULL.  Does not return if the stack is unwound by
  * anything but a panic: the calls are then abandoned.
  */
-void lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg);
-void lead_run_many(struct agent *agent, struct sflight_call *const *calls, size_t n,
+bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg);
+void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg);
 
 /* Runs fn for a started call, by whatever agent calls, ends the call, and gives its hold up. */
@@ -50,15 +52,18 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
  */
 void lead_abandon(struct sflight_call *call);
 
-/* The rare part of lead_exit(): abandons calls led further in, whose fn was left by longjmp(). */
-void lead_exit_inner(struct agent *agent, struct sflight_call *call);
+/*
+ * The same where it is not the call that the agent led last.  Ends those led further in whose
+ * fn was left by longjmp(); others are run by coroutines on the same thread, and go on.
+ */
+void lead_exit_among(struct agent *agent, struct sflight_call *call);
 
 /* Enters a call into the list of those that the agent leads: its fn is about to run. */
 static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c,
                                      struct invocation *invocation)
 {
     REQUIRE_NO_SECTION();
-    c->invocation = invocation;
+    atomic_store_relaxed(&c->inside, (uintptr_t)invocation); /* the leader's own */
     c->outer = agent->leading;
     agent->leading = c;
 }
@@ -68,8 +73,9 @@ static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
 {
     REQUIRE(agent->leading != NULL);
     if (UNLIKELY(agent->leading != c))
-        lead_exit_inner(agent, c);
-    agent->leading = c->outer;
+        lead_exit_among(agent, c);
+    else
+        agent->leading = c->outer;
 }
 
 /* Stands in the frame that calls sflight_invoke(), and sees the stack being unwound through it. */
@@ -84,21 +90,25 @@ static ALWAYS_INLINE void lead_guard_check(struct lead_guard *guard)
         lead_abandon(guard->call);
 }
 
-/* To be called when fn has returned, or panicked, before the call is ended: takes the status. */
+/* The same for a call with traits. */
+void lead_ran_with_traits(struct sflight_call *call, int status);
+
+/* fn has returned, or panicked: the caller leads the call no more, which is not ended yet. */
 static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, int status)
 {
     lead_exit(agent, c);
-    c->invocation = NULL;
-    if (LIKELY(!c->result.status_set))
+    if (LIKELY(c->result.traits == 0))
         c->result.status = status;
+    else
+        lead_ran_with_traits(c, status);
+    atomic_store_relaxed(&c->inside, 0); /* the leader's own */
 }
 
 /*
- * Ends a call whose fn has returned or panicked.  The calling function, which stands in the
- * leader's place, has one hold then.  slot: as it is after fn; end_counted: COUNT_ENDED has been
- * counted already.
+ * Ends a call so run; end_counted: COUNT_ENDED has been counted.  True: the caller has a
+ * hold; false: fn has abandoned the call, and there is nothing for its leader.
  */
-void lead_end(struct slot *slot, struct sflight_call *call, bool end_counted);
+bool lead_end(struct slot *slot, struct sflight_call *call, bool end_counted);
 
 /* Runs fn for a call that the agent leads, and does not end the call.  Otherwise as lead_run(). */
 static ALWAYS_INLINE void lead_invoke(struct agent *agent, struct sflight_call *call,

@@ -4,10 +4,12 @@
 #include "batch.h"
 #include "cpu.h"
 #include "fork.h"
+#include "hash.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,7 +29,7 @@ enum {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int once_rc;
+static bool has_handlers; /* for fork(); under the registry lock */
 
 /* ------------------------------------------------------------------- threads */
 
@@ -39,7 +41,6 @@ static void thread_end(void *self)
 {
     struct thread *t = self;
 
-    t->ending = true;
     /* Calls whose fn was left by longjmp(). */
     while (t->agent.leading != NULL)
         lead_abandon(t->agent.leading);
@@ -52,13 +53,15 @@ static void thread_end(void *self)
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
         call_keep_none_prepared(slot);
+        gauges_leave(slot);
+        slot->owner = 0;
         slot->prev_of_thread = NULL;
         slot->next_of_thread = slot->group->idle;
         slot->group->idle = slot;
         atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
     }
     registry_unlock();
-    memset(t->cache, 0, sizeof(t->cache));
+    thread_free(t);
 }
 
 /* --------------------------------------------------------------- the process */
@@ -66,32 +69,66 @@ static void thread_end(void *self)
 static void init_once(void)
 {
     reclaim_init();
-    agent_init();
-    once_rc = thread_init(thread_end);
-    if (once_rc == 0)
-        once_rc = fork_init();
+    fork_init();
+}
+
+/* What the process may have none of to spare is asked for again as long as that is so. */
+static int init(void)
+{
+    (void)pthread_once(&once, init_once);
+    registry_lock();
+    int rc = thread_init(thread_end);
+    if (rc == 0 && !has_handlers) {
+        rc = fork_handle();
+        has_handlers = rc == 0;
+    }
+    registry_unlock();
+    return rc;
+}
+
+/* As early as can be, and not by a thread that is in a hurry. */
+__attribute__((constructor)) static void init_early(void)
+{
+    (void)init();
 }
 
 /*
- * As early as possible, because of the order in which handlers of fork() run: those that the
- * program registers later run before fork_prepare() and after fork_child(), and find the locks
- * free.
+ * This copy of the library goes, with a plugin that has the archive inside; or the process
+ * ends.  Threads that go on must not find the key's destructor gone, so the key is given back,
+ * and what they have in a struct thread is lost.  libc takes the handlers of fork() back itself.
  */
-__attribute__((constructor)) static void init_early(void)
+__attribute__((destructor)) static void fini(void)
 {
-    (void)pthread_once(&once, init_once);
+    if (!registry_try_lock())
+        return; /* exit() on top of an operation, by a signal's handler */
+    thread_fini();
+    registry_unlock();
 }
 
 /* -------------------------------------------------------------------- groups */
 
-/* The seed of a group's hash. */
+/*
+ * Where the kernel gives no random bytes now: from those that it gave the process when it began,
+ * the clock and an address.
+ */
+static uint64_t seed_without_kernel(const void *salt)
+{
+    uint64_t given[2] = {0};
+    const void *random = (const void *)getauxval(AT_RANDOM);
+
+    if (random != NULL)
+        memcpy(given, random, sizeof(given));
+    uint64_t mixed[4] = {given[0], given[1], clock_now_ns(), (uintptr_t)salt};
+    return hash_key(mixed, sizeof(mixed), given[0] ^ given[1]);
+}
+
 static uint64_t random_seed(const void *salt)
 {
     uint64_t seed;
     int saved = errno;
     /* Not getrandom(3), which is a cancellation point. */
     if (syscall(SYS_getrandom, &seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed))
-        seed = clock_now_ns() * UINT64_C(0x9e3779b97f4a7c15) ^ (uintptr_t)salt; /* early at boot */
+        seed = seed_without_kernel(salt); /* early at boot, or refused by a filter */
     errno = saved;
     return seed;
 }
@@ -121,9 +158,9 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
 {
     struct alloc alloc;
 
-    (void)pthread_once(&once, init_once);
-    if (once_rc != 0)
-        return once_rc;
+    int rc = init();
+    if (rc != 0)
+        return rc;
     alloc_init(&alloc, o->allocator.ctx, o->allocator.alloc, o->allocator.free);
     struct sflight_group *g = alloc_get(&alloc, sizeof(*g), CACHE_LINE);
     if (g == NULL)
@@ -159,25 +196,25 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     g->common.common = true;
     g->common.group = g;
 
-    registry_lock();
-    registry_add(g);
-    registry_unlock();
+    group_init(g);
     *out = g;
     return 0;
 }
 
 void lifecycle_close(struct sflight_group *g)
 {
+    group_enter(g);
     (void)atomic_or_relaxed(&g->flags, GROUP_CLOSED); /* [DRAIN] orders it */
 }
 
 int lifecycle_destroy(struct sflight_group *g)
 {
+    group_enter(g);
     if (gauges_in_use(g))
         return -EBUSY;
 
     registry_lock();
-    registry_remove(g);
+    group_fini(g);
     thread_forget_group(g);
     registry_unlock();
 

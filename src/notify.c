@@ -8,6 +8,7 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
+#include "sizes.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -38,10 +39,11 @@ void notify_end(struct slot *slot, struct sflight_future *f)
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 {
     struct sflight_call *c = f->call;
-    bool leader = f->starter;
+    bool starter = f->starter;
 
     notify_end(slot, f);
-    return hold_deliver(slot, c, leader, r);
+    hold_take(slot, c);
+    return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
 /* ------------------------------------------------------------------- telling */
@@ -105,43 +107,58 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
     return true;
 }
 
-/*
- * Runs the thread's callbacks, oldest first.  A callback may end another call, which has callbacks
- * of its own: those are put behind the others (add_callback()), and the outermost run_callbacks()
- * runs them, so that callbacks do not run inside one another.  The thread may be any thread of
- * the program: a cancellation waits until all callbacks have run.
- */
-static void run_callbacks(void)
+/* All have run, or one was left without returning: the others are run all the same. */
+static void callbacks_run(struct thread_frame *all)
 {
-    int cancel_state;
-
-    if (thread_self.in_callback || thread_self.callbacks == NULL)
-        return;
-    thread_self.in_callback = true;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    while (thread_self.callbacks != NULL) {
-        struct sflight_future *f = thread_self.callbacks;
-        sflight_result r;
-        thread_self.callbacks = f->next;
-        if (thread_self.callbacks == NULL)
-            thread_self.last_callback = &thread_self.callbacks;
+    while (all->first != NULL) {
+        struct sflight_future *f = all->first;
+        union {
+            sflight_result r;
+            char room[SIZES_CALLBACK_RESULT]; /* for a caller whose results are larger */
+        } to;
+        all->first = f->next;
+        if (all->first == NULL)
+            all->last = &all->first;
         void (*cb)(void *, int, sflight_result *) = f->then.cb;
         void *arg = f->then.arg;
-        int rc = future_take(f, &r);
-        cb(arg, rc, &r);
+        int rc = future_take(f, &to.r);
+        memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
+        cb(arg, rc, &to.r);
     }
-    thread_self.in_callback = false;
-    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    thread_words.frames = all->outer;
+    (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);
 }
 
-/* Puts a callback behind those that the thread is to run. */
-static void add_callback(struct sflight_future *f)
+static void callbacks_add(struct thread_frame *all, struct sflight_future *first)
 {
-    if (thread_self.callbacks == NULL)
-        thread_self.last_callback = &thread_self.callbacks;
-    f->next = NULL;
-    *thread_self.last_callback = f;
-    thread_self.last_callback = &f->next;
+    while (first != NULL) {
+        struct sflight_future *f = first;
+        first = f->next;
+        f->next = NULL;
+        *all->last = f;
+        all->last = &f->next;
+    }
+}
+
+/*
+ * Callbacks may end calls, whose callbacks may end calls: they are run one
+ * after the other by the outermost, not inside one another.  The thread may be
+ * anybody's: a cancellation waits until all have run.
+ */
+static void run_callbacks(struct sflight_future *list)
+{
+    if (list == NULL)
+        return;
+    struct thread_frame *outermost = thread_callbacks();
+    if (outermost != NULL) {
+        callbacks_add(outermost, list);
+        return;
+    }
+    struct thread_frame all __attribute__((cleanup(callbacks_run))) = {.outer = thread_words.frames,
+                                                                       .last = &all.first};
+    callbacks_add(&all, list);
+    thread_words.frames = &all;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &all.cancel_state);
 }
 
 /*
@@ -168,14 +185,20 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
         list = f->next;
         switch (f->kind) {
         case FUTURE_QUEUED:
-            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to) {
+            if (!retract_pass(g, f))
+                break;
+            /* Only those that need no closer look. */
+            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to &&
+                   atomic_load_relaxed(&list->state) == FUTURE_HUNG) {
                 last = list;
                 list = list->next;
             }
             queue_push(f->queued.to, f, last);
             break;
         case FUTURE_THEN:
-            f->next = callbacks; /* turns the order round: the oldest comes first */
+            if (!retract_pass(g, f))
+                break;
+            f->next = callbacks; /* turns the order round: what came first goes first */
             callbacks = f;
             break;
         case FUTURE_WAITER:
@@ -185,12 +208,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             tell_owner(g, f);
         }
     }
-    while (callbacks != NULL) {
-        struct sflight_future *next = callbacks->next;
-        add_callback(callbacks);
-        callbacks = next;
-    }
-    run_callbacks();
+    run_callbacks(callbacks);
 }
 
 /* Puts an entry into the list; false if the list has been told [NOTIFY]. */
@@ -246,6 +264,7 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
     REQUIRE(require_word(&f->state) != FUTURE_IDLE);
     void *fiber = f->owned.fiber;
     bool expired = clock_left_ns(deadline) == 0;
+    unsigned n_turns = 0;
 
     for (;;) {
         uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
@@ -264,7 +283,8 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
-            cpu_yield(); /* RACE: it is being told: a few steps, if the teller is running */
+            cpu_back_off(
+                &n_turns); /* RACE: it is being told: a few steps, if that thread is running */
         } else if (!(state & FUTURE_FIBER)) {
             (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {

@@ -18,6 +18,7 @@
 #define SFLIGHT_NOTIFY_H
 
 #include "queue.h"
+#include "retract.h"
 
 /*
  * Hangs a future of that kind into its call's list, by its owner; kind: OWNED, THEN or QUEUED.  If
@@ -25,10 +26,7 @@
  */
 void notify_hang(struct sflight_future *f, enum future_kind kind);
 
-/*
- * The owner of a future gives it up, hung or not, told or not.  Frees it, or leaves that to the
- * teller.  Not for a consumed one.
- */
+/* Its owner has no more use for it: gives it up, whoever is telling it. */
 void notify_end(struct slot *slot, struct sflight_future *f);
 
 /*

@@ -14,9 +14,10 @@ static uint32_t orphan_list(struct sflight_future *list, struct sflight_future *
         list = f->next;
         if (f->kind == FUTURE_OWNED && notify_after_fork(f))
             continue;
-        if (f->kind == FUTURE_QUEUED)
+        bool taken_back = atomic_load_relaxed(&f->state) == FUTURE_GONE; /* alone in the child */
+        if (f->kind == FUTURE_QUEUED && !taken_back)
             queue_expect_less(f->queued.to);
-        n_consumed += f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED;
+        n_consumed += (f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED) && !taken_back;
         f->next = *unowned;
         *unowned = f;
     }
@@ -38,27 +39,36 @@ void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_futur
     atomic_store_relaxed(list, kept);
 }
 
-void orphan_keep(struct sflight_call *c, struct remains *remains)
+/*
+ * In the child only the forking thread is left: nobody blocks in its calls.
+ * Futures are not threads, and stay.
+ */
+void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone with the group */
+
     state_after_fork(&c->state);
+    unwanted_after_fork(c, false);
     gate_init(&c->gate);
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
-    c->result.generation = c->group->generation;
-    remains->n_in_flight++;
-    remains->n_waiting += state_async(state);
+    c->result.generation = process_generation();
+    kept->n_in_flight++;
+    kept->n_waiting += state_async(state);
+    kept->n_futures += state_async(state);
+    kept->n_futures += (state & STATE_STARTER) != 0;
 }
 
-void orphan_abandon(struct sflight_call *c, struct remains *remains)
+/* Nobody will end this call; whoever has a future on it finds it abandoned. */
+void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* no other thread */
+    struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
 
-    remains->n_held += state_async(state);
-    remains->n_held += c->result.has_starter && !atomic_load_relaxed(&c->result.starter_done);
-    struct sflight_future *list = atomic_load_relaxed(&c->waiters);
+    unwanted_after_fork(c, true);
     if (list != WAITERS_TOLD)
-        remains->n_held -= orphan_list(list, &c->group->orphan_futures);
+        kept->n_lost += orphan_list(list, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
+    atomic_store_relaxed(&c->owner, NULL);
+    state_end_by_fork(&c->state);
     hold_end_by_fork(c);
     c->outer = c->group->orphans;
     c->group->orphans = c;
@@ -66,21 +76,11 @@ void orphan_abandon(struct sflight_call *c, struct remains *remains)
 
 void orphan_settle(struct sflight_call *c)
 {
-    struct sflight_group *g = c->group;
-    struct remains remains = {0};
+    struct gauges_kept unused = {0}; /* its futures are counted, and none will be told */
 
-    registry_lock(); /* other threads of the child may have futures on the call as well */
-    bool open = gate_is_open(&c->gate);
-    if (!open && call_is_inherited(c, g)) {
-        if (call_kind(c) == CALL_OF_PERMIT && c->begun_by == g->forked_by)
-            orphan_keep(c, &remains);
-        else
-            orphan_abandon(c, &remains);
-        gauges_count_n(&g->common, COUNT_LED, remains.n_in_flight);
-        gauges_count_n(&g->common, COUNT_JOINED, remains.n_waiting);
-        gauges_count_n(&g->common, COUNT_HELD, remains.n_held);
-        atomic_add_relaxed(&g->n_inherited, remains.n_held);
-    }
+    registry_lock(); /* other threads of the child may have futures on it, too */
+    if (!gate_is_open(&c->gate))
+        orphan_abandon(c, &unused);
     registry_unlock();
 }
 

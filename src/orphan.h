@@ -19,38 +19,37 @@
 #define SFLIGHT_ORPHAN_H
 
 #include "notify.h"
+#include "unwanted.h"
 
-/* What is left of a group's calls in a forked child; the counters are made anew from it. */
-struct remains {
-    uint64_t n_in_flight; /* calls kept */
-    uint64_t n_waiting;   /* futures on those, and joins of the forking thread's batches */
-    uint64_t n_held;      /* futures on abandoned calls */
-    uint64_t n_batches;   /* batches of the forking thread */
-};
+/* Only the forking thread is left: nobody blocks in this call of its own. */
+void orphan_keep(struct sflight_call *call, struct gauges_kept *kept);
 
-/* Keeps a call that the forking thread leads or has the permit for; adds it to *remains. */
-void orphan_keep(struct sflight_call *call, struct remains *remains);
-
-/* Ends a call that nobody in the child will end, as abandoned; adds its futures to *remains. */
-void orphan_abandon(struct sflight_call *call, struct remains *remains);
+/* Nobody will end this call; whoever has a future on it finds it abandoned. */
+void orphan_abandon(struct sflight_call *call, struct gauges_kept *kept);
 
 /* Moves waiters, whose agents do not exist in the child, from the list to *unowned. */
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 
 /*
- * The rare part of orphan_check(): keeps the call, if it is a permit of the thread that forked, or
- * abandons it, unless it has ended or another thread of the child has done so.
+ * A call that has left the table, where putting the group right would have found it, while
+ * a thread of the parent was ending it: nobody goes on with that.
  */
 void orphan_settle(struct sflight_call *call);
 
 /*
- * To be called before a future or a permit is used, outside of sections: settles what becomes of
- * its call, if that is from before a fork and the fork has not found it.
+ * Before a future or a permit is used, which may be from before a fork.  True if the call is
+ * not the child's, and so has ended.
  */
-static inline void orphan_check(struct sflight_call *call)
+static inline bool orphan_check(struct sflight_call *call)
 {
-    if (UNLIKELY(call_is_inherited(call, call->group)))
+    if (LIKELY(!call_is_inherited(call)))
+        return false; /* made, or found to be the child's, when the group was right */
+    group_enter(call->group);
+    if (!call_is_inherited(call))
+        return false;
+    if (!gate_is_open(&call->gate))
         orphan_settle(call);
+    return true;
 }
 
 /* At the end of a group: frees the abandoned calls, with their values, and their futures. */

@@ -20,7 +20,7 @@ struct sflight_queue {
     _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's own list, oldest first */
     _Atomic(uint64_t) n_drained;                       /* written by the consumer */
     int fd;
-    struct sflight_queue *next, **prev; /* in `queues` */
+    _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
 
     /*
      * How many futures were ever enqueued: the sum over all stripes.  A thread counts in one
@@ -34,8 +34,6 @@ struct sflight_queue {
     } enqueued[STRIPES];
 };
 
-static struct sflight_queue *queues; /* all, for fork(); under the registry's lock */
-
 int queue_create(struct sflight_queue **out)
 {
     struct sflight_queue *q = alloc_get(&alloc_process, sizeof(*q), CACHE_LINE);
@@ -48,20 +46,35 @@ int queue_create(struct sflight_queue **out)
         return fd;
     }
     q->fd = fd;
-    registry_lock();
-    q->next = queues;
-    q->prev = &queues;
-    if (q->next != NULL)
-        q->next->prev = &q->next;
-    queues = q;
-    registry_unlock();
+    atomic_store_relaxed(&q->salt, process_salt_now()); /* nobody else yet */
     *out = q;
     return 0;
 }
 
+/* In a forked child, at its first use: nobody else is in the middle of a push. */
+static NOINLINE void queue_put_right(struct sflight_queue *q)
+{
+    uint64_t salt = process_salt_now();
+
+    registry_lock();
+    if (atomic_load_relaxed(&q->salt) != salt) { /* ordered by the lock */
+        atomic_store_relaxed(&q->n_pushing, 0);
+        atomic_store_release(&q->salt, salt); /* [PROCESS] */
+    }
+    registry_unlock();
+    group_put_all_right(); /* what was enqueued and will not come is expected no more */
+}
+
+static inline void queue_enter(struct sflight_queue *q)
+{
+    if (UNLIKELY(atomic_load_acquire(&q->salt) != process_salt())) /* [PROCESS] */
+        queue_put_right(q);
+}
+
 int queue_destroy(struct sflight_queue *q)
 {
-    /* Whoever sees that a future was drained also sees that it was enqueued. */
+    queue_enter(q);
+    /* What has been drained is known to have been enqueued. */
     uint64_t n_out = atomic_load_acquire(&q->n_drained); /* [GAUGE] */
     for (unsigned i = 0; i < STRIPES; i++) {
         n_out -= atomic_load_relaxed(&q->enqueued[i].n_by_owner);
@@ -69,22 +82,12 @@ int queue_destroy(struct sflight_queue *q)
     }
     if (n_out != 0)
         return -EBUSY;
+    unsigned n_turns = 0;
     while (atomic_load_acquire(&q->n_pushing) != 0) /* [PUSHING] */
-        cpu_yield();                                /* RACE: about to write the descriptor */
-    registry_lock();
-    *q->prev = q->next;
-    if (q->next != NULL)
-        q->next->prev = q->prev;
-    registry_unlock();
+        cpu_back_off(&n_turns);                     /* RACE: about to write the descriptor */
     event_fd_close(q->fd);
     alloc_put(&alloc_process, q, sizeof(*q));
     return 0;
-}
-
-void queue_after_fork(void)
-{
-    for (struct sflight_queue *q = queues; q != NULL; q = q->next)
-        atomic_store_relaxed(&q->n_pushing, 0); /* no other thread */
 }
 
 int queue_fd(const struct sflight_queue *q)
@@ -98,9 +101,9 @@ int queue_fd(const struct sflight_queue *q)
  */
 static bool stripe_is_own(struct stripe *s)
 {
-    const struct thread *owner = atomic_load_relaxed(&s->owner); /* never changes once set */
-    return owner == &thread_self ||
-           (owner == NULL && atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
+                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
 }
 
 void queue_expect(struct sflight_queue *q)
@@ -130,7 +133,8 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
                 struct sflight_future *oldest)
 {
     REQUIRE(newest->kind == FUTURE_QUEUED && oldest->kind == FUTURE_QUEUED);
-    atomic_add_relaxed(&q->n_pushing, 1); /* until the push, the chain keeps the queue in use */
+    queue_enter(q);
+    atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
     struct sflight_future *first = atomic_load_relaxed(&q->pushed); /* the CAS decides */
     do {
         oldest->next = first;
@@ -177,6 +181,38 @@ static void drain_ends(struct drain *d)
     if (d->cleared && d->q->ready != NULL)
         signal_consumer(d->q);                               /* there is more than was asked for */
     atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
+}
+
+void queue_forgo(struct sflight_queue *q)
+{
+    atomic_add_single_writer(&q->n_drained, 1); /* [GAUGE] */
+}
+
+/* The link that points to it, in a list. */
+static struct sflight_future **link_to(struct sflight_future **at, const struct sflight_future *f)
+{
+    while (*at != NULL && *at != f)
+        at = &(*at)->next;
+    return at;
+}
+
+bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
+{
+    struct sflight_future **at = link_to(&q->ready, f);
+
+    if (*at == NULL) {
+        /* The descriptor is left as it is, so that it tells of these as before. */
+        struct sflight_future *kept = q->ready;
+        q->ready = NULL;
+        (void)refill(q);
+        *link_to(&q->ready, NULL) = kept;
+        at = link_to(&q->ready, f);
+    }
+    if (*at == NULL)
+        return false; /* RACE: told, and about to be pushed */
+    *at = f->next;
+    queue_forgo(q); /* the last touch */
+    return true;
 }
 
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)

@@ -44,8 +44,11 @@ void queue_expect(struct sflight_queue *q);
 /* In a forked child: a future that was enqueued will not be pushed. */
 void queue_expect_less(struct sflight_queue *q);
 
-/* In a forked child, under the registry lock: no other thread is in the middle of a push. */
-void queue_after_fork(void);
+/* By the consumer: one that was expected will not come. */
+void queue_forgo(struct sflight_queue *q);
+
+/* By the consumer: takes out one that has been pushed, as if drained; false: it is not there. */
+bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f);
 
 /*
  * Pushes a chain of futures, linked by `next` from the newest to the oldest; those were counted by

@@ -88,6 +88,7 @@ static void lane_give_back(struct lane *lane)
 static NOINLINE struct lane *lane_search(unsigned hint)
 {
     struct lane *lane;
+    unsigned n_turns = 0;
 
     for (;;) {
         for (unsigned i = 0; i <= domain.mask; i++) {
@@ -101,7 +102,7 @@ static NOINLINE struct lane *lane_search(unsigned hint)
             if (lane_borrow(lane))
                 return lane;
         }
-        cpu_yield();
+        cpu_back_off(&n_turns);
     }
 }
 
@@ -182,13 +183,14 @@ void reclaim_flush(void)
     for (unsigned i = 0; i < MAX_LANES; i++) {
         struct lane *lane = &domain.lanes[i];
         if (!atomic_load_relaxed(&lane->registered))
-            continue; /* it has no entry yet; what it gets from now on is not from before */
+            continue; /* what its borrowers retire from now on is not from before */
+        unsigned n_turns = 0;
         while (!lane_borrow(lane))
-            cpu_yield();
+            cpu_back_off(&n_turns);
         while (lane->record.n_pending != 0) {
             lane_poll(lane);
             if (lane->record.n_pending != 0)
-                cpu_yield(); /* somebody is in a section, for a moment */
+                cpu_back_off(&n_turns); /* somebody is in a section, for a moment */
         }
         lane_give_back(lane);
     }
@@ -213,10 +215,15 @@ void reclaim_after_fork(void)
 
     for (unsigned i = 0; i < MAX_LANES; i++) {
         struct lane *lane = &domain.lanes[i];
-        atomic_store_relaxed(&lane->registered, false);
-        atomic_store_relaxed(&lane->busy, 0);
-        lane->record.active = 0;
-        lane->record.n_pending = count_pending(&lane->record);
+        if (atomic_load_relaxed(&lane->registered))
+            atomic_store_relaxed(&lane->registered, false);
+        if (atomic_load_relaxed(&lane->busy) != 0)
+            atomic_store_relaxed(&lane->busy, 0);
+        if (lane->record.active != 0)
+            lane->record.active = 0;
+        unsigned n_pending = count_pending(&lane->record);
+        if (lane->record.n_pending != n_pending)
+            lane->record.n_pending = n_pending;
     }
     /* The fork may have stopped a borrower in the middle of registering its lane. */
     CK_STACK_FOREACH(&domain.epoch.records, cursor)

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 _Thread_local bool require_section;
-bool require_sections = true;
 
 void require_failed(const char *file, int line, const char *what)
 {

@@ -14,16 +14,13 @@
 /* The calling thread is inside a section (reclaim.h). */
 extern _Thread_local bool require_section __attribute__((visibility("hidden")));
 
-/* False in a test whose one thread plays several: sections are then not looked at. */
-extern bool require_sections __attribute__((visibility("hidden")));
-
 _Noreturn void require_failed(const char *file, int line, const char *what);
 
 #define REQUIRE(condition) ((condition) ? (void)0 : require_failed(__FILE__, __LINE__, #condition))
 #define REQUIRE_SECTION_BEGINS() ((void)(require_section = true))
 #define REQUIRE_SECTION_ENDS() ((void)(require_section = false))
-#define REQUIRE_IN_SECTION() REQUIRE(require_section || !require_sections)
-#define REQUIRE_NO_SECTION() REQUIRE(!require_section || !require_sections)
+#define REQUIRE_IN_SECTION() REQUIRE(require_section)
+#define REQUIRE_NO_SECTION() REQUIRE(!require_section)
 
 #else
 

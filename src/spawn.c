@@ -14,6 +14,7 @@ int spawn_thread(void *(*main)(void *), void *arg)
     pthread_attr_t attr;
     pthread_t thread;
     sigset_t all, before;
+    int saved = errno; /* which pthread_create() may change on failure */
 
     if (pthread_attr_init(&attr) != 0)
         return -ENOMEM;
@@ -23,5 +24,6 @@ int spawn_thread(void *(*main)(void *), void *arg)
     int rc = pthread_create(&thread, &attr, main, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     (void)pthread_attr_destroy(&attr);
+    errno = saved;
     return -rc;
 }

@@ -3,24 +3,35 @@
  * The state word of a call: how far its life has gone, and how many have joined it.
  * Every change of such a word is made by a function of this file.
  *
- *   bits 0..3    CLOSED, FORGOTTEN, SEALED, ORPHAN, from the lowest
- *   bits 4..33   joiners that block a thread or fiber
- *   bits 34..63  joiners that do not block
+ *   bits 0..6    CLOSED, FORGOTTEN, SEALED, ORPHAN, STARTER, LEFT, TAKEN, from the lowest
+ *   bits 7..34   joiners that block a thread or fiber
+ *   bits 35..63  joiners that do not block
  *
  * CLOSED     The number of joiners is final: whoever comes now leads a new call.
  *            Set by the leader that ends the call (state_close()); by a leader that dies while
  *            nobody blocks in the call (state_orphan_or_close()); by the last blocking joiner
  *            of an orphan, when it leaves (state_leave()).  Never cleared.
  * FORGOTTEN  The call has lost its key: whoever comes now leads a new call, those who have
- *            joined stay.  Set by state_forget(), state_expire() and state_seal().  Only
- *            state_expire() may set it after CLOSED, where it means nothing.  Never cleared.
+ *            joined stay.  Set by state_forget(), state_expire(), state_leave() and
+ *            state_seal().  Only state_expire() may set it after CLOSED, where it means nothing.
+ *            Never cleared.
  * SEALED     The call was forgotten while it had no joiner, and gets none: an addition that
  *            comes after this bit is not a joiner, although the word has not CLOSED.  Set by
- *            state_forget() and state_seal(), in one step with FORGOTTEN.  Never cleared.
+ *            state_forget(), in one step with FORGOTTEN; and by the last who leaves, in a group
+ *            that forgets unwanted calls (state_leave()), or by its leader, when it asks whether
+ *            anybody waits (state_seal()).  Never cleared.
  * ORPHAN     The leader has died, and a blocking joiner must take the call over.  Set by
  *            state_orphan_or_close(), cleared by state_take_over().  It stays beside CLOSED
  *            when the last blocking joiner left instead.  Also cleared in a forked child, where
  *            nobody blocks.
+ * STARTER    Who has started the call, or has its permit, has a future of its own on it and
+ *            waits: no joiner, but one hold more at the close.  Set with the claim, or by the
+ *            permit's holder (state_add_starter()).  Cleared when it leaves (state_leave()).
+ *            Also cleared when the call is taken over (state_take_over()): the starter is a
+ *            joiner like the others from then on.
+ * LEFT       Somebody has left.  Set by state_leave().  Never cleared.
+ * TAKEN      A follower has taken the call over: it blocks in fn, and waits for the call itself.
+ *            Set by state_take_over().  Never cleared.
  * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out
  *            when it leaves before CLOSED (state_leave()) or takes the call over
  *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
@@ -50,20 +61,24 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_FORGOTTEN UINT64_C(2)
 #define STATE_SEALED UINT64_C(4)
 #define STATE_ORPHAN UINT64_C(8)
-#define STATE_BLOCKING (UINT64_C(1) << 4) /* one joiner that blocks its thread, or its fiber */
-#define STATE_ASYNC (UINT64_C(1) << 34)   /* one joiner that does not block */
-#define STATE_COUNT_MASK ((UINT64_C(1) << 30) - 1)
+#define STATE_STARTER UINT64_C(16)
+#define STATE_LEFT UINT64_C(32)
+#define STATE_TAKEN UINT64_C(64)
+#define STATE_BLOCKING (UINT64_C(1) << 7) /* one joiner that blocks its thread */
+#define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
+#define STATE_BLOCKING_MASK ((UINT64_C(1) << 28) - 1)
+#define STATE_ASYNC_MASK ((UINT64_C(1) << 29) - 1)
 
 /* The joiners that block, in a word as it was read; counted even if it is sealed. */
 static inline uint32_t state_blocking(uint64_t state)
 {
-    return (uint32_t)((state >> 4) & STATE_COUNT_MASK);
+    return (uint32_t)((state >> 7) & STATE_BLOCKING_MASK);
 }
 
 /* The joiners that do not block; 0 if the word is sealed. */
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 34) & STATE_COUNT_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_ASYNC_MASK);
 }
 
 /* All joiners; 0 if the word is sealed. */
@@ -72,10 +87,28 @@ static inline uint32_t state_joiners(uint64_t state)
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
-/* Sets up the word of a record that nobody else knows. */
-static ALWAYS_INLINE void state_init(state_word *word)
+/* Is there nobody who waits, but for a leader that has blocked from the beginning? */
+static inline bool state_unwanted(uint64_t state)
 {
-    atomic_store_relaxed(word, 0); /* published by [CLAIM] */
+    return !(state & (STATE_STARTER | STATE_TAKEN)) && state_joiners(state) == 0;
+}
+
+/* A record's word before anybody else knows it: 0 or STATE_STARTER. */
+static ALWAYS_INLINE void state_init(state_word *word, uint64_t state)
+{
+    atomic_store_relaxed(word, state); /* published by [CLAIM] */
+}
+
+/* Who has the permit waits from here on; nothing is ordered by that. */
+static inline void state_add_starter(state_word *word)
+{
+    (void)atomic_or_relaxed(word, STATE_STARTER);
+}
+
+/* There will be no future for who began the call, whose end this is. */
+static inline void state_remove_starter(state_word *word)
+{
+    (void)atomic_and_relaxed(word, ~STATE_STARTER);
 }
 
 /*
@@ -122,19 +155,28 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 }
 
 /*
- * A joiner of that unit leaves, which has joined and has neither left nor taken the call over.
- * *state: the word as it was last read, without CLOSED.  Returns true if the joiner has left,
- * and *state is the new word.  If that has CLOSED, this was the last blocking joiner of an
- * orphan: the call is closed, *state is the word at the close, and the joiner must end the
- * call.  Returns false if the word has changed: *state is the word now, to be looked at again.
+ * A joiner of that unit leaves, which has joined and has neither left nor taken the call over;
+ * or the starter (STATE_STARTER), which leaves as the joiner that it has become, if the call has
+ * been taken over.  seals: if that leaves the call to nobody, it is forgotten and sealed in the
+ * same step.  The new word says who was the last (state_unwanted()).  *state: the word as it was
+ * last read, without CLOSED.  Returns true if the joiner has left, and *state is the new word.  If
+ * that has CLOSED, this was the last blocking joiner of an orphan: the call is closed, *state is
+ * the word at the close, and the joiner must end the call.  Returns false if the word has changed:
+ * *state is the word now, to be looked at again.
  */
-static inline bool state_leave(state_word *word, uint64_t unit, uint64_t *state)
+static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
-    REQUIRE(unit == STATE_BLOCKING ? state_blocking(*state) != 0 : state_async(*state) != 0);
-    uint64_t left = *state - unit;
+    if (unit == STATE_STARTER && (*state & STATE_TAKEN))
+        unit = STATE_ASYNC;
+    REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
+            : unit == STATE_BLOCKING ? state_blocking(*state) != 0
+                                     : state_async(*state) != 0);
+    uint64_t left = (*state - unit) | STATE_LEFT;
 
     if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
-        left |= STATE_CLOSED;                   /* the last that could have taken it over */
+        left |= STATE_CLOSED; /* the last that could have taken it over */
+    else if (seals && state_unwanted(left))
+        left |= STATE_FORGOTTEN | STATE_SEALED;
     if (!atomic_cas_acq_rel(word, state, left)) /* [CLOSE] */
         return false;
     *state = left;
@@ -167,18 +209,35 @@ static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
     }
 }
 
+/* True if a blocking joiner may take the call over.  Only to look. */
+static inline bool state_is_orphan(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_ORPHAN; /* the CAS decides */
+}
+
+/* Of an ended call, by a holder: true if one of its followers led it at its end. */
+static inline bool state_was_taken(state_word *word)
+{
+    return atomic_load_relaxed(word) & STATE_TAKEN; /* not changed since the gate was opened */
+}
+
 /*
- * A blocking joiner becomes the leader of an orphan, and is a joiner no more.  Returns true to
- * one of those that try, and false if the call is no orphan.
+ * A blocking joiner becomes the leader of an orphan, and is a joiner no more; from this step on
+ * it counts as one who waits.  Returns true to one of those that try, and false if the call is no
+ * orphan.  *starter: whether the starter waits; it has become a joiner in the same step.
  */
-static inline bool state_take_over(state_word *word)
+static inline bool state_take_over(state_word *word, bool *starter)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (state & STATE_ORPHAN)
-        if (atomic_cas_acquire(word, &state,
-                               (state & ~STATE_ORPHAN) - STATE_BLOCKING)) /* [ORPHAN] */
+    while (state & STATE_ORPHAN) {
+        uint64_t taken = ((state & ~(STATE_ORPHAN | STATE_STARTER)) - STATE_BLOCKING) | STATE_TAKEN;
+        *starter = state & STATE_STARTER;
+        if (*starter)
+            taken += STATE_ASYNC;
+        if (atomic_cas_acquire(word, &state, taken)) /* [ORPHAN] */
             return true;
+    }
     return false;
 }
 
@@ -221,26 +280,51 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
     }
 }
 
+enum state_sealed {
+    STATE_WANTED,     /* somebody waits: not sealed here */
+    STATE_WAS_SEALED, /* nobody waits, nor can come */
+    STATE_IS_SEALED,  /* the same from here on; it had been forgotten */
+    STATE_SEALED_NOW, /* the same, and this caller has forgotten it */
+};
+
 /*
- * Forgets and seals a call that nobody waits for, if still nobody has joined.  Only with a hold
- * on the record.  Returns true to one of those that try, which then unlinks the record.
- * Orders nothing: the steps that follow are ordered by [MARK] and [UNLINK].
+ * Seals a call that nobody waits for, and forgets it.  By who leads it.  Orders nothing: what
+ * is done after it is done by [MARK] and [UNLINK].
  */
-static inline bool state_seal(state_word *word)
+static inline enum state_sealed state_seal(state_word *word)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
-    while (!(state & (STATE_CLOSED | STATE_FORGOTTEN)) && state_joiners(state) == 0)
+    for (;;) { /* RACE: again, if the state has changed */
+        if (!state_unwanted(state))
+            return STATE_WANTED;
+        if (state & (STATE_CLOSED | STATE_SEALED))
+            return STATE_WAS_SEALED;
         if (atomic_cas_relaxed(word, &state, state | STATE_FORGOTTEN | STATE_SEALED)) /* [FORGET] */
-            return true;
-    return false;
+            return state & STATE_FORGOTTEN ? STATE_IS_SEALED : STATE_SEALED_NOW;
+    }
 }
 
-/* In a forked child, by its only thread, for a call that it keeps: nobody blocks in the call. */
+/* In a forked child, by who is alone with the call: nobody blocks in it. */
 static inline void state_after_fork(state_word *word)
 {
-    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_COUNT_MASK * STATE_ASYNC;
-    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* no other thread */
+    uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
+                    STATE_TAKEN | STATE_ASYNC_MASK * STATE_ASYNC;
+    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone with the call */
+}
+
+/* But one that the forking thread's own batch has joined. */
+static inline void state_rejoin_after_fork(state_word *word)
+{
+    atomic_store_relaxed(word,
+                         atomic_load_relaxed(word) + STATE_BLOCKING); /* alone with the call */
+}
+
+/* Nobody will end it. */
+static inline void state_end_by_fork(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* alone with the call */
+    atomic_store_relaxed(word, (state | STATE_CLOSED) & ~STATE_ORPHAN);
 }
 
 #endif

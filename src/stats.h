@@ -13,17 +13,22 @@ enum counter {
     /* halves of gauges: what goes up, what goes down */
     COUNT_LED,      /* calls claimed */
     COUNT_ENDED,    /* calls ended; each leaves one hold, its leader's */
-    COUNT_HELD,     /* holds besides those */
-    COUNT_RELEASED, /* holds given up, of either sort */
+    COUNT_HELD,     /* holds besides those, by whoever gets one */
+    COUNT_RELEASED, /* holds given up, of any sort */
     COUNT_JOINED,   /* joiners, blocking or not */
+    COUNT_DEMOTED,  /* starters that have become joiners, as their calls were taken over */
     COUNT_RETURNED, /* joiners that wait no more: they have left, or have a hold */
+    COUNT_CLAIMED,  /* holds of futures, by who ends the call */
     COUNT_SEARCHES, /* searches that may end in a claim */
     COUNT_SEARCHES_ENDED,
     COUNT_BATCHES, /* batches; each keeps its group until its end */
     COUNT_BATCHES_ENDED,
     COUNT_RETIRED,   /* records that wait for a grace period */
     COUNT_RECLAIMED, /* and those for which it is over */
-    /* events; singleflight.h describes them at struct sflight_stats */
+    /* events; singleflight.h describes them at struct sflight_stats, but for these three */
+    COUNT_FUTURES,      /* claims of joiners that do not block, and of starters */
+    COUNT_FUTURES_LEFT, /* of those: given up without a result */
+    COUNT_TAKEN,        /* of those: consumed; by whoever gets the result */
     COUNT_FORGOTTEN,
     COUNT_TIMED_OUT,
     COUNT_ABANDONED,

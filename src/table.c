@@ -275,34 +275,3 @@ void table_relieve(struct table *t, uint64_t hash)
     }
     atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
 }
-
-void table_filter_in_child(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
-                           void *ctx)
-{
-    for (size_t i = 0; i <= t->shard_mask; i++) {
-        struct shard *shard = &t->shards[i];
-        atomic_store_relaxed(&shard->growing, false);
-        for (struct bucket_array *a = atomic_load_relaxed(&shard->newest); a != NULL;
-             a = a->previous) {
-            size_t n_drained = 0;
-            for (size_t b = 0; b <= a->mask; b++) {
-                uintptr_t word = atomic_load_relaxed(&a->buckets[b]);
-                struct table_node *node = link_node(word), *kept = NULL;
-                while (node != NULL) {
-                    uintptr_t next = atomic_load_relaxed(&node->next);
-                    bool marked = next & LINK_MARK;
-                    if (keep(node, ctx) && !marked) {
-                        atomic_store_relaxed(&node->next, (uintptr_t)kept);
-                        kept = node;
-                    }
-                    node = link_node(next);
-                }
-                word = (uintptr_t)kept | (word & LINK_FROZEN) | (kept != NULL ? LINK_SEEN : 0);
-                atomic_store_relaxed(&a->buckets[b], word);
-                n_drained += word == LINK_FROZEN;
-            }
-            atomic_store_relaxed(&a->n_drained, n_drained);
-            atomic_store_relaxed(&a->sweep, 0); /* the fork may have stopped a sweep */
-        }
-    }
-}

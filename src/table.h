@@ -231,11 +231,4 @@ bool table_unlink_first(struct table *t, struct table_node *node);
 /* Grows the hash's shard, if its buckets are mostly in use.  Outside of sections. */
 void table_relieve(struct table *t, uint64_t hash);
 
-/*
- * In a forked child: calls keep() for every node, and drops those for which it returns false.
- * No other thread uses the table.
- */
-void table_filter_in_child(struct table *t, bool (*keep)(struct table_node *node, void *ctx),
-                           void *ctx);
-
 #endif

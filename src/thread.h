@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What each thread has, in thread-local storage: its slots, itself as an agent, the callbacks
- * that it is to run.  And the way from a thread to its slot in a group.
+ * What each thread has: its slots, and the calls it leads.
  *
- * A thread finds its slot in a small cache, by the group's number; the rest of the way takes the
- * registry lock.  A slot belongs to a thread, and an agent that is a fiber may go on on
- * another thread whenever user code has run, which parking a fiber is.  So no slot, and nothing
- * else of thread_self, is used across such a point: it is found anew, by thread_slot_again().
+ * In thread-local storage there are two words, as that space is scarce for a library that
+ * is loaded late.  One points to a struct thread, made by the first use of a group and
+ * freed when the thread ends.  A thread that has none is BARE: there was no memory, or it
+ * is ending.  It uses the common slots of its groups, and leads as a fiber does (agent.h).
  */
 #ifndef SFLIGHT_THREAD_H
 #define SFLIGHT_THREAD_H
@@ -15,48 +14,119 @@
 
 /* An AGENT: a thread, or a fiber while it is in the library, that leads and waits (agent.h). */
 struct agent {
-    struct sflight_call *leading;     /* the innermost call it leads; the others by `outer` */
-    struct batch *batches;            /* its innermost batch; the others by `outer` */
-    struct sflight_call *waiting_for; /* under the mutex in agent.c; or NULL */
+    struct sflight_call *leading;     /* innermost; the others by call->outer */
+    struct batch *batches;            /* innermost; the others by batch->outer */
+    struct sflight_call *waiting_for; /* under the lock in agent.c */
+    struct running *running; /* started calls that it runs: innermost; the others by outer */
 
-    /* of a fiber only */
-    void *fiber;                /* as its runtime calls it; NULL: the agent is a thread */
-    sflight_runtime runtime;    /* a copy, as the group may be destroyed first */
-    bool listed;                /* it is in its bin's list; used by the agent itself */
-    struct agent *next, **prev; /* in that list, under the bin's lock */
-    bool forks;                 /* used during a fork: it is the fiber that called fork() */
+    /* of a fiber, or of a bare thread */
+    void *fiber;                /* as its runtime calls it; NULL: a thread */
+    const void *name;           /* what it is found by: the fiber, or the bare thread's words */
+    sflight_runtime runtime;    /* a copy: the group may go first; all NULL of a thread */
+    struct thread *was_bare;    /* of a bare thread: what it had before */
+    bool listed;                /* in the list of its bin; its own */
+    struct agent *next, **prev; /* there, under the bin's lock */
+    uint64_t listed_in;         /* the process's salt, if it is listed */
 };
-
-enum { SLOT_CACHE = 16 }; /* groups a thread can use in turn without taking the registry lock */
-
-struct thread {
-    struct {
-        uint64_t group; /* its number; 0: the entry is empty */
-        struct slot *slot;
-    } cache[SLOT_CACHE];
-    struct agent agent;               /* this thread, where it is the agent */
-    struct slot *slots;               /* under the registry lock */
-    struct sflight_future *callbacks; /* to be run by the outermost notify_all(), oldest first */
-    struct sflight_future **last_callback; /* where the next one is put */
-    bool in_callback;                      /* one of them is running */
-    unsigned hint;                         /* for reclaim_enter() */
-    bool ending;                           /* the destructor of its thread-specific data has run */
-};
-
-extern _Thread_local struct thread thread_self __attribute__((visibility("hidden")));
-
-/* The rare part of thread_slot(): finds a slot of the thread, takes over an idle one, makes one. */
-struct slot *thread_slot_slow(struct sflight_group *g);
 
 /*
- * The calling thread's slot in the group; the common one if the thread can have none.  Outside
- * of sections.  Good until user code runs.
+ * Where a thread finds its slot: by the group's key, in a table with open addressing.  In a forked
+ * child a slot from before stands there by the group's number, which nobody looks for, until the
+ * thread uses the group.
  */
+struct slot_place {
+    uint64_t group; /* 0: free.  A group that is no more is never looked for. */
+    struct slot *slot;
+};
+
+enum { THREAD_PLACES = 16 }; /* in the struct itself; a power of two */
+
+struct thread {
+    struct agent agent; /* first: has the same address */
+    struct slot_place *places;
+    uint64_t mask;      /* of a key: where in `places` to begin, in bytes; below the salt */
+    struct slot *slots; /* under the registry lock */
+    size_t n_places, n_used;
+    uint64_t number;             /* never given twice; 0: nobody's */
+    uint64_t salt;               /* of the process for which `places` is right */
+    uint64_t made_in;            /* the process in whose list it is */
+    unsigned hint;               /* for reclaim_enter() */
+    bool bare;                   /* nobody's: read only */
+    bool ending;                 /* of a bare one: none is to be made any more */
+    struct thread *next, **prev; /* in the list of all of a process, under the registry lock */
+    bool last;                   /* there: next is a parent's */
+    struct slot_place first[THREAD_PLACES];
+};
+
+/*
+ * What a thread is in the middle of: user code that it runs for others.  In the frames of the
+ * functions that run it.
+ */
+struct thread_frame {
+    struct thread_frame *outer;
+    struct sflight_future *first,
+        **last;       /* callbacks still to be run; last: NULL if it runs none */
+    int cancel_state; /* the thread's, before */
+    const struct sflight_call
+        *telling; /* whose sflight_call_on_unwanted() callback runs; or NULL */
+};
+
+struct words {
+    struct thread *self;         /* never NULL */
+    struct thread_frame *frames; /* the innermost; or NULL */
+};
+
+/* What a bare thread has: of one that can still get its own, and of one that cannot. */
+extern struct thread thread_nobody __attribute__((visibility("hidden")));
+extern struct thread thread_ended __attribute__((visibility("hidden")));
+
+#ifndef thread_words /* a build for tests may have them elsewhere */
+extern _Thread_local struct words thread_words __attribute__((visibility("hidden")));
+#define THREAD_WORDS_INITIAL = {.self = &thread_nobody}
+#endif
+#define thread_self (*thread_words.self)
+
+/* The outermost notify_all()'s that runs callbacks on this thread; or NULL. */
+static inline struct thread_frame *thread_callbacks(void)
+{
+    struct thread_frame *frame = thread_words.frames;
+    while (frame != NULL && frame->last == NULL)
+        frame = frame->outer;
+    return frame;
+}
+
+/*
+ * Who this is, for who gets a permit: a number that no other thread has, ever; but of a bare
+ * thread, which can keep none, an address.
+ */
+static inline uint64_t thread_identity(void)
+{
+    return UNLIKELY(thread_self.bare) ? (uintptr_t)&thread_words | 1 : thread_self.number;
+}
+
+/* Makes the calling thread's struct, if it has none and can have one; false: it is bare. */
+bool thread_make(void);
+
+/* The calling thread's slot by the group's key, wherever its place is; or NULL.  Makes nothing. */
+struct slot *thread_slot_search(uint64_t key);
+
+/* The one slow way: finds the slot or makes it. */
+struct slot *thread_slot_slow(struct sflight_group *g);
+
+/* The first place to look for a group at, by its key. */
+static ALWAYS_INLINE const struct slot_place *thread_place(uint64_t key)
+{
+    const struct thread *t = &thread_self;
+    return (const void *)((const char *)t->places + (key & t->mask));
+}
+
+/* The calling thread's slot in the group; the common one if it can have none. */
 static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
 {
-    unsigned i = (unsigned)g->number % SLOT_CACHE;
-    if (LIKELY(thread_self.cache[i].group == g->number))
-        return thread_self.cache[i].slot;
+    uint64_t key = group_key(g);
+    const struct slot_place *place = thread_place(key);
+    if (LIKELY(place->group == key))
+        return place->slot;
     return thread_slot_slow(g);
 }
 
@@ -73,20 +143,30 @@ static inline struct slot *thread_slot_if_moved(struct slot *slot)
     return UNLIKELY(group_hangs(slot->group)) ? thread_slot_again(slot->group) : slot;
 }
 
-/* The calling thread's slot if it is in the cache, otherwise NULL.  Takes no lock. */
-static inline struct slot *thread_slot_cached(struct sflight_group *g)
+/* The slot if the thread has one already, otherwise NULL; makes nothing. */
+static ALWAYS_INLINE struct slot *thread_slot_cached(const struct sflight_group *g)
 {
-    unsigned i = (unsigned)g->number % SLOT_CACHE;
-    return thread_self.cache[i].group == g->number ? thread_self.cache[i].slot : NULL;
+    uint64_t key = group_key(g);
+    const struct slot_place *place = thread_place(key);
+    if (LIKELY(place->group == key))
+        return place->slot;
+    return thread_slot_search(key);
 }
 
 /*
- * Once in the process, before any other function of this room.  at_end(&thread_self) is run by
- * each thread that has used a slot of its own, when it ends.  Returns 0 or -ENOMEM.
+ * Before a group is made: at_end is run by each thread that ends with a struct of its own.
+ * Returns 0; or -ENOMEM while the process has no thread-specific key to spare.  Under the
+ * registry lock.
  */
 int thread_init(void (*at_end)(void *thread));
 
-/* Takes the slots of a group that is being destroyed from their threads.  Under the registry lock.
+/* Gives back what thread_init() took: this copy of the library may be unloaded. */
+void thread_fini(void);
+
+/* The last of at_end(): the calling thread, which has no slots any more, is bare from here on. */
+void thread_free(struct thread *thread);
+
+/* Takes the slots of a group that is being destroyed from their threads; under the registry lock.
  */
 void thread_forget_group(struct sflight_group *g);
 

@@ -17,8 +17,18 @@
  */
 static bool take_over(struct slot *slot, struct agent *agent, struct sflight_call *c)
 {
-    if (!state_take_over(&c->state))
+    bool starter;
+
+    if (!state_is_orphan(&c->state))
         return false;
+    /* A starter that waits becomes a joiner, and is one before it can leave as one. */
+    gauges_count(slot, COUNT_DEMOTED);
+    if (!state_take_over(&c->state, &starter)) {
+        gauges_uncount(slot, COUNT_DEMOTED);
+        return false;
+    }
+    if (!starter)
+        gauges_uncount(slot, COUNT_DEMOTED);
     atomic_store_release(&c->owner, agent); /* [OWNER] */
     if (call_kind(c) != CALL_OF_LEADER)
         atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
@@ -28,10 +38,11 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
 
 /* --------------------------------------------------------------------- leave */
 
-enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
+enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
-    /* A hold for this function, if it has to look at the call after it has left. */
-    bool look_back = c->group->cancel_unwanted && call_kind(c) != CALL_OF_LEADER;
+    /* A hold of our own, if we must look at the call again when we have left it. */
+    bool look_back = call_kind(c) != CALL_OF_LEADER;
+    bool seals = look_back && c->group->cancel_unwanted;
     if (look_back)
         gate_hold(&c->gate);
 
@@ -39,38 +50,42 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
     for (;;) {                                       /* RACE: again, if the state has changed */
         if (state & STATE_CLOSED) {
             if (look_back)
-                hold_drop(slot, c); /* not the last: the joiner's hold is given up below */
-            /* The joiner is in the count at the close: it gets, or has, a hold. */
-            if (gate_is_open(&c->gate))
-                return LEAVE_TOO_LATE;
-            hold_drop(slot, c);
-            return LEAVE_RETURNED;
+                hold_drop(slot, c); /* not the last: the caller's is still there, or to come */
+            return LEAVE_TOO_LATE;
         }
         if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
             notify_nudge(c); /* whoever was nudged may be this one: pass it on */
-        if (state_leave(&c->state, unit, &state)) {
-            if (state & STATE_CLOSED) {
-                finish_closed(slot, c, ENDING_ABANDONED, state, false);
-                hold_release(slot, c);
-            }
-            if (look_back) {
-                join_forget_unwanted(slot, c);
-                hold_drop(slot, c);
-            }
-            return LEAVE_LEFT;
+        bool forgotten = state & STATE_FORGOTTEN;
+        if (!state_leave(&c->state, unit, seals, &state))
+            continue;
+        if (unit == STATE_STARTER && (state & STATE_TAKEN))
+            gauges_count(slot, COUNT_RETURNED); /* as the joiner that it had become */
+        bool last = look_back && state_unwanted(state);
+        if (state & STATE_CLOSED) {
+            finish_closed(slot, c, ENDING_ABANDONED, state, false);
+            hold_release(slot, c);
+        } else if (last) {
+            if (seals && !forgotten)
+                gauges_count(slot, COUNT_FORGOTTEN);
+            atomic_fence_seq_cst(); /* [UNWANTED] */
+            unwanted_tell(c);
+            slot = thread_slot_again(c->group); /* it may have forked */
         }
+        if (look_back)
+            hold_drop(slot, c);
+        return last ? LEAVE_LAST : LEAVE_LEFT;
     }
 }
 
-void wait_starter_leaves(struct slot *slot, struct sflight_call *c)
+enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
-    gauges_count(slot, COUNT_HELD); /* keeps the group until it is counted as released, below */
-    if (atomic_swap_acq_rel(&c->result.starter_done, true)) /* [UNWANTED] */
-        gauges_uncount(slot, COUNT_HELD);                   /* RACE: the call has just ended */
-    else if (c->group->cancel_unwanted)
-        join_forget_unwanted(slot, c);
-    slot = hold_drop(slot, c);
-    gauges_count(slot, COUNT_RELEASED);
+    enum wait_leave leave = wait_leave_open(slot, c, unit);
+
+    if (leave != LEAVE_TOO_LATE || gate_is_open(&c->gate))
+        return leave;
+    /* Counted: a hold is going to be credited. */
+    hold_drop(thread_slot_if_moved(slot), c);
+    return LEAVE_RETURNED;
 }
 
 /* ---------------------------------------------------------------------- wait */

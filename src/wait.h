@@ -31,6 +31,7 @@
 #define SFLIGHT_WAIT_H
 
 #include "join.h"
+#include "unwanted.h"
 
 /*
  * Waits for a call that the agent has joined as one that blocks.  Returns JOIN_FOLLOWS when the
@@ -44,21 +45,19 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *ca
 
 /* What became of a joiner that wanted to leave. */
 enum wait_leave {
-    LEAVE_LEFT,     /* it left before the close: as if it had not joined */
-    LEAVE_RETURNED, /* it was counted at the close, and has given its hold up */
-    LEAVE_TOO_LATE, /* the gate is open: it has a hold, which is to be released */
+    LEAVE_LEFT,     /* it has not joined after all */
+    LEAVE_LAST,     /* the same, and nobody waits any more */
+    LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
+    LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
 };
 
 /*
- * Takes a join back, at any moment before its hold is used; unit: as it joined.  Never waits for
- * the leader.  Counts nothing for the joiner.  May run user code, which may move a fiber.
+ * Takes a join back, at any moment; unit as it joined, or STATE_STARTER.  Never waits for the
+ * leader.  Who leaves a call to nobody may run the callback of sflight_call_on_unwanted().
  */
 enum wait_leave wait_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
 
-/*
- * The starter of a call drops its future, and has not seen the gate open: gives up, and counts, the
- * hold that the call has for it.
- */
-void wait_starter_leaves(struct slot *slot, struct sflight_call *call);
+/* The same; but LEAVE_TOO_LATE if the call has closed, and then nothing has been done. */
+enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *call, uint64_t unit);
 
 #endif

@@ -60,11 +60,22 @@ $(BUILD)/plain/api/%: tests/api/%.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib $(CMOCKA)
 
-# Loads the shared library by itself: nothing to link, nothing for the variants.
+# Loads the shared library by itself, and plugins: nothing to link, nothing for the variants.
 UNLINKED := test_unload
-$(BUILD)/plain/api/$(UNLINKED): tests/api/$(UNLINKED).c $(BUILD)/stage.done $(BUILD)/flags
+PLUGIN := $(abspath $(BUILD))/plain/plugin.so
+PLUGIN_DELETE := $(abspath $(BUILD))/plain/plugin-delete.so
+$(BUILD)/plain/api/$(UNLINKED): tests/api/$(UNLINKED).c $(BUILD)/stage.done $(BUILD)/flags \
+		$(PLUGIN) $(PLUGIN_DELETE)
 	@mkdir -p $(@D)
-	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' $(CMOCKA)
+	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' \
+		-DPLUGIN='"$(PLUGIN)"' -DPLUGIN_DELETE='"$(PLUGIN_DELETE)"' $(CMOCKA)
+
+# The archive, where there is a shared library, too.
+STAGED_ARCHIVE = $$($(STAGED_PKG) --static | sed 's|-lsingleflight|-l:libsingleflight.a|; $(1)')
+$(PLUGIN) $(PLUGIN_DELETE): tests/lib/plugin.c $(BUILD)/stage.done $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(filter-out -Iinclude,$(CFLAGS_ALL)) -shared -fPIC -o $@ $< \
+		$(call STAGED_ARCHIVE,$(if $(filter %-delete.so,$@),s|[^ ]*nodelete||)) $(LIB_DIRS)
 
 $(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -139,9 +150,11 @@ test-busy: $(plain_API) $(plain_UNIT) ## Run the API and unit tests on one CPU t
 	done; \
 	SFLIGHT_TEST_SLOW=5 $(PROVE) $(plain_API) $(plain_UNIT)
 
+INSTALL_TESTS := $(sort $(wildcard tests/install/test_*.sh))
+
 .PHONY: test-install
-test-install: lib ## Install, use what was installed, uninstall
-	$(PROVE) tests/install/test_install.sh
+test-install: lib ## Install, use and uninstall; build in unusual ways; older and newer structs
+	$(PROVE) $(INSTALL_TESTS)
 
 .PHONY: test-checks
 test-checks: check ## The same as check
@@ -154,4 +167,4 @@ test-programs: $(ALL_PROGRAMS)
 test-all: lib
 	@$(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(TEST_JOBS)) \
 		test-programs
-	@$(PROVE) tests/install/test_install.sh $(ALL_PROGRAMS)
+	@$(PROVE) $(INSTALL_TESTS) $(ALL_PROGRAMS)

@@ -18,13 +18,18 @@ static int lead(sflight_group *g, const void *key, size_t key_len, sflight_call 
     return rc;
 }
 
+static void finish(sflight_call *call, int status)
+{
+    sflight_complete(call, status);
+}
+
 const struct flight_ops flight_sflight = {
     .name = "singleflight",
     .create = create,
     .run = sflight_do,
     .run_until = sflight_do_until,
     .lead = lead,
-    .finish = sflight_complete,
+    .finish = finish,
     .set = sflight_call_set,
     .forget = sflight_forget,
     .release = sflight_result_release,

@@ -164,6 +164,35 @@ static void a_result_that_was_released_elsewhere(void **state)
     group_end(g);
 }
 
+static void *release_and_stay(void *arg)
+{
+    struct moved *m = arg;
+    sflight_result_release(&m->r);
+    atomic_store(&m->led, true);
+    WAIT_UNTIL(m->may_end);
+    return NULL;
+}
+
+/* The same, and that thread does not end before the fork. */
+static void a_result_that_is_released_by_a_thread_that_stays(void **state)
+{
+    (void)state;
+    struct moved m = {.g = group_new(NULL)};
+    assert_int_equal(sflight_do(m.g, "key", 3, nothing, NULL, &m.r), 0);
+    pthread_t thread = thread_start(release_and_stay, &m);
+    WAIT_UNTIL(m.led);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(stats_of(m.g).held, 0);
+        child_uses_group(m.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&m.may_end, true);
+    thread_join(thread);
+    group_end(m.g);
+}
+
 /* ------------------------------------------------------- what others led */
 
 static int set_then_work(sflight_call *call, void *arg)
@@ -316,6 +345,106 @@ static void futures_and_permits(void **state)
     assert_nothing_allocated(&counting);
 }
 
+/* Completions of one call that were drained before the fork, given back all together. */
+static void completions(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    struct tally tally = {0};
+    sflight_queue *q;
+    sflight_completion done[4];
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *call = lead(g, "key");
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q, i), 0);
+    value_set(call, &tally, 1);
+    sflight_complete(call, 0);
+    assert_int_equal(sflight_queue_drain(q, done, 4), 4);
+    pid_t pid = fork_child();
+    if (pid == 0)
+        assert_int_equal(stats_of(g).held, 4);
+    sflight_completions_release(done, 3); /* in both */
+    assert_int_equal(stats_of(g).held, 1);
+    assert_int_equal(tally.destroyed, 0);
+    sflight_completions_release(done + 3, 1);
+    assert_all_destroyed(&tally);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    if (pid == 0) {
+        child_uses_group(g);
+        assert_nothing_allocated(&counting);
+        exit(0);
+    }
+    group_end(g);
+    assert_nothing_allocated(&counting);
+    assert_child_succeeds(pid);
+}
+
+/* A permit of another thread, which asked to be told, and what waits for it is taken back. */
+struct asker {
+    sflight_group *g;
+    atomic_int told;
+    atomic_bool asked, go;
+};
+
+static void count(void *n)
+{
+    atomic_fetch_add((atomic_int *)n, 1);
+}
+
+static void *ask_and_stay(void *arg)
+{
+    struct asker *a = arg;
+    sflight_call *call = lead(a->g, "theirs");
+    sflight_call_on_unwanted(call, count, &a->told);
+    a->asked = true;
+    WAIT_UNTIL(a->go);
+    sflight_complete(call, 0);
+    return NULL;
+}
+
+static void taken_back(void **state)
+{
+    (void)state;
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    struct asker asker = {.g = g};
+    struct noted noted = {0};
+    sflight_queue *q;
+    sflight_completion done;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    pthread_t thread = thread_start(ask_and_stay, &asker);
+    WAIT_UNTIL(asker.asked);
+    sflight_future *f[2] = {join(g, "theirs"), join(g, "theirs")};
+    assert_int_equal(sflight_future_then(f[0], note, &noted), 0);
+    assert_int_equal(sflight_future_enqueue(f[1], q, 1), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(sflight_future_cancel(f[i]), 1);
+        assert_int_equal(noted.n, 0);
+        assert_int_equal(sflight_queue_drain(q, &done, 1), 0);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        assert_int_equal(asker.told, 0);
+        assert_int_equal(stats_of(g).held, 0);
+        child_uses_group(g);
+        assert_nothing_allocated(&counting);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    asker.go = true;
+    thread_join(thread);
+    assert_int_equal(noted.n, 1);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_completions_release(&done, 1);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    assert_int_equal(asker.told, 0);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
 /* Calls that have been forgotten are not in the table, where a fork finds the others. */
 static void forgotten_calls(void **state)
 {
@@ -369,9 +498,12 @@ int main(void)
         cmocka_unit_test(a_result_of_another_thread),
         cmocka_unit_test(a_result_that_came_from_another_thread),
         cmocka_unit_test(a_result_that_was_released_elsewhere),
+        cmocka_unit_test(a_result_that_is_released_by_a_thread_that_stays),
         cmocka_unit_test(values_of_other_leaders),
         cmocka_unit_test(started_calls),
         cmocka_unit_test(futures_and_permits),
+        cmocka_unit_test(completions),
+        cmocka_unit_test(taken_back),
         cmocka_unit_test(forgotten_calls),
     };
     return RUN_TESTS(tests);

@@ -192,6 +192,26 @@ static void late_descriptors_are_readable(void **state)
     group_end(g);
 }
 
+/* Programs that are run by exec() do not get them, and nobody blocks on one. */
+static void descriptors_are_closed_on_exec(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *call = lead(g, "key");
+    sflight_future *f = join(g, "key");
+    const int fds[] = {sflight_queue_fd(q), sflight_future_fd(f)};
+    for (size_t i = 0; i < LENGTH(fds); i++) {
+        assert_true(fcntl(fds[i], F_GETFD) & FD_CLOEXEC);
+        assert_true(fcntl(fds[i], F_GETFL) & O_NONBLOCK);
+    }
+    sflight_complete(call, 0);
+    sflight_future_drop(f);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
 static void futures_on_a_forgotten_call(void **state)
 {
     (void)state;
@@ -418,6 +438,7 @@ int main(void)
         cmocka_unit_test(futures_stay_valid),
         cmocka_unit_test(futures_consumed_in_flight),
         cmocka_unit_test(late_descriptors_are_readable),
+        cmocka_unit_test(descriptors_are_closed_on_exec),
         cmocka_unit_test(futures_on_a_forgotten_call),
         cmocka_unit_test(get_inside_fn_of_its_own_call),
         cmocka_unit_test(circles_through_futures),

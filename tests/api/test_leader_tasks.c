@@ -7,6 +7,8 @@
 #include "../lib/takeover_test.h"
 #include "../lib/task_test.h"
 
+#include <setjmp.h>
+
 static void tasks_learn_of_a_death(void **state)
 {
     (void)state;
@@ -76,11 +78,57 @@ static void a_spawned_task_may_die(void **state)
         assert_int_equal(second.runs, takeover);
         task_callers_release(&c, 1);
         sflight_result_release(&r);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&first.tally);
         assert_all_destroyed(&second.tally);
         runtime_group_end(g, &runtime);
     }
+}
+
+/* fn of "outer" asks for "key", whose fn jumps back into the outer fn, on a task's one stack. */
+struct jumper {
+    sflight_group *g;
+    struct work w;
+    jmp_buf out;
+};
+
+static int jump_out(sflight_call *call, void *arg)
+{
+    struct jumper *j = arg;
+    work_fn(call, &j->w);
+    longjmp(j->out, 1);
+}
+
+static int jump_inside(sflight_call *call, void *arg)
+{
+    struct jumper *j = arg;
+    sflight_result r;
+    (void)call;
+    if (setjmp(j->out) == 0)
+        do_str(j->g, "key", jump_out, j, &r);
+    return 9;
+}
+
+static void a_task_jumps_into_the_enclosing_call(void **state)
+{
+    (void)state;
+    struct runtime runtime = {0};
+    sflight_group *g = runtime_group(&runtime);
+    struct jumper j = {.g = g};
+    struct task_caller outer, follower;
+    task_caller_start(&outer, &runtime, g, "outer", jump_inside, &j);
+    WAIT_UNTIL(j.w.runs == 1);
+    task_caller_start(&follower, &runtime, g, "key", must_not_run, NULL);
+    await_waiting(g, 1);
+    atomic_store(&j.w.open, true);
+    task_caller_join(&outer);
+    task_caller_join(&follower);
+    assert_int_equal(outer.c.rc, 0);
+    assert_int_equal(outer.c.r.status, 9);
+    assert_int_equal(follower.c.rc, -EOWNERDEAD);
+    task_callers_release(&outer, 1);
+    assert_all_destroyed(&j.w.tally);
+    runtime_group_end(g, &runtime);
 }
 
 /* --------------------------------------------------------------- takeover */
@@ -317,6 +365,7 @@ int main(void)
         cmocka_unit_test(tasks_learn_of_a_death),
         cmocka_unit_test(panics_reach_every_task),
         cmocka_unit_test(a_spawned_task_may_die),
+        cmocka_unit_test(a_task_jumps_into_the_enclosing_call),
         cmocka_unit_test(exactly_one_goes_on),
         cmocka_unit_test(chains_of_dying_tasks_and_threads),
         cmocka_unit_test(who_leaves_passes_the_nudge_on),

@@ -136,6 +136,34 @@ static void a_young_call_is_not_forgotten(void **state)
     }
 }
 
+/* A record that is used again is as old as its call. */
+static void age_is_that_of_the_call(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.max_age_ns = 50000000;
+    bool was_young = false;
+    while (!was_young) { /* again, if this thread was stopped too long meanwhile */
+        sflight_group *g = group_new(&o);
+        struct timespec old = deadline_in_ns(2 * (int64_t)o.max_age_ns);
+        for (int i = 0; i < 3; i++)
+            sflight_complete(lead(g, "key"), 0);
+        WAIT_UNTIL(has_passed(&old));
+        struct timespec young = deadline_in_ns((int64_t)o.max_age_ns);
+        sflight_call *call = lead(g, "key"), *other = NULL;
+        sflight_future *f = NULL;
+        assert_int_equal(sflight_begin(g, "key", 3, &other, &f), 0);
+        was_young = !has_passed(&young);
+        if (was_young)
+            assert_null(other);
+        if (other != NULL)
+            sflight_complete(other, 0);
+        sflight_complete(call, 0);
+        sflight_future_drop(f);
+        group_end(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +171,7 @@ int main(void)
         cmocka_unit_test(max_waiters_turns_callers_away),
         cmocka_unit_test(an_old_call_is_forgotten),
         cmocka_unit_test(a_young_call_is_not_forgotten),
+        cmocka_unit_test(age_is_that_of_the_call),
     };
     return RUN_TESTS(tests);
 }

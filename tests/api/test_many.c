@@ -484,6 +484,40 @@ static void deadline_for_the_followed_keys(void **state)
     group_end(g);
 }
 
+static int count_calls(sflight_call *const *calls, size_t n, void *arg)
+{
+    (void)calls;
+    *(size_t *)arg += n;
+    return 7;
+}
+
+/* So many that a batch that compared each with each would take an hour. */
+static void a_million_malformed_or_equal_keys(void **state)
+{
+    (void)state;
+    enum { N = SANITIZED ? 100000 : 1000000 };
+    sflight_group *g = group_new(NULL);
+    sflight_key *keys = calloc(N, sizeof *keys);
+    sflight_result *r = calloc(N, sizeof *r);
+    int *rc = calloc(N, sizeof *rc);
+    for (int equal = 0; equal < 2; equal++) {
+        size_t n_calls = 0;
+        for (size_t i = 0; i < N; i++)
+            keys[i] = equal ? (sflight_key){"key", 3} : (sflight_key){NULL, 1 + i};
+        assert_int_equal(sflight_do_many(g, keys, N, count_calls, &n_calls, NULL, r, rc), 0);
+        assert_int_equal(n_calls, equal);
+        for (size_t i = 0; i < N; i++) {
+            assert_int_equal(rc[i], equal ? 0 : -EINVAL);
+            assert_int_equal(r[i].status, equal ? 7 : 0);
+            sflight_result_release(&r[i]);
+        }
+    }
+    free(keys);
+    free(r);
+    free(rc);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +531,7 @@ int main(void)
         cmocka_unit_test(crossing_batches_do_not_deadlock),
         cmocka_unit_test(ten_thousand_keys_in_a_small_table),
         cmocka_unit_test(bad_arguments_claim_nothing),
+        cmocka_unit_test(a_million_malformed_or_equal_keys),
         cmocka_unit_test(statuses_of_their_own),
         cmocka_unit_test(one_bad_key_does_not_poison_the_others),
         cmocka_unit_test(the_empty_key_is_one_key),

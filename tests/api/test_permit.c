@@ -151,7 +151,8 @@ static void unwanted_permits(void **state)
         o.cancel_unwanted = cancel;
         sflight_group *g = group_new(&o);
         sflight_call *call = lead(g, "key");
-        assert_true(sflight_call_unwanted(call));
+        if (!cancel) /* otherwise nobody would come any more */
+            assert_true(sflight_call_unwanted(call));
         sflight_future *a = join(g, "key"), *b = join(g, "key");
         assert_false(sflight_call_unwanted(call));
         sflight_future_drop(a);

@@ -28,6 +28,25 @@ static void arguments(void **state)
     assert_int_equal(sflight_queue_destroy(q), 0);
 }
 
+/* Room for more than an int counts; what there is comes. */
+static void a_large_drain(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q;
+    sflight_completion done;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_int_equal(sflight_queue_drain(q, &done, UINT_MAX), 0);
+    sflight_call *call = lead(g, "key");
+    assert_int_equal(sflight_future_enqueue(join(g, "key"), q, 5), 0);
+    sflight_complete(call, 0);
+    assert_int_equal(sflight_queue_drain(q, &done, UINT_MAX), 1);
+    assert_int_equal(done.tag, 5);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
 /* However many are taken at a time: readable as long as some are left. */
 static void small_drains(void **state)
 {
@@ -428,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments),
         cmocka_unit_test(small_drains),
+        cmocka_unit_test(a_large_drain),
         cmocka_unit_test(one_queue_for_many_groups),
         cmocka_unit_test(one_group_for_many_queues),
         cmocka_unit_test(a_crowd_enqueues),

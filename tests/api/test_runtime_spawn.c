@@ -36,7 +36,7 @@ static void spawn_runs_it_anywhere(void **state)
             assert_int_equal(number_of(&r), 1);
             sflight_result_release(&r);
             WAIT_UNTIL(w.tally.destroyed == 1);
-            WAIT_UNTIL(stats_of(g).held == 0);
+            await_unused(g);
             runtime_group_end(g, &runtime);
         }
     }
@@ -68,15 +68,72 @@ static void spawn_may_run_it_later(void **state)
     task_callers_join(c, 2);
     task_callers_release(c, 2);
     assert_all_destroyed(&w.tally);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     runtime_group_end(g, &runtime);
+}
+
+/* The call is over, and its thread is in a callback: tasks that drain are parked until it is done.
+ */
+struct behind {
+    sflight_group *g;
+    atomic_bool open, inside, goes_on, drained;
+};
+
+static int open_slowly(sflight_call *call, void *arg)
+{
+    struct behind *b = arg;
+    (void)call;
+    WAIT_UNTIL(b->open);
+    return 0;
+}
+
+static void linger(void *arg, int rc, sflight_result *r)
+{
+    struct behind *b = arg;
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    b->inside = true;
+    WAIT_UNTIL(b->goes_on);
+}
+
+static void *drain_behind(void *arg)
+{
+    struct behind *b = arg;
+    assert_int_equal(sflight_group_drain(b->g, &in_the_past), -ETIMEDOUT);
+    assert_int_equal(sflight_group_drain(b->g, NULL), 0);
+    assert_true(b->goes_on);
+    b->drained = true;
+    return NULL;
+}
+
+static void tasks_drain_behind_a_callback(void **state)
+{
+    (void)state;
+    for (int in_task = 0; in_task < 2; in_task++) {
+        struct runtime runtime = {.spawning = in_task ? SPAWN_TASK : SPAWN_THREAD};
+        struct behind b = {.g = runtime_group(&runtime)};
+        struct runner drainer;
+        sflight_future *f = start(b.g, "key", open_slowly, &b);
+        assert_int_equal(sflight_future_then(f, linger, &b), 0);
+        b.open = true;
+        WAIT_UNTIL(b.inside);
+        unsigned n_parks = runtime.n_parks;
+        runner_start(&drainer, &runtime, drain_behind, &b);
+        WAIT_UNTIL(runtime.n_parks > n_parks + 2); /* by now for as long as it takes */
+        assert_false(b.drained);
+        b.goes_on = true;
+        runner_join(&drainer);
+        assert_true(b.drained);
+        await_unused(b.g);
+        runtime_group_end(b.g, &runtime);
+    }
 }
 
 static void spawn_may_fail(void **state)
 {
     (void)state;
-    const int said[] = {-EAGAIN, -ENOMEM, -EIO, -EPERM};
-    const int expected[] = {-EAGAIN, -ENOMEM, -EAGAIN, -EAGAIN};
+    const int said[] = {-EAGAIN, -ENOMEM, -EIO, -EPERM, -ENOSYS};
+    const int expected[] = {-EAGAIN, -ENOMEM, -EAGAIN, -EPERM, -ENOSYS};
     for (size_t i = 0; i < LENGTH(said); i++) {
         struct counting counting = {0};
         struct runtime runtime = {.spawn_rc = said[i]};
@@ -118,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spawn_runs_it_anywhere),
         cmocka_unit_test(spawn_may_run_it_later),
+        cmocka_unit_test(tasks_drain_behind_a_callback),
         cmocka_unit_test(spawn_may_fail),
     };
     return RUN_TESTS(tests);

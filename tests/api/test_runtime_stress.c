@@ -97,8 +97,7 @@ static void everything_at_once(void **state)
             if (atomic_load(&s.n) < s.all)
                 runner_start(&riders[i], i % 4 ? &s.runtime : NULL, ride_the_storm, &s), i--;
         }
-        assert_int_equal(sflight_group_drain(s.g, NULL), 0);
-        WAIT_UNTIL(stats_of(s.g).held == 0);
+        await_unused(s.g);
         assert_all_destroyed(&s.tally);
         runtime_group_end(s.g, &s.runtime);
     }

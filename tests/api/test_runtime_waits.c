@@ -92,6 +92,39 @@ static void a_task_is_one_of_its_own_runtime(void **state)
     runtime_end(&mine);
 }
 
+/* Two runtimes that have the same pointer for a fiber of theirs, as a stack's may be. */
+static char the_place;
+
+static void *self_at_the_place(void *ctx)
+{
+    return task_self(ctx) != NULL ? &the_place : NULL;
+}
+
+static void fibers_at_one_place_are_two(void **state)
+{
+    (void)state;
+    struct runtime runtimes[2] = {0};
+    struct work w[2] = {0};
+    sflight_group *g[2];
+    struct task_caller c[2];
+    for (int i = 0; i < 2; i++) {
+        sflight_options o = runtime_options(&runtimes[i]);
+        o.runtime.self = self_at_the_place;
+        g[i] = group_new(&o);
+        task_caller_start(&c[i], &runtimes[i], g[i], "key", work_fn, &w[i]);
+        WAIT_UNTIL(w[i].runs == 1);
+    }
+    for (int i = 0; i < 2; i++) { /* the end of one's call is not that of the other's */
+        assert_int_equal(stats_of(g[i]).in_flight, 1);
+        atomic_store(&w[i].open, true);
+        task_callers_join(&c[i], 1);
+        assert_int_equal(c[i].c.rc, 0);
+        assert_int_equal(stats_of(g[i]).abandoned, 0);
+        task_callers_release(&c[i], 1);
+        runtime_group_end(g[i], &runtimes[i]);
+    }
+}
+
 /* -------------------------------------------------------------- followers */
 
 static void each_is_unparked_once(void **state)
@@ -524,6 +557,7 @@ int main(void)
         cmocka_unit_test(the_options_are_copied),
         cmocka_unit_test(who_meets_nobody_parks_nowhere),
         cmocka_unit_test(a_task_is_one_of_its_own_runtime),
+        cmocka_unit_test(fibers_at_one_place_are_two),
         cmocka_unit_test(each_is_unparked_once),
         cmocka_unit_test(an_unpark_may_come_first),
         cmocka_unit_test(parks_against_completion),

@@ -101,7 +101,7 @@ static void everybody_joins_one_call(void **state)
         }
         callers_join(c, 3);
         callers_release(c, 3);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
     }
@@ -172,7 +172,7 @@ static void every_end_is_delivered(void **state)
         callers_release(&c, 1);
         assert_key_usable(g, "key");
         assert_int_equal(sflight_queue_destroy(q), 0);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&w.tally);
         group_end(g);
         assert_nothing_allocated(&counting);
@@ -195,6 +195,7 @@ static void a_follower_takes_over(void **state)
         await_waiting(g, 1);
         atomic_store(&first.open, true);
         WAIT_UNTIL(second.runs == 1);
+        assert_int_equal(sflight_forget_unshared(g, "key", 3), 0); /* the starter has joined it */
         if (drops) { /* its new leader still waits for it */
             sflight_future_drop(f);
             sflight_future_drop(join(g, "key"));
@@ -204,12 +205,17 @@ static void a_follower_takes_over(void **state)
         if (!drops) {
             assert_int_equal(sflight_future_get(f, NULL, &r), 0);
             assert_int_equal(r.status, 7);
+            assert_false(r.leader); /* of several, the last one */
+            assert_true(r.shared);
+            assert_int_equal(r.followers, 1);
             sflight_result_release(&r);
         }
         caller_join(&c);
         assert_true(c.r.leader);
+        assert_int_equal(c.r.shared, !drops);
+        assert_int_equal(c.r.followers, !drops);
         callers_release(&c, 1);
-        WAIT_UNTIL(stats_of(g).held == 0);
+        await_unused(g);
         assert_all_destroyed(&first.tally);
         assert_all_destroyed(&second.tally);
         group_end(g);
@@ -292,11 +298,77 @@ static void starters_that_leave_at_the_end(void **state)
             sched_yield();
         sflight_future_drop(f);
     }
-    assert_int_equal(sflight_group_drain(g, NULL), 0);
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     assert_all_destroyed(&tally);
     group_end(g);
     assert_nothing_allocated(&counting);
+}
+
+/* The order that the header gives. */
+static void groups_that_are_drained(void **state)
+{
+    (void)state;
+    for (int i = 0; i < (SANITIZED ? 200 : 1000); i++) {
+        struct tally tally = {0};
+        sflight_group *g = group_new(NULL);
+        sflight_result r;
+        sflight_future *f = start(g, "key", quick, &tally);
+        assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+        sflight_result_release(&r);
+        assert_int_equal(sflight_group_close(g), 0);
+        assert_int_equal(sflight_group_drain(g, NULL), 0);
+        assert_int_equal(sflight_group_destroy(g), 0);
+        assert_all_destroyed(&tally);
+    }
+}
+
+/* The call has ended, and its thread is still in a callback: drain waits for that. */
+struct lingerer {
+    sflight_group *g;
+    atomic_bool called, may_go, gone;
+};
+
+static void linger(void *arg, int rc, sflight_result *r)
+{
+    struct lingerer *l = arg;
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    assert_int_equal(sflight_group_drain(l->g, NULL), 0); /* not for itself */
+    atomic_store(&l->called, true);
+    WAIT_UNTIL(l->may_go);
+    atomic_store(&l->gone, true);
+}
+
+static void *drain_and_look(void *arg)
+{
+    struct lingerer *l = arg;
+    assert_int_equal(sflight_group_drain(l->g, NULL), 0);
+    assert_true(l->gone);
+    return NULL;
+}
+
+static void drain_waits_for_the_library_s_threads(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct lingerer l = {.g = group_new(NULL)};
+        struct work w = {.open = false};
+        sflight_future *f = start(l.g, "key", work_fn, &w);
+        assert_int_equal(sflight_future_then(f, linger, &l), 0);
+        atomic_store(&w.open, true);
+        WAIT_UNTIL(l.called);
+        assert_int_equal(stats_of(l.g).in_flight, 0);
+        assert_int_equal(sflight_group_drain(l.g, &(struct timespec){0}), -ETIMEDOUT);
+        assert_int_equal(sflight_group_destroy(l.g), -EBUSY);
+        pthread_t drainers[2];
+        for (int k = 0; k < 2; k++)
+            drainers[k] = thread_start(drain_and_look, &l);
+        atomic_store(&l.may_go, true);
+        for (int k = 0; k < 2; k++)
+            thread_join(drainers[k]);
+        assert_int_equal(sflight_group_destroy(l.g), 0);
+        assert_all_destroyed(&w.tally);
+    }
 }
 
 /* The last hold is released, and the group destroyed, behind the started thread. */
@@ -335,7 +407,7 @@ static void out_of_memory(void **state)
             if (rc == 0) {
                 assert_int_equal(sflight_future_get(f, NULL, &r), 0);
                 sflight_result_release(&r);
-                WAIT_UNTIL(stats_of(g).held == 0);
+                await_unused(g);
             } else {
                 assert_int_equal(rc, -ENOMEM);
                 assert_null(f);
@@ -455,7 +527,7 @@ static void no_thread_at_the_kth_start(sflight_group *g, long k, long *n_failed)
         }
     }
     WAIT_UNTIL(noted.n == n_noted);
-    WAIT_UNTIL(stats_of(g).in_flight == 0 && stats_of(g).held == 0);
+    await_unused(g);
     WAIT_UNTIL(tally.destroyed == tally.made);
 }
 #endif
@@ -493,6 +565,8 @@ int main(void)
         cmocka_unit_test(a_follower_takes_over),
         cmocka_unit_test(unwanted_when_all_have_left),
         cmocka_unit_test(starters_that_leave_at_the_end),
+        cmocka_unit_test(groups_that_are_drained),
+        cmocka_unit_test(drain_waits_for_the_library_s_threads),
         cmocka_unit_test(groups_that_end_at_once),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(out_of_threads),

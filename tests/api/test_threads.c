@@ -367,6 +367,77 @@ static void threads_outlive_groups(void **state)
     }
 }
 
+/* ------------------------------------------------------------ small stacks */
+
+enum { SMALL_STACK = 16384 };
+
+static int panics(sflight_call *call, void *arg)
+{
+    (void)arg;
+    sflight_panic(call, "on a small stack: %d", 42);
+}
+
+static int status_7_for_all(sflight_call *const *calls, size_t n, void *arg)
+{
+    (void)calls, (void)n, (void)arg;
+    return 7;
+}
+
+static void release_told(void *arg, int rc, sflight_result *r)
+{
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    *(bool *)arg = true;
+}
+
+/* Everything that a caller may do. */
+static void *use_on_a_small_stack(void *group)
+{
+    sflight_group *g = group;
+    sflight_result r, many[2];
+    assert_int_equal(sflight_do(g, "p", 1, panics, NULL, &r), -ENOTRECOVERABLE);
+    assert_non_null(strstr(r.value, "on a small stack: 42\n  at "));
+    sflight_result_release(&r);
+    assert_int_equal(sflight_do(g, "k", 1, return_7, NULL, &r), 0);
+    sflight_result_release(&r);
+    sflight_key keys[] = {{"k", 1}, {"l", 1}};
+    int rc[2];
+    assert_int_equal(sflight_do_many(g, keys, 2, status_7_for_all, NULL, NULL, many, rc), 0);
+    sflight_result_release(&many[0]);
+    sflight_result_release(&many[1]);
+    sflight_call *call, *none;
+    sflight_future *f;
+    bool told = false;
+    assert_int_equal(sflight_begin(g, "b", 1, &call, &f), 0);
+    assert_int_equal(sflight_begin(g, "b", 1, &none, &f), 0);
+    assert_int_equal(sflight_future_then(f, release_told, &told), 0);
+    sflight_complete(call, 0);
+    assert_true(told);
+    assert_int_equal(sflight_start(g, "s", 1, return_7, NULL, &f), 0);
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    sflight_result_release(&r);
+    return NULL;
+}
+
+static void all_holds_on_small_stacks(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return; /* frames are larger there */
+    pthread_attr_t attr;
+    pthread_t thread;
+    sflight_group *g = group_new(NULL);
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    size_t least = (size_t)PTHREAD_STACK_MIN; /* larger on arm64 */
+    size_t size = least < SMALL_STACK ? SMALL_STACK : least;
+    assert_int_equal(pthread_attr_setstacksize(&attr, size), 0);
+    assert_int_equal(pthread_create(&thread, &attr, use_on_a_small_stack, g), 0);
+    thread_join(thread);
+    pthread_attr_destroy(&attr);
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    group_end(g);
+}
+
 int main(void)
 {
     /* The library makes its key on first use: one of ours comes before. */
@@ -391,6 +462,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_groups),
         cmocka_unit_test(many_groups_at_once),
         cmocka_unit_test(threads_outlive_groups),
+        cmocka_unit_test(all_holds_on_small_stacks),
     };
     return RUN_TESTS(tests);
 }

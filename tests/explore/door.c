@@ -3,6 +3,7 @@
 #include "door.h"
 
 #include "../../src/gauges.h"
+#include "../../src/lock.h"
 #include "../../src/queue.h"
 #include "../../src/thread.h"
 
@@ -31,6 +32,7 @@ static struct {
         void (*prepare)(void), (*parent)(void), (*child)(void);
     } fork[FORK_HANDLERS];
     unsigned n_fork;
+    struct thread **list; /* the library's, of all threads, once it has been seen */
 } process;
 
 struct retired {
@@ -48,7 +50,7 @@ static struct {
     } mutexes[MAX_MUTEXES];
     unsigned n_mutexes;
     struct {
-        struct thread *self;
+        struct words *words;
         const void *specific[MAX_KEYS];
         bool in_section, detached;
         void *(*fn)(void *);
@@ -68,11 +70,11 @@ static struct {
 
 static void thread_begins(int thread)
 {
-    struct thread *t = memory_alloc(sizeof(*t), CACHE_LINE);
+    struct words *words = memory_alloc(sizeof(*words), CACHE_LINE);
     memory_thread_begins(thread);
-    (memset)((void *)t, 0, sizeof(*t));
+    *words = (struct words){.self = &thread_nobody};
     memset(&d.threads[thread], 0, sizeof(d.threads[thread]));
-    d.threads[thread].self = t;
+    d.threads[thread].words = words;
 }
 
 static void thread_ends(int thread)
@@ -85,12 +87,13 @@ static void thread_ends(int thread)
                 process.destroy[k]((void *)(uintptr_t)value);
         }
     CHECK(!d.threads[thread].in_section);
-    door_free(d.threads[thread].self);
+    door_free(d.threads[thread].words);
+    door_words = NULL;
 }
 
 static void thread_runs(int thread)
 {
-    door_thread = d.threads[thread].self;
+    door_words = d.threads[thread].words;
 }
 
 void door_reset(void)
@@ -99,6 +102,8 @@ void door_reset(void)
     (memset)(&door, 0, sizeof(door));
     door.n_cpus = 1;
     memory_reset();
+    if (process.list != NULL)
+        *process.list = NULL; /* who vanished by a fork is still there */
     memory_old_values = memory_x86 = false;
     sched_thread_begins = thread_begins;
     sched_thread_ends = thread_ends;
@@ -134,9 +139,9 @@ bool door_has_mutex(void)
 
 void door_swap_threads(int a, int b)
 {
-    struct thread *self = d.threads[a].self;
-    d.threads[a].self = d.threads[b].self;
-    d.threads[b].self = self;
+    struct words *words = d.threads[a].words;
+    d.threads[a].words = d.threads[b].words;
+    d.threads[b].words = words;
     for (unsigned k = 0; k < MAX_KEYS; k++) {
         const void *specific = d.threads[a].specific[k];
         d.threads[a].specific[k] = d.threads[b].specific[k];
@@ -170,9 +175,10 @@ int door_key_create(pthread_key_t *key, void (*destroy)(void *))
     return 0;
 }
 
-void *door_getspecific(pthread_key_t key)
+int door_key_delete(pthread_key_t key)
 {
-    return (void *)(uintptr_t)d.threads[sched.self].specific[key];
+    process.destroy[key] = NULL;
+    return 0;
 }
 
 int door_setspecific(pthread_key_t key, const void *value)
@@ -197,11 +203,48 @@ void door_fork(void)
 {
     CHECK(sched.self == 0);
     for (unsigned i = process.n_fork; i-- != 0;)
-        process.fork[i].prepare();
+        if (process.fork[i].prepare != NULL)
+            process.fork[i].prepare();
     sched_only_self();
     memory_take_all();
+    for (unsigned i = 0; i < d.n_mutexes; i++)
+        d.mutexes[i].owner = -1;                     /* as src/lock.c has it */
+    process_page.salt = process_page.generation = 0; /* as the kernel does */
     for (unsigned i = 0; i < process.n_fork; i++)
         process.fork[i].child();
+}
+
+/* ------------------------------------------------------------------ process */
+
+union process_page process_page;
+static uint64_t last_process;
+static void (*in_child)(bool by_handler);
+
+static void salt_renew(void)
+{
+    process_page.salt = ++last_process << PROCESS_SALT_SHIFT;
+    process_page.generation = (uint32_t)(process_page.salt >> 32);
+}
+
+void process_init(void (*hook)(bool by_handler))
+{
+    in_child = hook;
+    salt_renew();
+}
+
+void process_notice(void)
+{
+    in_child(false);
+    salt_renew();
+}
+
+/* Or whoever comes first notices it, as after a fork without handlers. */
+void process_forked(void)
+{
+    if (door.forks_noticed || thread_self.bare || sched_choose(2) != 0) {
+        in_child(true);
+        salt_renew();
+    }
 }
 
 void door_release_lost(struct sflight_group *g, uint64_t n)
@@ -271,22 +314,49 @@ int door_mutex_lock(pthread_mutex_t *mutex, const char *site)
 /* A slot has just been made, perhaps: keeps it from keeping anything. */
 static void spare_nothing(void)
 {
-    struct thread *t = door_thread;
-    for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
+    for (struct slot *slot = thread_self.slots; slot != NULL; slot = slot->next_of_thread) {
         slot->max_spare = 0;
     }
+}
+
+/* The first in the list knows where it begins: outside of what belongs to a run. */
+static void see_list(void)
+{
+    if (!thread_self.bare && !memory_ours(thread_self.prev))
+        process.list = thread_self.prev;
 }
 
 int door_mutex_unlock(pthread_mutex_t *mutex)
 {
     unsigned i = mutex_index(mutex);
     CHECK(d.mutexes[i].owner == sched.self);
-    if (door.no_spares)
-        spare_nothing();
+    if (door_words != NULL) { /* not behind the last run, where the process ends */
+        see_list();
+        if (door.no_spares)
+            spare_nothing();
+    }
     memory_give(&d.mutexes[i].clock);
     d.mutexes[i].owner = -1;
     sched_wake(mutex, 1);
     return 0;
+}
+
+void lock_take(struct lock *lock)
+{
+    (void)process_salt_now();
+    (void)door_mutex_lock((pthread_mutex_t *)(void *)lock, SITE);
+}
+
+/* As if somebody had it: the program exits between runs, where there are no threads. */
+bool lock_try(struct lock *lock)
+{
+    (void)lock;
+    return false;
+}
+
+void lock_give(struct lock *lock)
+{
+    (void)door_mutex_unlock((pthread_mutex_t *)(void *)lock);
 }
 
 /* ------------------------------------------------------------------- atomics */

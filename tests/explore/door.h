@@ -115,6 +115,13 @@ uint32_t futex_wake(uint32_t *word, uint32_t n);
 uint64_t clock_now_ns(void);
 uint64_t clock_left_ns(const struct timespec *deadline);
 
+static inline struct timespec clock_after(uint32_t ns)
+{
+    uint64_t at = clock_now_ns() + ns;
+    return (struct timespec){.tv_sec = (time_t)(at / 1000000000u),
+                             .tv_nsec = (long)(at % 1000000000u)};
+}
+
 static inline bool clock_deadline_valid(const struct timespec *deadline)
 {
     return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
@@ -122,6 +129,7 @@ static inline bool clock_deadline_valid(const struct timespec *deadline)
 
 #define cpu_relax() sched_yield_point(SITE)
 #define cpu_yield() sched_yield_point(SITE)
+#define cpu_back_off(n) (++*(n), sched_yield_point(SITE))
 unsigned cpu_count(void);
 
 /* -------------------------------------------------------------- event_fd.h */
@@ -180,25 +188,28 @@ int door_memcmp(const void *a, const void *b, size_t size);
 
 /* ------------------------------------------------------------------ thread */
 
-/* `thread_self` becomes what this points to: one for each coroutine. */
+/* A thread's own words become what this points to: some for each coroutine. */
 #define _Thread_local
-#define thread_self (*door_thread)
+#define thread_words (*door_words)
+#define THREAD_WORDS_INITIAL
+extern struct words *door_words;
 
 int door_mutex_lock(pthread_mutex_t *mutex, const char *site);
 int door_mutex_unlock(pthread_mutex_t *mutex);
 int door_once(pthread_once_t *once, void (*fn)(void));
 int door_key_create(pthread_key_t *key, void (*destroy)(void *));
-void *door_getspecific(pthread_key_t key);
+int door_key_delete(pthread_key_t key);
 int door_setspecific(pthread_key_t key, const void *value);
 int door_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
                        void *arg);
 
 #define pthread_mutex_lock(mutex) door_mutex_lock((mutex), SITE)
+#define pthread_mutex_trylock(mutex) door_mutex_lock((mutex), SITE)
 #define pthread_mutex_unlock(mutex) door_mutex_unlock(mutex)
 #define pthread_once(once, fn) door_once((once), (fn))
 #define pthread_key_create(key, destroy) door_key_create((key), (destroy))
-#define pthread_getspecific(key) door_getspecific(key)
+#define pthread_key_delete(key) door_key_delete(key)
 #define pthread_setspecific(key, value) door_setspecific((key), (value))
 #define pthread_atfork(prepare, parent, child) door_atfork((prepare), (parent), (child))
 #define pthread_create(thread, attr, fn, arg) door_thread_create((thread), (attr), (fn), (arg))
@@ -215,6 +226,7 @@ struct door {
     unsigned n_cpus;    /* 1: nobody spins */
     bool lazy_reclaim;  /* what is retired comes back only when it must */
     bool no_spares;     /* records are freed as soon as they are not needed */
+    bool forks_noticed; /* by a handler: another thread than 0 may be first in the child */
     bool common_slots;  /* threads cannot have slots of their own */
     unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
     unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */

@@ -8,7 +8,7 @@ EXPLORE_SEEDS ?= 20000
 EXPLORE_JOBS ?= 2
 
 # What door.h replaces, door.c has in other versions.
-EXPLORE_REPLACED := cpu event_fd futex reclaim require
+EXPLORE_REPLACED := cpu event_fd futex lock process reclaim require
 EXPLORE_SRC := $(filter-out $(EXPLORE_REPLACED:%=src/%.c),$(SRC))
 EXPLORE_OBJ := $(EXPLORE_SRC:src/%.c=$(EXPLORE)/src/%.o)
 EXPLORE_OWN := $(patsubst tests/explore/%.c,$(EXPLORE)/%.o,$(wildcard tests/explore/*.c))

@@ -124,7 +124,8 @@ void world_fork(void)
     w.n_lost = 0;
     for (unsigned i = 0; i < MAX_ASKS; i++)
         if (asks[i].begun != 0 && asks[i].thread != sched.self)
-            w.n_lost += asks[i].over ? asks[i].n_holds : 1;
+            /* With no slot of its own it may have been stopped in the middle of a release. */
+            w.n_lost += asks[i].over ? asks[i].n_holds + door.common_slots : 1;
     for (unsigned i = 0; i < w.n_runs; i++) {
         struct run *run = &w.runs[i];
         if (run->thread == sched.self)
@@ -135,6 +136,11 @@ void world_fork(void)
             run->left = true;
         }
     }
+}
+
+void world_loses(unsigned n)
+{
+    w.n_lost += n;
 }
 
 static struct timespec deadline_in(uint64_t patience_ns)
@@ -174,9 +180,6 @@ void world_drain(uint64_t patience_ns)
     CHECK(rc == 0 || (rc == -ETIMEDOUT && patience_ns != 0));
     for (unsigned i = 0; rc == 0 && i < w.n_runs; i++) {
         const struct run *run = &w.runs[i];
-        /* The child does not find a permit's call that had been forgotten, until it is used. */
-        if (run->begun < w.forked && forgotten_since(run->key, run->claimed_after))
-            continue;
         CHECK(run->begun > begun || run->ended != 0 || !known_to(run->thread, sched.self));
     }
     if (rc == 0 && w.closed != 0 && w.closed < begun && known_to(w.closer, sched.self))
@@ -579,39 +582,79 @@ void ask_many(struct ask *asks, unsigned n)
 
 /* ------------------------------------------------------------------- futures */
 
+/* True if there is a permit or a future. */
+static bool begun(struct ask *ask)
+{
+    if (ask->rc != 0) {
+        CHECK(ask->permit == NULL && ask->future == NULL);
+        answered(ask);
+        return false;
+    }
+    CHECK(!shut_before(ask));
+    if (ask->permit != NULL)
+        run_sets(run_begins(ask), ask->permit);
+    return true;
+}
+
 void ask_begin(struct ask *ask)
 {
     ask->begun = step();
     ask->thread = sched.self;
     ask->async = true;
     ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
-    if (ask->rc != 0) {
-        CHECK(ask->permit == NULL && ask->future == NULL);
-        answered(ask);
-        return;
+    CHECK(ask->permit == NULL || ask->future == NULL);
+    (void)begun(ask);
+}
+
+void ask_begin_enqueue(struct ask *ask, sflight_queue *queue)
+{
+    ask->begun = step();
+    ask->thread = sched.self;
+    ask->async = true;
+    ask->rc = sflight_begin_enqueue(world.group, ask->key, strlen(ask->key), queue,
+                                    (uint64_t)(uintptr_t)ask, &ask->permit, &ask->future);
+    CHECK(ask->rc != 0 || ask->future != NULL);
+    (void)begun(ask);
+}
+
+bool ask_own_future(struct ask *ask)
+{
+    int rc = sflight_call_future(ask->permit, &ask->future);
+    CHECK(rc == 0 || (rc == -ENOMEM && w.failures && ask->future == NULL));
+    return rc == 0;
+}
+
+bool ask_cancel(struct ask *ask)
+{
+    int rc = sflight_future_cancel(ask->future);
+    CHECK(rc == 0 || rc == 1);
+    if (rc == 1) {
+        ask->future = NULL;
+        ask->over = true;
     }
-    CHECK(!shut_before(ask));
-    if (ask->permit != NULL) {
-        CHECK(ask->future == NULL);
-        run_sets(run_begins(ask), ask->permit);
-    }
+    return rc == 1;
 }
 
 void ask_complete(struct ask *ask)
 {
-    run_ends(ask->run);
-    sflight_complete(ask->permit, run_id(ask->run));
+    struct run *run = ask->run;
+
+    ask->over = ask->future == NULL;
+    run_ends(run);
+    sflight_call *permit = ask->permit;
     ask->permit = NULL;
-    ask->over = true;
+    uint32_t n_followers = sflight_complete(permit, run_id(run));
+    CHECK(run->followers < 0 || run->followers == n_followers);
+    run->followers = n_followers;
 }
 
 void ask_abandon(struct ask *ask)
 {
     run_ends(ask->run);
     ask->run->left = true;
+    ask->over = ask->future == NULL;
     sflight_abandon(ask->permit);
     ask->permit = NULL;
-    ask->over = true;
 }
 
 void ask_start(struct ask *ask)
@@ -653,11 +696,13 @@ bool ask_poll(struct ask *ask)
     return true;
 }
 
-void ask_drop(struct ask *ask)
+bool ask_drop(struct ask *ask)
 {
-    sflight_future_drop(ask->future);
+    int last = sflight_future_drop(ask->future);
+    CHECK(last == 0 || last == 1);
     ask->future = NULL;
     ask->over = true;
+    return last == 1;
 }
 
 void ask_get_or_drop(struct ask *ask)

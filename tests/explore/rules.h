@@ -97,6 +97,8 @@ void world_end(void);
  * were about to get, keep the group in use there, and nobody can give them up; what they held may.
  */
 void world_fork(void);
+/* n completions of this thread's were in the hands of others: they count as held for good. */
+void world_loses(unsigned n);
 /* Closes the group, as often as one likes. */
 void world_close(void);
 /* Waits until all runs have ended that are under way; 0 ns: no deadline. */
@@ -117,11 +119,18 @@ void ask_many(struct ask *asks, unsigned n); /* one batch */
 void ask_begin(struct ask *ask);
 void ask_complete(struct ask *ask);
 void ask_abandon(struct ask *ask);
+/* sflight_begin_enqueue: then a completion comes, to the one with a permit as well, or rc is not 0.
+ */
+void ask_begin_enqueue(struct ask *ask, sflight_queue *queue);
+/* sflight_call_future: the permit holder's own; false: there was no memory. */
+bool ask_own_future(struct ask *ask);
+/* sflight_future_cancel: true if it will not come. */
+bool ask_cancel(struct ask *ask);
 /* sflight_start: then there is a future, or rc is not 0. */
 void ask_start(struct ask *ask);
-void ask_get(struct ask *ask);  /* false answers: -ETIMEDOUT leaves the future */
-bool ask_poll(struct ask *ask); /* true: answered */
-void ask_drop(struct ask *ask);
+void ask_get(struct ask *ask);         /* false answers: -ETIMEDOUT leaves the future */
+bool ask_poll(struct ask *ask);        /* true: answered */
+bool ask_drop(struct ask *ask);        /* true: the last that waited */
 void ask_get_or_drop(struct ask *ask); /* got and released; dropped at its deadline; or nothing */
 void ask_then(struct ask *ask);        /* answered and released in the callback, `over` is set */
 /* False if there was no memory: the future has been dropped. */

@@ -144,6 +144,58 @@ static void future_fd(void)
     one_future(watch, 0);
 }
 
+/* What its holder may do with the permit's own future. */
+static void use_own(void *arg)
+{
+    struct ask *ask = arg;
+    switch (variant(4)) {
+    case 0:
+        ask_drop(ask);
+        break;
+    case 1:
+        ask_then(ask);
+        break;
+    case 2:
+        if (ask_poll(ask))
+            ask_release(ask);
+        else
+            ask_drop(ask);
+        break;
+    default:
+        ask_get(ask);
+        ask_release(ask);
+    }
+}
+
+/* A permit with a future of its own, whose holder is told like the others, and is none of them. */
+static void own_future_against(void (*end)(void *), unsigned may)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+    world.may = may;
+    ask_begin(fresh(0, "a"));
+    CHECK(ask_own_future(&asks[0]));
+    if (variant(4) == 0)
+        forget("a", false);
+    go(end, &asks[0]);
+    go(use_own, &asks[0]);
+    go(variant(2) ? get : drop, fresh(1, "a"));
+    join_all();
+    world_end();
+}
+
+static void own_future(void)
+{
+    own_future_against(complete_permit, 0);
+}
+static void own_future_of_dead(void)
+{
+    own_future_against(abandon_permit, MAY_BE_DEAD);
+}
+
 /* Its descriptor is asked for when it has been hung up long since. */
 static void future_fd_late(void)
 {
@@ -290,6 +342,87 @@ static void late_enqueue(void)
     world_end();
 }
 
+/* Taken back against the end of the call: it comes, or it does not, and not both. */
+static void take_back(unsigned n, bool some_stay)
+{
+    queue_begin();
+    world.leavers = true;
+    for (unsigned i = 0; i < n; i++)
+        ask_begin_enqueue(fresh(i, "a"), queue);
+    go(complete_permit, &asks[0]);
+    if (some_stay)
+        go(drop, fresh(n, "a"));
+    n_queued = n;
+    for (unsigned i = 0; i < n; i++) {
+        if (some_stay && variant(3) == 0)
+            continue;
+        if (variant(4) == 0)
+            n_queued -= ask_drain(queue);
+        if (!asks[i].over && ask_cancel(&asks[i]))
+            n_queued--;
+    }
+    consume_all();
+    CHECK(ask_drain(queue) == 0);
+    CHECK(sflight_queue_destroy(queue) ==
+          0); /* nothing more is expected: not even by who ends it */
+    join_all();
+    world_end();
+}
+
+static void taken_back(void)
+{
+    take_back(3, true);
+}
+static void taken_back_alone(void)
+{
+    take_back(1, false);
+}
+static void taken_back_follower(void)
+{
+    queue_begin();
+    world.leavers = true;
+    ask_begin(fresh(0, "a"));
+    ask_begin_enqueue(fresh(1, "a"), queue);
+    go(complete_permit, &asks[0]);
+    n_queued = !ask_cancel(&asks[1]);
+    consume_all();
+    CHECK(sflight_queue_destroy(queue) == 0);
+    join_all();
+    world_end();
+}
+
+/* Two loops with queues of their own, each with a client that hangs up. */
+static sflight_queue *queues[2];
+
+static void hang_up(void *arg)
+{
+    unsigned i = arg != NULL;
+    struct ask *ask = &asks[i];
+    while (!ask->over && !ask_cancel(ask)) {
+        door_wait_readable(sflight_queue_fd(queues[i]));
+        (void)ask_drain(queues[i]);
+    }
+    CHECK(sflight_queue_destroy(queues[i]) == 0);
+}
+
+static void both_hang_up(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK(sflight_queue_create(&queues[i]) == 0);
+        ask_begin_enqueue(fresh(i, "a"), queues[i]);
+    }
+    go(hang_up, NULL);
+    go(hang_up, queues);
+    complete_permit(&asks[0]);
+    join_all();
+    world_end();
+}
+
 /* --------------------------------------------------------------------- start */
 
 static void start_and(void *arg)
@@ -383,6 +516,86 @@ static void unwanted(void)
     world_end();
 }
 
+/* Whoever leads is told once, by the last of those who leave at once, and not after the end. */
+static unsigned n_told, n_last;
+static bool has_ended;
+
+static void tell(void *arg)
+{
+    CHECK(arg == &asks[0]);
+    CHECK(!door_in_section());
+    CHECK(!has_ended);
+    pause_here();
+    CHECK(!has_ended);
+    n_told++;
+}
+
+static void drop_own(void *arg)
+{
+    n_last += ask_drop(arg);
+}
+
+static void tell_begin(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.leavers = true;
+    world.forgets = o.cancel_unwanted;
+    n_told = n_last = 0;
+    has_ended = false;
+    ask_begin(fresh(0, "a"));
+    CHECK(ask_own_future(&asks[0]));
+    ask_begin(fresh(1, "a"));
+}
+
+static void unwanted_told(void)
+{
+    tell_begin();
+    go(drop_own, &asks[0]);
+    go(drop_own, &asks[1]);
+    sflight_call_on_unwanted(asks[0].permit, tell, &asks[0]);
+    join_all();
+    CHECK(n_told == 1);
+    CHECK(n_last == 1);
+    CHECK(sflight_call_unwanted(asks[0].permit));
+    ask_complete(&asks[0]);
+    world_end();
+}
+
+static void unwanted_and_ended(void)
+{
+    tell_begin();
+    sflight_call_on_unwanted(asks[0].permit, tell, &asks[0]);
+    go(drop_own, &asks[0]);
+    go(drop_own, &asks[1]);
+    pause_here();
+    ask_complete(&asks[0]);
+    has_ended = true;
+    join_all();
+    CHECK(n_told <= 1 && n_last <= 1);
+    world_end();
+}
+
+/* The callback ends the call. */
+static void tell_and_complete(void *arg)
+{
+    tell(arg);
+    ask_complete(arg);
+    has_ended = true;
+}
+
+static void unwanted_ends(void)
+{
+    tell_begin();
+    go(drop_own, &asks[0]);
+    go(drop_own, &asks[1]);
+    sflight_call_on_unwanted(asks[0].permit, tell_and_complete, &asks[0]);
+    join_all();
+    CHECK(n_told == 1 && asks[0].permit == NULL);
+    world_end();
+}
+
 /* The last one leaves while another comes: it joins and gets the result, or leads its own. */
 static void unwanted_and_wanted(void)
 {
@@ -467,7 +680,78 @@ static void retained(void)
     world_end();
 }
 
+/* cancel_unwanted and takeover: who blocks in fn waits for the call itself. */
+static void not_forgotten(struct ask *ask)
+{
+    (void)ask;
+    pause_here();
+    /* The call that this thread leads is the key's. */
+    CHECK(sflight_forget(world.group, "a", 1) == 1);
+}
+
+static void unwanted_taken_over(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    world.may = MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(2, "a"));
+    fresh(1, "a")->inside = not_forgotten;
+    go(ask_whole, &asks[1]);
+    go(abandon_permit, &asks[0]);
+    ask_drop(&asks[2]);
+    join_all();
+    world_end();
+}
+
+/* fn stops early once it is told that nobody waits: then nobody must get that. */
+static int stops_early(sflight_call *call, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        if (sflight_call_unwanted(call))
+            return 99;
+        pause_here();
+    }
+    return 1;
+}
+
+static void join_raw(void *unused)
+{
+    (void)unused;
+    sflight_call *lead;
+    sflight_future *join;
+    sflight_result r;
+    CHECK(sflight_begin(world.group, "a", 1, &lead, &join) == 0);
+    if (lead != NULL) {
+        sflight_complete(lead, 0);
+        return;
+    }
+    CHECK(sflight_future_get(join, NULL, &r) == 0);
+    CHECK(r.status != 99);
+    sflight_result_release(&r);
+}
+
+static void unwanted_stops_early(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.leavers = world.forgets = true;
+    sflight_future *f;
+    CHECK(sflight_start(world.group, "a", 1, stops_early, NULL, &f) == 0);
+    go(join_raw, NULL);
+    sflight_future_drop(f);
+    join_all();
+    world_end();
+}
+
 const struct scenario scenarios_async[] = {
+    {"unwanted_stops_early", unwanted_stops_early, 200, 3},
+    {"unwanted_taken_over", unwanted_taken_over, 200, 3},
     {"future_against_complete", future_against_complete, 300, 2},
     {"future_against_abandon", future_against_abandon, 200, 2},
     {"future_drop", future_drop, 50, 3},
@@ -476,14 +760,23 @@ const struct scenario scenarios_async[] = {
     {"future_then", future_then, 50, 3},
     {"future_fd", future_fd, 100, 3},
     {"future_fd_late", future_fd_late, 500, 3},
+    {"own_future", own_future, 200, 2},
+    {"own_future_of_dead", own_future_of_dead, 100, 2},
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
     {"three_enqueue", three_enqueue, 100, 2},
     {"queue_goes", queue_goes, 100, 2},
     {"late_enqueue", late_enqueue, 100, 2},
+    {"taken_back", taken_back, 300, 2},
+    {"taken_back_alone", taken_back_alone, 100, 3},
+    {"taken_back_follower", taken_back_follower, 100, 3},
+    {"both_hang_up", both_hang_up, 200, 2},
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},
     {"unwanted", unwanted, 200, 2},
+    {"unwanted_told", unwanted_told, 200, 2},
+    {"unwanted_and_ended", unwanted_and_ended, 200, 2},
+    {"unwanted_ends", unwanted_ends, 100, 2},
     {"unwanted_and_wanted", unwanted_and_wanted, 100, 2},
     {"unwanted_start", unwanted_start, 200, 2},
     {"async_no_memory", async_no_memory, 200, 0},

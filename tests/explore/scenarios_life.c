@@ -209,6 +209,22 @@ static void destroy_against_start(void)
     world_end();
 }
 
+/* Who has drained may destroy: the threads that the library made are not in it any more. */
+static void drained_runner(void)
+{
+    destroyed_begin(NULL);
+    ask_start(fresh(0, "a"));
+    if (asks[0].future != NULL && variant(2))
+        get_and_release(&asks[0]);
+    else if (asks[0].future != NULL)
+        ask_drop(&asks[0]);
+    world_drain(0);
+    CHECK(sflight_group_destroy(world.group) == 0);
+    world.shut = true;
+    join_all();
+    world_end();
+}
+
 /* A future counts as waiting or as held, at any moment. */
 static void stats_against_complete(void)
 {
@@ -489,6 +505,7 @@ static void fork_with_queue(void)
     for (; sflight_queue_destroy(queue) == -EBUSY; n_in--) {
         CHECK(n_in != 0);
         door_drain_lost(queue);
+        world_loses(1);
     }
     child_goes_on();
     world_end();
@@ -522,6 +539,7 @@ static void fork_and_release(void)
     sflight_stats stats;
 
     world_begin(NULL);
+    door.forks_noticed = true;
     ask_result(fresh(0, "a"));
     copy(&asks[0], &copies[0]);
     go(copy_and_release, fresh(1, "b"));
@@ -548,6 +566,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
     {"destroy_against_start", destroy_against_start, 500, 2},
+    {"drained_runner", drained_runner, 100, 2},
     {"stats_against_complete", stats_against_complete, 100, 2},
     {"drain_against_claims", drain_against_claims, 200, 1},
     {"threads_come_and_go", threads_come_and_go, 100, 0},

@@ -612,6 +612,7 @@ static void run(const struct mixture *m, uint64_t seed, const char *path)
         sched_yield();
         MUST(sflight_group_stats(world.g, &s) == 0);
     } while (s.in_flight != 0 || s.waiting != 0 || s.held != 0);
+    MUST(sflight_group_drain(world.g, NULL) == 0); /* and have some steps to go */
 
     write_history(path);
     MUST(sflight_queue_destroy(world.queue) == 0);

@@ -426,6 +426,22 @@ static void test_thread_ends(void *(*leader)(void *), bool cancel, const char *w
     OK(tracked::alive == 0 && idle(g), "its stack was unwound, nothing is left");
 }
 
+/* As a plugin with hidden visibility has them: another type_info of the same type. */
+struct other_type_info : std::type_info {
+    explicit other_type_info(const char *name) : std::type_info(name) {}
+};
+
+static void test_types_of_two_plugins()
+{
+    static const char name[] = "4page", same_name[] = "4page", other_name[] = "4pane";
+    static const char own[] = "N12_GLOBAL__N_14pageE", other_own[] = "N12_GLOBAL__N_14pageE";
+    const other_type_info a(name), b(same_name), c(other_name), d(own), e(other_own);
+    OK(sf::detail::same_type(a, a) && sf::detail::same_type(d, d), "a type is itself");
+    OK(sf::detail::same_type(a, b), "types of one name are the same, wherever they stand");
+    OK(!sf::detail::same_type(a, c), "types of two names are not");
+    OK(!sf::detail::same_type(d, e), "nor those of two unnamed namespaces");
+}
+
 int main()
 {
     test_value();
@@ -436,6 +452,7 @@ int main()
     test_no_memory();
     test_holds();
     test_type_mismatch();
+    test_types_of_two_plugins();
     test_deadline();
     test_forget();
     test_lifecycle();

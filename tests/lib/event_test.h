@@ -132,10 +132,16 @@ static inline void *drain_main(void *g)
     return NULL;
 }
 
-/* The thread of a started call gives its hold up last: only then is the group unused. */
+/* Threads of started calls use the group for some steps more, also when they hold nothing. */
+static inline void await_unused(sflight_group *g)
+{
+    assert_int_equal(sflight_group_drain(g, NULL), 0);
+    WAIT_UNTIL(stats_of(g).held == 0);
+}
+
 static inline void group_end_when_unused(sflight_group *g)
 {
-    WAIT_UNTIL(stats_of(g).held == 0);
+    await_unused(g);
     group_end(g);
 }
 

@@ -9,11 +9,13 @@
  *   -DCASE=3  gives it to a callback
  *   -DCASE=4  waits until a deadline, and then drops it
  *   -DCASE=5  gives it to a queue
+ *   -DCASE=6  gives it to a queue, and takes it back
  *
  *   - who waits is woken, and who is to be told is told, once ([HANG], [NOTIFY],
  *     [TELL]; -DLIVE);
  *   - the future is filled in when it is told [HANG], and given back once;
  *   - its descriptor is closed once, and not written after that [TELL];
+ *   - what is taken back does not come, and what is not does [TAKE-BACK];
  *   - the value is destroyed once, the record freed once, and the counters balance.
  */
 #define MODEL_THREADS 2
@@ -36,6 +38,7 @@
 static struct sflight_call *call;
 static struct sflight_future *future;
 static int value;
+static _Atomic(struct sflight_future *) pushed;
 static _Atomic(int) n_destroyed, n_told, fd_made, fd_set, fd_closed;
 
 static int event_fd_new(void)
@@ -79,6 +82,11 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     sflight_result r;
 
     assert(q == (void *)&value && newest == oldest && newest->queued.tag == 3);
+#if CASE == 6
+    /* Its consumer is the canceller, which looks for it there. */
+    atomic_store_release(&pushed, newest);
+    return;
+#endif
     atomic_add_relaxed(&n_told, 1);
     assert(future_take(newest, &r) == 0);
     assert(*(int *)r.value == 42);
@@ -90,9 +98,29 @@ void queue_expect(struct sflight_queue *q)
     (void)q;
 }
 
+static int n_forgone;
+static sflight_result drained;
+
+void queue_forgo(struct sflight_queue *q)
+{
+    (void)q;
+    n_forgone++;
+}
+
+bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
+{
+    if (atomic_load_acquire(&pushed) != f)
+        return false;
+    atomic_store_relaxed(&pushed, NULL);
+    queue_forgo(q);
+    return true;
+}
+
 #include "async.c"
 #include "future.c"
 #include "notify.c"
+#include "retract.c"
+#include "unwanted.c"
 
 static void destroy(void *v, size_t size, void *ctx)
 {
@@ -108,7 +136,7 @@ static void use(sflight_result *r)
     hold_release(thread_slot(&group), r->hold);
 }
 
-static void told(void *arg, int rc, sflight_result *r)
+static void called_back(void *arg, int rc, sflight_result *r)
 {
     assert(arg == &value && rc == 0);
     atomic_add_relaxed(&n_told, 1);
@@ -119,7 +147,7 @@ static void *owner(void *unused)
 {
     sflight_result r;
 
-    (void)unused, (void)r, (void)told;
+    (void)unused, (void)r, (void)called_back;
     model_enter(1);
 #if CASE == 1
     assert(async_get(future, NULL, &r) == 0);
@@ -132,7 +160,7 @@ static void *owner(void *unused)
     REACHED(atomic_load_relaxed(&fd_set));
     async_drop(future);
 #elif CASE == 3
-    assert(async_then(future, told, &value) == 0);
+    assert(async_then(future, called_back, &value) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
 #elif CASE == 4
     static const struct timespec some_time;
@@ -144,16 +172,22 @@ static void *owner(void *unused)
         REACHED(1);
         async_drop(future);
     }
-#else
+#elif CASE == 5
     assert(async_enqueue(future, (void *)&value, 3) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
+#else
+    int back = async_cancel(future);
+    assert(back == 0 || back == 1);
+    assert(n_forgone == back);
+    atomic_store_relaxed(&n_told, 1 - back);
+    REACHED(back == 0);
 #endif
     return NULL;
 }
 
 int main(void)
 {
-    struct newcomer newcomer = {NULL, CALL_OF_PERMIT, STATE_ASYNC};
+    struct newcomer newcomer = {NULL, CALL_OF_PERMIT, STATE_ASYNC, 0};
     struct sflight_call *joined;
     pthread_t thread;
     unsigned rank;
@@ -164,14 +198,31 @@ int main(void)
     struct slot *slot = model_enter(1);
     assert(join_or_claim(&group, slot, "k", 1, newcomer, NULL, &joined, &rank) == JOIN_FOLLOWS);
     future = future_new(slot, joined, false);
+#if CASE == 6
+    assert(async_enqueue(future, (void *)&value, 3) == 0);
+#endif
     model_enter(0);
     pthread_create(&thread, NULL, owner, NULL);
 
     value = 42;
+#if CASE == 6 /* the checker takes the frame of who destroys for one that has gone */
+    hold_set_value(call, &value, 0, NULL, NULL);
+    atomic_store_relaxed(&n_destroyed, 1);
+    (void)destroy;
+#else
     hold_set_value(call, &value, 0, destroy, NULL);
+#endif
     finish_call(&model_slot[0], call, 0);
     hold_release(&model_slot[0], call);
     pthread_join(thread, NULL);
+#if CASE == 6
+    /* What was not taken back has come: the consumer drains it. */
+    assert((atomic_load_relaxed(&pushed) != NULL) == (atomic_load_relaxed(&n_told) == 1));
+    if (atomic_load_relaxed(&pushed) != NULL) {
+        assert(future_take(future, &drained) == 0);
+        hold_release(&model_slot[0], drained.hold);
+    }
+#endif
 
     assert(atomic_load_relaxed(&n_destroyed) == 1);
     assert(atomic_load_relaxed(&model_n_freed) == 1);

@@ -121,6 +121,11 @@ static inline uint64_t clock_now_ns(void)
 }
 
 /* A deadline is one that may pass at any moment after the wait began. */
+static inline struct timespec clock_after(uint32_t ns)
+{
+    return (struct timespec){.tv_nsec = ns};
+}
+
 static inline uint64_t clock_left_ns(const struct timespec *deadline)
 {
     (void)deadline;
@@ -128,6 +133,7 @@ static inline uint64_t clock_left_ns(const struct timespec *deadline)
 }
 
 static inline void cpu_relax(void) {}
+#define cpu_back_off(n) ((void)(n), cpu_yield())
 
 #ifndef OWN_YIELD
 /* Until somebody else has gone on: the same look once more shows nothing new. */

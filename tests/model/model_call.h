@@ -17,6 +17,25 @@
 #define MODEL_THREADS 3
 #endif
 
+/* A lock is a mutex here: nobody forks. */
+#define SFLIGHT_LOCK_H
+struct lock {
+    pthread_mutex_t mutex;
+};
+static inline void lock_take(struct lock *lock)
+{
+    pthread_mutex_lock(&lock->mutex);
+}
+static inline bool lock_try(struct lock *lock)
+{
+    (void)lock;
+    return false;
+}
+static inline void lock_give(struct lock *lock)
+{
+    pthread_mutex_unlock(&lock->mutex);
+}
+
 struct sflight_call;
 struct sflight_group;
 struct slot;
@@ -27,17 +46,32 @@ struct agent {
     void *fiber;
 };
 
+struct thread_frame {
+    struct thread_frame *outer;
+    struct sflight_future *first, **last;
+    int cancel_state;
+    const struct sflight_call *telling;
+};
+
 struct thread {
     struct agent agent;
     struct slot *slots;
-    struct sflight_future *callbacks, **last_callback;
-    bool in_callback, ending;
-    int cache[1];  /* stands for what thread_end() clears */
+    struct thread_frame *frames;
+    bool bare;
     unsigned hint; /* index in the arrays below */
 };
 
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)
+#define thread_words (*model_self)
+
+static inline struct thread_frame *thread_callbacks(void)
+{
+    struct thread_frame *frame = thread_words.frames;
+    while (frame != NULL && frame->last == NULL)
+        frame = frame->outer;
+    return frame;
+}
 
 struct lane;
 struct reclaim_entry {
@@ -63,6 +97,9 @@ static void reclaim_leave(struct lane *lane)
 static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
 
 #include "group.h"
+
+union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256};
+void process_notice(void) {}
 
 static struct thread model_thread[MODEL_THREADS];
 static struct slot model_slot[MODEL_THREADS];
@@ -129,6 +166,7 @@ void *alloc_get(struct alloc *a, size_t size, size_t align)
     return malloc(size);
 }
 
+struct alloc alloc_process;
 static _Atomic(int) model_n_put;
 
 void alloc_put(struct alloc *a, void *ptr, size_t size)
@@ -188,6 +226,7 @@ static struct bucket_array *model_array(size_t n, struct bucket_array *older)
 /* By main(), before anything else: a group with one bucket, and main as thread 0. */
 static void model_init(void)
 {
+    atomic_store_relaxed(&group.salt, process_salt());
     group.table.shards = &model_shard;
     atomic_store_relaxed(&model_shard.newest, model_array(1, NULL));
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
@@ -219,7 +258,8 @@ static void model_check_counters(void)
     assert(model_count(COUNT_LED) == model_count(COUNT_ENDED));
     assert(model_count(COUNT_SEARCHES) == model_count(COUNT_SEARCHES_ENDED));
     assert(model_count(COUNT_JOINED) == model_count(COUNT_RETURNED));
-    assert(model_count(COUNT_ENDED) + model_count(COUNT_HELD) == model_count(COUNT_RELEASED));
+    assert(model_count(COUNT_ENDED) + model_count(COUNT_HELD) + model_count(COUNT_CLAIMED) ==
+           model_count(COUNT_RELEASED));
 }
 
 #endif

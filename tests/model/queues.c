@@ -39,6 +39,7 @@
 
 static struct thread {
     unsigned hint;
+    bool bare;
 } model_thread[2];
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)

@@ -157,6 +157,7 @@ static void a_started_call_is_led_by_a_task(void **state)
     assert_int_equal(sflight_future_get(future, NULL, &r), 0);
     assert_int_equal(number_of(&r), 5);
     sflight_result_release(&r);
+    assert_int_equal(sflight_group_drain(f.g, NULL), 0);
     YIELD_UNTIL(stats_of(f.g).held == 0);
     assert_all_destroyed(&f.tally);
     group_end(f.g);

@@ -361,6 +361,7 @@ static void arena_end(struct arena *a)
     MUST(s.deadlocks == 0);
     MUST(s.led != 0 && s.joined != 0 && s.abandoned != 0 && s.panicked != 0);
     MUST(sflight_queue_destroy(a->queue) == 0);
+    MUST(sflight_group_drain(a->g, NULL) == 0); /* threads of started calls have some steps to go */
     MUST(sflight_group_destroy(a->g) == 0);
 }
 

@@ -24,8 +24,8 @@ struct party {
 static inline void step_claim(void *arg)
 {
     struct party *p = arg;
-    p->self = &thread_self.agent;
     p->slot = thread_slot(p->g);
+    p->self = &thread_self.agent;
     p->rc = join_or_claim(p->g, p->slot, p->key, strlen(p->key), NEWCOMER_BLOCKING(p->self), NULL,
                           &p->call, &p->rank);
 }

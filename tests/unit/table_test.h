@@ -53,13 +53,21 @@ struct meanwhile {
     struct item *other;
 };
 
+/* This thread plays the other one, too, which is in no section. */
+static inline void act_as_another(struct meanwhile *m, struct item *at)
+{
+    REQUIRE_SECTION_ENDS();
+    m->act(m, at);
+    REQUIRE_SECTION_BEGINS();
+}
+
 static inline bool match(struct table_node *node, void *ctx)
 {
     struct meanwhile *m = ctx;
     struct item *i = container_of(node, struct item, node);
     m->n_looks++;
     if (m->act != NULL)
-        m->act(m, i);
+        act_as_another(m, i);
     if (i->closed)
         return false;
     m->found = i;

@@ -142,6 +142,27 @@ static void test_sealed(void **state)
     }
 }
 
+/* The last has left between a joiner's look and its addition, in a group that forgets such calls.
+ */
+static void test_sealed_by_who_leaves_last(void **unused)
+{
+    (void)unused;
+    const uint64_t units[] = {STATE_STARTER, STATE_ASYNC, STATE_BLOCKING};
+    for (size_t i = 0; i < LENGTH(units); i++) {
+        state_word word;
+        state_init(&word, units[i]);
+        uint64_t state = units[i];
+        assert_true(state_leave(&word, units[i], true, &state));
+        assert_true(state_unwanted(state));
+        assert_false(state_join(&word, STATE_ASYNC, &state));
+        assert_int_equal(state_joiners(state_close(&word)), 0);
+        state_init(&word, units[i]); /* in any other group it may be joined */
+        state = units[i];
+        assert_true(state_leave(&word, units[i], false, &state));
+        assert_true(state_join(&word, STATE_ASYNC, &state));
+    }
+}
+
 static void test_unshared_after_everybody_left(void **state)
 {
     (void)state;
@@ -415,6 +436,34 @@ static void test_many_in_flight(void **state)
     assert_int_equal(flaky.blocks, 0);
 }
 
+/* After a crowd the group keeps some records and futures, not all. */
+static void test_spares_are_limited(void **state)
+{
+    (void)state;
+    enum { N = 5000, KEPT = 65536 };
+    static sflight_call *calls[N];
+    static sflight_future *futures[N];
+    sflight_options o = default_options();
+    o.expected_inflight = N;
+    struct sflight_group *g = group_new(&o);
+    uint64_t before = stats_of(g).bytes;
+    for (unsigned i = 0; i < N; i++)
+        assert_int_equal(sflight_begin(g, &i, sizeof(i), &calls[i], &futures[i]), 0);
+    assert_true(stats_of(g).bytes > before + KEPT);
+    for (size_t i = 0; i < N; i++)
+        sflight_complete(calls[i], 0);
+    assert_in_range(stats_of(g).bytes, before, before + KEPT);
+    assert_int_equal(sflight_begin(g, "key", 3, &calls[0], &futures[0]), 0);
+    for (size_t i = 0; i < N; i++)
+        assert_int_equal(sflight_begin(g, "key", 3, &calls[1], &futures[i]), 0);
+    assert_true(stats_of(g).bytes > before + 2 * KEPT);
+    for (size_t i = 0; i < N; i++)
+        sflight_future_drop(futures[i]);
+    sflight_complete(calls[0], 0);
+    assert_in_range(stats_of(g).bytes, before, before + 2 * KEPT);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_result_is_there_at_the_deadline),
         cmocka_unit_test(test_late_joiner),
         cmocka_unit_test(test_sealed),
+        cmocka_unit_test(test_sealed_by_who_leaves_last),
         cmocka_unit_test(test_unshared_after_everybody_left),
         cmocka_unit_test(test_last_follower_leaves_an_orphan),
         cmocka_unit_test(test_future_on_an_orphan_is_dropped),
@@ -432,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_retired_under_a_forgetter),
         cmocka_unit_test(test_record_reuse),
         cmocka_unit_test(test_many_in_flight),
+        cmocka_unit_test(test_spares_are_limited),
     };
     return RUN_TESTS(tests);
 }

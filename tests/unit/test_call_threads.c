@@ -34,6 +34,7 @@ static void edge_up(struct edge *e, struct sflight_group *g)
     party_start(&e->looker, g, "c");
     party_leads(&e->inner);
     party_leads(&e->outer);
+    party_leads(&e->looker);
     e->waits = (struct party){.g = g, .key = "b"};
     actor_do(&e->inner.actor, step_claim, &e->waits);
     assert_int_equal(e->waits.rc, JOIN_FOLLOWS);
@@ -44,7 +45,7 @@ static void edge_stop(struct edge *e, struct party *looker)
 {
     actor_tell(&e->inner.actor, step_wait, &e->waits);
     WAIT_UNTIL(stats_of(e->g).parked == 1 || clock_left_ns(e->waits.deadline) == 0);
-    agent_before_fork();
+    lock_take(&agent_waits);
     actor_tell(&looker->actor, step_look, e);
     WAIT_UNTIL(atomic_load(&e->looker_tid) != 0 && thread_sleeps(atomic_load(&e->looker_tid)));
 }
@@ -53,7 +54,7 @@ static void edge_go_on(struct edge *e, struct party *looker)
 {
     for (int n = 0; n < 100; n++) /* let inner come to the mutex */
         sched_yield();
-    agent_after_fork(false);
+    lock_give(&agent_waits);
     actor_await(&looker->actor);
     actor_await(&e->inner.actor);
 }
@@ -61,7 +62,9 @@ static void edge_go_on(struct edge *e, struct party *looker)
 static void edge_down(struct edge *e)
 {
     party_do(&e->inner, step_finish);
-    party_releases(&e->inner);
+    party_do(&e->inner, step_release);
+    party_do(&e->looker, step_finish);
+    party_do(&e->looker, step_release);
     party_end(&e->inner);
     party_end(&e->outer);
     party_end(&e->looker);
@@ -135,6 +138,51 @@ static void test_edge_of_who_is_waking_up(void **state)
     e.outer.self->leading = NULL;
     hold_release(thread_slot(e.g), e.outer.call);
     edge_down(&e);
+}
+
+/* ------------------------------------------------------- telling a leader */
+
+/* Who ends the call sleeps while another thread runs its callback. */
+struct told {
+    sflight_call *call;
+    sflight_future *last;
+    atomic_bool inside, ended;
+    _Atomic(pid_t) leader;
+};
+
+static void tell_until_the_end_waits(void *arg)
+{
+    struct told *told = arg;
+    atomic_store(&told->inside, true);
+    WAIT_UNTIL(atomic_load(&told->leader) != 0 && thread_sleeps(atomic_load(&told->leader)));
+    assert_false(told->ended);
+}
+
+static void *end_while_told(void *arg)
+{
+    struct told *told = arg;
+    WAIT_UNTIL(told->inside);
+    atomic_store(&told->leader, thread_id());
+    sflight_complete(told->call, 0);
+    atomic_store(&told->ended, true);
+    return NULL;
+}
+
+static void test_the_end_waits_for_the_callback(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct told told = {0};
+    sflight_future *none;
+    sflight_call *no_call;
+    assert_int_equal(sflight_begin(g, "key", 3, &told.call, &none), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &no_call, &told.last), 0);
+    sflight_call_on_unwanted(told.call, tell_until_the_end_waits, &told);
+    pthread_t thread = thread_start(end_while_told, &told);
+    assert_int_equal(sflight_future_drop(told.last), 1);
+    thread_join(thread);
+    assert_true(told.inside);
+    group_end(g);
 }
 
 /* ------------------------------------------------------------------- slots */
@@ -231,11 +279,11 @@ static void test_slots_are_handed_on(void **state)
     group_end(g);
 }
 
-/* A thread in more groups than its cache has places, some of which go away meanwhile. */
+/* A thread in more groups than its first table has places, some of which go away meanwhile. */
 static void test_many_groups(void **state)
 {
     (void)state;
-    enum { N = 3 * SLOT_CACHE };
+    enum { N = 3 * THREAD_PLACES };
     struct sflight_group *g[N];
     for (size_t i = 0; i < N; i++)
         g[i] = group_small(SFLIGHT_ABANDON_SHARE);
@@ -249,6 +297,87 @@ static void test_many_groups(void **state)
     }
     for (size_t i = 0; i < N; i++)
         group_end(g[i]);
+}
+
+enum { MANY = 5000 };
+
+static size_t places_of_one_group(struct sflight_group *g)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < thread_self.n_places; i++)
+        n += thread_self.places[i].group == group_key(g);
+    return n;
+}
+
+/* How many places are looked at for the group. */
+static size_t way_to(const struct sflight_group *g)
+{
+    size_t n = 1;
+    for (size_t i = (g->number & thread_self.mask) / sizeof(struct slot_place);
+         thread_self.places[i].group != group_key(g); i = (i + 1) % thread_self.n_places)
+        n++;
+    return n;
+}
+
+struct many {
+    struct sflight_group *g[MANY];
+    sem_t used, go;
+};
+
+/* Its second use of each group takes no lock: the registry's is held meanwhile. */
+static void *use_all_twice(void *arg)
+{
+    struct many *m = arg;
+    size_t sum = 0;
+    for (size_t i = 0; i < MANY; i++)
+        one_call(m->g[i], "key");
+    sem_post(&m->used);
+    sem_take(&m->go);
+    for (size_t i = 0; i < MANY; i++) {
+        one_call(m->g[i], "key");
+        assert_int_equal(places_of_one_group(m->g[i]), 1);
+        assert_in_range(way_to(m->g[i]), 1, 40);
+        sum += way_to(m->g[i]);
+    }
+    assert_true(sum < 2 * MANY);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    /* What has gone takes no place for long, and the table becomes small again. */
+    for (int i = 0; i < 2 * MANY; i++) {
+        struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+        one_call(g, "key");
+        group_end(g);
+    }
+    assert_int_equal(thread_self.n_places, THREAD_PLACES);
+    assert_ptr_equal(thread_self.places, thread_self.first);
+    return NULL;
+}
+
+/* Every 37th group that is made, so that the numbers are not those of neighbours. */
+static void test_slots_are_found_without_a_lock(void **state)
+{
+    (void)state;
+    struct many *m = calloc(1, sizeof(*m));
+    sem_init(&m->used, 0, 0);
+    sem_init(&m->go, 0, 0);
+    for (size_t i = 0; i < MANY; i++) {
+        for (int skipped = 0; i % 50 == 0 && skipped < 36; skipped++)
+            group_end(group_small(SFLIGHT_ABANDON_SHARE));
+        m->g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+    }
+    pthread_t thread = thread_start(use_all_twice, m);
+    sem_take(&m->used);
+    registry_lock();
+    sem_post(&m->go);
+    sem_take(&m->used);
+    registry_unlock();
+    for (size_t i = 0; i < MANY; i++)
+        group_end(m->g[i]);
+    sem_post(&m->go);
+    thread_join(thread);
+    sem_destroy(&m->used);
+    sem_destroy(&m->go);
+    free(m);
 }
 
 /* ----------------------------------------------------------- a thread's end */
@@ -392,9 +521,11 @@ static void test_joiners_leave_sleepers_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_end_waits_for_the_callback),
         cmocka_unit_test(test_no_memory_for_a_slot),
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
+        cmocka_unit_test(test_slots_are_found_without_a_lock),
         cmocka_unit_test(test_calls_from_a_late_destructor),
         cmocka_unit_test(test_end_while_leading),
         cmocka_unit_test(test_edge_of_who_has_left),

@@ -126,6 +126,28 @@ static void test_holds(void **state)
     assert_int_equal(gate_holds(g), 0);
 }
 
+/* Too many to be counted: then what lies behind the gate stays for ever. */
+static void test_holds_never_wrap(void **state)
+{
+    (void)state;
+    gate g;
+
+    gate_init(&g);
+    gate_open_unseen(&g, 0, GATE_MANY - 2);
+    gate_hold_again(&g);
+    assert_int_equal(gate_holds(g), GATE_MANY - 1);
+    assert_false(gate_drop(&g));
+    gate_hold_again(&g);
+    for (int i = 0; i < 3; i++) {
+        gate_hold_again(&g);
+        assert_true(gate_holds(g) == GATE_MANY + (GATE_MANY >> 1));
+    }
+    assert_false(gate_drop(&g));
+    assert_false(gate_drop_n(&g, 7));
+    assert_true(gate_holds(g) == GATE_MANY + (GATE_MANY >> 1));
+    assert_false(gate_hold_is_last(&g));
+}
+
 enum { PING_PONGS = 100000 };
 static gate gates[PING_PONGS];
 
@@ -449,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_wake_chain),
         cmocka_unit_test(test_open_gate_never_waits),
         cmocka_unit_test(test_holds),
+        cmocka_unit_test(test_holds_never_wrap),
         cmocka_unit_test(test_no_wake_is_lost),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadlines_while_opening),

@@ -89,7 +89,7 @@ BARE long syscall(long number, ...)
 
 /* ------------------------------------------------------------ at birth */
 
-enum birth { NO_KEY, NO_ATFORK, NO_AFFINITY, N_BIRTHS };
+enum birth { NO_KEY, NO_ATFORK, NO_AFFINITY, NO_KEY_AND_NO_USE, N_BIRTHS };
 static int birth_status[N_BIRTHS];
 static int born_without = -1;
 
@@ -103,7 +103,7 @@ BARE __attribute__((constructor(101))) static void give_births(void)
         pid_t pid = fork();
         if (pid == 0) {
             born_without = i;
-            no_key = i == NO_KEY;
+            no_key = i == NO_KEY || i == NO_KEY_AND_NO_USE;
             no_atfork = i == NO_ATFORK;
             no_affinity = i == NO_AFFINITY;
             return;
@@ -127,8 +127,14 @@ static int born(void)
 {
     struct sflight_group *g = (void *)&g;
     int rc = sflight_group_create(&g, NULL);
-    if (born_without != NO_AFFINITY) /* for good: it is tried once */
-        return rc == -ENOMEM && g == NULL && sflight_group_create(&g, NULL) == -ENOMEM ? 0 : 1;
+    if (born_without != NO_AFFINITY) { /* until there is */
+        if (rc != -ENOMEM || g != NULL || sflight_group_create(&g, NULL) != -ENOMEM)
+            return 1;
+        no_key = no_atfork = false;
+        return sflight_group_create(&g, NULL) == 0 && usable(g) && sflight_group_destroy(g) == 0
+                   ? 0
+                   : 1;
+    }
     /* Who cannot count the CPUs expects many. */
     return rc == 0 && cpu_count() == 1024 && g->table.shard_mask + 1 == 1024 && usable(g) &&
                    sflight_group_destroy(g) == 0
@@ -156,11 +162,89 @@ static void *use_without_specific(void *g)
     return NULL;
 }
 
+struct bare {
+    struct sflight_group *g;
+    sem_t *leads, *other_leads;
+    const char *key;
+};
+
+static int inner_of_bare(struct sflight_call *call, void *arg)
+{
+    (void)call;
+    struct bare *b = arg;
+    sflight_result r;
+    assert_true(usable(b->g));
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    no_specific = false; /* what the outer frames lead is known all the same */
+    assert_int_equal(sflight_do(b->g, b->key, 1, nothing, NULL, &r), -EDEADLK);
+    assert_int_equal(sflight_group_drain(b->g, NULL), -EDEADLK);
+    no_specific = true;
+    sem_post(b->leads);
+    sem_take(b->other_leads);
+    return 3;
+}
+
+/* Two such threads that lead at once are two callers. */
+static void *lead_without_specific(void *arg)
+{
+    struct bare *b = arg;
+    sflight_result r;
+    no_specific = true;
+    assert_int_equal(sflight_do(b->g, b->key, 1, inner_of_bare, b, &r), 0);
+    assert_int_equal(r.status, 3);
+    sflight_result_release(&r);
+    no_specific = false;
+    return NULL;
+}
+
+static void add_one(void *n, int rc, sflight_result *r)
+{
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    ++*(int *)n;
+}
+
+/* Its callbacks are run, too, and its completions counted. */
+static void *tell_without_specific(void *group)
+{
+    struct sflight_group *g = group;
+    sflight_call *call, *none;
+    sflight_future *f[3];
+    sflight_queue *q;
+    sflight_completion done;
+    int n_told = 0;
+    no_specific = true;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &call, &f[0]), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_begin(g, "key", 3, &none, &f[i]), 0);
+    assert_int_equal(sflight_future_then(f[0], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_then(f[1], add_one, &n_told), 0);
+    assert_int_equal(sflight_future_enqueue(f[2], q, 0), 0);
+    sflight_complete(call, 0);
+    assert_int_equal(n_told, 2);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    sflight_result_release(&done.result);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    no_specific = false;
+    return NULL;
+}
+
 static void test_no_thread_specific_data(void **state)
 {
     (void)state;
     struct sflight_group *g = group_new(NULL);
     thread_join(thread_start(use_without_specific, g));
+    thread_join(thread_start(tell_without_specific, g));
+    sem_t leads[2];
+    sem_init(&leads[0], 0, 0);
+    sem_init(&leads[1], 0, 0);
+    struct bare b[2] = {{g, &leads[0], &leads[1], "a"}, {g, &leads[1], &leads[0], "b"}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        threads[i] = thread_start(lead_without_specific, &b[i]);
+    for (int i = 0; i < 2; i++)
+        thread_join(threads[i]);
     group_end(g);
 }
 
@@ -187,6 +271,23 @@ static void test_no_random_numbers(void **state)
     group_end(g);
 }
 
+/* Random numbers or none: who knows one group's seed does not know another's. */
+static void test_each_group_has_a_seed_of_its_own(void **state)
+{
+    (void)state;
+    struct sflight_group *g[4];
+    for (size_t i = 0; i < LENGTH(g); i++) {
+        no_random = i < 2;
+        g[i] = group_new(NULL);
+        no_random = false;
+        for (size_t j = 0; j < i; j++)
+            assert_true(g[i]->seed != g[j]->seed);
+    }
+    assert_true(hash_key("key", 3, g[2]->seed) != hash_key("key", 3, g[3]->seed));
+    for (size_t i = 0; i < LENGTH(g); i++)
+        group_end(g[i]);
+}
+
 static void *no_memory(void *ctx, size_t size, size_t align)
 {
     (void)ctx, (void)size, (void)align;
@@ -202,6 +303,77 @@ static void test_no_memory_for_a_queue(void **state)
     assert_int_equal(sflight_queue_create(&q), -ENOMEM);
     alloc_process.alloc = before;
     assert_null(q);
+}
+
+/* A thread without a struct is bare until there is memory. */
+static void *use_without_a_struct(void *group)
+{
+    struct sflight_group *g = group;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    for (int i = 0; i < 3; i++)
+        assert_true(usable(g));
+    assert_true(thread_self.bare);
+    assert_ptr_equal(thread_slot(g), &g->common);
+    alloc_process.alloc = before;
+    assert_true(usable(g));
+    assert_false(thread_self.bare);
+    assert_ptr_not_equal(thread_slot(g), &g->common);
+    return NULL;
+}
+
+static void test_no_memory_for_a_thread(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_new(NULL);
+    thread_join(thread_start(use_without_a_struct, g));
+    group_end(g);
+}
+
+/* The table of places may become full but for one; who then finds none uses the common slot. */
+enum { CROWD = 2 * THREAD_PLACES };
+
+static void *use_without_more_places(void *groups)
+{
+    struct sflight_group **g = groups;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    assert_true(usable(g[0]));
+    alloc_process.alloc = no_memory;
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < CROWD; i++) {
+            assert_true(usable(g[i]));
+            assert_int_equal(thread_slot(g[i]) == &g[i]->common, i >= THREAD_PLACES - 1);
+        }
+    alloc_process.alloc = before;
+    for (size_t i = 0; i < CROWD; i++) {
+        assert_true(usable(g[i]));
+        assert_ptr_not_equal(thread_slot(g[i]), &g[i]->common);
+    }
+    return NULL;
+}
+
+static void test_no_memory_for_more_places(void **state)
+{
+    (void)state;
+    struct sflight_group *g[CROWD];
+    sflight_options o = small_options();
+    for (size_t i = 0; i < CROWD; i++)
+        g[i] = group_new(&o);
+    thread_join(thread_start(use_without_more_places, g));
+    for (size_t i = 0; i < CROWD; i++)
+        group_end(g[i]);
+}
+
+/* As by a signal's handler, on top of an operation: who exits does not wait for it. */
+static void test_exit_with_the_registry_locked(void **state)
+{
+    (void)state;
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        registry_lock();
+        exit(0);
+    }
+    assert_child_succeeds(pid);
 }
 
 /* Sizes that no sum must wrap around. */
@@ -234,10 +406,19 @@ static struct lane *lanes[1024];
 static size_t n_lanes;
 static atomic_bool watched;
 
+/* One thread plays several here: what a build for tests notes of a thread's section is not so. */
+static struct lane *enter_one(unsigned hint)
+{
+    REQUIRE_SECTION_ENDS();
+    return reclaim_enter(hint);
+}
+
 static void leave_one(void)
 {
-    if (n_lanes != 0)
-        reclaim_leave(lanes[--n_lanes]);
+    if (n_lanes == 0)
+        return;
+    REQUIRE_SECTION_BEGINS();
+    reclaim_leave(lanes[--n_lanes]);
 }
 
 /* Sections without end, until somebody has to wait for a lane. */
@@ -248,9 +429,10 @@ static void test_every_lane_is_borrowed(void **state)
     on_yield = leave_one; /* called by this thread, inside reclaim_enter() */
     for (n_lanes = 0; n_lanes < LENGTH(lanes); n_lanes++) {
         size_t before = n_lanes;
-        lanes[before] = reclaim_enter(3);
+        lanes[before] = enter_one(3);
         if (n_lanes != before) { /* one has been left meanwhile: there were no more */
             yielded = 1;
+            REQUIRE_SECTION_BEGINS();
             reclaim_leave(lanes[before]);
             break;
         }
@@ -276,8 +458,9 @@ static void test_flush_finds_a_section(void **state)
     (void)state;
     static struct reclaim_entry entry;
     reclaim_flush();
-    lanes[0] = reclaim_enter(5);
+    lanes[0] = enter_one(5);
     n_lanes = 1;
+    REQUIRE_SECTION_ENDS();
     reclaim_retire(2, &entry, given_back); /* of a lane that comes first */
     assert_false(watched);
     on_yield = leave_one;
@@ -285,6 +468,29 @@ static void test_flush_finds_a_section(void **state)
     on_yield = NULL;
     assert_int_equal(n_lanes, 0);
     assert_true(watched);
+}
+
+static unsigned n_yields;
+
+static void count_yield(void)
+{
+    n_yields++;
+}
+
+/* Who waits for another thread gives the CPU up for good after some turns: to threads of less
+ * priority, too. */
+static void test_waits_do_not_yield_for_ever(void **state)
+{
+    (void)state;
+    unsigned n = 0;
+    errno = 77;
+    on_yield = count_yield;
+    for (int i = 0; i < 100; i++)
+        cpu_back_off(&n);
+    on_yield = NULL;
+    assert_int_equal(n, 100);
+    assert_in_range(n_yields, 1, 50);
+    assert_int_equal(errno, 77);
 }
 
 /* ------------------------------------------------------------------ panics */
@@ -345,10 +551,58 @@ static void test_panics_with_odd_texts(void **state)
         }
     }
     symbols = NULL;
+    void *(*before)(void *, size_t, size_t) = alloc_process.alloc;
+    alloc_process.alloc = no_memory;
+    assert_int_equal(sflight_do(g, "key", 3, panic_at_length, NULL, &r), -ENOTRECOVERABLE);
+    alloc_process.alloc = before;
+    assert_non_null(strstr(r.value, "no memory"));
+    assert_int_equal(strlen(r.value), r.size);
+    sflight_result_release(&r);
     group_end(g);
 }
 
 /* A permit has no fn to leave. */
+/* A program compiled for AddressSanitizer, with a library that is not, hears that frames go. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ASAN
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define HAS_ASAN
+#endif
+
+#ifndef HAS_ASAN
+static unsigned n_no_return;
+
+void __asan_handle_no_return(void); /* NOLINT(bugprone-reserved-identifier): not the library's */
+void __asan_handle_no_return(void)
+{
+    n_no_return++;
+}
+
+static int panic_briefly(struct sflight_call *call, void *arg)
+{
+    (void)arg;
+    sflight_panic(call, "brief");
+}
+#endif
+
+static void test_panics_tell_address_sanitizer(void **state)
+{
+    (void)state;
+#ifdef HAS_ASAN
+    skip(); /* it has the function itself */
+#else
+    struct sflight_group *g = group_new(NULL);
+    sflight_result r;
+    n_no_return = 0;
+    assert_int_equal(sflight_do(g, "key", 3, panic_briefly, NULL, &r), -ENOTRECOVERABLE);
+    sflight_result_release(&r);
+    assert_int_equal(n_no_return, 1);
+    group_end(g);
+#endif
+}
+
 static void panic_outside_of_fn(void)
 {
     struct sflight_call *call;
@@ -365,7 +619,7 @@ int without_tables(struct sflight_call *call, void *arg);
 __attribute__((used)) void panics(struct sflight_call *call);
 void panics(struct sflight_call *call)
 {
-    invoke_unwind(call->invocation);
+    invoke_unwind((struct invocation *)atomic_load_relaxed(&call->inside));
 }
 #if defined(__x86_64__)
 __asm__(".text\n"
@@ -401,7 +655,8 @@ static void test_panics_that_abort(void **state)
 
 int main(void)
 {
-    ONE_THREAD_PLAYS_SEVERAL();
+    if (born_without == NO_KEY_AND_NO_USE)
+        return 0; /* nothing is given back in the end */
     if (born_without >= 0)
         _exit(born());
     const struct CMUnitTest tests[] = {
@@ -409,12 +664,18 @@ int main(void)
         cmocka_unit_test(test_no_thread_specific_data),
         cmocka_unit_test(test_no_attributes_for_a_thread),
         cmocka_unit_test(test_no_random_numbers),
+        cmocka_unit_test(test_each_group_has_a_seed_of_its_own),
         cmocka_unit_test(test_no_memory_for_a_queue),
+        cmocka_unit_test(test_no_memory_for_a_thread),
+        cmocka_unit_test(test_no_memory_for_more_places),
+        cmocka_unit_test(test_exit_with_the_registry_locked),
         cmocka_unit_test(test_sizes_that_wrap_around),
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
         cmocka_unit_test(test_flush_finds_a_section),
+        cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
+        cmocka_unit_test(test_panics_tell_address_sanitizer),
         cmocka_unit_test(test_panics_that_abort),
     };
     return RUN_TESTS(tests);

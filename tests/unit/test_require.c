@@ -197,7 +197,7 @@ static void retain_without_a_hold(void)
 static void leave_without_a_join(void)
 {
     uint64_t state = 0;
-    (void)state_leave(&led()->state, STATE_BLOCKING, &state);
+    (void)state_leave(&led()->state, STATE_BLOCKING, false, &state);
 }
 
 /* ------------------------------------------------------------------- owners */
@@ -213,11 +213,9 @@ static void abandon_without_owner(void)
     assert_int_equal(sflight_begin(g, "p", 1, &c, &f), 0);
     lead_abandon(c);
 }
-static void wait_while_waiting(void)
+static void circle_without_a_call(void)
 {
-    struct sflight_call *c = joined()->call;
-    (void)agent_may_wait(&thread_self.agent, c);
-    (void)agent_may_wait(&thread_self.agent, c);
+    (void)agent_may_wait(&thread_self.agent, led());
 }
 static void waited_without_waiting(void)
 {
@@ -278,17 +276,14 @@ static void push_what_is_not_queued(void)
 
 /* ----------------------------------------------------------------- registry */
 
-static void add_without_the_lock(void)
+static void leave_without_the_lock(void)
 {
-    registry_add(g);
+    gauges_leave(&g->common);
 }
-static void remove_without_the_lock(void)
+static void put_right_without_the_lock(void)
 {
-    registry_remove(g);
-}
-static void walk_without_the_lock(void)
-{
-    (void)registry_first();
+    const struct gauges_kept nothing = {0};
+    (void)gauges_after_fork(g, 0, &nothing);
 }
 static void unlock_without_the_lock(void)
 {
@@ -336,7 +331,7 @@ static const struct broken {
     BROKEN(leave_without_a_join, "state.h"),
     BROKEN(exit_without_enter, "lead.h"),
     BROKEN(abandon_without_owner, "lead.c"),
-    BROKEN(wait_while_waiting, "agent.c"),
+    BROKEN(circle_without_a_call, "agent.c"),
     BROKEN(waited_without_waiting, "agent.c"),
     BROKEN(count_as_own_in_the_common_slot, "gauges.h"),
     BROKEN(batch_out_of_order, "batch.c"),
@@ -346,9 +341,8 @@ static const struct broken {
     BROKEN(park_what_does_not_hang, "notify.c"),
     BROKEN(descriptor_of_a_plain_one, "notify.c"),
     BROKEN(push_what_is_not_queued, "queue.c"),
-    BROKEN(add_without_the_lock, "group.c"),
-    BROKEN(remove_without_the_lock, "group.c"),
-    BROKEN(walk_without_the_lock, "group.c"),
+    BROKEN(leave_without_the_lock, "gauges.c"),
+    BROKEN(put_right_without_the_lock, "gauges.c"),
     BROKEN(unlock_without_the_lock, "group.c"),
     BROKEN(forget_slots_without_the_lock, "thread.c"),
 };

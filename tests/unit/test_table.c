@@ -323,7 +323,6 @@ static void test_search_and_unseen_visitor(void **state)
 
 int main(void)
 {
-    ONE_THREAD_PLAYS_SEVERAL();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_claim_and_find),
         cmocka_unit_test(test_empty_key),

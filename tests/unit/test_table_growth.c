@@ -2,6 +2,8 @@
 /* Arrays that take over from one another, and what they leave behind. */
 #include "table_test.h"
 
+#include "filter.h"
+
 enum {
     FIRST = 8, /* buckets, then 64, then 512 */
     MANY = 300,
@@ -396,7 +398,7 @@ static void test_filter(void **state)
     mark(&items[3]);
     mark(&items[100]);
     atomic_store(&t->shards[0].growing, true); /* and one that made an array */
-    table_filter_in_child(t, keep_even, &n_asked);
+    filter_table(t, keep_even, &n_asked);
     assert_int_equal(n_asked, MANY);
     for (unsigned i = 0; i < MANY; i++) {
         assert_int_equal(present(t, &items[i]), i % 2 == 0 && i != 2 && i != 100);
@@ -418,7 +420,6 @@ static void test_filter(void **state)
 
 int main(void)
 {
-    ONE_THREAD_PLAYS_SEVERAL();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_found_in_every_array),
         cmocka_unit_test(test_full_only),

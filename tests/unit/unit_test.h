@@ -136,11 +136,4 @@ static inline void flaky_fail(struct flaky *f, long k)
     atomic_store(&f->fail_at, k);
 }
 
-/* Whoever uses it includes a header of src/. */
-#ifdef SFLIGHT_CHECKED
-#define ONE_THREAD_PLAYS_SEVERAL() ((void)(require_sections = false))
-#else
-#define ONE_THREAD_PLAYS_SEVERAL() ((void)0)
-#endif
-
 #endif

@@ -31,6 +31,8 @@ struct http_exchange { /* a client; the exchange is the one that it is in */
     bool keeps_open;   /* after the answer */
     bool is_rejected;  /* there are too many: gets one answer, which says so */
     bool is_paused;    /* not read from: the buffer is full */
+    void (*gone)(struct http_exchange *x, void *arg); /* or NULL */
+    void *gone_arg;
     struct http_body body;
     size_t url_size, in_size;
     char url[256];
@@ -90,10 +92,21 @@ static void close_client(struct http_exchange *x)
 {
     if (x->state == CLOSING)
         return;
+    void (*gone)(struct http_exchange *, void *) = x->state == WAITING ? x->gone : NULL;
     if (x->state == WAITING)
         x->server->stats.gone++;
     x->state = CLOSING;
     uv_close((uv_handle_t *)&x->socket, on_closed);
+    x->gone = NULL;
+    if (gone != NULL)
+        gone(x, x->gone_arg);
+}
+
+void http_watch(struct http_exchange *x, void (*gone)(struct http_exchange *x, void *arg),
+                void *arg)
+{
+    x->gone = gone;
+    x->gone_arg = arg;
 }
 
 /* ------------------------------------------------------------------ answering */
@@ -122,6 +135,7 @@ void http_answer(struct http_exchange *x, unsigned status, unsigned retry_after_
 {
     struct http_server *s = x->server;
     x->owes_answer = false;
+    x->gone = NULL;
     s->stats.waiting--;
     x->body = *body;
     if (x->state == CLOSING) {

@@ -4,8 +4,8 @@
  * HEAD, connections that stay open, clients that send ahead or go away.
  *
  * Every exchange is answered once, by http_answer(), then or later; until then
- * it stays valid, also if its client has gone.  So it may be the tag of a
- * completion to come, and nobody has to be told that a client has left.
+ * it stays valid, also if its client has gone, so that it may be the tag of a
+ * completion to come.  Who would rather do less for a client that has gone is told.
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -54,6 +54,10 @@ void http_stop(struct http_server *s, uint64_t limit_ms, void (*done)(void));
 void http_free(struct http_server *s);
 
 struct http_stats http_stats(const struct http_server *s);
+
+/* Has gone(x, arg) called once if the client goes before its answer; that may answer. */
+void http_watch(struct http_exchange *x, void (*gone)(struct http_exchange *x, void *arg),
+                void *arg);
 
 /* Answers.  retry_after_s: 0, or what the client should be told to wait. */
 void http_answer(struct http_exchange *x, unsigned status, unsigned retry_after_s,

@@ -52,6 +52,7 @@ static void end_first(struct pg_pool *pool, enum pg_outcome outcome)
     struct pg_query *q = STAILQ_FIRST(&pool->waiting);
     STAILQ_REMOVE_HEAD(&pool->waiting, link);
     pool->stats.waiting--;
+    q->is_waiting = false;
     q->done(q, outcome, NULL);
 }
 
@@ -72,8 +73,19 @@ static void on_expiry(uv_timer_t *timer)
         uv_timer_start(timer, on_expiry, q->expires_ms - now, 0);
 }
 
+void pg_withdraw(struct pg_pool *pool, struct pg_query *q)
+{
+    if (!q->is_waiting)
+        return;
+    STAILQ_REMOVE(&pool->waiting, q, pg_query, link);
+    pool->stats.waiting--;
+    q->is_waiting = false;
+    q->done(q, PG_CLOSED, NULL);
+}
+
 void pg_submit(struct pg_pool *pool, struct pg_query *q)
 {
+    q->is_waiting = false;
     if (pool->is_closed || pool->is_away || pool->stats.waiting >= pool->options.max_waiting) {
         q->done(q, pool->is_closed ? PG_CLOSED : pool->is_away ? PG_AWAY : PG_BUSY, NULL);
         return;
@@ -81,6 +93,7 @@ void pg_submit(struct pg_pool *pool, struct pg_query *q)
     q->expires_ms = uv_now(pool->loop) + pool->options.timeout_ms;
     STAILQ_INSERT_TAIL(&pool->waiting, q, link);
     pool->stats.waiting++;
+    q->is_waiting = true;
     dispatch(pool);
     if (!STAILQ_EMPTY(&pool->waiting) && !uv_is_active((uv_handle_t *)&pool->expiry))
         uv_timer_start(&pool->expiry, on_expiry, pool->options.timeout_ms, 0);
@@ -310,6 +323,7 @@ static void send_query(struct connection *c, struct pg_query *q)
     }
     STAILQ_REMOVE_HEAD(&pool->waiting, link);
     pool->stats.waiting--;
+    q->is_waiting = false;
     pool->stats.queries++;
     pool->stats.busy++;
     c->query = q;

@@ -23,7 +23,7 @@ enum pg_outcome {
     PG_LATE,   /* it took too long and was given up */
     PG_BUSY,   /* too many queries wait, or this one did so for too long */
     PG_AWAY,   /* no connection, or it broke */
-    PG_CLOSED, /* the pool is closing */
+    PG_CLOSED, /* the pool is closing, or the query was withdrawn */
 };
 
 /* A query; belongs to the pool from pg_submit() until done is called, which is always, and once. */
@@ -34,6 +34,7 @@ struct pg_query {
 
     STAILQ_ENTRY(pg_query) link; /* these two are private */
     uint64_t expires_ms;
+    bool is_waiting;
 };
 
 struct pg_options {
@@ -60,6 +61,12 @@ struct pg_pool *pg_open(uv_loop_t *loop, const struct pg_options *o);
 
 /* May call q->done before it returns. */
 void pg_submit(struct pg_pool *pool, struct pg_query *q);
+
+/*
+ * Nobody wants the query any more: if it still waits for a connection, done is called, with
+ * PG_CLOSED; one that has been sent goes on.
+ */
+void pg_withdraw(struct pg_pool *pool, struct pg_query *q);
 
 /* Ends all queries and connections.  Once uv_run() has returned, pg_free() frees the pool. */
 void pg_close(struct pg_pool *pool);

@@ -5,10 +5,12 @@
  * queue of libsingleflight.  Nothing in it waits but the loop.
  *
  * The way of a page: the first client that asks for it gets the permit, and the
- * query is sent.  The first as well as all who ask meanwhile have their futures
- * put into the queue.  When PostgreSQL has answered, however, the call is
+ * query is sent.  The first as well as all who ask meanwhile get a completion
+ * through the queue.  When PostgreSQL has answered, however, the call is
  * completed; the queue's descriptor wakes the loop, and each client is sent the
- * page from the memory where it lies, which is freed after the last of them.
+ * page from the memory where it lies, which is freed after the last of them.  A
+ * client that hangs up is taken back; the last of a call takes its query along, if
+ * that has not been sent yet.
  */
 #include "../demo/metrics.h"
 #include "../demo/number.h"
@@ -209,6 +211,12 @@ static void on_query_done(struct pg_query *pg, enum pg_outcome outcome, PGresult
     end_query((struct page_query *)pg, status, page);
 }
 
+/* All clients of its call have hung up. */
+static void on_unwanted(void *q)
+{
+    pg_withdraw(db, &((struct page_query *)q)->pg);
+}
+
 /* Has the page made, for a call or else for one exchange. */
 static void start_query(uint32_t product, sflight_call *call, struct http_exchange *x)
 {
@@ -224,10 +232,19 @@ static void start_query(uint32_t product, sflight_call *call, struct http_exchan
     snprintf(q->parameter, sizeof(q->parameter), "%" PRIu32, product);
     q->pg.parameter = q->parameter;
     q->pg.done = on_query_done;
+    if (call != NULL)
+        sflight_call_on_unwanted(call, on_unwanted, q);
     pg_submit(db, &q->pg);
 }
 
 /* --------------------------------------------------------------------- routes */
+
+/* Its client has hung up; unless a completion is about to come, nothing more is to be done. */
+static void on_client_gone(struct http_exchange *x, void *future)
+{
+    if (sflight_future_cancel(future) == 1)
+        answer_status(x, 503);
+}
 
 static void answer_product(struct http_exchange *x, uint32_t product)
 {
@@ -243,20 +260,14 @@ static void answer_product(struct http_exchange *x, uint32_t product)
         return;
     }
 
-    sflight_call *call, *no_call;
+    sflight_call *call;
     sflight_future *future;
-    int rc = sflight_begin(group, &product, sizeof(product), &call, &future);
-    /* The leader's client joins the call, to be answered, or to have gone, as everybody else. */
-    if (rc == 0 && call != NULL)
-        rc = sflight_begin(group, &product, sizeof(product), &no_call, &future);
-    if (rc == 0)
-        rc = sflight_future_enqueue(future, queue, (uintptr_t)x);
-    if (rc != 0) {
-        if (call != NULL)
-            sflight_abandon(call);
+    if (sflight_begin_enqueue(group, &product, sizeof(product), queue, (uintptr_t)x, &call,
+                              &future) != 0) {
         answer_status(x, 503);
         return;
     }
+    http_watch(x, on_client_gone, future);
     if (call != NULL)
         start_query(product, call, NULL);
 }
@@ -376,7 +387,10 @@ static int run_server(void)
     db = pg_open(loop, &options.db);
     if (db == NULL)
         return fail("cannot start", "out of memory");
-    int rc = sflight_group_create(&group, NULL);
+    sflight_options group_options;
+    sflight_options_init(&group_options);
+    group_options.cancel_unwanted = true; /* whoever comes next has a query of its own sent */
+    int rc = sflight_group_create(&group, &group_options);
     if (rc == 0)
         rc = sflight_queue_create(&queue);
     if (rc != 0)

@@ -39,14 +39,12 @@ int main(void)
     epoll_ctl(loop, EPOLL_CTL_ADD, database, &(struct epoll_event){EPOLLIN, {.fd = database}});
     epoll_ctl(loop, EPOLL_CTL_ADD, fd, &(struct epoll_event){EPOLLIN, {.fd = fd}});
     for (unsigned i = 0; i < 4; i++) {
-        sflight_call *lead, *none;
-        sflight_future *join;
-        int rc = sflight_begin(group, paths[i], strlen(paths[i]), &lead, &join);
-        if (rc == 0 && lead != NULL) { /* the permit: send the query, then wait like the others */
+        sflight_call *lead;
+        if (sflight_begin_enqueue(group, paths[i], strlen(paths[i]), queue, i, &lead, NULL) != 0)
+            continue;
+        n_waiting++;
+        if (lead != NULL) /* the permit: this client's query, for all of them */
             send_query(lead);
-            rc = sflight_begin(group, paths[i], strlen(paths[i]), &none, &join);
-        }
-        n_waiting += rc == 0 && sflight_future_enqueue(join, queue, i) == 0;
     }
     for (struct epoll_event event; n_waiting > 0 && epoll_wait(loop, &event, 1, -1) == 1;) {
         if (event.data.fd == database)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "process.h"
+
+#include "cpu.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+union process_page process_page;
+
+static _Atomic(uint64_t) last; /* of this process and those that it comes from */
+static bool wiped;             /* the page is empty in a child */
+static void (*child_hook)(bool by_handler);
+
+static void salt_renew(void)
+{
+    uint64_t generation = atomic_add_relaxed(&last, 1) + 1;
+
+    process_page.generation = (uint32_t)(generation << PROCESS_SALT_SHIFT >> 32);
+    process_page.salt = generation << PROCESS_SALT_SHIFT;
+}
+
+void process_init(void (*in_child)(bool by_handler))
+{
+    int saved = errno;
+
+    child_hook = in_child;
+    wiped = sysconf(_SC_PAGESIZE) <= PROCESS_PAGE &&
+            madvise(&process_page, sizeof(process_page), MADV_WIPEONFORK) == 0;
+    errno = saved;
+    salt_renew();
+}
+
+/* RACE: several may come at once, if the fork had no handlers. */
+static void notice(bool by_handler)
+{
+    uint32_t nobody = 0;
+
+    if (atomic_cas_acquire(&process_page.noticing, &nobody, 1)) {
+        child_hook(by_handler);
+        salt_renew();
+        atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
+    }
+    while (atomic_load_acquire(&process_page.noticing) != 2) /* [PROCESS] */
+        cpu_yield();
+}
+
+void process_notice(void)
+{
+    notice(false);
+}
+
+void process_forked(void)
+{
+    if (!wiped) { /* the only thread */
+        child_hook(true);
+        salt_renew();
+    } else if (process_salt() == 0) {
+        notice(true);
+    }
+}

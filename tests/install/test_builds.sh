@@ -1,0 +1,122 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Programs and libraries built in unusual ways: link-time optimisation, strict C99, C++ without
+# exceptions or RTTI, plugins with hidden visibility.  Prints TAP; what needs a compiler or a library
+# that is not there is skipped, and says so.  BUILD says where make builds; needs `make lib`.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+case ${MAKEFLAGS:-} in
+*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
+*) unset MAKEFLAGS ;;
+esac
+
+build=$(realpath "${BUILD:-build}")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+sources=tests/install
+n=0
+failures=0
+
+check() {
+    local what=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok $n - $what"
+    else
+        echo "not ok $n - $what"
+        tail -n 30 "$work/log" | sed 's/^/# /'
+        failures=$((failures + 1))
+    fi
+}
+
+skip() { # skip WHAT WHY
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+
+# -------------------------------------------------------- link-time optimisation
+only_public() {
+    local foreign
+    foreign=$(nm -g --defined-only "$1" | awk 'NF == 3 && $3 !~ /^(sflight_|DW\.ref\.)/ { print $3 }')
+    echo "$foreign"
+    [ -z "$foreign" ]
+}
+
+# lto COMPILER CFLAGS LDFLAGS
+lto() {
+    local what="$1 $2" out=$work/lto
+    rm -rf "$out"
+    if ! echo 'int main(void) { return 0; }' | $1 $2 $3 -xc -o "$work/probe" - 2>"$work/log"; then
+        skip "$what" "there is no $1, or its linker cannot do this"
+        return
+    fi
+    check "$what: the library" make --no-print-directory -s BUILD="$out" CC="$1" CFLAGS="$2" lib
+    check "$what: only sflight_ names leave the archive" only_public "$out/libsingleflight.a"
+    # shellcheck disable=SC2086
+    check "$what: a program with names of the library's" \
+        $1 $2 $3 -Iinclude -o "$work/names" $sources/names.c "$out/libsingleflight.a" -lck -pthread
+    check "$what: ... runs" "$work/names"
+    check "$what: ... also shared" bash -c \
+        "$1 $2 $3 -Iinclude -o $work/names $sources/names.c -L$out -lsingleflight && 
+        LD_LIBRARY_PATH=$out $work/names"
+}
+
+lto gcc '-O2 -flto' ''
+lto gcc '-O1 -g -flto -ffat-lto-objects' ''
+lto clang '-O1 -g -flto' '-fuse-ld=lld'
+lto clang '-O1 -flto=thin' '-fuse-ld=lld'
+
+# ----------------------------------------------------------------------- C and C++
+warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wredundant-decls -Werror'
+for cc in gcc clang; do
+    for std in c99 c11 c17 c2x; do
+        # shellcheck disable=SC2086
+        check "singleflight.h: $cc -std=$std -pedantic" \
+            $cc -std=$std -pedantic $warnings -xc -fsyntax-only include/singleflight.h
+    done
+done
+
+# refused COMPILER FLAG WHY: one error, which says why.
+refused() {
+    local said
+    said=$($1 -std=c++17 "$2" -Iinclude -xc++ -fsyntax-only - <<<'#include <singleflight.hpp>' 2>&1 |
+        grep 'error:')
+    echo "$said"
+    [ "$(wc -l <<<"$said")" = 1 ] && grep -q "needs $3" <<<"$said"
+}
+for cxx in g++ clang++; do
+    check "singleflight.hpp, $cxx -fno-exceptions: one error says why" \
+        refused $cxx -fno-exceptions exceptions
+    check "singleflight.hpp, $cxx -fno-rtti: one error says why" refused $cxx -fno-rtti RTTI
+    for flag in -fno-exceptions -fno-rtti; do
+        check "singleflight.h, $cxx $flag" \
+            $cxx -std=c++17 $flag -Wall -Wextra -Werror -xc++ -fsyntax-only include/singleflight.h
+    done
+done
+
+# ------------------------------------------------------------------------- plugins
+# plugins COMPILER
+plugins() {
+    if ! $1 -xc++ -o "$work/probe" - <<<'#include <string>
+int main() {}' 2>"$work/log"; then
+        skip "plugins, $1" 'there is no such compiler, or no such library'
+        return
+    fi
+    local i
+    for i in 0 1; do
+        check "plugin $i, $1" $1 -std=c++17 -O1 -fPIC -shared -fvisibility=hidden \
+            -fvisibility-inlines-hidden -Iinclude -o "$work/plugin$i.so" $sources/plugin.cpp \
+            -L"$build" -lsingleflight
+    done
+    check "their host, $1" $1 -std=c++17 -O1 -Iinclude -o "$work/host" $sources/plugin_host.cpp \
+        -L"$build" -Wl,-rpath,"$build" -lsingleflight -ldl -pthread
+    check "callers in two plugins, $1: same type, another type, exceptions" \
+        "$work/host" "$work/plugin0.so" "$work/plugin1.so"
+}
+plugins g++
+plugins clang++
+plugins 'clang++ -stdlib=libc++'
+
+echo "1..$n"
+exit $((failures > 0))

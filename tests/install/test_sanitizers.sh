@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A correct program under AddressSanitizer, ThreadSanitizer, helgrind and DRD, with the library, or
+# its variant for them, as it is installed: no reports; and with a race of its own: one.  Prints TAP;
+# a tool that is not there is skipped.  BUILD says where make builds.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+case ${MAKEFLAGS:-} in
+*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
+*) unset MAKEFLAGS ;;
+esac
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+n=0
+failures=0
+
+check() {
+    local what=$1
+    shift
+    n=$((n + 1))
+    if "$@" >"$work/log" 2>&1; then
+        echo "ok $n - $what"
+    else
+        echo "not ok $n - $what"
+        head -n 40 "$work/log" | sed 's/^/# /'
+        failures=$((failures + 1))
+    fi
+}
+
+skip() {
+    n=$((n + 1))
+    echo "ok $n - $1 # SKIP $2"
+}
+
+quiet_make() {
+    make --no-print-directory -s ${BUILD:+BUILD="$BUILD"} "$@"
+}
+
+prefix=$work/usr
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+check 'make install-variants' quiet_make install-variants PREFIX="$prefix"
+
+# compile COMPILER FLAGS PACKAGE
+compile() {
+    # shellcheck disable=SC2046,SC2086
+    gcc -O1 -g -fexceptions -c $(pkg-config --cflags $3) -o "$work/helper.o" \
+        tests/install/sanitized_helper.c &&
+        $1 -O1 -g -fexceptions -pthread $2 -o "$work/program" tests/install/sanitized.c \
+            "$work/helper.o" $(pkg-config --cflags --libs $3) -Wl,-rpath,"$prefix/lib"
+}
+
+# quiet COMMAND...: ends well and says nothing.
+quiet() {
+    "$@" >"$work/said" 2>&1
+    local rc=$?
+    cat "$work/said"
+    [ $rc = 0 ] && [ ! -s "$work/said" ]
+}
+
+for cc in gcc clang; do
+    check "$cc, AddressSanitizer: compiles" compile $cc -fsanitize=address singleflight
+    check '... and a panic through other frames is right' quiet "$work/program"
+    check "$cc, ThreadSanitizer: compiles" compile $cc -fsanitize=thread singleflight-tsan
+    check '... and has no reports' quiet "$work/program"
+    check '... a race is compiled' compile $cc '-fsanitize=thread -DRACE' singleflight-tsan
+    check '... and is reported' bash -c '! "$0"' "$work/program"
+done
+supp=$prefix/share/singleflight/valgrind.supp
+for tool in helgrind drd; do
+    valgrind="valgrind -q --tool=$tool --error-exitcode=9 --suppressions=$supp"
+    if ! valgrind --tool=$tool true >/dev/null 2>&1; then
+        skip "$tool" 'there is no valgrind here'
+        continue
+    fi
+    check "$tool: compiles" compile gcc '' singleflight-valgrind
+    # shellcheck disable=SC2086
+    check '... and has no reports' quiet $valgrind "$work/program"
+    check '... a race is compiled' compile gcc -DRACE singleflight-valgrind
+    # shellcheck disable=SC2016
+    check '... and is reported' bash -c '"$@"; [ $? = 9 ]' - $valgrind "$work/program"
+done
+check 'make uninstall' quiet_make uninstall PREFIX="$prefix"
+check '... leaves nothing' bash -c '[ -z "$(find "$0" ! -type d)" ]' "$prefix"
+
+echo "1..$n"
+exit $((failures > 0))
