@@ -8,6 +8,15 @@
 #include <time.h>
 #include <unistd.h>
 
+void cpu_sleep(uint32_t ns)
+{
+    struct timespec time = {.tv_nsec = (long)ns};
+    int saved = errno;
+    /* Not nanosleep(3), which is a cancellation point. */
+    (void)syscall(SYS_nanosleep, &time, NULL);
+    errno = saved;
+}
+
 void cpu_back_off(unsigned *n)
 {
     enum { YIELDS = 16, SLEEP_NS = 20000, MAX_SHIFT = 6 };
@@ -18,11 +27,7 @@ void cpu_back_off(unsigned *n)
         return;
     }
     unsigned shift = turn - YIELDS < MAX_SHIFT ? turn - YIELDS : MAX_SHIFT;
-    struct timespec time = {.tv_nsec = (long)SLEEP_NS << shift};
-    int saved = errno;
-    /* Not nanosleep(3), which is a cancellation point. */
-    (void)syscall(SYS_nanosleep, &time, NULL);
-    errno = saved;
+    cpu_sleep((uint32_t)SLEEP_NS << shift);
 }
 
 unsigned cpu_count(void)

@@ -4,6 +4,7 @@
 #define SFLIGHT_CPU_H
 
 #include <sched.h>
+#include <stdint.h>
 
 /*
  * One step of a spin loop.  On x86, pause takes 10 to 140 cycles, depending on the model.  On
@@ -23,6 +24,9 @@ static inline void cpu_yield(void)
 {
     (void)sched_yield();
 }
+
+/* Sleeps so many nanoseconds, less than a second, or until a signal. */
+void cpu_sleep(uint32_t ns);
 
 /*
  * One step of a wait that ends as soon as another thread goes on, which may have been preempted:

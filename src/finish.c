@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "finish.h"
 
+#include "cpu.h"
 #include "futex.h"
 
 #include <errno.h>
@@ -34,14 +35,14 @@ void finish_wake_drainers(struct sflight_group *g)
         notify_all(g, atomic_swap_acq_rel(&g->drain_waiters, NULL)); /* [HANG] [DRAIN] */
 }
 
-/* When the rest is over, which is not after the deadline.  Makes the next one longer. */
-static struct timespec rest_until(uint64_t *rest_ns, const struct timespec *deadline)
+/* How long to rest, which is not beyond the deadline.  Makes the next rest longer. */
+static uint32_t rest_for(uint32_t *rest_ns, const struct timespec *deadline)
 {
     uint64_t left_ns = clock_left_ns(deadline);
-    uint64_t until_ns = clock_now_ns() + (left_ns < *rest_ns ? left_ns : *rest_ns);
+    uint32_t ns = left_ns < *rest_ns ? (uint32_t)left_ns : *rest_ns;
 
     *rest_ns = *rest_ns < REST_LAST_NS / 2 ? 2 * *rest_ns : REST_LAST_NS;
-    return (struct timespec){(time_t)(until_ns / 1000000000), (long)(until_ns % 1000000000)};
+    return ns;
 }
 
 /* Asks; returns the word to sleep on. */
@@ -62,22 +63,23 @@ static uint32_t drain_ask(struct sflight_group *g)
  */
 static int drain_on_futex(struct sflight_group *g, const struct timespec *deadline)
 {
-    uint64_t rest_ns = REST_FIRST_NS;
+    uint32_t rest_ns = REST_FIRST_NS;
+    bool woken = false;
 
     for (;;) {
         uint32_t word = drain_ask(g);
         enum flying flying = gauges_flying(g);
         if (flying == NOTHING_FLIES)
             return 0;
-        /* Nobody tells the end of a search. */
-        if (flying == CALLS_FLY && futex_wait(drain_futex(g), word, deadline) != -ETIMEDOUT &&
-            gauges_flying(g) == NOTHING_FLIES)
-            return 0;
         if (clock_left_ns(deadline) == 0)
-            return gauges_flying(g) == NOTHING_FLIES ? 0 : -ETIMEDOUT;
-        struct timespec until = rest_until(&rest_ns, deadline);
-        word = atomic_load_relaxed(&g->drain_word); /* nothing hangs on it: only to rest */
-        (void)futex_wait(drain_futex(g), word, &until);
+            return -ETIMEDOUT;
+        if (woken || flying == SEARCHES_FLY) { /* nobody tells the end of a search */
+            cpu_sleep(rest_for(&rest_ns, deadline));
+            woken = false;
+        } else {
+            (void)futex_wait(drain_futex(g), word, deadline);
+            woken = true;
+        }
     }
 }
 
@@ -87,7 +89,7 @@ static int drain_on_futex(struct sflight_group *g, const struct timespec *deadli
  */
 static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct timespec *deadline)
 {
-    uint64_t rest_ns = REST_FIRST_NS;
+    uint32_t rest_ns = REST_FIRST_NS;
 
     for (;;) {
         struct sflight_future *waiter = notify_waiter_new(thread_slot_again(g), NULL, fiber);
@@ -104,7 +106,7 @@ static int drain_by_fiber(struct sflight_group *g, void *fiber, const struct tim
             return 0;
         if (expired || clock_left_ns(deadline) == 0)
             return -ETIMEDOUT;
-        struct timespec until = rest_until(&rest_ns, deadline);
+        struct timespec until = clock_after(rest_for(&rest_ns, deadline));
         g->runtime.park(g->runtime.ctx, fiber, &until);
     }
 }

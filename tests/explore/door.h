@@ -129,6 +129,7 @@ static inline bool clock_deadline_valid(const struct timespec *deadline)
 
 #define cpu_relax() sched_yield_point(SITE)
 #define cpu_yield() sched_yield_point(SITE)
+#define cpu_sleep(ns) ((void)(ns), sched_yield_point(SITE))
 #define cpu_back_off(n) (++*(n), sched_yield_point(SITE))
 unsigned cpu_count(void);
 

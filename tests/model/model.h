@@ -133,6 +133,7 @@ static inline uint64_t clock_left_ns(const struct timespec *deadline)
 }
 
 static inline void cpu_relax(void) {}
+#define cpu_sleep(ns) ((void)(ns), cpu_yield())
 #define cpu_back_off(n) ((void)(n), cpu_yield())
 
 #ifndef OWN_YIELD
