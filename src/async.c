@@ -351,11 +351,8 @@ int async_cancel(struct sflight_future *f)
     return 1;
 }
 
-/*
- * Before a future is consumed: if it may be in the call's list, gives it up, and puts a new one in
- * its place, with the same claim.  Returns 0 or -ENOMEM.
- */
-static int unhung(struct sflight_future **f)
+/* The rare part of unhung(). */
+static NOINLINE int copied(struct sflight_future **f)
 {
     (void)orphan_check((*f)->call);
     if ((*f)->kind == FUTURE_PLAIN)
@@ -367,6 +364,17 @@ static int unhung(struct sflight_future **f)
     notify_end(slot, *f);
     *f = copy;
     return 0;
+}
+
+/*
+ * Before a future is consumed: if it may be in the call's list, gives it up, and puts a new one in
+ * its place, with the same claim.  Returns 0 or -ENOMEM.
+ */
+static ALWAYS_INLINE int unhung(struct sflight_future **f)
+{
+    if (LIKELY((*f)->kind == FUTURE_PLAIN && !call_is_inherited((*f)->call)))
+        return 0;
+    return copied(f);
 }
 
 /* Hangs a future up that stays its owner's, without a descriptor. */

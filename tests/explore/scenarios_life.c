@@ -525,34 +525,45 @@ static void release_copy(void *i)
     sflight_result_release(&copies[(uintptr_t)i]);
 }
 
-static void copy_and_release(void *arg)
+static bool copied;
+
+/* Has a copy, and waits for the forking thread. */
+static void copy_and_wait(void *arg)
 {
     struct ask *ask = arg;
     ask_result(ask);
     copy(ask, &copies[1]);
     ask_release(ask);
+    reached(&copied);
+    ask_whole(fresh(2, "c"));
 }
 
-/* In the child two threads give up what one has from before the fork; then what another had. */
+/*
+ * In the child two threads give up what the forking thread has from before the fork; then what
+ * another had, which was running and is not there.
+ */
 static void fork_and_release(void)
 {
     sflight_stats stats;
 
+    copied = false;
     world_begin(NULL);
     door.forks_noticed = true;
     ask_result(fresh(0, "a"));
     copy(&asks[0], &copies[0]);
-    go(copy_and_release, fresh(1, "b"));
-    join_all();
+    ask_begin(fresh(3, "c"));
+    go(copy_and_wait, fresh(1, "b"));
+    until(&copied);
     world_fork();
     go(release_copy, (void *)0);
     ask_release(&asks[0]);
     join_all();
     release_copy((void *)1); /* is not counted: nor was the hold */
-    ask_result(fresh(2, "a"));
+    ask_complete(&asks[3]);
+    ask_result(fresh(4, "a"));
     CHECK(sflight_group_stats(world.group, &stats) == 0);
     CHECK(stats.held == 1);
-    ask_release(&asks[2]);
+    ask_release(&asks[4]);
     child_goes_on();
     world_end();
 }
