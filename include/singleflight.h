@@ -51,7 +51,11 @@
  * Keys
  *   Byte strings of any length, copied by the library, compared in full.  The
  *   empty key is legal (data may then be NULL).  NULL with a length above 0
- *   is -EINVAL.
+ *   is -EINVAL.  The table hashes them with XXH3 and a random seed for each group,
+ *   which keeps nobody from finding keys of one bucket who can measure calls well
+ *   enough: XXH3 is no PRF.  A caller looks at each call in flight in its key's
+ *   bucket (some 10 ns a call), so where keys come from strangers, bound how many
+ *   are in flight.
  *
  * Time
  *   Deadlines are absolute CLOCK_MONOTONIC times; NULL waits for ever.  A
@@ -762,6 +766,8 @@ SFLIGHT_PUBLIC int sflight_future_get_sized(sflight_future *f, const struct time
 SFLIGHT_PUBLIC int sflight_future_poll_sized(sflight_future *f, sflight_result *r, size_t size);
 SFLIGHT_PUBLIC int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigned n,
                                              size_t size);
+SFLIGHT_PUBLIC void sflight_completions_release_sized(sflight_completion *c, unsigned n,
+                                                      size_t size);
 
 #if defined(__GNUC__) && !defined(SFLIGHT_PLAIN)
 /* Inlined into calls, never emitted: the name is the library's, and so is its address. */
@@ -789,6 +795,8 @@ extern int sflight_future_poll_0_1(sflight_future *f, sflight_result *r)
     SFLIGHT_NAMED(sflight_future_poll);
 extern int sflight_queue_drain_0_1(sflight_queue *q, sflight_completion *out, unsigned n)
     SFLIGHT_NAMED(sflight_queue_drain);
+extern void sflight_completions_release_0_1(sflight_completion *c, unsigned n)
+    SFLIGHT_NAMED(sflight_completions_release);
 
 SFLIGHT_CALL void sflight_options_init(sflight_options *o)
 {
@@ -861,6 +869,14 @@ SFLIGHT_CALL int sflight_queue_drain(sflight_queue *q, sflight_completion *out, 
     return sizeof(*out) == SFLIGHT_SIZE_COMPLETION
                ? sflight_queue_drain_0_1(q, out, n)
                : sflight_queue_drain_sized(q, out, n, sizeof(*out));
+}
+
+SFLIGHT_CALL void sflight_completions_release(sflight_completion *c, unsigned n)
+{
+    if (sizeof(*c) == SFLIGHT_SIZE_COMPLETION)
+        sflight_completions_release_0_1(c, n);
+    else
+        sflight_completions_release_sized(c, n, sizeof(*c));
 }
 #endif
 

@@ -165,8 +165,13 @@ int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
     return sflight_queue_drain_sized(q, out, n, SFLIGHT_SIZE_COMPLETION);
 }
 
-void sflight_completions_release(sflight_completion *c, unsigned n)
+void sflight_completions_release_sized(sflight_completion *c, unsigned n, size_t size)
 {
     if (c != NULL)
-        async_release_completions(c, n);
+        async_release_completions(c, n, size);
+}
+
+void sflight_completions_release(sflight_completion *c, unsigned n)
+{
+    sflight_completions_release_sized(c, n, SFLIGHT_SIZE_COMPLETION);
 }

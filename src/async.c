@@ -456,15 +456,20 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
 
 /* -------------------------------------------------------------- completions */
 
-void async_release_completions(sflight_completion *c, unsigned n)
+static sflight_result *result_at(sflight_completion *c, size_t size, unsigned i)
+{
+    return &((sflight_completion *)(void *)((char *)c + i * size))->result;
+}
+
+void async_release_completions(sflight_completion *c, unsigned n, size_t size)
 {
     for (unsigned i = 0, next; i < n; i = next) {
-        struct sflight_call *call = c[i].result.hold;
+        struct sflight_call *call = result_at(c, size, i)->hold;
         next = i + 1;
-        while (next < n && call != NULL && c[next].result.hold == call)
+        while (next < n && call != NULL && result_at(c, size, next)->hold == call)
             next++;
         for (unsigned k = i; k < next; k++)
-            memset(&c[k].result, 0, sizeof(c[k].result));
+            memset(result_at(c, size, k), 0, size - offsetof(sflight_completion, result));
         if (call != NULL)
             hold_release_n(thread_slot(call->group), call, next - i);
     }

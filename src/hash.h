@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The one door to the hash of a key: XXH3 with the group's random seed.  Without the seed
- * nobody can choose keys that share a bucket.
+ * The one door to the hash of a key: XXH3 with the group's random seed.  It is no PRF: who does
+ * not know the seed cannot choose keys that share a bucket, but may find such by measuring.  What
+ * that costs is bounded by the calls in flight, all of which a caller passes then.
  */
 #ifndef SFLIGHT_HASH_H
 #define SFLIGHT_HASH_H

@@ -264,10 +264,16 @@ static void results_of_futures(void **state)
             assert_int_equal(one.c.tag, 5);
             assert_int_equal(one.c.rc, 0);
             assert_is_seven(&one.c.result);
-            sflight_result_release(&one.c.result);
         }
+        for (int again = 0; again < 2; again++)
+            sflight_completions_release_sized((void *)&out, 3, larger);
+        for (size_t k = 0; k < 3; k++) /* each result zeroed, and nothing beyond */
+            for (size_t at = larger - size; at < larger; at++)
+                assert_int_equal(out.bytes[k * larger + at], 0);
+        assert_kept(&out, 3 * larger, 3 * larger);
         assert_all_destroyed(&tally);
     }
+    sflight_completions_release_sized(NULL, 3, SFLIGHT_SIZE_COMPLETION);
     assert_int_equal(sflight_queue_destroy(q), 0);
     group_end(g);
 }
