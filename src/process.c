@@ -36,6 +36,7 @@ void process_init(void (*in_child)(bool by_handler))
 static void notice(bool by_handler)
 {
     uint32_t nobody = 0;
+    unsigned n_turns = 0;
 
     if (atomic_cas_acquire(&process_page.noticing, &nobody, 1)) {
         child_hook(by_handler);
@@ -43,7 +44,7 @@ static void notice(bool by_handler)
         atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
     }
     while (atomic_load_acquire(&process_page.noticing) != 2) /* [PROCESS] */
-        cpu_yield();
+        cpu_back_off(&n_turns);
 }
 
 void process_notice(void)

@@ -124,8 +124,8 @@ void world_fork(void)
     w.n_lost = 0;
     for (unsigned i = 0; i < MAX_ASKS; i++)
         if (asks[i].begun != 0 && asks[i].thread != sched.self)
-            /* With no slot of its own it may have been stopped in the middle of a release. */
-            w.n_lost += asks[i].over ? asks[i].n_holds + door.common_slots : 1;
+            /* With no slot of its own: stopped in a release, or with a dead leader's second hold. */
+            w.n_lost += (asks[i].over ? asks[i].n_holds : 1) + door.common_slots;
     for (unsigned i = 0; i < w.n_runs; i++) {
         struct run *run = &w.runs[i];
         if (run->thread == sched.self)
