@@ -112,6 +112,17 @@ static void complete(void *ask)
     ask_complete(ask);
 }
 
+/* Of a call that nobody ends meanwhile. */
+static void drain_times_out(void)
+{
+    world_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    struct timespec deadline = {1, SHORT_NS};
+    CHECK(sflight_group_drain(world.group, &deadline) == -ETIMEDOUT);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
 /* Destroyed as soon as that is allowed, by somebody who does not wait for the threads. */
 static void destroy_against_calls(void)
 {
@@ -573,6 +584,7 @@ const struct scenario scenarios_life[] = {
     {"close_against_begin", close_against_begin, 100, 1},
     {"drain_against_complete", drain_against_complete, 200, 2},
     {"drain_with_deadline", drain_with_deadline, 100, 1},
+    {"drain_times_out", drain_times_out, 20, 1},
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
