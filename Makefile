@@ -101,11 +101,14 @@ $(LIB_SO): $(OBJ) src/libsingleflight.map
 
 -include $(OBJ:.o=.d)
 
-# Variants for the programs of users who look for races: the archive for ThreadSanitizer, whose
-# runtime the program brings; and for helgrind and DRD a library that tells them what it orders.
+# Variants for programs of users who look for faults: the archive for ThreadSanitizer, whose runtime
+# the program brings; for helgrind and DRD a library that tells them what it orders; and one that
+# tells of its own wrong use.
 VARIANT_CFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
 VARIANT_CFLAGS_valgrind := -DSFLIGHT_VALGRIND -Wno-conversion
-VARIANT_SO := libsingleflight-valgrind.so.$(VERSION)
+VARIANT_CFLAGS_debug := -DSFLIGHT_DEBUG
+variant_so = libsingleflight-$(1).so.$(VERSION)
+VARIANT_SOS := $(foreach v,valgrind debug,$(BUILD)/$(call variant_so,$(v)))
 
 define variant
 variant_$(1)_OBJ := $(SRC:%.c=$(BUILD)/variant-$(1)/%.o)
@@ -114,8 +117,13 @@ variant_$(1)_OBJ := $(SRC:%.c=$(BUILD)/variant-$(1)/%.o)
 $(BUILD)/variant-$(1)/src/%.o: src/%.c $(BUILD)/flags
 	@mkdir -p $$(@D)
 	$$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) $(VARIANT_CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/$(call variant_so,$(1)): $$(variant_$(1)_OBJ) src/libsingleflight.map
+	$$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(subst $(SONAME),$(call variant_so,$(1)),$(LIB_LDFLAGS)) \
+		-pthread -o $$@ $$(variant_$(1)_OBJ) $(LIB_DEPS)
+	@ln -sf $$(@F) $(BUILD)/libsingleflight-$(1).so
 endef
-$(foreach v,tsan valgrind,$(eval $(call variant,$(v))))
+$(foreach v,tsan valgrind debug,$(eval $(call variant,$(v))))
 
 $(BUILD)/libsingleflight-tsan.o: $(variant_tsan_OBJ)
 	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
@@ -126,13 +134,8 @@ $(BUILD)/libsingleflight-tsan.a: $(BUILD)/libsingleflight-tsan.o
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
-$(BUILD)/$(VARIANT_SO): $(variant_valgrind_OBJ) src/libsingleflight.map
-	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(subst $(SONAME),$(VARIANT_SO),$(LIB_LDFLAGS)) \
-		-pthread -o $@ $(variant_valgrind_OBJ) $(LIB_DEPS)
-	@ln -sf $(@F) $(BUILD)/libsingleflight-valgrind.so
-
 .PHONY: variants
-variants: $(BUILD)/libsingleflight-tsan.a $(BUILD)/$(VARIANT_SO) ## Build the library for ThreadSanitizer, and for helgrind and DRD
+variants: $(BUILD)/libsingleflight-tsan.a $(VARIANT_SOS) ## Build the library for ThreadSanitizer, for helgrind and DRD, and one that tells of wrong use
 
 # ------------------------------------------------------------------------------------- install
 # The paths below PREFIX, as a .pc file says them.
@@ -165,13 +168,15 @@ variant_pc = sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
 	>$(D)$(LIBDIR)/pkgconfig/singleflight-$(1).pc
 
 .PHONY: install-variants
-install-variants: install variants ## Also install singleflight-tsan.pc and -valgrind.pc, and what they name
+install-variants: install variants ## Also install singleflight-tsan.pc, -valgrind.pc and -debug.pc, and what they name
 	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 $(BUILD)/libsingleflight-tsan.a $(D)$(LIBDIR)
-	install -m 755 $(BUILD)/$(VARIANT_SO) $(D)$(LIBDIR)
-	ln -sf $(VARIANT_SO) $(D)$(LIBDIR)/libsingleflight-valgrind.so
+	install -m 755 $(VARIANT_SOS) $(D)$(LIBDIR)
+	ln -sf $(call variant_so,valgrind) $(D)$(LIBDIR)/libsingleflight-valgrind.so
+	ln -sf $(call variant_so,debug) $(D)$(LIBDIR)/libsingleflight-debug.so
 	$(call variant_pc,tsan,-e '/^Libs.private/d; s|^Libs: .*|& -lck -pthread|')
 	$(call variant_pc,valgrind,)
+	$(call variant_pc,debug,)
 	install -m 644 src/valgrind.supp $(D)$(PREFIX)/share/singleflight
 	@$(TELL_LINKER)
 
@@ -180,8 +185,9 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
-	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(VARIANT_SO) libsingleflight-valgrind.so)
-	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/,singleflight-tsan.pc singleflight-valgrind.pc)
+	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(notdir $(VARIANT_SOS)) \
+		libsingleflight-valgrind.so libsingleflight-debug.so)
+	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
 	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))

@@ -80,6 +80,14 @@
  *   a C++ exception, but not by longjmp().  destroy should return; if it does
  *   not (cancellation, an exception), the hold is given up all the same.
  *
+ * Wrong use
+ *   What a permit, a future or a result is may be used up once: by complete and abandon;
+ *   by what consumes a future; by release.  A permit that is used again does nothing, and
+ *   0 is returned, until the memory of its call is used for another one, which may be at
+ *   once: then it is that call, of whatever key, that is ended.  A consumed future, and a
+ *   released copy of a result, corrupt memory.  The debug variant of the library aborts
+ *   at each of these with one line: singleflight_embedding(7).
+ *
  * Threads that end, fork, unloading
  *   Threads need not be registered and may come and go.  Calls made from the
  *   destructors of thread-specific data work.
@@ -523,7 +531,7 @@ SFLIGHT_PUBLIC int sflight_begin_enqueue(sflight_group *g, const void *key, size
  * Ends a call by its permit: delivers the value set and the status (or the one of
  * sflight_call_set_status()) to everybody who has joined, and to the permit holder's
  * own future.  Runs the callbacks of sflight_future_then(), and otherwise no user
- * code but, where nobody waits, destroy.  The permit is gone.  Returns how many
+ * code but, where nobody waits, destroy.  The permit is gone, see "Wrong use".  Returns how many
  * followers the call had when it closed; the own future is none.
  * Waits for nothing but a callback of sflight_call_on_unwanted() for this call that
  * another thread is in at this moment.

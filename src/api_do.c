@@ -105,8 +105,7 @@ static ALWAYS_INLINE void release(sflight_result *r, size_t size)
 {
     if (r == NULL)
         return;
-    struct sflight_call *call = r->hold;
-    memset(r, 0, size);
+    struct sflight_call *call = hold_hand_in(r, size, "sflight_result_release");
     if (call == NULL)
         return;
     struct slot *slot = thread_slot_cached(call->group);
@@ -134,9 +133,11 @@ int sflight_result_retain_sized(const sflight_result *r, sflight_result *copy, s
         memset(copy, 0, size);
         return -EINVAL;
     }
-    struct sflight_call *call = r->hold;
+    struct sflight_call *call = hold_call(r, "sflight_result_retain");
     hold_retain(thread_slot(call->group), call);
     memcpy(copy, r, size);
+    copy->hold = call;
+    hold_hand_out(copy);
     return 0;
 }
 

@@ -37,17 +37,19 @@ int sflight_call_future(sflight_call *call, sflight_future **out)
 {
     if (out != NULL)
         *out = NULL;
-    return call != NULL && out != NULL ? async_call_future(call, out) : -EINVAL;
+    if (call == NULL || out == NULL)
+        return -EINVAL;
+    return async_call_future(handle_call(call, "sflight_call_future"), out);
 }
 
 uint32_t sflight_complete(sflight_call *call, int status)
 {
-    return async_complete(call, status);
+    return async_complete(handle_end(HANDLE_PERMIT, call, "sflight_complete"), status);
 }
 
 uint32_t sflight_abandon(sflight_call *call)
 {
-    return async_abandon(call);
+    return async_abandon(handle_end(HANDLE_PERMIT, call, "sflight_abandon"));
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -70,7 +72,9 @@ int sflight_future_get_sized(sflight_future *f, const struct timespec *deadline,
     memset(r, 0, size);
     if (f == NULL || !clock_deadline_valid(deadline))
         return -EINVAL;
-    int rc = async_get(f, deadline, &full);
+    int rc = async_get(handle_record(HANDLE_FUTURE, f, "sflight_future_get"), deadline, &full);
+    if (rc != -ETIMEDOUT && rc != -EDEADLK)
+        (void)handle_end(HANDLE_FUTURE, f, "sflight_future_get");
     sizes_copy(r, size, &full, sizeof(full));
     return rc;
 }
@@ -86,7 +90,11 @@ int sflight_future_poll_sized(sflight_future *f, sflight_result *r, size_t size)
 
     if (r == NULL)
         return -EINVAL;
-    int rc = f != NULL ? async_poll(f, &full) : -EINVAL;
+    int rc = -EINVAL;
+    if (f != NULL)
+        rc = async_poll(handle_record(HANDLE_FUTURE, f, "sflight_future_poll"), &full);
+    if (f != NULL && rc != -EAGAIN)
+        (void)handle_end(HANDLE_FUTURE, f, "sflight_future_poll");
     sizes_copy(r, size, &full, sizeof(full));
     return rc;
 }
@@ -98,28 +106,40 @@ int sflight_future_poll(sflight_future *f, sflight_result *r)
 
 int sflight_future_fd(sflight_future *f)
 {
-    return f != NULL ? async_fd(f) : -EINVAL;
+    return f != NULL ? async_fd(handle_record(HANDLE_FUTURE, f, "sflight_future_fd")) : -EINVAL;
 }
 
 int sflight_future_then(sflight_future *f, void (*cb)(void *arg, int rc, sflight_result *r),
                         void *arg)
 {
-    return f != NULL && cb != NULL ? async_then(f, cb, arg) : -EINVAL;
+    if (f == NULL || cb == NULL)
+        return -EINVAL;
+    int rc = async_then(handle_give(f, "sflight_future_then"), cb, arg);
+    handle_given(f, rc == 0);
+    return rc;
 }
 
 int sflight_future_enqueue(sflight_future *f, sflight_queue *q, uint64_t tag)
 {
-    return f != NULL && q != NULL ? async_enqueue(f, q, tag) : -EINVAL;
+    if (f == NULL || q == NULL)
+        return -EINVAL;
+    int rc = async_enqueue(handle_give(f, "sflight_future_enqueue"), q, tag);
+    handle_given(f, rc == 0);
+    return rc;
 }
 
 int sflight_future_drop(sflight_future *f)
 {
-    return f != NULL ? async_drop(f) : 0;
+    return f != NULL ? async_drop(handle_end(HANDLE_FUTURE, f, "sflight_future_drop")) : 0;
 }
 
 int sflight_future_cancel(sflight_future *f)
 {
-    return f != NULL ? async_cancel(f) : 0;
+    if (f == NULL)
+        return 0;
+    int rc = async_cancel(handle_to_cancel(f));
+    handle_cancelled(f);
+    return rc;
 }
 
 int sflight_queue_create(sflight_queue **out)

@@ -32,14 +32,14 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     if (rc == JOIN_FOLLOWS) {
         f->call = call;
         gauges_count(slot, COUNT_FUTURES);
-        *join = f;
+        *join = future_hand_out(f);
         return 0;
     }
     future_free(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
     call->begun_by = thread_identity();
-    *lead = call;
+    *lead = handle_new(HANDLE_PERMIT, call);
     return 0;
 }
 
@@ -71,11 +71,13 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
         f->starter = true;
         call->result.traits = CALL_HAS_STARTER;
         call->begun_by = thread_identity();
-        *lead = call;
+        *lead = handle_new(HANDLE_PERMIT, call);
     }
     gauges_count(slot, COUNT_FUTURES);
-    if (out != NULL)
-        *out = f;
+    if (out != NULL) {
+        *out = future_hand_out(f);
+        (void)handle_give(*out, "sflight_begin_enqueue");
+    }
     give_to_queue(f, q, tag);
     return 0;
 }
@@ -92,7 +94,7 @@ int async_call_future(struct sflight_call *call, struct sflight_future **out)
     gauges_count(slot, COUNT_FUTURES);
     call->result.traits |= CALL_HAS_STARTER;
     state_add_starter(&call->state);
-    *out = f;
+    *out = future_hand_out(f);
     return 0;
 }
 
@@ -108,8 +110,11 @@ static NOINLINE uint32_t release_ended(struct slot *slot, struct sflight_call *c
 static NOINLINE uint32_t complete_with_traits(struct slot *slot, struct sflight_call *call,
                                               int status)
 {
+    if (call->result.traits & CALL_GIVEN_UP)
+        return 0; /* it has been ended before, and its record still is what it was then */
     if (call->result.traits & CALL_ABANDONED)
         return async_abandon(call);
+    call->result.traits |= CALL_GIVEN_UP;
     lead_ran_with_traits(call, status);
     (void)lead_end(slot, call, false);
     return release_ended(slot, call);
@@ -122,6 +127,7 @@ uint32_t async_complete(struct sflight_call *call, int status)
     struct slot *slot = thread_slot(call->group);
     if (UNLIKELY(call->result.traits != 0))
         return complete_with_traits(slot, call, status);
+    call->result.traits = CALL_GIVEN_UP;
     call->result.status = status;
     if (finish_call(slot, call, 0))
         return release_ended(slot, call);
@@ -131,8 +137,9 @@ uint32_t async_complete(struct sflight_call *call, int status)
 
 uint32_t async_abandon(struct sflight_call *call)
 {
-    if (orphan_check(call))
+    if (orphan_check(call) || (call->result.traits & CALL_GIVEN_UP))
         return 0;
+    call->result.traits |= CALL_GIVEN_UP;
     if (call->result.traits & CALL_TELLS)
         unwanted_stop(call);
     return finish_abandoned(thread_slot(call->group), call);
@@ -198,7 +205,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         finish_runner_begins(g);
         rc = spawn(&g->runtime, s);
         if (rc == 0) {
-            *out = f;
+            *out = future_hand_out(f);
             return 0;
         }
         slot = thread_slot_again(g);
@@ -206,7 +213,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         f->call = call;
         gauges_count(slot, COUNT_FUTURES);
         f->starter = false;
-        *out = f;
+        *out = future_hand_out(f);
         f = NULL;
         rc = 0;
     }
@@ -361,6 +368,7 @@ static NOINLINE int copied(struct sflight_future **f)
     struct sflight_future *copy = future_new(slot, (*f)->call, (*f)->starter);
     if (copy == NULL)
         return -ENOMEM;
+    future_hand_on(*f, copy);
     notify_end(slot, *f);
     *f = copy;
     return 0;
@@ -463,13 +471,15 @@ static sflight_result *result_at(sflight_completion *c, size_t size, unsigned i)
 
 void async_release_completions(sflight_completion *c, unsigned n, size_t size)
 {
+    static const char own_name[] = "sflight_completions_release";
+    size_t result_size = size - offsetof(sflight_completion, result);
+
     for (unsigned i = 0, next; i < n; i = next) {
-        struct sflight_call *call = result_at(c, size, i)->hold;
-        next = i + 1;
-        while (next < n && call != NULL && result_at(c, size, next)->hold == call)
-            next++;
-        for (unsigned k = i; k < next; k++)
-            memset(result_at(c, size, k), 0, size - offsetof(sflight_completion, result));
+        struct sflight_call *call = hold_hand_in(result_at(c, size, i), result_size, own_name);
+        for (next = i + 1;
+             next < n && call != NULL && hold_call(result_at(c, size, next), own_name) == call;
+             next++)
+            (void)hold_hand_in(result_at(c, size, next), result_size, own_name);
         if (call != NULL)
             hold_release_n(thread_slot(call->group), call, next - i);
     }

@@ -264,7 +264,7 @@ static int deliver(struct batch *b, size_t i, struct sflight_call *call, bool le
                    sflight_result *r)
 {
     int rc = hold_deliver(batch_slot(b), call, leader, r);
-    b->places[i].taken = r->hold;
+    b->places[i].taken = hold_call(r, "sflight_do_many");
     return rc;
 }
 
@@ -333,8 +333,12 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
             continue;
         rc[i] = rc[p->first];
         r[i] = r[p->first];
-        if (r[i].hold != NULL)
-            hold_retain(batch_slot(b), r[i].hold);
+        struct sflight_call *call = hold_call(&r[i], "sflight_do_many");
+        if (call == NULL)
+            continue;
+        hold_retain(batch_slot(b), call);
+        r[i].hold = call;
+        hold_hand_out(&r[i]);
     }
     guard = NULL;
     batch_end(b);

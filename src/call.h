@@ -103,6 +103,7 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 #define CALL_ABANDONED 4u   /* by sflight_call_abandon() */
 #define CALL_HAS_STARTER 8u /* has, or had: its future knows the record, as nobody's join */
 #define CALL_TELLS 16u      /* sflight_call_on_unwanted() */
+#define CALL_GIVEN_UP 32u   /* its permit has been used: whoever uses it again does nothing */
 
 enum call_kind {
     CALL_OF_LEADER,  /* led by an agent that blocks in fn */

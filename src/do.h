@@ -106,6 +106,7 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
     r->shared = false;
     r->followers = 0;
     r->hold = c;
+    hold_hand_out(r);
     return true;
 }
 

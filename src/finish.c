@@ -225,7 +225,7 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
     if (g->takeover) {
         hold_set_value(c, NULL, 0, NULL, NULL);
         slot = thread_slot_if_moved(slot);
-        c->result.traits &= CALL_HAS_STARTER;
+        c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
         /* A hold of our own: the one who takes over may be done before the nudge is. */

@@ -72,6 +72,9 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
     f->kind = FUTURE_PLAIN;
     f->starter = starter;
+#ifdef SFLIGHT_DEBUG
+    f->handle = NULL;
+#endif
     return f;
 }
 
@@ -110,6 +113,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
     struct slot *slot = thread_slot(c->group);
     bool starter = f->starter;
 
+    handle_delivered(f->handle, f);
     future_free(slot, f);
     hold_take(slot, c);
     return hold_deliver(slot, c, future_leads(c, starter), r);

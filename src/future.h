@@ -125,6 +125,9 @@ struct sflight_future {
     _Atomic(uint32_t) state;
     unsigned char kind; /* enum future_kind */
     bool starter;       /* its claim is that of STATE_STARTER, not a joiner's */
+#ifdef SFLIGHT_DEBUG
+    void *handle; /* what its owner has; NULL: nobody has got it (handle.h) */
+#endif
 };
 
 /* A call has ended: does the future of its starter, or of who had its permit, say `leader`? */
@@ -154,6 +157,28 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list);
 
 /* At the end of a group: frees the slot's spare records for good. */
 void future_free_spares(struct slot *slot);
+
+/* Its owner is the user from here on, who gets what is returned. */
+static inline struct sflight_future *future_hand_out(struct sflight_future *f)
+{
+#ifdef SFLIGHT_DEBUG
+    f->handle = handle_new(HANDLE_FUTURE, f);
+    return f->handle;
+#else
+    return f;
+#endif
+}
+
+/* The user's future is another record from here on. */
+static inline void future_hand_on(struct sflight_future *from, struct sflight_future *to)
+{
+#ifdef SFLIGHT_DEBUG
+    to->handle = from->handle;
+    handle_moved(to->handle, to);
+#else
+    (void)from, (void)to;
+#endif
+}
 
 /* Nobody is going to look at it, nor at its owner. */
 static inline bool future_is_over(struct sflight_future *f)

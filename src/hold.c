@@ -137,8 +137,10 @@ void hold_retain(struct slot *slot, struct sflight_call *c)
 int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t word,
                          sflight_result *r)
 {
-    if (word & ENDING_PANICKED)
+    if (word & ENDING_PANICKED) {
+        hold_hand_out(r);
         return -ENOTRECOVERABLE;
+    }
     hold_release(slot, c);
     memset(r, 0, sizeof(*r));
     return word & ENDING_SHUT ? -ESHUTDOWN : -EOWNERDEAD;

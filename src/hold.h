@@ -19,6 +19,7 @@
 #define SFLIGHT_HOLD_H
 
 #include "call.h"
+#include "handle.h"
 
 #include <errno.h>
 
@@ -109,6 +110,30 @@ static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c
     hold_count_released(slot, inherited);
 }
 
+/* The result, whose hold is the call, is the user's. */
+static ALWAYS_INLINE void hold_hand_out(sflight_result *r)
+{
+    r->hold = handle_new(HANDLE_RESULT, r->hold);
+}
+
+/* The call of a result that the user has, or NULL.  function: the user's. */
+static ALWAYS_INLINE struct sflight_call *hold_call(const sflight_result *r, const char *function)
+{
+    (void)function; /* where there are no handles */
+    return r->hold != NULL ? handle_record(HANDLE_RESULT, r->hold, function) : NULL;
+}
+
+/* The same, and zeroes the caller's size bytes: the result is the user's no more. */
+static ALWAYS_INLINE struct sflight_call *hold_hand_in(sflight_result *r, size_t size,
+                                                       const char *function)
+{
+    (void)function; /* where there are no handles */
+    struct sflight_call *call =
+        r->hold != NULL ? handle_end(HANDLE_RESULT, r->hold, function) : NULL;
+    memset(r, 0, size);
+    return call;
+}
+
 /*
  * Delivers the result to a holder that has seen the gate open.  Fills *r, which then has the
  * hold, and returns 0; or -ENOTRECOVERABLE after a panic, with its message in *r.  Where there
@@ -130,6 +155,7 @@ static ALWAYS_INLINE int hold_deliver(struct slot *slot, struct sflight_call *c,
     r->hold = c;
     if (UNLIKELY(word & ENDING_BADLY))
         return hold_deliver_failure(slot, c, word, r);
+    hold_hand_out(r);
     return 0;
 }
 

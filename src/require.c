@@ -14,6 +14,24 @@ void require_failed(const char *file, int line, const char *what)
     abort();
 }
 
+#ifdef SFLIGHT_DEBUG
+
+#include <stdarg.h>
+
+void require_misused(const char *function, const char *fmt, ...)
+{
+    char what[256];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof(what), fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "singleflight: %s(): %s\n", function, what);
+    abort();
+}
+
+#endif
+
 #else
 typedef int require_nothing; /* a file is not empty */
 #endif

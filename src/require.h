@@ -3,11 +3,25 @@
  * Preconditions of functions inside the library.  A build with -DSFLIGHT_CHECKED, as
  * those for tests, sanitizers and the explorer are, checks them and aborts with one line
  * that names the place; in any other build they cost nothing and are not evaluated.
+ *
+ * And preconditions of users.  A build with -DSFLIGHT_DEBUG, which is one for users who
+ * look for their own mistakes, has those of the library and these: what is wrong is found
+ * by the room `handle`, and the line names the user's function.
  */
 #ifndef SFLIGHT_REQUIRE_H
 #define SFLIGHT_REQUIRE_H
 
 #include <stdbool.h>
+
+#if defined(SFLIGHT_DEBUG) && !defined(SFLIGHT_CHECKED)
+#define SFLIGHT_CHECKED
+#endif
+
+#ifdef SFLIGHT_DEBUG
+/* A user's mistake in this function, which gets no further. */
+_Noreturn void require_misused(const char *function, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+#endif
 
 #ifdef SFLIGHT_CHECKED
 

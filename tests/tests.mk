@@ -6,13 +6,17 @@
 # into an empty directory.
 
 # The slowest first, so that none is left for the end; of each variant its compiler and flags.
-TEST_VARIANTS := tsan asan hooks collide clang
+TEST_VARIANTS := tsan asan hooks collide clang debug
 tsan_CC := clang
 tsan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=thread -fno-omit-frame-pointer
 asan_CC := gcc
 asan_FLAGS := -DSFLIGHT_CHECKED -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 clang_CC := clang
 clang_FLAGS := -DSFLIGHT_CHECKED
+# What users may do they may do here, too: nothing of it is taken for wrong.
+debug_CC := gcc
+debug_FLAGS := -DSFLIGHT_DEBUG
+debug_UNIT :=
 
 API_TESTS := $(sort $(patsubst tests/api/%.c,%,$(wildcard tests/api/*.c)))
 UNIT_TESTS := $(sort $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c)))
@@ -134,6 +138,7 @@ test-tsan: $(tsan_PROGRAMS) ## Run the API and unit tests under ThreadSanitizer
 test-asan: $(asan_PROGRAMS) ## Run the API and unit tests under AddressSanitizer and UBSan
 test-hooks: $(hooks_PROGRAMS) ## Run the API tests with every group on a runtime of hooks
 test-collide: $(collide_PROGRAMS) ## Run the API tests and those of calls with all keys in one bucket
+test-debug: $(debug_PROGRAMS) ## Run the API tests with the library that tells of wrong use
 test-clang: $(clang_PROGRAMS) ## Run the API and unit tests compiled by clang
 $(TEST_VARIANTS:%=test-%): test-%:
 	$(PROVE) $($*_PROGRAMS)

@@ -3,7 +3,7 @@
  * A correct user's program, for sanitizers: what fn writes is read by its followers and by the next
  * fn, without any other ordering; a completion queue; and panics through frames of
  * sanitized_helper.c, which is compiled without the sanitizer.  With -DRACE there is one race, of
- * the program's own.
+ * the program's own; with -DWRONG a result is released once more, by way of a copy.
  */
 #include <singleflight.h>
 
@@ -125,5 +125,12 @@ int main(void)
             return 4;
         helper_fill(fill); /* stack that the panic's frames had */
     }
+#ifdef WRONG
+    if (sflight_do(group, "key", 3, work, NULL, &r) != 0)
+        return 6;
+    sflight_result copy = r;
+    sflight_result_release(&r);
+    sflight_result_release(&copy);
+#endif
     return racy >= 0 && sflight_queue_destroy(q) == 0 && sflight_group_destroy(group) == 0 ? 0 : 5;
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A correct program under AddressSanitizer, ThreadSanitizer, helgrind and DRD, with the library, or
-# its variant for them, as it is installed: no reports; and with a race of its own: one.  Prints TAP;
+# its variant for them, as it is installed: no reports; and with a race of its own: one.  The same with
+# the debug variant, and a release too many: one line, linked or preloaded.  Prints TAP;
 # a tool that is not there is skipped.  BUILD says where make builds.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -80,6 +81,21 @@ for tool in helgrind drd; do
     # shellcheck disable=SC2016
     check '... and is reported' bash -c '"$@"; [ $? = 9 ]' - $valgrind "$work/program"
 done
+# one_line COMMAND...: aborts, and says one line.
+one_line() {
+    local rc=0
+    "$@" >"$work/said" 2>&1 || rc=$?
+    cat "$work/said"
+    [ $rc = 134 ] && [ "$(wc -l <"$work/said")" = 1 ] &&
+        grep -q '^singleflight: sflight_result_release(): ' "$work/said"
+}
+check 'the debug variant: compiles' compile gcc '' singleflight-debug
+check '... and a correct program says nothing' quiet "$work/program"
+check '... wrong use is compiled' compile gcc -DWRONG singleflight-debug
+check '... and tells of itself' one_line "$work/program"
+check '... compiled for the library' compile gcc -DWRONG singleflight
+check '... it tells with the variant preloaded' \
+    one_line env LD_PRELOAD="$prefix/lib/libsingleflight-debug.so" "$work/program"
 check 'make uninstall' quiet_make uninstall PREFIX="$prefix"
 check '... leaves nothing' bash -c '[ -z "$(find "$0" ! -type d)" ]' "$prefix"
 

@@ -151,10 +151,9 @@ static inline void assert_child_succeeds(pid_t pid)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* run() must abort its process, and say so. */
-static inline void assert_aborts(void (*run)(void), const char *says)
+/* run() must abort its process; what it says before that. */
+static inline void last_words(void (*run)(void), char *text, size_t size)
 {
-    char text[20000];
     size_t n = 0;
     ssize_t got;
     int fds[2], status;
@@ -169,13 +168,20 @@ static inline void assert_aborts(void (*run)(void), const char *says)
         _exit(0);
     }
     close(fds[1]);
-    while (n < sizeof text - 1 && (got = read(fds[0], text + n, sizeof text - 1 - n)) > 0)
+    while (n < size - 1 && (got = read(fds[0], text + n, size - 1 - n)) > 0)
         n += (size_t)got;
     close(fds[0]);
     text[n] = '\0';
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+/* The same, and says so, among other things. */
+static inline void assert_aborts(void (*run)(void), const char *says)
+{
+    char text[20000];
+    last_words(run, text, sizeof text);
     assert_non_null(strstr(text, says));
 }
 
