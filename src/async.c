@@ -282,12 +282,15 @@ int async_drop(struct sflight_future *f)
     bool starter = f->starter, ready = is_ready(f);
     struct slot *slot = thread_slot(g);
 
+    bool hung = f->kind == FUTURE_OWNED;
     notify_end(slot, f);
     if (ready) {
         hold_take(slot, c);
         hold_release(slot, c);
         return 0;
     }
+    if (hung)
+        list_sweep(slot, c);
     uint64_t unit = leaving_begins(slot, starter);
     enum wait_leave leave = wait_leave(slot, c, unit);
     slot = thread_slot_again(g);
@@ -334,6 +337,7 @@ int async_cancel(struct sflight_future *f)
     struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
     retract_begin(f);
+    list_sweep(slot, c); /* of others: while this one keeps the call */
     bool left = wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE;
     slot = thread_slot_again(g);
     if (left) {
@@ -369,7 +373,7 @@ static NOINLINE int copied(struct sflight_future **f)
     if (copy == NULL)
         return -ENOMEM;
     future_hand_on(*f, copy);
-    notify_end(slot, *f);
+    notify_end(slot, *f); /* there are never more of these than of those that wait */
     *f = copy;
     return 0;
 }

@@ -87,6 +87,8 @@ struct sflight_call {
             unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
             bool needs_grace; /* others may still look at the record: it needs a grace period */
+            /* of `waiters`: how many were given up since the last sweep, in steps of LIST_GONE */
+            _Atomic(uint32_t) gone;
         } result;
         struct reclaim_entry retired; /* after that, while the record is retired */
     };
@@ -96,6 +98,9 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 
 /* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
+
+#define LIST_HELD 1u /* in `gone`: a thread is taking entries out of the list (list.h) */
+#define LIST_GONE 2u
 
 /* What is not usual in a call, for its end. */
 #define CALL_STATUS_SET 1u /* result.status is not what fn returns */

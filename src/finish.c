@@ -198,8 +198,10 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     bool told = n_async != 0 || started || group_hangs(g) || left;
     gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
-    if (told)
+    if (told) {
+        list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
         notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
+    }
 }
 
 void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, bool end_counted)

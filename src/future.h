@@ -16,7 +16,7 @@
  *     kinds                     consumed when hung   freed by
  *     FUTURE_PLAIN    not hung          -            the owner
  *     FUTURE_OWNED    get, fd           no           the owner, or the teller: see GONE
- *     FUTURE_WAITER   a waiter          no           the owner, or the teller or a sweep: see GONE
+ *     FUTURE_WAITER   a waiter          no           the same
  *     FUTURE_THEN     a callback        yes          the teller
  *     FUTURE_QUEUED   in a queue        yes          the queue's consumer
  *
@@ -50,8 +50,8 @@
  *          Whichever of TOLD and GONE comes second frees the entry.  The swap found TOLD: the
  *          owner frees it.  The swap found TELLING, so the teller's CAS to TOLD fails: the
  *          teller closes the descriptor and frees the entry.  GONE came before the teller: the
- *          entry stays in the list, and who takes the list frees it.  So no teller uses a
- *          descriptor that the owner has closed.
+ *          entry stays in the list, and a sweep (list_sweep()) or the teller frees it.  So no
+ *          teller uses a descriptor that the owner has closed.
  *
  * A consumed entry is told by no step of its own: the teller looks at each, and puts those that are
  * HUNG where they belong.  It is taken back (async_cancel()) by leaving the call, which is one step
@@ -62,9 +62,10 @@
  *      +--the call closed--+  +--teller--> TOLD
  *
  * If the canceller has left, the teller comes after the close, and so sees GOING or GONE.  It
- * passes by what is GONE, and frees it; GOING it makes TOLD, and then the canceller frees it.  If
- * the call had closed, the teller may have seen HUNG: the canceller sets that again, and what is
- * not TOLD is in the queue, or among the callbacks of the canceller's thread, or it is too late.
+ * passes by what is GONE, and frees it, as a sweep does before that; GOING it makes TOLD, and then
+ * the canceller frees it.  If the call had closed, the teller may have seen HUNG: the canceller
+ * sets that again, and what is not TOLD is in the queue, or among the callbacks of the canceller's
+ * thread, or it is too late.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H

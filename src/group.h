@@ -30,9 +30,7 @@ struct slot {
     unsigned max_spare;                   /* 0 for the common slot */
     struct sflight_future *spare_futures; /* linked by `next` */
     unsigned n_spare_futures;
-    uint32_t n_gone;  /* waiters given up since the last sweep, in whatever list */
-    uint32_t n_swept; /* entries that sweep found: the next comes after as many given up */
-    bool common;      /* this is the group's common slot */
+    bool common; /* this is the group's common slot */
     struct spinner spinner;
     struct sflight_group *group;
     uint64_t owner;               /* number of the thread that has it; 0: none */

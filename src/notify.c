@@ -13,10 +13,6 @@
 #include <errno.h>
 #include <pthread.h>
 
-#ifndef SWEEP_AT_LEAST /* less in a build for tests */
-enum { SWEEP_AT_LEAST = 64 };
-#endif
-
 /* The owner of an OWNED future sets GONE.  Returns true if the owner is to free the future. */
 static NOINLINE bool owner_goes(struct sflight_future *f)
 {
@@ -211,18 +207,6 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
     run_callbacks(callbacks);
 }
 
-/* Puts an entry into the list; false if the list has been told [NOTIFY]. */
-static bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
-{
-    struct sflight_future *first = atomic_load_acquire(list);
-    do {
-        if (first == WAITERS_TOLD)
-            return false;
-        f->next = first;
-    } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */
-    return true;
-}
-
 void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
     REQUIRE(f->kind == FUTURE_PLAIN);
@@ -302,84 +286,28 @@ void notify_waiter_end(struct sflight_group *g, struct sflight_future *f)
         future_free(thread_slot_again(g), f);
 }
 
-/*
- * Takes a waiter out of the list, if there is one, and puts the other entries back; or tells them,
- * if the list has been told meanwhile.
- */
-static struct sflight_future *take_waiter(struct sflight_group *g,
-                                          _Atomic(struct sflight_future *) *list)
-{
-    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
+/* -------------------------------------------------------------------- nudges */
 
-    do {
-        if (f == NULL || f == WAITERS_TOLD)
-            return NULL;
-    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
-    while (f != NULL) {
-        struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER && taken == NULL) {
-            taken = f;
-        } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            notify_all(g, f);
-        }
-        f = next;
-    }
-    return taken;
-}
-
-void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list)
+static void nudge_hung(struct sflight_call *c)
 {
     struct sflight_future *f;
 
     /*
      * Either this thread sees the waiter that an agent has hung up, or the agent sees, before it
-     * parks, that the call is an orphan [NUDGE].  Another thread that wants to nudge may find the
-     * list empty, because this one has taken it: the agent that is nudged here then looks at
-     * the call after both of them.
+     * parks, that the call is an orphan [NUDGE].
      */
     do {
         atomic_fence_seq_cst(); /* [NUDGE] */
-        f = take_waiter(g, list);
-    } while (f != NULL && !tell_waiter(g, f, FUTURE_NUDGED));
+        f = list_take_waiter(c);
+    } while (f != NULL && !tell_waiter(c->group, f, FUTURE_NUDGED));
 }
 
 void notify_nudge(struct sflight_call *c)
 {
     if (group_hangs(c->group))
-        notify_nudge_one(c->group, &c->waiters);
+        nudge_hung(c);
     else
         gate_nudge(&c->gate);
-}
-
-bool notify_sweep(struct slot *slot, struct sflight_group *g,
-                  _Atomic(struct sflight_future *) *list)
-{
-    uint32_t n_found = 0;
-
-    if (slot->common)
-        return false; /* several threads use the common slot: its counts mean nothing */
-    if (++slot->n_gone < SWEEP_AT_LEAST || slot->n_gone < slot->n_swept)
-        return false;
-    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
-    do {
-        if (f == NULL || f == WAITERS_TOLD)
-            return false; /* RACE: another thread has taken the list, to tell, nudge or sweep */
-    } while (!atomic_cas_acquire(list, &f, NULL)); /* [HANG] */
-    for (; f != NULL; n_found++) {
-        struct sflight_future *next = f->next;
-        if (f->kind == FUTURE_WAITER &&
-            atomic_load_acquire(&f->state) == FUTURE_GONE) { /* [TELL] */
-            future_free(slot, f);
-        } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            notify_all(g, f);
-        }
-        f = next;
-    }
-    slot->n_gone = 0;
-    slot->n_swept = n_found;
-    return true;
 }
 
 /* -------------------------------------------------------------------- owners */

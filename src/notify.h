@@ -2,13 +2,10 @@
 /*
  * Telling those who wait for a call, other than at its gate: futures and waiters (future.h).
  *
- * They hang in a list, that of a call, or that of a group's drainers.  Six verbs: notify_hang() and
- * notify_waiter_hang() put an entry in; notify_all() tells all entries of a list that was taken;
- * notify_nudge() tells one waiter to look; notify_sweep() frees what was given up;
- * notify_park() waits to be told; notify_end() and notify_waiter_end() give an entry up.
- *
- * The entry that was hung up last stands first in its list.  But a nudge or a sweep takes the list
- * and puts back what it does not need, and so turns the order round.
+ * They hang in a list (list.h), that of a call, or that of a group's drainers.  Five verbs:
+ * notify_hang() and notify_waiter_hang() put an entry in; notify_all() tells all entries of a list
+ * that was taken; notify_nudge() tells one waiter to look; notify_park() waits to be told;
+ * notify_end() and notify_waiter_end() give an entry up.
  *
  * Every change of a future's state stands in notify.c, but for its first.  No function of this
  * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
@@ -17,6 +14,7 @@
 #ifndef SFLIGHT_NOTIFY_H
 #define SFLIGHT_NOTIFY_H
 
+#include "list.h"
 #include "queue.h"
 #include "retract.h"
 
@@ -81,27 +79,11 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
 void notify_waiter_end(struct sflight_group *g, struct sflight_future *f);
 
 /*
- * Nudges one waiter of the list, if there is any.  The calling function keeps the list's call, by
- * a hold or as a joiner.
- */
-void notify_nudge_one(struct sflight_group *g, _Atomic(struct sflight_future *) *list);
-
-/*
  * Has one blocking follower of the call, if there is any, look whether the call is an orphan: at
  * the gate or in the list, wherever the group's followers wait.  The calling function keeps the
  * call.
  */
 void notify_nudge(struct sflight_call *c);
-
-/*
- * To be called when an agent has given a waiter up (NOTIFY_TIMED_OUT).  Now and then takes the
- * waiter's list and frees all waiters in it that were given up, so that they do not pile up.  When
- * it does depends on how many the thread has given up since its last sweep, in whatever list.
- * Returns true if it has had the list: whoever wanted to nudge somebody meanwhile may have found
- * nobody.  The calling function keeps the list's call.
- */
-bool notify_sweep(struct slot *slot, struct sflight_group *g,
-                  _Atomic(struct sflight_future *) *list);
 
 /*
  * In a forked child, for a future of kind OWNED whose list nobody will tell: its owner finds it

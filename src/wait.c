@@ -144,6 +144,7 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
             atomic_fence_after_rmw(); /* [NUDGE] */
             if (take_over(thread_slot_again(g), agent, c)) {
                 notify_waiter_end(g, f);
+                list_sweep(thread_slot_again(g), c);
                 return JOIN_LEADS;
             }
         }
@@ -152,11 +153,7 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
             future_free(thread_slot_again(g), f);
             return JOIN_FOLLOWS;
         case NOTIFY_TIMED_OUT:
-            if (notify_sweep(thread_slot_again(g), g, &c->waiters)) {
-                atomic_fence_seq_cst(); /* [NUDGE] */
-                if (atomic_load_acquire(&c->state) & STATE_ORPHAN)
-                    notify_nudge_one(g, &c->waiters); /* RACE: its leader has just died */
-            }
+            list_sweep(thread_slot_again(g), c);
             return -ETIMEDOUT;
         case NOTIFY_NUDGED:
             break;

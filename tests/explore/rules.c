@@ -336,6 +336,7 @@ static int run_id(const struct run *run)
 static void run_ends(struct run *run)
 {
     run->ended = step();
+    run->ender = sched.self;
     memory_give(&run->end);
 }
 
@@ -725,11 +726,13 @@ static void told(void *arg, int rc, sflight_result *r)
     ask->rc = rc;
     ask->r = *r;
     answered(ask);
+    CHECK(rc != 0 || sched.self == ask->run->ender || sched.self == ask->then_on);
     ask_release(ask);
 }
 
 void ask_then(struct ask *ask)
 {
+    ask->then_on = sched.self;
     if (sflight_future_then(ask->future, told, ask) != 0)
         ask_drop(ask);
 }

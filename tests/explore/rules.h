@@ -12,7 +12,8 @@
  *   - one leader for each run; the same number of followers told to all, and not
  *     fewer than there are (I5);
  *   - a value is what its run wrote, is destroyed once, and after its last hold;
- *   - fn, destroy and callbacks run outside of sections;
+ *   - fn, destroy and callbacks run outside of sections; a callback on the thread that ends
+ *     the call, or on that which asks for it;
  *   - at the end nothing is in flight, waiting or held, the group can be
  *     destroyed, and all memory and descriptors have been given back.
  */
@@ -58,6 +59,7 @@ struct ask {
     struct run *run; /* whose result it has, or which it leads */
     uint64_t begun;
     int thread;
+    int then_on; /* the thread that asked for a callback */
     bool led, over;
     unsigned n_holds;
     bool async; /* by ask_begin() or ask_start() */
@@ -71,6 +73,7 @@ struct run {
     struct clock end;
     bool has_value, has_destroy, left, after_forget;
     int thread; /* that runs fn, or got the permit */
+    int ender;  /* the thread that ended it */
     int told;   /* in the message of a panic; 0: none */
     unsigned n_destroyed, n_leaders, n_followers, holds;
     int64_t followers; /* as told; -1: not yet */

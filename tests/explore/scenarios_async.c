@@ -391,6 +391,44 @@ static void taken_back_follower(void)
     world_end();
 }
 
+/* Gives up what it has hung into the call's list. */
+static void give_up(void *arg)
+{
+    struct ask *ask = arg;
+    if (variant(2)) {
+        CHECK(sflight_future_fd(ask->future) >= 0 || door.failures != 0);
+        ask_drop(ask);
+    } else {
+        ask->patience_ns = 1;
+        ask_get_or_drop(ask);
+    }
+}
+
+/*
+ * What was given up is taken out of the list by those who give up, while others stay in it, and
+ * against the end of the call.
+ */
+static void swept(void)
+{
+    queue_begin();
+    world.leavers = true;
+    world.may = MAY_TIME_OUT;
+    for (unsigned i = 0; i < 6; i++)
+        ask_begin(fresh(i, "a"));
+    ask_then(&asks[1]);
+    go(give_up, &asks[2]);
+    go(give_up, &asks[3]);
+    go(complete_permit, &asks[0]);
+    (void)ask_enqueue(&asks[4], queue);
+    (void)ask_enqueue(&asks[5], queue);
+    n_queued = 2 - ask_cancel(&asks[4]);
+    consume_all();
+    join_all();
+    CHECK(asks[1].over);
+    CHECK(sflight_queue_destroy(queue) == 0);
+    world_end();
+}
+
 /* Two loops with queues of their own, each with a client that hangs up. */
 static sflight_queue *queues[2];
 
@@ -770,6 +808,7 @@ const struct scenario scenarios_async[] = {
     {"taken_back", taken_back, 300, 2},
     {"taken_back_alone", taken_back_alone, 100, 3},
     {"taken_back_follower", taken_back_follower, 100, 3},
+    {"swept", swept, 200, 2},
     {"both_hang_up", both_hang_up, 200, 2},
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},

@@ -438,6 +438,30 @@ static void fork_with_permits(void)
     fork_and_end_all(5);
 }
 
+static void hang_and_drop(void *arg)
+{
+    struct ask *ask = arg;
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    if (ask->future == NULL)
+        return;
+    (void)sflight_future_fd(ask->future);
+    ask_drop(ask);
+}
+
+/* Others hold the list of a call of its own, to take out of it what they have given up. */
+static void fork_amid_sweep(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    ask_begin(fresh(1, "c"));
+    (void)sflight_future_fd(asks[1].future);
+    go(hang_and_drop, fresh(2, "c"));
+    go(hang_and_drop, fresh(3, "c"));
+    fork_and_end_all(2);
+}
+
 /* It has futures on the calls of others, which do not exist in the child. */
 static void fork_with_futures(void)
 {
@@ -597,6 +621,7 @@ const struct scenario scenarios_life[] = {
     {"fork_amidst", fork_amidst, 300, 0},
     {"fork_in_fn", fork_in_fn, 200, 0},
     {"fork_with_permits", fork_with_permits, 200, 0},
+    {"fork_amid_sweep", fork_amid_sweep, 200, 0},
     {"fork_with_futures", fork_with_futures, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},

@@ -333,6 +333,27 @@ static void task_takeover_futures(void)
     end();
 }
 
+static void hang_and_drop(void *arg)
+{
+    struct ask *ask = arg;
+    (void)sflight_future_fd(ask->future);
+    ask_drop(ask);
+}
+
+/* Its permit is given up while another thread holds its list; who follows must learn of that. */
+static void task_takeover_amid_sweep(void)
+{
+    tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
+    world.leavers = true;
+    world.may = MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "a"));
+    go_task(ask_whole, fresh(2, "a"));
+    go(hang_and_drop, &asks[1]);
+    go(abandon, &asks[0]);
+    end();
+}
+
 static void mixed_takeover_futures(void)
 {
     mixed(task_takeover_futures);
@@ -420,6 +441,7 @@ const struct scenario scenarios_tasks[] = {
     {"task_takeover", task_takeover, 200, 1},
     {"mixed_takeover", mixed_takeover, 100, 0},
     {"task_takeover_futures", task_takeover_futures, 200, 0},
+    {"task_takeover_amid_sweep", task_takeover_amid_sweep, 100, 1},
     {"mixed_takeover_futures", mixed_takeover_futures, 100, 0},
     {"task_drain", task_drain, 100, 1},
     {"mixed_drain", mixed_drain, 100, 0},

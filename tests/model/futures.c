@@ -10,17 +10,20 @@
  *   -DCASE=4  waits until a deadline, and then drops it
  *   -DCASE=5  gives it to a queue
  *   -DCASE=6  gives it to a queue, and takes it back
+ *   -DCASE=7  has asked for its descriptor, and drops it; another one, with a callback, stays
  *
  *   - who waits is woken, and who is to be told is told, once ([HANG], [NOTIFY],
  *     [TELL]; -DLIVE);
  *   - the future is filled in when it is told [HANG], and given back once;
  *   - its descriptor is closed once, and not written after that [TELL];
  *   - what is taken back does not come, and what is not does [TAKE-BACK];
+ *   - what is dropped is taken out of the list, or told, and not both [SWEEP];
  *   - the value is destroyed once, the record freed once, and the counters balance.
  */
 #define MODEL_THREADS 2
 #define FUTEX_WORD uint32_t
 #define MODEL_NOTIFY
+#define SWEEP_AT_LEAST 1
 #include "model_call.h"
 
 #include "queue.h"
@@ -118,6 +121,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 
 #include "async.c"
 #include "future.c"
+#include "list.c"
 #include "notify.c"
 #include "retract.c"
 #include "unwanted.c"
@@ -139,6 +143,7 @@ static void use(sflight_result *r)
 static void called_back(void *arg, int rc, sflight_result *r)
 {
     assert(arg == &value && rc == 0);
+    assert(CASE != 7 || thread_self.hint == 0);
     atomic_add_relaxed(&n_told, 1);
     use(r);
 }
@@ -175,6 +180,9 @@ static void *owner(void *unused)
 #elif CASE == 5
     assert(async_enqueue(future, (void *)&value, 3) == 0);
     REACHED(atomic_load_relaxed(&n_told) == 0);
+#elif CASE == 7
+    async_drop(future);
+    REACHED(model_slot[1].spare_futures == future);
 #else
     int back = async_cancel(future);
     assert(back == 0 || back == 1);
@@ -198,6 +206,11 @@ int main(void)
     struct slot *slot = model_enter(1);
     assert(join_or_claim(&group, slot, "k", 1, newcomer, NULL, &joined, &rank) == JOIN_FOLLOWS);
     future = future_new(slot, joined, false);
+#if CASE == 7
+    assert(async_fd(future) == 7);
+    assert(join_or_claim(&group, slot, "k", 1, newcomer, NULL, &joined, &rank) == JOIN_FOLLOWS);
+    assert(async_then(future_new(slot, joined, false), called_back, &value) == 0);
+#endif
 #if CASE == 6
     assert(async_enqueue(future, (void *)&value, 3) == 0);
 #endif
@@ -229,7 +242,7 @@ int main(void)
     /* The future is spare again, as the others of its block are. */
     assert(model_slot[0].n_spare_futures + model_slot[1].n_spare_futures == PER_BLOCK);
     assert(atomic_load_relaxed(&fd_closed) == atomic_load_relaxed(&fd_made));
-#if CASE == 3 || CASE == 5
+#if CASE == 3 || CASE == 5 || CASE == 7
     assert(atomic_load_relaxed(&n_told) == 1);
 #endif
     model_check_counters();
