@@ -8,10 +8,8 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
-#include "sizes.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #ifndef SWEEP_AT_LEAST /* less in a build for tests */
 enum { SWEEP_AT_LEAST = 64 };
@@ -107,60 +105,6 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
     return true;
 }
 
-/* All have run, or one was left without returning: the others are run all the same. */
-static void callbacks_run(struct thread_frame *all)
-{
-    while (all->first != NULL) {
-        struct sflight_future *f = all->first;
-        union {
-            sflight_result r;
-            char room[SIZES_CALLBACK_RESULT]; /* for a caller whose results are larger */
-        } to;
-        all->first = f->next;
-        if (all->first == NULL)
-            all->last = &all->first;
-        void (*cb)(void *, int, sflight_result *) = f->then.cb;
-        void *arg = f->then.arg;
-        int rc = future_take(f, &to.r);
-        memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
-        cb(arg, rc, &to.r);
-    }
-    thread_words.frames = all->outer;
-    (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);
-}
-
-static void callbacks_add(struct thread_frame *all, struct sflight_future *first)
-{
-    while (first != NULL) {
-        struct sflight_future *f = first;
-        first = f->next;
-        f->next = NULL;
-        *all->last = f;
-        all->last = &f->next;
-    }
-}
-
-/*
- * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.  The thread may be
- * anybody's: a cancellation waits until all have run.
- */
-static void run_callbacks(struct sflight_future *list)
-{
-    if (list == NULL)
-        return;
-    struct thread_frame *outermost = thread_callbacks();
-    if (outermost != NULL) {
-        callbacks_add(outermost, list);
-        return;
-    }
-    struct thread_frame all __attribute__((cleanup(callbacks_run))) = {.outer = thread_words.frames,
-                                                                       .last = &all.first};
-    callbacks_add(&all, list);
-    thread_words.frames = &all;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &all.cancel_state);
-}
-
 /*
  * The order in which those who wait for a call are told.  This function alone decides it.
  *
@@ -208,7 +152,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             tell_owner(g, f);
         }
     }
-    run_callbacks(callbacks);
+    callback_run_list(callbacks);
 }
 
 /* Puts an entry into the list; false if the list has been told [NOTIFY]. */
@@ -309,7 +253,8 @@ void notify_waiter_end(struct sflight_group *g, struct sflight_future *f)
 static struct sflight_future *take_waiter(struct sflight_group *g,
                                           _Atomic(struct sflight_future *) *list)
 {
-    struct sflight_future *f = atomic_load_relaxed(list), *taken = NULL; /* the CAS decides */
+    struct sflight_future *f = atomic_load_relaxed(list); /* the CAS decides */
+    struct sflight_future *taken = NULL, *told = NULL;
 
     do {
         if (f == NULL || f == WAITERS_TOLD)
@@ -320,11 +265,17 @@ static struct sflight_future *take_waiter(struct sflight_group *g,
         if (f->kind == FUTURE_WAITER && taken == NULL) {
             taken = f;
         } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            notify_all(g, f);
+            f->next = told; /* RACE: all have been told meanwhile */
+            told = f;
         }
         f = next;
     }
+    if (told != NULL && taken != NULL) {
+        taken->next = told; /* RACE: it has nothing to look for, and is told like the others */
+        told = taken;
+        taken = NULL;
+    }
+    notify_all(g, told);
     return taken;
 }
 
@@ -355,6 +306,7 @@ void notify_nudge(struct sflight_call *c)
 bool notify_sweep(struct slot *slot, struct sflight_group *g,
                   _Atomic(struct sflight_future *) *list)
 {
+    struct sflight_future *told = NULL;
     uint32_t n_found = 0;
 
     if (slot->common)
@@ -372,13 +324,14 @@ bool notify_sweep(struct slot *slot, struct sflight_group *g,
             atomic_load_acquire(&f->state) == FUTURE_GONE) { /* [TELL] */
             future_free(slot, f);
         } else if (!list_push(list, f)) {
-            f->next = NULL; /* RACE: all have been told meanwhile */
-            notify_all(g, f);
+            f->next = told; /* RACE: all have been told meanwhile */
+            told = f;
         }
         f = next;
     }
     slot->n_gone = 0;
     slot->n_swept = n_found;
+    notify_all(g, told);
     return true;
 }
 

@@ -43,16 +43,16 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = call_kind(c) != CALL_OF_LEADER;
     bool seals = look_back && c->group->cancel_unwanted;
-    if (look_back)
+    struct sflight_call *own __attribute__((cleanup(hold_own_ends), unused)) = NULL;
+    if (look_back) {
         gate_hold(&c->gate);
+        own = c;
+    }
 
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
-        if (state & STATE_CLOSED) {
-            if (look_back)
-                hold_drop(slot, c); /* not the last: the caller's is still there, or to come */
-            return LEAVE_TOO_LATE;
-        }
+        if (state & STATE_CLOSED)
+            return LEAVE_TOO_LATE; /* the caller's hold is still there, or to come */
         if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
             notify_nudge(c); /* whoever was nudged may be this one: pass it on */
         bool forgotten = state & STATE_FORGOTTEN;
@@ -69,10 +69,7 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
                 gauges_count(slot, COUNT_FORGOTTEN);
             atomic_fence_seq_cst(); /* [UNWANTED] */
             unwanted_tell(c);
-            slot = thread_slot_again(c->group); /* it may have forked */
         }
-        if (look_back)
-            hold_drop(slot, c);
         return last ? LEAVE_LAST : LEAVE_LEFT;
     }
 }
@@ -164,21 +161,53 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
     }
 }
 
+/* Stands in the frame of a follower that waits: a callback may be left through it. */
+struct waiting {
+    struct sflight_call *call; /* NULL: it waits no more */
+    struct agent *noted;       /* whose wait is noted */
+    bool left;                 /* the call */
+};
+
+/* It leaves as it would at a deadline. */
+static void waiting_ends(struct waiting *w)
+{
+    if (LIKELY(w->call == NULL))
+        return;
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    struct sflight_group *g = w->call->group;
+    if (!w->left) { /* RACE: in notify_sweep(), which found a list that was being told */
+        if (w->noted != NULL)
+            agent_waited(w->noted);
+        if (wait_leave(thread_slot_again(g), w->call, STATE_BLOCKING) == LEAVE_TOO_LATE) {
+            gauges_count(thread_slot_again(g), COUNT_HELD);
+            hold_release(thread_slot_again(g), w->call);
+        }
+    }
+    gauges_count(thread_slot_again(g), COUNT_RETURNED);
+    returned = true;
+}
+
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
                  const struct timespec *deadline)
 {
+    struct waiting here __attribute__((cleanup(waiting_ends))) = {.call = c};
     bool noted = false;
     int rc = -EDEADLK;
 
     /* The wait is noted only while the agent is a joiner, which keeps the record. */
-    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
+    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c))) {
+        here.noted = noted ? agent : NULL;
         rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
                                    : wait_at_gate(slot, agent, c, rank, deadline);
+    }
     if (noted)
         agent_waited(agent);
+    here.noted = NULL;
+    here.left = true;
     slot = thread_slot_if_moved(slot);
     if (rc < 0 && wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
         rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
+    here.call = NULL;
     slot = thread_slot_if_moved(slot);
     if (rc == JOIN_FOLLOWS)
         gauges_count(slot, COUNT_HELD);
