@@ -80,6 +80,15 @@
  *   a C++ exception, but not by longjmp().  destroy should return; if it does
  *   not (cancellation, an exception), the hold is given up all the same.
  *
+ *   Callbacks, of sflight_future_then() and sflight_call_on_unwanted(), should return.  A C++
+ *   exception, or pthread_exit(), that leaves one goes on, up through the function that has
+ *   run it (complete, abandon, then, drop, cancel, start, or the do functions of a leader or
+ *   of who leaves; on a thread of sflight_start() nobody catches it): first all others of the
+ *   call are told, and nothing of it is left; a result that the function would have delivered
+ *   is released.  If a second one is left while that goes on, or one that runs because fn was
+ *   left, the process aborts, with one line: as in C++, where a destructor throws while the
+ *   stack is unwound.  Callbacks must not be left by longjmp().
+ *
  * Wrong use
  *   What a permit, a future or a result is may be used up once: by complete and abandon;
  *   by what consumes a future; by release.  A permit that is used again does nothing, and
@@ -590,8 +599,8 @@ SFLIGHT_PUBLIC int sflight_future_fd(sflight_future *f);
 /*
  * Has cb(arg, rc, r) called once: by the thread that ends the call, after it
  * has ended, or here if it has.  cb owns *r, which is to be released before cb
- * returns, or copied, by assignment, to be released later.  cb must return; the
- * thread is not cancelled meanwhile.  cb may use the library, also to end other
+ * returns, or copied, by assignment, to be released later.  cb should return, see "User code";
+ * the thread is not cancelled meanwhile.  cb may use the library, also to end other
  * calls: callbacks that follow from that run after it, not inside it.  Consumes
  * f.  Returns 0, -EINVAL or -ENOMEM (only after sflight_future_fd() or _get(); f
  * is then as it was).
@@ -705,8 +714,8 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * leaves it last; or here, if that is so and somebody has waited before.  It is for calling
  * off a query.  With options.cancel_unwanted the call has been forgotten by then; without,
  * others may still join.  cb is not called once the call has ended: who ends the call waits
- * for it, so hold no lock then that cb takes; cb may end the call itself.  cb must return,
- * must not park a task of options.runtime, and is not cancelled.
+ * for it, so hold no lock then that cb takes; cb may end the call itself.  cb should return,
+ * see "User code", must not park a task of options.runtime, and is not cancelled.
  *
  * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
  * who waits for the call.  Called again, cb takes the place of the earlier one; NULL: none.

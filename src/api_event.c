@@ -185,10 +185,27 @@ int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n)
     return sflight_queue_drain_sized(q, out, n, SFLIGHT_SIZE_COMPLETION);
 }
 
+static sflight_result *result_at(sflight_completion *c, size_t size, unsigned i)
+{
+    return &((sflight_completion *)(void *)((char *)c + i * size))->result;
+}
+
 void sflight_completions_release_sized(sflight_completion *c, unsigned n, size_t size)
 {
-    if (c != NULL)
-        async_release_completions(c, n, size);
+    static const char own_name[] = "sflight_completions_release";
+    size_t result_size = size - offsetof(sflight_completion, result);
+
+    if (c == NULL)
+        return;
+    for (unsigned i = 0, next; i < n; i = next) {
+        struct sflight_call *call = hold_hand_in(result_at(c, size, i), result_size, own_name);
+        for (next = i + 1;
+             next < n && call != NULL && hold_call(result_at(c, size, next), own_name) == call;
+             next++)
+            (void)hold_hand_in(result_at(c, size, next), result_size, own_name);
+        if (call != NULL)
+            hold_release_n(thread_slot(call->group), call, next - i);
+    }
 }
 
 void sflight_completions_release(sflight_completion *c, unsigned n)

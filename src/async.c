@@ -221,6 +221,8 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
     if (f != NULL)
         future_free(slot, f);
     if (leads) { /* nobody is going to run fn */
+        struct thread_frame callbacks __attribute__((cleanup(callback_run)));
+        callback_wait(&callbacks);
         finish_seen(slot, call, ENDING_ABANDONED, false);
         hold_take(slot, call);
         hold_release(slot, call);
@@ -258,21 +260,34 @@ static uint64_t leaving_begins(struct slot *slot, bool starter)
 }
 
 /*
- * The last touch; left: the call, before it closed; released: its hold has been taken, and counted
- * as released.
+ * Stands in the frame of who leaves a call, which is left last: what is due when it has left
+ * before the close, though a callback that was run then may not have returned.
  */
-static void leaving_ends(struct slot *slot, bool starter, bool left, bool released)
+struct leaving {
+    struct sflight_group *group; /* NULL: it has not left */
+    bool starter;
+    struct sflight_future *retracted; /* what is taken back, or NULL */
+    struct sflight_queue *queue;      /* where from, or NULL */
+};
+
+static void leaving_left(struct leaving *l)
 {
-    if (left)
-        gauges_count(slot, COUNT_FUTURES_LEFT);
-    if (!left && !released) {
-        gauges_count(slot, COUNT_TAKEN);
-        gauges_count(slot, COUNT_RELEASED);
-    }
+    if (l->group == NULL)
+        return;
+    struct slot *slot = thread_slot_again(l->group);
+    if (l->retracted != NULL)
+        retract_end(slot, l->retracted);
+    if (l->queue != NULL)
+        queue_forgo(l->queue);
+    gauges_count(slot, COUNT_FUTURES_LEFT);
+    gauges_count(slot, l->starter ? COUNT_RELEASED : COUNT_RETURNED); /* the last touch */
+}
+
+/* What leaving_begins() did, where it was too late.  The last touch. */
+static void leaving_failed(struct slot *slot, bool starter)
+{
     if (starter)
         gauges_count(slot, COUNT_RELEASED);
-    else if (left)
-        gauges_count(slot, COUNT_RETURNED);
 }
 
 int async_drop(struct sflight_future *f)
@@ -292,15 +307,21 @@ int async_drop(struct sflight_future *f)
     if (hung)
         list_sweep(slot, c);
     uint64_t unit = leaving_begins(slot, starter);
+    struct leaving here __attribute__((cleanup(leaving_left))) = {.group = g, .starter = starter};
     enum wait_leave leave = wait_leave(slot, c, unit);
+    if (leave == LEAVE_LEFT || leave == LEAVE_LAST)
+        return leave == LEAVE_LAST;
+    here.group = NULL;
     slot = thread_slot_again(g);
     if (leave == LEAVE_TOO_LATE) {
         hold_take(slot, c);
         hold_release(slot, c);
+    } else {
+        gauges_count(slot, COUNT_TAKEN);
+        gauges_count(slot, COUNT_RELEASED);
     }
-    leaving_ends(slot, starter, leave == LEAVE_LEFT || leave == LEAVE_LAST,
-                 leave == LEAVE_TOO_LATE);
-    return leave == LEAVE_LAST;
+    leaving_failed(slot, starter);
+    return 0;
 }
 
 /* It was told as if nothing had been: takes it out again where it was put, if it is there. */
@@ -336,29 +357,26 @@ int async_cancel(struct sflight_future *f)
     struct slot *slot = thread_slot(g);
     struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
+    struct leaving here __attribute__((cleanup(leaving_left))) = {g, starter, f, q};
     retract_begin(f);
     list_sweep(slot, c); /* of others: while this one keeps the call */
-    bool left = wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE;
+    if (wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE)
+        return 1;
+    here.group = NULL;
     slot = thread_slot_again(g);
-    if (left) {
-        retract_end(slot, f);
-    } else if (!retract_undo(f)) {
+    if (!retract_undo(f)) {
         future_free(slot, f); /* RACE: passed by, by who has closed the call */
+        if (q != NULL)
+            queue_forgo(q);
     } else if (withdraw(f)) {
         future_free(slot, f);
-        q = NULL;
     } else {
-        if (starter)
-            gauges_count(slot, COUNT_RELEASED);
+        leaving_failed(slot, starter);
         return 0;
     }
-    if (q != NULL)
-        queue_forgo(q);
-    if (!left) { /* told, and so the gate is open */
-        hold_take(slot, c);
-        hold_release(slot, c);
-    }
-    leaving_ends(slot, starter, left, true);
+    hold_take(slot, c); /* told, and so the gate is open */
+    hold_release(slot, c);
+    leaving_failed(slot, starter);
     return 1;
 }
 
@@ -464,27 +482,4 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
         return rc;
     }
     return notify_take(thread_slot_again(c->group), f, r);
-}
-
-/* -------------------------------------------------------------- completions */
-
-static sflight_result *result_at(sflight_completion *c, size_t size, unsigned i)
-{
-    return &((sflight_completion *)(void *)((char *)c + i * size))->result;
-}
-
-void async_release_completions(sflight_completion *c, unsigned n, size_t size)
-{
-    static const char own_name[] = "sflight_completions_release";
-    size_t result_size = size - offsetof(sflight_completion, result);
-
-    for (unsigned i = 0, next; i < n; i = next) {
-        struct sflight_call *call = hold_hand_in(result_at(c, size, i), result_size, own_name);
-        for (next = i + 1;
-             next < n && call != NULL && hold_call(result_at(c, size, next), own_name) == call;
-             next++)
-            (void)hold_hand_in(result_at(c, size, next), result_size, own_name);
-        if (call != NULL)
-            hold_release_n(thread_slot(call->group), call, next - i);
-    }
 }

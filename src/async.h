@@ -46,7 +46,4 @@ int async_drop(struct sflight_future *f);
 
 int async_cancel(struct sflight_future *f);
 
-/* Those of one call that stand together in one step.  size: of each, as its caller has it. */
-void async_release_completions(sflight_completion *c, unsigned n, size_t size);
-
 #endif

@@ -89,8 +89,10 @@ static void batch_end(struct batch *b)
 
 void batch_abandon(struct batch *b)
 {
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
     batch_undo(b);
     batch_end(b);
+    returned = true;
 }
 
 /* The cleanup of batch_do()'s frame: sees the stack being unwound through it. */

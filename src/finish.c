@@ -172,6 +172,13 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 
 /* --------------------------------------------------------- the end of a call */
 
+/* A callback has been left through who ends the call, and will not give its hold up. */
+static void ender_left(struct sflight_call **c)
+{
+    if (UNLIKELY(*c != NULL))
+        hold_release(thread_slot_again((*c)->group), *c);
+}
+
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted)
 {
@@ -198,10 +205,12 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     bool told = n_async != 0 || started || group_hangs(g) || left;
     gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
-    if (told) {
-        list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
-        notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
-    }
+    if (!told)
+        return;
+    struct sflight_call *held __attribute__((cleanup(ender_left))) = c;
+    list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
+    notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
+    held = NULL;
 }
 
 void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, bool end_counted)
@@ -212,8 +221,10 @@ void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, boo
 
 int finish_shut(struct slot *slot, struct sflight_call *c)
 {
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
     state_remove_starter(&c->state);
     (void)finish_call(slot, c, ENDING_SHUT);
+    returned = true;
     hold_release(slot, c);
     return -ESHUTDOWN;
 }
@@ -233,6 +244,7 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         /* A hold of our own: the one who takes over may be done before the nudge is. */
         gauges_count(slot, COUNT_HELD);
         gate_hold(&c->gate);
+        struct sflight_call *own __attribute__((cleanup(hold_counted_ends), unused)) = c;
         uint64_t state;
         bool followed = state_orphan_or_close(&c->state, &state);
         n_followers = state_joiners(state);
@@ -243,8 +255,6 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
             hold_release(slot, c); /* not the last hold, which is given up below */
         }
-        slot = hold_drop(slot, c);
-        gauges_count(slot, COUNT_RELEASED);
         return n_followers;
     }
     if (c->result.traits & CALL_HAS_STARTER)

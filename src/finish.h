@@ -12,7 +12,9 @@
  * (finish_call()); in the short way (do.h) the gate stays closed as well.
  *
  * In all of this room, slot is the calling thread's or the common one, no function is called inside
- * a section, and a call is ended once.  The functions that tell may run user code.
+ * a section, and a call is ended once.  The functions that tell may run user code, and a callback
+ * may be left through them without returning: then the hold is given up that is the leader's
+ * otherwise.
  */
 #ifndef SFLIGHT_FINISH_H
 #define SFLIGHT_FINISH_H
@@ -54,8 +56,8 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
 void finish_seen(struct slot *slot, struct sflight_call *call, uint64_t ending, bool end_counted);
 
 /*
- * Ends a call that was claimed just now, because the group has closed since the newcomer looked,
- * and gives the leader's hold up.  Returns -ESHUTDOWN.
+ * Where nothing can be left: ends a call that was claimed just now, because the group has closed
+ * since the newcomer looked, and gives the leader's hold up.  Returns -ESHUTDOWN.
  */
 int finish_shut(struct slot *slot, struct sflight_call *call);
 

@@ -111,6 +111,20 @@ struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
     return slot;
 }
 
+void hold_own_ends(struct sflight_call **own)
+{
+    if (*own != NULL)
+        hold_drop(thread_slot_again((*own)->group), *own);
+}
+
+void hold_counted_ends(struct sflight_call **own)
+{
+    if (*own != NULL) {
+        struct slot *slot = hold_drop(thread_slot_again((*own)->group), *own);
+        gauges_count(slot, COUNT_RELEASED);
+    }
+}
+
 void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
     while (n > 1 && UNLIKELY(call_is_inherited(c)))

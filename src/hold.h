@@ -54,6 +54,13 @@ int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t 
  */
 struct slot *hold_drop(struct slot *slot, struct sflight_call *call);
 
+/*
+ * Cleanups of a function's own hold, which it gives up however it is left; NULL: it has none.  The
+ * first does not count that, as hold_drop().
+ */
+void hold_own_ends(struct sflight_call **own);
+void hold_counted_ends(struct sflight_call **own);
+
 /* Calls destroy, which is not NULL, for the value.  Returns the slot to be used from then on. */
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call);
 

@@ -139,6 +139,14 @@ bool invoke_is_left(const struct invocation *inner, const struct invocation *out
     return known && in - (uintptr_t)stack < size && out - (uintptr_t)stack < size && in < out;
 }
 
+_Noreturn void invoke_left(void)
+{
+    fputs("singleflight: a callback was left, by an exception or by its thread, where it must "
+          "return\n",
+          stderr);
+    abort();
+}
+
 _Noreturn void invoke_unwind(struct invocation *to)
 {
     memset(&to->exception, 0, sizeof(to->exception));

@@ -57,6 +57,18 @@ static ALWAYS_INLINE int invoke_many(sflight_many_fn *many, void *arg, struct in
  */
 bool invoke_is_left(const struct invocation *inner, const struct invocation *outer);
 
+/*
+ * The cleanup of a flag that is set when user code has returned.  It stands where that must:
+ * as the stack is being unwound already, or nothing could go on.  Otherwise the process aborts,
+ * as in C++.
+ */
+_Noreturn void invoke_left(void);
+static ALWAYS_INLINE void invoke_must_return(const bool *returned)
+{
+    if (UNLIKELY(!*returned))
+        invoke_left();
+}
+
 /* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
 _Noreturn void invoke_unwind(struct invocation *to);
 

@@ -42,23 +42,39 @@ void lead_exit_among(struct agent *agent, struct sflight_call *c)
 void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
     lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     if (c->result.traits & CALL_TELLS)
         unwanted_stop(c);
     atomic_store_relaxed(&c->inside, 0); /* the leader's own */
     c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
+    returned = true;
 }
 
 /* As struct lead_guard, for several calls. */
 struct many_guard {
-    const struct invocation *invocation; /* NULL: many has returned, or panicked */
+    const struct invocation *invocation; /* NULL: the caller goes on with the calls */
+    bool ended;                          /* many has returned, or panicked, and they have ended */
 };
+
+/* The caller's holds, for all places of its batch, on a call that has ended. */
+static void give_up(struct sflight_call *c)
+{
+    uint32_t extra_holds = c->result.extra_holds;
+    gauges_count_n(thread_slot_again(c->group), COUNT_HELD, extra_holds);
+    hold_release_n(thread_slot_again(c->group), c, extra_holds + 1);
+}
 
 static void many_guard_check(struct many_guard *guard)
 {
-    for (size_t i = guard->invocation != NULL ? guard->invocation->n : 0; i-- != 0;)
-        lead_abandon(guard->invocation->calls[i]);
+    for (size_t i = guard->invocation != NULL ? guard->invocation->n : 0; i-- != 0;) {
+        struct sflight_call *c = guard->invocation->calls[i];
+        if (!guard->ended)
+            lead_abandon(c);
+        else if (c != NULL)
+            give_up(c);
+    }
 }
 
 void lead_ran_with_traits(struct sflight_call *c, int status)
@@ -92,6 +108,20 @@ bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
     return true;
 }
 
+/* Callbacks run when all have ended: one that is left so keeps no call from its end. */
+static void end_many(struct agent *agent, struct slot *slot, struct sflight_call **calls, size_t n,
+                     int status)
+{
+    struct thread_frame callbacks __attribute__((cleanup(callback_run)));
+
+    callback_wait(&callbacks);
+    while (n-- != 0) {
+        lead_ran(agent, calls[n], status);
+        if (!lead_end(slot, calls[n], false))
+            calls[n] = NULL;
+    }
+}
+
 void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg)
 {
@@ -103,15 +133,11 @@ void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
     agent_leads(agent);
     for (size_t i = 0; i < n; i++)
         lead_enter(agent, calls[i], &here);
-    struct many_guard guard __attribute__((cleanup(many_guard_check))) = {&here};
+    struct many_guard guard __attribute__((cleanup(many_guard_check))) = {&here, false};
     int status = invoke_many(many, arg, &here);
+    guard.ended = true;
+    end_many(agent, thread_slot_again(g), calls, n, status);
     guard.invocation = NULL;
-    struct slot *slot = thread_slot_again(g);
-    while (n-- != 0) {
-        lead_ran(agent, calls[n], status);
-        if (!lead_end(slot, calls[n], false))
-            calls[n] = NULL;
-    }
 }
 
 bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)

@@ -8,10 +8,8 @@
 #include "cpu.h"
 #include "event_fd.h"
 #include "futex.h"
-#include "sizes.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 /* The owner of an OWNED future sets GONE.  Returns true if the owner is to free the future. */
 static NOINLINE bool owner_goes(struct sflight_future *f)
@@ -103,60 +101,6 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
     return true;
 }
 
-/* All have run, or one was left without returning: the others are run all the same. */
-static void callbacks_run(struct thread_frame *all)
-{
-    while (all->first != NULL) {
-        struct sflight_future *f = all->first;
-        union {
-            sflight_result r;
-            char room[SIZES_CALLBACK_RESULT]; /* for a caller whose results are larger */
-        } to;
-        all->first = f->next;
-        if (all->first == NULL)
-            all->last = &all->first;
-        void (*cb)(void *, int, sflight_result *) = f->then.cb;
-        void *arg = f->then.arg;
-        int rc = future_take(f, &to.r);
-        memset(to.room + sizeof(to.r), 0, sizeof(to.room) - sizeof(to.r));
-        cb(arg, rc, &to.r);
-    }
-    thread_words.frames = all->outer;
-    (void)pthread_setcancelstate(all->cancel_state, &all->cancel_state);
-}
-
-static void callbacks_add(struct thread_frame *all, struct sflight_future *first)
-{
-    while (first != NULL) {
-        struct sflight_future *f = first;
-        first = f->next;
-        f->next = NULL;
-        *all->last = f;
-        all->last = &f->next;
-    }
-}
-
-/*
- * Callbacks may end calls, whose callbacks may end calls: they are run one
- * after the other by the outermost, not inside one another.  The thread may be
- * anybody's: a cancellation waits until all have run.
- */
-static void run_callbacks(struct sflight_future *list)
-{
-    if (list == NULL)
-        return;
-    struct thread_frame *outermost = thread_callbacks();
-    if (outermost != NULL) {
-        callbacks_add(outermost, list);
-        return;
-    }
-    struct thread_frame all __attribute__((cleanup(callbacks_run))) = {.outer = thread_words.frames,
-                                                                       .last = &all.first};
-    callbacks_add(&all, list);
-    thread_words.frames = &all;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &all.cancel_state);
-}
-
 /*
  * The order in which those who wait for a call are told.  This function alone decides it.
  *
@@ -204,7 +148,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             tell_owner(g, f);
         }
     }
-    run_callbacks(callbacks);
+    callback_run_list(callbacks);
 }
 
 void notify_hang(struct sflight_future *f, enum future_kind kind)

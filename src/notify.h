@@ -9,11 +9,13 @@
  *
  * Every change of a future's state stands in notify.c, but for its first.  No function of this
  * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
- * and destroy where a result is given up.
+ * and destroy where a result is given up.  A callback, and so what ends a call, may be left without
+ * returning, when everybody has been told.
  */
 #ifndef SFLIGHT_NOTIFY_H
 #define SFLIGHT_NOTIFY_H
 
+#include "callback.h"
 #include "list.h"
 #include "queue.h"
 #include "retract.h"

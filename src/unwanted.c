@@ -35,19 +35,32 @@ static uint32_t *inside_futex(struct sflight_call *c)
     return (uint32_t *)(void *)&c->inside;
 }
 
-static void told(struct thread_frame *here)
+/* Stands in the frame that runs the callback. */
+struct telling {
+    struct thread_frame frame;
+    struct sflight_call *call;
+    struct sflight_future *f; /* what it asked for */
+};
+
+/* However the callback has been left. */
+static void told(struct telling *t)
 {
-    thread_words.frames = here->outer;
-    (void)pthread_setcancelstate(here->cancel_state, &here->cancel_state);
+    thread_words.frames = t->frame.outer;
+    (void)pthread_setcancelstate(t->frame.cancel_state, &t->frame.cancel_state);
+    uintptr_t word =
+        atomic_swap_acq_rel(&t->call->inside, (uintptr_t)t->f->invocation); /* [TELLING] */
+    if (word & WORD_AWAITED)
+        futex_wake(inside_futex(t->call), INT_MAX);
+    future_free(thread_slot_again(t->call->group), t->f);
 }
 
 static NOINLINE void run(struct sflight_call *c, struct sflight_future *f)
 {
-    struct thread_frame here
-        __attribute__((cleanup(told))) = {.outer = thread_words.frames, .telling = c};
+    struct telling here __attribute__((cleanup(told))) = {
+        .frame = {.outer = thread_words.frames, .telling = c}, .call = c, .f = f};
 
-    thread_words.frames = &here;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &here.cancel_state);
+    thread_words.frames = &here.frame;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &here.frame.cancel_state);
     f->unwanted.cb(f->unwanted.arg);
 }
 
@@ -62,12 +75,7 @@ void unwanted_tell(struct sflight_call *c)
         return; /* RACE: somebody has come since; who is the last now will tell */
     if (!atomic_cas_acq_rel(&c->inside, &word, word | WORD_RUNNING)) /* [TELLING] */
         return; /* RACE: another tells, or the call ends */
-    struct sflight_future *f = word_future(word);
-    run(c, f);
-    word = atomic_swap_acq_rel(&c->inside, (uintptr_t)f->invocation); /* [TELLING] */
-    if (word & WORD_AWAITED)
-        futex_wake(inside_futex(c), INT_MAX);
-    future_free(thread_slot_again(c->group), f);
+    run(c, word_future(word));
 }
 
 void unwanted_stop(struct sflight_call *c)
@@ -114,13 +122,12 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
     /* A hold of our own: what is asked for may end the call, on any thread, from here on. */
     gauges_count(slot, COUNT_HELD);
     gate_hold(&c->gate);
+    struct sflight_call *own __attribute__((cleanup(hold_counted_ends), unused)) = c;
     atomic_store_release(&c->inside, (uintptr_t)f | WORD_ARMED); /* [TELLING] */
     atomic_fence_seq_cst();                                      /* [UNWANTED] */
     uint64_t state = atomic_load_acquire(&c->state);
     if ((state & STATE_LEFT) && state_unwanted(state))
         unwanted_tell(c); /* everybody has left already */
-    slot = hold_drop(thread_slot_again(g), c);
-    gauges_count(slot, COUNT_RELEASED);
 }
 
 void unwanted_after_fork(struct sflight_call *c, bool ends)

@@ -43,16 +43,16 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = call_kind(c) != CALL_OF_LEADER;
     bool seals = look_back && c->group->cancel_unwanted;
-    if (look_back)
+    struct sflight_call *own __attribute__((cleanup(hold_own_ends), unused)) = NULL;
+    if (look_back) {
         gate_hold(&c->gate);
+        own = c;
+    }
 
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
-        if (state & STATE_CLOSED) {
-            if (look_back)
-                hold_drop(slot, c); /* not the last: the caller's is still there, or to come */
-            return LEAVE_TOO_LATE;
-        }
+        if (state & STATE_CLOSED)
+            return LEAVE_TOO_LATE; /* the caller's hold is still there, or to come */
         if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
             notify_nudge(c); /* whoever was nudged may be this one: pass it on */
         bool forgotten = state & STATE_FORGOTTEN;
@@ -69,10 +69,7 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
                 gauges_count(slot, COUNT_FORGOTTEN);
             atomic_fence_seq_cst(); /* [UNWANTED] */
             unwanted_tell(c);
-            slot = thread_slot_again(c->group); /* it may have forked */
         }
-        if (look_back)
-            hold_drop(slot, c);
         return last ? LEAVE_LAST : LEAVE_LEFT;
     }
 }
@@ -161,9 +158,17 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
     }
 }
 
+/* A follower that leaves may run a callback, which may be left through its frame. */
+static void leaving_ends(struct sflight_group **g)
+{
+    if (UNLIKELY(*g != NULL))
+        gauges_count(thread_slot_again(*g), COUNT_RETURNED);
+}
+
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
                  const struct timespec *deadline)
 {
+    struct sflight_group *left __attribute__((cleanup(leaving_ends))) = NULL;
     bool noted = false;
     int rc = -EDEADLK;
 
@@ -174,8 +179,12 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c,
     if (noted)
         agent_waited(agent);
     slot = thread_slot_if_moved(slot);
-    if (rc < 0 && wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
-        rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
+    if (rc < 0) {
+        left = c->group;
+        if (wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
+            rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
+        left = NULL;
+    }
     slot = thread_slot_if_moved(slot);
     if (rc == JOIN_FOLLOWS)
         gauges_count(slot, COUNT_HELD);

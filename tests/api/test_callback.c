@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Callbacks of futures: in their order, never one inside another, and none keeps a drainer. */
+/*
+ * Callbacks of futures: in their order, never one inside another, and none keeps a drainer; whose
+ * thread ends in one, which hpp/callbacks.cpp has for exceptions.
+ */
 #include "../lib/event_test.h"
 
 struct chain {
@@ -96,12 +99,90 @@ static void a_callback_may_wait_for_a_drainer(void **state)
     group_end(g);
 }
 
+static void exit_here(void *arg, int rc, sflight_result *r)
+{
+    note(arg, rc, r);
+    pthread_exit(NULL);
+}
+
+struct ender {
+    sflight_call *call;
+    sflight_future *unwanted; /* is dropped, or NULL: the call is completed */
+    bool returned;
+};
+
+static void *end_main(void *arg)
+{
+    struct ender *e = arg;
+    if (e->unwanted != NULL)
+        sflight_future_drop(e->unwanted);
+    else
+        sflight_complete(e->call, 0);
+    e->returned = true;
+    return NULL;
+}
+
+static void a_thread_that_ends_in_a_callback(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct noted noted = {0};
+    struct ender e = {.call = lead(g, "key")};
+    assert_int_equal(sflight_future_then(join(g, "key"), exit_here, &noted), 0);
+    assert_int_equal(sflight_future_then(join(g, "key"), note, &noted), 0);
+    assert_int_equal(sflight_future_then(join(g, "key"), note, &noted), 0);
+    thread_join(thread_start(end_main, &e));
+    assert_false(e.returned);
+    assert_int_equal(noted.n, 3);
+    group_end(g);
+}
+
+static void exit_unwanted(void *arg)
+{
+    struct noted *noted = arg;
+    noted->n++;
+    pthread_exit(NULL);
+}
+
+static void a_thread_that_ends_as_nobody_waits(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct noted noted = {0};
+    struct ender e = {.call = lead(g, "key"), .unwanted = join(g, "key")};
+    sflight_call_on_unwanted(e.call, exit_unwanted, &noted);
+    thread_join(thread_start(end_main, &e));
+    assert_false(e.returned);
+    assert_int_equal(noted.n, 1);
+    sflight_complete(e.call, 0);
+    group_end(g);
+}
+
+static void two_exits(void)
+{
+    struct noted noted = {0};
+    sflight_group *g = group_new(NULL);
+    struct ender e = {.call = lead(g, "key")};
+    assert_int_equal(sflight_future_then(join(g, "key"), exit_here, &noted), 0);
+    assert_int_equal(sflight_future_then(join(g, "key"), exit_here, &noted), 0);
+    thread_join(thread_start(end_main, &e));
+}
+
+static void of_two_that_are_left_the_process_ends(void **state)
+{
+    (void)state;
+    assert_aborts(two_exits, "where it must return");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(callbacks_do_not_nest),
         cmocka_unit_test(callbacks_come_first_in_first_out),
         cmocka_unit_test(a_callback_may_wait_for_a_drainer),
+        cmocka_unit_test(a_thread_that_ends_in_a_callback),
+        cmocka_unit_test(a_thread_that_ends_as_nobody_waits),
+        cmocka_unit_test(of_two_that_are_left_the_process_ends),
     };
     return RUN_TESTS(tests);
 }

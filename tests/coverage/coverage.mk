@@ -9,7 +9,8 @@ COVERAGE_BRANCHES := 95
 COVERAGE_FLAGS := -O0 --coverage -fprofile-update=atomic -Dalways_inline=unused
 COVERAGE_OBJ := $(SRC:%.c=$(BUILD)/coverage/%.o)
 COVERAGE_PROGRAMS := $(call api_programs,coverage,$(filter-out $(UNLINKED),$(API_TESTS))) \
-	$(call unit_programs,coverage,$(UNIT_TESTS)) $(BUILD)/coverage/hpp/c_api
+	$(call unit_programs,coverage,$(UNIT_TESTS)) \
+	$(BUILD)/coverage/hpp/c_api $(BUILD)/coverage/hpp/callbacks
 # For what ends in other ways than by exit().
 COVERAGE_DUMP := $(BUILD)/coverage/dump.o
 COVERAGE_LINK := $(COVERAGE_DUMP) -lgcov -Wl,--wrap=_exit,--wrap=abort
