@@ -197,6 +197,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
     finish_check_drainers(g);
     if (told) {
+        future_age(slot);
         list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
         notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
     }
