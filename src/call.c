@@ -45,7 +45,9 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
         call_record_free(c);
         return;
     }
-    if (c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT)
+    /* Spare records are a stack: those that are at its bottom, and keep more, stay the same. */
+    size_t kept = slot->n_spare < CALL_KEYS_KEPT ? CALL_KEY_KEPT : CALL_KEY_SMALL;
+    if (c->buffer != NULL && c->buffer->capacity > kept)
         buffer_drop(c);
     c->outer = slot->spare;
     atomic_fence_compiler(); /* for a child that another thread forks */

@@ -142,7 +142,11 @@ static inline bool call_is_inherited(const struct sflight_call *call)
     return call->result.generation != process_generation();
 }
 
-enum { CALL_KEY_KEPT = 1024 }; /* key memory up to this stays with a spare record */
+enum {
+    CALL_KEY_SMALL = 128, /* key memory up to this stays with a spare record */
+    CALL_KEY_KEPT = 1024, /* and up to this with the prepared one, and a few of those */
+    CALL_KEYS_KEPT = 4,   /* spare records, so many of a slot's */
+};
 
 /*
  * In all that follows, slot is the calling thread's or the common one, and no function may be

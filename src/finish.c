@@ -207,6 +207,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     finish_check_drainers(g);
     if (!told)
         return;
+    future_age(slot);
     struct sflight_call *held __attribute__((cleanup(ender_left))) = c;
     list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
     notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */

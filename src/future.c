@@ -78,18 +78,29 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
-/* The slot has FUTURE_SPARES spare futures: gives half of them back. */
-static NOINLINE void give_back_half(struct slot *slot)
+/* Gives back n of the slot's spare futures. */
+static void give_back(struct slot *slot, unsigned n_all)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
     /* In a forked child the count may be wrong: the fork came between list and count. */
-    for (unsigned n = 0; n < FUTURE_SPARES / 2 && *end != NULL; n++)
+    for (unsigned n = 0; n < n_all && *end != NULL; n++)
         end = &(*end)->next;
     slot->spare_futures = *end;
-    slot->n_spare_futures -= FUTURE_SPARES / 2;
+    slot->n_spare_futures -= n_all;
     *end = NULL;
     future_free_list(&slot->group->alloc, list);
+}
+
+/* The slot has FUTURE_SPARES spare futures. */
+static NOINLINE void give_back_half(struct slot *slot)
+{
+    give_back(slot, FUTURE_SPARES / 2);
+}
+
+void future_age_slow(struct slot *slot)
+{
+    give_back(slot, FUTURE_AGED);
 }
 
 void future_free(struct slot *slot, struct sflight_future *f)

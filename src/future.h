@@ -89,6 +89,10 @@ enum {
 #ifndef FUTURE_SPARES         /* less in a build for tests */
 enum { FUTURE_SPARES = 512 }; /* spare futures that a slot keeps; the common slot keeps none */
 #endif
+enum {
+    FUTURE_SPARES_UNUSED = 64, /* of those, once they are not needed any more */
+    FUTURE_AGED = 8,           /* more than that go so many at a time */
+};
 
 enum future_kind {
     FUTURE_PLAIN, /* not hung */
@@ -146,6 +150,19 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
 
 /* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
 void future_free(struct slot *slot, struct sflight_future *f);
+
+/* The rare part of future_age(): there are too many. */
+void future_age_slow(struct slot *slot);
+
+/*
+ * Once for each call with futures, when it ends: what is spare while those are in use is not
+ * needed, and goes by and by.
+ */
+static ALWAYS_INLINE void future_age(struct slot *slot)
+{
+    if (UNLIKELY(slot->n_spare_futures > FUTURE_SPARES_UNUSED))
+        future_age_slow(slot);
+}
 
 /*
  * For a consumed future whose call has ended: frees the future and delivers the result.  Returns

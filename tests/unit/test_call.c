@@ -440,7 +440,7 @@ static void test_many_in_flight(void **state)
 static void test_spares_are_limited(void **state)
 {
     (void)state;
-    enum { N = 5000, KEPT = 65536 };
+    enum { N = 5000, KEPT = 65536, QUIET = 16384 };
     static sflight_call *calls[N];
     static sflight_future *futures[N];
     sflight_options o = default_options();
@@ -461,6 +461,43 @@ static void test_spares_are_limited(void **state)
         sflight_future_drop(futures[i]);
     sflight_complete(calls[0], 0);
     assert_in_range(stats_of(g).bytes, before, before + 2 * KEPT);
+    /* Then the thread does with few: those that it does not use go, too. */
+    for (size_t i = 0; i < 200; i++) {
+        sflight_future *f;
+        assert_int_equal(sflight_begin(g, "key", 3, &calls[0], &futures[0]), 0);
+        assert_int_equal(sflight_begin(g, "key", 3, &calls[1], &f), 0);
+        sflight_result r;
+        sflight_complete(calls[0], 0);
+        assert_int_equal(sflight_future_poll(f, &r), 0);
+        sflight_result_release(&r);
+    }
+    assert_in_range(stats_of(g).bytes, before, before + QUIET);
+    group_end(g);
+}
+
+/* Of many long keys a few keep their memory, for the next ones. */
+static void test_spares_with_long_keys(void **state)
+{
+    (void)state;
+    enum { N = 64, LEN = 1000, SMALL = 100 };
+    static char keys[N][LEN];
+    struct sflight_group *g = group_new(NULL);
+    uint64_t before = stats_of(g).bytes;
+    sflight_call *calls[N];
+    sflight_future *f;
+    for (int round = 0; round < 4; round++) {
+        size_t len = round % 2 == 0 ? LEN : SMALL;
+        for (int i = 0; i < N; i++) {
+            memset(keys[i], 'k', len);
+            memcpy(keys[i], &i, sizeof(i));
+            assert_int_equal(sflight_begin(g, keys[i], len, &calls[i], &f), 0);
+        }
+        for (int i = 0; i < N; i++)
+            sflight_complete(calls[i], 0);
+        assert_in_range(stats_of(g).bytes, before,
+                        before + 2048 + SLOT_SPARES * (sizeof(struct sflight_call) + 144) +
+                            CALL_KEYS_KEPT * (LEN + 80));
+    }
     group_end(g);
 }
 
@@ -483,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_record_reuse),
         cmocka_unit_test(test_many_in_flight),
         cmocka_unit_test(test_spares_are_limited),
+        cmocka_unit_test(test_spares_with_long_keys),
     };
     return RUN_TESTS(tests);
 }
