@@ -133,7 +133,7 @@
 #include <time.h>
 
 #define SFLIGHT_VERSION_MAJOR 0
-#define SFLIGHT_VERSION_MINOR 1
+#define SFLIGHT_VERSION_MINOR 2
 #define SFLIGHT_VERSION_PATCH 0
 
 #if defined(__GNUC__)
