@@ -41,7 +41,11 @@ SONAME := libsingleflight.so.$(firstword $(subst ., ,$(VERSION)))
 # -fexceptions: cleanup handlers run when a C++ exception or a cancelled thread passes through.
 WARN = -Wall -Wextra -Wconversion -Wshadow -Wpedantic $(WERROR)
 WARN_C := -Wstrict-prototypes
-CFLAGS_ALL = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) $(WARN_C) -fexceptions -pthread -Iinclude $(CPPFLAGS)
+# A cross build has ck's headers and library where tools/bootstrap puts them.
+SYSROOT := $(BUILD)/sysroot/usr
+SYSROOT_INCLUDE := $(addprefix -isystem ,$(wildcard $(SYSROOT)/include))
+CFLAGS_ALL = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) $(WARN_C) -fexceptions -pthread -Iinclude \
+	$(SYSROOT_INCLUDE) $(CPPFLAGS)
 CXXFLAGS_ALL = $(CXXFLAGS) -std=c++17 $(WARN) -pthread -Iinclude $(CPPFLAGS)
 
 # The archive and the shared library are made from the same objects.
@@ -52,8 +56,7 @@ LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=
 # ending, or being cancelled, never enters the linker to bind a function.
 LIB_LDFLAGS := -shared -fno-lto -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
 	-Wl,-z,defs -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
-# A cross build has its libck where tools/bootstrap arm64 puts it.
-LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(BUILD)/sysroot/usr/lib/*)) -lck -lpthread)
+LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(SYSROOT)/lib/*)) -lck -lpthread)
 
 # ------------------------------------------------------------------------------------- library
 SRC := $(sort $(wildcard src/*.c))
