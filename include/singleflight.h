@@ -76,6 +76,11 @@
  *   a C++ exception, but not by longjmp().  destroy should return; if it does
  *   not (cancellation, an exception), the hold is given up all the same.
  *
+ *   All this holds with glibc and with musl, whose threads end without unwinding
+ *   their stacks; but there a task of options.runtime must not leave fn by the end of
+ *   its thread, nor a panic leave a frame between pthread_cleanup_push() and _pop().
+ *   See singleflight_embedding(7).
+ *
  * Threads that end, fork, unloading
  *   Threads need not be registered and may come and go.  Calls made from the
  *   destructors of thread-specific data work.
@@ -715,7 +720,7 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * throw instead), which returns -ENOTRECOVERABLE, as does every other caller.
  * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
  * result.value; result.status is 0.  The backtrace has the names of functions
- * only in programs linked with -rdynamic.
+ * only in programs linked with -rdynamic; with musl there is none.
  * A C++ catch (...) that swallows the unwinding does not undo the panic.
  * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, they are
  * printed to stderr and the process aborts.
