@@ -25,7 +25,7 @@ MANDIR ?= $(PREFIX)/share/man
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
 BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
-	coverage,$(MAKECMDGOALS))))
+	test-musl coverage,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -41,19 +41,27 @@ SONAME := libsingleflight.so.$(firstword $(subst ., ,$(VERSION)))
 # -fexceptions: cleanup handlers run when a C++ exception or a cancelled thread passes through.
 WARN = -Wall -Wextra -Wconversion -Wshadow -Wpedantic $(WERROR)
 WARN_C := -Wstrict-prototypes
-CFLAGS_ALL = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) $(WARN_C) -fexceptions -pthread -Iinclude $(CPPFLAGS)
+# A cross build has ck's headers and library, and what else links are told, where tools/bootstrap puts it.
+SYSROOT := $(BUILD)/sysroot/usr
+SYSROOT_INCLUDE := $(addprefix -isystem ,$(wildcard $(SYSROOT)/include))
+SYSROOT_LINK := $(addprefix @,$(wildcard $(SYSROOT)/link))
+CFLAGS_ALL = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) $(WARN_C) -fexceptions -pthread -Iinclude \
+	$(SYSROOT_INCLUDE) $(CPPFLAGS)
 CXXFLAGS_ALL = $(CXXFLAGS) -std=c++17 $(WARN) -pthread -Iinclude $(CPPFLAGS)
 
+# initial-exec: thread-local data without a call into the dynamic linker.  musl loads a library with
+# such data at a program's start only, so there it is found by that call.
+TLS_MODEL := $(if $(shell $(CC) -E -dM -include features.h -xc /dev/null 2>/dev/null | \
+	grep -w __GLIBC__),initial-exec,global-dynamic)
+
 # The archive and the shared library are made from the same objects.
-# initial-exec: thread-local data without a call into the dynamic linker.
 # no-lto, whatever CFLAGS say: in an object that is bytecode hidden names cannot be made local.
-LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=initial-exec -fno-lto
+LIB_CFLAGS := -fPIC -fvisibility=hidden -fno-semantic-interposition -ftls-model=$(TLS_MODEL) -fno-lto
 # nodelete: threads that end after a dlclose() still run our destructor.  now: a thread that is
 # ending, or being cancelled, never enters the linker to bind a function.
 LIB_LDFLAGS := -shared -fno-lto -Wl,-soname,$(SONAME) -Wl,--version-script,src/libsingleflight.map \
 	-Wl,-z,defs -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
-# A cross build has its libck where tools/bootstrap arm64 puts it.
-LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(BUILD)/sysroot/usr/lib/*)) -lck -lpthread)
+LIB_DEPS := $(strip $(addprefix -L,$(wildcard $(SYSROOT)/lib/*)) -lck -lpthread $(SYSROOT_LINK))
 
 # ------------------------------------------------------------------------------------- library
 SRC := $(sort $(wildcard src/*.c))
@@ -239,7 +247,7 @@ format: ## Let clang-format change it
 
 -include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
-	tests/arm64/arm64.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
+	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
 	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
 
 .PHONY: clean

@@ -89,6 +89,11 @@
  *   left, the process aborts, with one line: as in C++, where a destructor throws while the
  *   stack is unwound.  Callbacks must not be left by longjmp().
  *
+ *   All this holds with glibc and with musl, whose threads end without unwinding
+ *   their stacks; but there a task of options.runtime must not leave fn, nor anybody
+ *   a callback, by the end of its thread, nor a panic leave a frame between
+ *   pthread_cleanup_push() and _pop().  See singleflight_embedding(7).
+ *
  * Wrong use
  *   What a permit, a future or a result is may be used up once: by complete and abandon;
  *   by what consumes a future; by release.  A permit that is used again does nothing, and
@@ -743,7 +748,7 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * throw instead), which returns -ENOTRECOVERABLE, as does every other caller.
  * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
  * result.value; result.status is 0.  The backtrace has the names of functions
- * only in programs linked with -rdynamic.
+ * only in programs linked with -rdynamic; with musl there is none.
  * A C++ catch (...) that swallows the unwinding does not undo the panic.
  * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, they are
  * printed to stderr and the process aborts.

@@ -213,6 +213,29 @@ void agent_leave(struct agent *own)
     agent_unseen(); /* also if it has only claimed */
 }
 
+/* ------------------------------------------------------------ where nothing is unwound */
+
+#if !EXIT_UNWINDS
+static void (*agent_left)(void *agent);
+
+void agent_left_by(void (*left)(void *agent))
+{
+    agent_left = left;
+}
+
+void agent_begins(struct agent *agent)
+{
+    if (agent->fiber == NULL)
+        invoke_exits(&agent->exit, agent_left, agent);
+}
+
+void agent_ends(struct agent *agent)
+{
+    if (agent->fiber == NULL)
+        invoke_exited(&agent->exit);
+}
+#endif
+
 /* ----------------------------------------------------------------- circles */
 
 bool agent_may_wait(struct agent *self, struct sflight_call *call)

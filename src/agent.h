@@ -57,6 +57,28 @@ uint32_t agent_n_running_here(struct sflight_group *g);
 void agent_leads(struct agent *c);
 
 /*
+ * Where the exit of a thread unwinds nothing: left(agent) is to be run by the exit of a thread that
+ * leads.  Once, before anything else.
+ */
+#if EXIT_UNWINDS
+#define agent_left_by(left) ((void)0)
+#else
+void agent_left_by(void (*left)(void *agent));
+#endif
+
+/*
+ * It begins to lead, or leads nothing any more.  A fiber's thread is not told: that would have to
+ * be in the order of pthread_cleanup_push(), in which fibers do not lead.
+ */
+#if EXIT_UNWINDS
+#define agent_begins(agent) ((void)0)
+#define agent_ends(agent) ((void)0)
+#else
+void agent_begins(struct agent *agent);
+void agent_ends(struct agent *agent);
+#endif
+
+/*
  * To be called when the agent that calls is about to wait for a call, while it leads others.  It
  * has joined the call, or has a future on it.  Returns false if the wait would close a circle.
  * Otherwise notes the wait, until agent_waited(), and returns true.

@@ -52,47 +52,16 @@ int sflight_do_until(sflight_group *g, const void *key, size_t key_len, sflight_
     return do_direct(g, key, key_len, fn, arg, deadline, r);
 }
 
-static int do_many_direct(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-                          void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+int sflight_do_many_sized(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
+                          void *arg, const struct timespec *deadline, sflight_result *r, int *rc,
+                          size_t size)
 {
     if (g == NULL || fn == NULL || !clock_deadline_valid(deadline) ||
         (n != 0 && (keys == NULL || r == NULL || rc == NULL)))
         return -EINVAL;
     if (atomic_load_relaxed(&g->flags) & GROUP_CLOSED) /* each key looks again */
         return -ESHUTDOWN;
-    return batch_do(g, keys, n, fn, arg, deadline, r, rc);
-}
-
-/* The results of a batch whose caller has another layout. */
-struct full {
-    struct alloc *alloc;
-    sflight_result *results;
-    size_t size; /* bytes */
-};
-
-static void full_free(struct full *full)
-{
-    alloc_put(full->alloc, full->results, full->size);
-}
-
-int sflight_do_many_sized(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-                          void *arg, const struct timespec *deadline, sflight_result *r, int *rc,
-                          size_t size)
-{
-    if (size == sizeof(*r) || g == NULL || r == NULL || n == 0)
-        return do_many_direct(g, keys, n, fn, arg, deadline, r, rc);
-    if (n > SIZE_MAX / sizeof(*r))
-        return -ENOMEM;
-    size_t bytes = n * sizeof(*r);
-    /* fn may not return. */
-    struct full full __attribute__((cleanup(full_free))) = {
-        &g->alloc, alloc_get(&g->alloc, bytes, _Alignof(sflight_result)), bytes};
-    if (full.results == NULL)
-        return -ENOMEM;
-    int all = do_many_direct(g, keys, n, fn, arg, deadline, full.results, rc);
-    for (size_t i = 0; all == 0 && i < n; i++)
-        sizes_copy((char *)r + i * size, size, &full.results[i], sizeof(*r));
-    return all;
+    return batch_do(g, keys, n, fn, arg, deadline, r, size, rc);
 }
 
 int sflight_do_many(sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,

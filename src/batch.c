@@ -2,6 +2,8 @@
 /* See batch.h for the order of things. */
 #include "batch.h"
 
+#include "sizes.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -21,7 +23,9 @@ struct batch {
     struct sflight_group *group;
     struct sflight_call **lead; /* the calls led, in the order of their keys */
     size_t *order;              /* indexes, by hash and key */
+    sflight_result *results;    /* where they are delivered: the caller's, or here */
     size_t n;
+    size_t bytes;          /* of this block */
     uint64_t salt;         /* of the process that it was begun in */
     struct place places[]; /* by index */
 };
@@ -29,10 +33,11 @@ struct batch {
 static struct batch
     *inherited_batches; /* in a forked child: by the thread that forked; registry lock */
 
-static size_t batch_bytes(size_t n)
+/* here: the results of the batch are delivered there. */
+static size_t batch_bytes(size_t n, bool here)
 {
-    return sizeof(struct batch) +
-           n * (sizeof(struct place) + sizeof(struct sflight_call *) + sizeof(size_t));
+    return sizeof(struct batch) + n * (sizeof(struct place) + sizeof(struct sflight_call *) +
+                                       sizeof(size_t) + here * sizeof(sflight_result));
 }
 
 /* The slot of the thread that the batch's agent is on now. */
@@ -83,7 +88,7 @@ static void batch_end(struct batch *b)
             inherited_batches = b->outer;
         registry_unlock();
     }
-    alloc_put(&slot->group->alloc, b, batch_bytes(b->n));
+    alloc_put(&slot->group->alloc, b, b->bytes);
     gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
 
@@ -187,25 +192,29 @@ static void find_aliases(struct batch *b, const sflight_key *keys)
 
 /*
  * Makes a batch and enters it into the agent's list, with a record for each key that is well formed
- * and no alias: all that can fail as a whole, before anything is claimed.  NULL: no memory.
+ * and no alias: all that can fail as a whole, before anything is claimed.  r: where the results are
+ * delivered, or NULL: in the batch.  NULL: no memory.
  */
 static struct batch *batch_begin(struct agent *agent, struct slot *slot, const sflight_key *keys,
-                                 size_t n)
+                                 size_t n, sflight_result *r)
 {
     struct alloc *alloc = &slot->group->alloc;
 
-    if (n > SIZE_MAX / 2 / batch_bytes(1))
+    if (n > SIZE_MAX / 2 / batch_bytes(1, true))
         return NULL;
-    struct batch *b = alloc_get(alloc, batch_bytes(n), _Alignof(max_align_t));
+    size_t bytes = batch_bytes(n, r == NULL);
+    struct batch *b = alloc_get(alloc, bytes, _Alignof(max_align_t));
     if (b == NULL)
         return NULL;
-    memset(b, 0, batch_bytes(n));
+    memset(b, 0, bytes);
+    b->bytes = bytes;
     b->agent = agent;
     b->group = slot->group;
     b->n = n;
     b->salt = process_salt();
     b->lead = (struct sflight_call **)(void *)(b->places + n);
     b->order = (size_t *)(void *)(b->lead + n);
+    b->results = r != NULL ? r : (sflight_result *)(void *)(b->order + n);
     for (size_t i = 0; i < n; i++) {
         if (!group_key_valid(slot->group, keys[i].data, keys[i].len))
             b->places[i].role = -EINVAL;
@@ -222,7 +231,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
             while (i-- != 0)
                 if (b->places[i].call != NULL)
                     call_discard(slot, b->places[i].call);
-            alloc_put(alloc, b, batch_bytes(n));
+            alloc_put(alloc, b, bytes);
             return NULL;
         }
     }
@@ -290,7 +299,7 @@ static int wait_one(struct batch *b, size_t i, sflight_many_fn *fn, void *arg,
 }
 
 int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-             void *arg, const struct timespec *deadline, sflight_result *r, int *rc)
+             void *arg, const struct timespec *deadline, sflight_result *out, size_t size, int *rc)
 {
     if (n == 0)
         return 0;
@@ -298,12 +307,13 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
     struct agent *agent = agent_enter(&own, g);
     struct slot *slot = thread_slot_again(g);
     int saved = errno; /* qsort_r() may change it */
-    struct batch *b = batch_begin(agent, slot, keys, n);
+    struct batch *b = batch_begin(agent, slot, keys, n, size == sizeof(*out) ? out : NULL);
     errno = saved;
     if (b == NULL)
         return -ENOMEM;
     struct batch *guard __attribute__((cleanup(batch_guard_check))) = b;
 
+    sflight_result *r = b->results;
     memset(r, 0, n * sizeof(*r));
     size_t n_lead = claim_all(slot, b, keys);
     if (n_lead != 0)
@@ -342,6 +352,8 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
         r[i].hold = call;
         hold_hand_out(&r[i]);
     }
+    for (size_t i = 0; r != out && i < n; i++)
+        sizes_copy((char *)out + i * size, size, &r[i], sizeof(*r));
     guard = NULL;
     batch_end(b);
     return 0;

@@ -36,8 +36,8 @@ void batch_fork(struct batch *innermost);
  */
 void batch_after_fork(struct sflight_group *g, const struct agent *fiber, struct gauges_kept *kept);
 
-/* As sflight_do_many(); arguments have been checked, but the keys.  Returns 0 or -ENOMEM. */
+/* As sflight_do_many_sized(); arguments have been checked, but the keys.  Returns 0 or -ENOMEM. */
 int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight_many_fn *fn,
-             void *arg, const struct timespec *deadline, sflight_result *r, int *rc);
+             void *arg, const struct timespec *deadline, sflight_result *out, size_t size, int *rc);
 
 #endif

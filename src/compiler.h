@@ -6,6 +6,7 @@
 #ifndef SFLIGHT_COMPILER_H
 #define SFLIGHT_COMPILER_H
 
+#include <features.h>
 #include <stddef.h>
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -17,6 +18,17 @@
 #define CACHE_LINE 64
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/*
+ * Do pthread_exit() and a cancellation unwind the stack?  glibc's do.  musl's run what was
+ * registered by pthread_cleanup_push() and the destructors of thread-specific data, on top of
+ * frames that stay as they are: no __attribute__((cleanup)) sees it.
+ */
+#ifdef __GLIBC__
+#define EXIT_UNWINDS 1
+#else
+#define EXIT_UNWINDS 0
+#endif
 
 #if defined(__SANITIZE_THREAD__)
 #define SANITIZE_THREAD 1

@@ -65,14 +65,20 @@ void *hold_alloc_value(struct sflight_call *c, size_t size)
 
 /*
  * Stands in the frame that calls destroy.  If destroy does not return (a C++ exception, or its
- * thread ends), the hold is given up while the stack is unwound.
+ * thread ends), the hold is given up while the stack is unwound, or by the exit.
  */
 struct destroy_guard {
     struct sflight_call *call; /* NULL: destroy has returned */
+#if !EXIT_UNWINDS
+    struct invoke_exit exit;
+#endif
 };
 
-static void destroy_guard_check(struct destroy_guard *guard)
+static void destroy_guard_check(void *arg)
 {
+    struct destroy_guard *guard = arg;
+
+    invoke_exited(&guard->exit);
     if (UNLIKELY(guard->call != NULL)) {
         struct slot *slot = thread_slot_again(guard->call->group);
         bool inherited = call_is_inherited(guard->call);
@@ -84,7 +90,8 @@ static void destroy_guard_check(struct destroy_guard *guard)
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
 {
     REQUIRE_NO_SECTION();
-    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {c};
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {.call = c};
+    invoke_exits(&guard.exit, destroy_guard_check, &guard);
     c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     guard.call = NULL;
     return thread_slot_if_moved(slot);

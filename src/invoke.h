@@ -10,6 +10,9 @@
  * Stopping an unwinding takes a frame with a personality routine that says so.  C has no way to
  * ask for one, so the frame is a few lines of assembly in invoke.c.  It costs nothing until a
  * panic happens, where setjmp() would cost 4 ns for each call.
+ *
+ * Where the exit of a thread unwinds nothing (EXIT_UNWINDS), who has to know of it registers a
+ * struct invoke_exit while user code runs.
  */
 #ifndef SFLIGHT_INVOKE_H
 #define SFLIGHT_INVOKE_H
@@ -17,6 +20,7 @@
 #include "../include/singleflight.h"
 #include "compiler.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <unwind.h>
 
@@ -68,6 +72,31 @@ static ALWAYS_INLINE void invoke_must_return(const bool *returned)
     if (UNLIKELY(!*returned))
         invoke_left();
 }
+
+#if EXIT_UNWINDS
+#define invoke_exits(at, left, arg) ((void)0)
+#define invoke_exited(at) ((void)0)
+#else
+/* Registered with the thread, as by pthread_cleanup_push(), which musl's macros do so. */
+struct invoke_exit {
+    struct __ptcb registered;
+};
+
+/*
+ * Has the exit of the calling thread run left(arg), until invoke_exited().  What was registered by
+ * others meanwhile has to be gone by then, or to stand in frames that have been left.
+ */
+static inline void invoke_exits(struct invoke_exit *at, void (*left)(void *), void *arg)
+{
+    _pthread_cleanup_push(&at->registered, left, arg);
+}
+
+/* Also if it has been run. */
+static inline void invoke_exited(struct invoke_exit *at)
+{
+    _pthread_cleanup_pop(&at->registered, 0);
+}
+#endif
 
 /* Unwinds the stack, running cleanups, until sflight_invoke() returns to where `to` stands. */
 _Noreturn void invoke_unwind(struct invocation *to);

@@ -2,10 +2,12 @@
 #include "lead.h"
 
 #include <errno.h>
-#include <execinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__ /* musl has no backtrace() */
+#include <execinfo.h>
+#endif
 
 /*
  * A fiber has one stack: whatever stands further in has been left.  Of a call that asked to be
@@ -175,23 +177,35 @@ struct panic {
     char text[PANIC_TRACE];
 };
 
-/* The message, a newline, and a line for each frame. */
+/* Adds a line for each frame to the text, of which so much is used.  Returns how much is then. */
+static size_t panic_trace(struct panic *p, size_t used, size_t size)
+{
+#ifdef __GLIBC__
+    int n_frames = backtrace(p->frames, PANIC_FRAMES);
+
+    for (int i = 0; i < n_frames && used < size; i++) {
+        /* One at a time: for each it takes some of the stack. */
+        char **name = backtrace_symbols(&p->frames[i], 1);
+        int n = name != NULL ? snprintf(p->text + used, size - used, "\n  at %s", name[0])
+                             : snprintf(p->text + used, size - used, "\n  at %p", p->frames[i]);
+        used += n < 0 ? 0 : (size_t)n;
+        free((void *)name);
+    }
+#else
+    (void)p, (void)size;
+#endif
+    return used;
+}
+
+/* The message, a line for each frame, and a newline. */
 static void panic_text(struct panic *p, const char *fmt, va_list ap)
 {
     char *text = p->text;
     size_t size = sizeof(p->text) - 1;
     int n = vsnprintf(text, PANIC_TEXT, fmt, ap);
     size_t used = n < 0 ? 0 : n < PANIC_TEXT ? (size_t)n : PANIC_TEXT - 1;
-    int n_frames = backtrace(p->frames, PANIC_FRAMES);
 
-    for (int i = 0; i < n_frames && used < size; i++) {
-        /* One at a time: for each it takes some of the stack. */
-        char **name = backtrace_symbols(&p->frames[i], 1);
-        n = name != NULL ? snprintf(text + used, size - used, "\n  at %s", name[0])
-                         : snprintf(text + used, size - used, "\n  at %p", p->frames[i]);
-        used += n < 0 ? 0 : (size_t)n;
-        free((void *)name);
-    }
+    used = panic_trace(p, used, size);
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
 }
 

@@ -8,7 +8,8 @@
  *                     and then as for a return, with ENDING_PANICKED;
  *   an exception, pthread_exit(), a cancellation
  *                     the stack is unwound through the frame that invoked fn, where a guard sees
- *                     it and abandons the call (lead_abandon());
+ *                     it and abandons the call (lead_abandon()); where the latter two unwind
+ *                     nothing, the thread's exit does that (agent_begins());
  *   longjmp()         past that frame, which nothing sees: the call is abandoned when the fn of
  *                     an outer call of the agent ends (lead_exit_inner()), or when the thread
  *                     ends (thread_end()).
@@ -64,6 +65,8 @@ static ALWAYS_INLINE void lead_enter(struct agent *agent, struct sflight_call *c
 {
     REQUIRE_NO_SECTION();
     atomic_store_relaxed(&c->inside, (uintptr_t)invocation); /* the leader's own */
+    if (agent->leading == NULL)
+        agent_begins(agent);
     c->outer = agent->leading;
     agent->leading = c;
 }
@@ -76,6 +79,8 @@ static ALWAYS_INLINE void lead_exit(struct agent *agent, struct sflight_call *c)
         lead_exit_among(agent, c);
     else
         agent->leading = c->outer;
+    if (agent->leading == NULL)
+        agent_ends(agent);
 }
 
 /* Stands in the frame that calls sflight_invoke(), and sees the stack being unwound through it. */

@@ -34,6 +34,29 @@ static bool has_handlers; /* for fork(); under the registry lock */
 /* ------------------------------------------------------------------- threads */
 
 /*
+ * Abandons what an agent leads whose thread ends: calls whose fn was left by longjmp(), or, where
+ * the exit of a thread unwinds nothing, by the exit; then that ends for good what its frames hold.
+ */
+static void abandon_all(void *arg)
+{
+    struct agent *agent = arg;
+
+    while (agent->leading != NULL)
+        lead_abandon(agent->leading);
+    while (agent->batches != NULL)
+        batch_abandon(agent->batches);
+#if !EXIT_UNWINDS
+    while (agent->running != NULL) {
+        struct sflight_group *g = agent->running->group;
+        agent_ran(agent->running);
+        finish_runner_ends(g);
+    }
+    if (agent->name != NULL)
+        agent_leave(agent);
+#endif
+}
+
+/*
  * The destructor of each thread's thread-specific data: abandons what the thread still leads, and
  * hands its slots to the threads that come later.
  */
@@ -41,11 +64,7 @@ static void thread_end(void *self)
 {
     struct thread *t = self;
 
-    /* Calls whose fn was left by longjmp(). */
-    while (t->agent.leading != NULL)
-        lead_abandon(t->agent.leading);
-    while (t->agent.batches != NULL)
-        batch_abandon(t->agent.batches);
+    abandon_all(&t->agent);
     agent_unseen();
 
     registry_lock();
@@ -70,6 +89,7 @@ static void init_once(void)
 {
     reclaim_init();
     fork_init();
+    agent_left_by(abandon_all);
 }
 
 /* What the process may have none of to spare is asked for again as long as that is so. */

@@ -11,6 +11,7 @@
 #define SFLIGHT_THREAD_H
 
 #include "group.h"
+#include "invoke.h"
 
 /* An AGENT: a thread, or a fiber while it is in the library, that leads and waits (agent.h). */
 struct agent {
@@ -18,6 +19,9 @@ struct agent {
     struct batch *batches;            /* innermost; the others by batch->outer */
     struct sflight_call *waiting_for; /* under the lock in agent.c */
     struct running *running; /* started calls that it runs: innermost; the others by outer */
+#if !EXIT_UNWINDS
+    struct invoke_exit exit; /* of a thread: registered while it leads */
+#endif
 
     /* of a fiber, or of a bare thread */
     void *fiber;                /* as its runtime calls it; NULL: a thread */

@@ -62,7 +62,7 @@ API_CC = $(CC) $(filter-out -Iinclude,$(CFLAGS_ALL)) -MMD -MP -MF $@.d -o $@ $<
 
 $(BUILD)/plain/api/%: tests/api/%.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib $(CMOCKA)
+	$(call say,CC)$(API_CC) $$($(STAGED_PKG)) -Wl,-rpath,$(STAGED)/lib $(CMOCKA) $(SYSROOT_LINK)
 
 # Loads the shared library by itself, and plugins: nothing to link, nothing for the variants.
 UNLINKED := test_unload
@@ -72,18 +72,19 @@ $(BUILD)/plain/api/$(UNLINKED): tests/api/$(UNLINKED).c $(BUILD)/stage.done $(BU
 		$(PLUGIN) $(PLUGIN_DELETE)
 	@mkdir -p $(@D)
 	$(call say,CC)$(API_CC) -I$(STAGED)/include -DSFLIGHT_SO='"$(STAGED)/lib/$(SONAME)"' \
-		-DPLUGIN='"$(PLUGIN)"' -DPLUGIN_DELETE='"$(PLUGIN_DELETE)"' $(CMOCKA)
+		-DPLUGIN='"$(PLUGIN)"' -DPLUGIN_DELETE='"$(PLUGIN_DELETE)"' $(CMOCKA) \
+		$(SYSROOT_LINK)
 
 # The archive, where there is a shared library, too.
 STAGED_ARCHIVE = $$($(STAGED_PKG) --static | sed 's|-lsingleflight|-l:libsingleflight.a|; $(1)')
 $(PLUGIN) $(PLUGIN_DELETE): tests/lib/plugin.c $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(filter-out -Iinclude,$(CFLAGS_ALL)) -shared -fPIC -o $@ $< \
-		$(call STAGED_ARCHIVE,$(if $(filter %-delete.so,$@),s|[^ ]*nodelete||)) $(LIB_DIRS)
+		$(call STAGED_ARCHIVE,$(if $(filter %-delete.so,$@),s|[^ ]*nodelete||)) $(LIB_DIRS) $(SYSROOT_LINK)
 
 $(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(OBJ) -lcmocka $(LIB_DEPS)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(OBJ) $(CMOCKA) $(LIB_DEPS)
 
 # ------------------------------------------------------------------------------------- variants
 define test_variant

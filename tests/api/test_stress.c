@@ -40,7 +40,8 @@ struct worker {
     struct world *w;
     uint64_t random;
     unsigned ops_left;
-    unsigned batch; /* keys of the batch that it asks for */
+    unsigned batch;        /* keys of the batch that it asks for */
+    struct inside *inside; /* the innermost */
     pthread_t supervisor;
 };
 
@@ -100,6 +101,8 @@ static void lower_to(atomic_ullong *a, unsigned long long x)
 
 /* The part of fn that must not overlap; left also by unwinding. */
 struct inside {
+    struct inside *outer;
+    struct worker *me;
     struct world *w;
     unsigned n;
     unsigned followed; /* other keys of the same batch, at most */
@@ -109,12 +112,20 @@ struct inside {
 
 static void inside_leave(struct inside *in)
 {
+    in->me->inside = in->outer;
     for (unsigned i = 0; i < in->n; i++)
         atomic_fetch_sub(&in->w->running[in->keys[i]], 1);
     if (!in->accounted) {
         atomic_fetch_add(&in->w->abandoned, in->n);
         atomic_fetch_add(&in->w->gave_up, in->followed);
     }
+}
+
+/* Where the end of a thread unwinds nothing. */
+static void leave_all(struct worker *me)
+{
+    while (!GLIBC && me->inside != NULL)
+        inside_leave(me->inside);
 }
 
 static void ask(struct worker *me, unsigned key);
@@ -128,8 +139,10 @@ static void leave_somehow(struct worker *me, sflight_call *call, struct inside *
         atomic_fetch_add(&me->w->panicked, in->n);
         sflight_panic(call, "panic of key %u", in->keys[0]);
     case 2:
+        leave_all(me);
         pthread_exit(NULL);
     case 3:
+        leave_all(me);
         pthread_cancel(pthread_self());
         pthread_testcancel();
         break;
@@ -141,8 +154,10 @@ static void leave_somehow(struct worker *me, sflight_call *call, struct inside *
 static int lead_some(sflight_call *const *calls, size_t n, struct worker *me, unsigned followed)
 {
     struct world *w = me->w;
-    struct inside in __attribute__((cleanup(inside_leave))) = {.w = w, .followed = followed};
+    struct inside in __attribute__((cleanup(inside_leave))) = {
+        .outer = me->inside, .me = me, .w = w, .followed = followed};
     unsigned highest = 0;
+    me->inside = &in;
     assert_in_range(n, 1, MAX_BATCH);
     atomic_fetch_add(&w->executed, n);
     for (in.n = 0; in.n < n; in.n++) {
@@ -337,7 +352,7 @@ static void run(struct mixture *m)
     assert_in_range(m->threads, 1, MAX_THREADS);
     assert_in_range(m->keys, 1, MAX_KEYS);
     for (unsigned i = 0; i < m->threads; i++) {
-        workers[i] = (struct worker){&w, random_from(seed() + i), ops, 0, 0};
+        workers[i] = (struct worker){.w = &w, .random = random_from(seed() + i), .ops_left = ops};
     }
     for (unsigned i = 0; i < m->threads; i++)
         workers[i].supervisor = thread_start(supervise, &workers[i]);

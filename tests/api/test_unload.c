@@ -189,7 +189,8 @@ static void plugins_go_before_their_threads(void **state)
         u.user.thread = thread_start(use_plugin_and_live_on, &u);
         WAIT_UNTIL(u.user.used);
         assert_int_equal(dlclose(u.plugin), 0);
-        assert_null(dlopen(PLUGIN_DELETE, RTLD_NOLOAD | RTLD_NOW));
+        if (GLIBC) /* musl unloads nothing */
+            assert_null(dlopen(PLUGIN_DELETE, RTLD_NOLOAD | RTLD_NOW));
         if (round % 64 == 0) { /* nor has a fork anything of it left to call */
             pid_t pid = fork();
             if (pid == 0)

@@ -64,6 +64,14 @@
 #define EMULATED 0
 #endif
 
+/* Not set for musl, which has no backtraces, and whose threads end without unwinding their stacks.
+ */
+#ifdef __GLIBC__
+#define GLIBC 1
+#else
+#define GLIBC 0
+#endif
+
 /*
  * How often something is done: few times where everything takes longer, and an
  * n-th of that with SFLIGHT_TEST_SLOW=n in the environment.

@@ -120,6 +120,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 }
 
 #include "async.c"
+#include "callback.c"
 #include "future.c"
 #include "list.c"
 #include "notify.c"

@@ -236,7 +236,7 @@ static void batch_out_of_order(void)
     const sflight_key key = {"b", 1};
     sflight_result r;
     int rc;
-    (void)batch_do(g, &key, 1, forget_the_batch, NULL, NULL, &r, &rc);
+    (void)batch_do(g, &key, 1, forget_the_batch, NULL, NULL, &r, sizeof(r), &rc);
 }
 
 /* ------------------------------------------------------------------ futures */
