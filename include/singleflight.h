@@ -200,8 +200,8 @@ enum {
 /*
  * Where the group's memory comes from.  alloc returns size bytes aligned to
  * align (a power of two, at least sizeof(void *)), or NULL; free gets the size
- * that alloc got.  Both may be called from any thread that uses the group, at
- * the same time.  NULL for both means the process's own aligned_alloc() and
+ * that alloc got.  Both may be called from any thread that uses the group, and from
+ * no other, at the same time.  NULL for both means the process's own aligned_alloc() and
  * free(); one without the other is -EINVAL.
  */
 typedef struct sflight_allocator {
@@ -361,6 +361,8 @@ SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *
  * happens, while a call is in flight, a caller is waiting or a result is
  * held.  The caller makes sure that no thread enters the library with this
  * group from now on: close it, join or tell the threads, drain, destroy.
+ * Waits until each thread of the process that is searching the table of any group has
+ * done so: some steps, without user code; but if it does not get a CPU, as long as that.
  */
 SFLIGHT_PUBLIC int sflight_group_destroy(sflight_group *g);
 
