@@ -186,7 +186,10 @@ enum {
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
                                     the new leader of the same call, the rest
                                     go on waiting; with no blocking follower
-                                    the call ends as with SHARE */
+                                    the call ends as with SHARE.  Where each
+                                    one's fn dies they run one after the other,
+                                    and the last waits for all of them, or
+                                    until its deadline */
 };
 
 /* options.on_panic: the leader called sflight_panic() */
