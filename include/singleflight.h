@@ -212,7 +212,10 @@ enum {
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
                                     the new leader of the same call, the rest
                                     go on waiting; with no blocking follower
-                                    the call ends as with SHARE */
+                                    the call ends as with SHARE.  Where each
+                                    one's fn dies they run one after the other,
+                                    and the last waits for all of them, or
+                                    until its deadline */
 };
 
 /* options.on_panic: the leader called sflight_panic() */
@@ -226,8 +229,8 @@ enum {
 /*
  * Where the group's memory comes from.  alloc returns size bytes aligned to
  * align (a power of two, at least sizeof(void *)), or NULL; free gets the size
- * that alloc got.  Both may be called from any thread that uses the group, at
- * the same time.  NULL for both means the process's own aligned_alloc() and
+ * that alloc got.  Both may be called from any thread that uses the group, and from
+ * no other, at the same time.  NULL for both means the process's own aligned_alloc() and
  * free(); one without the other is -EINVAL.
  */
 typedef struct sflight_allocator {
@@ -387,6 +390,8 @@ SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *
  * happens, while a call is in flight, a caller is waiting or a result is
  * held.  The caller makes sure that no thread enters the library with this
  * group from now on: close it, join or tell the threads, drain, destroy.
+ * Waits until each thread of the process that is searching the table of any group has
+ * done so: some steps, without user code; but if it does not get a CPU, as long as that.
  */
 SFLIGHT_PUBLIC int sflight_group_destroy(sflight_group *g);
 

@@ -21,6 +21,27 @@ static void buffer_drop(struct sflight_call *c)
     c->buffer = NULL;
 }
 
+/* By a thread that does not use the record's group: to be found by one that does. */
+static void record_return(struct sflight_call *c)
+{
+    struct sflight_call *first = atomic_load_relaxed(&c->group->returned); /* the CAS decides */
+
+    do
+        c->outer = first;
+    while (!atomic_cas_release(&c->group->returned, &first, c)); /* [RETURN] */
+}
+
+void call_take_returned(struct slot *slot)
+{
+    struct sflight_call *c = atomic_swap_acquire(&slot->group->returned, NULL); /* [RETURN] */
+
+    while (c != NULL) {
+        struct sflight_call *next = c->outer;
+        call_discard(slot, c);
+        c = next;
+    }
+}
+
 void call_record_free(struct sflight_call *c)
 {
     buffer_drop(c);
@@ -93,17 +114,26 @@ static void call_reclaimed(struct reclaim_entry *entry)
     struct sflight_group *g = c->group;
     struct slot *slot = thread_slot_cached(g);
 
-    if (slot == NULL)
-        slot = &g->common;
     atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
-    call_discard(slot, c);
+    if (slot != NULL) {
+        call_discard(slot, c);
+    } else {
+        record_return(c);
+        slot = &g->common; /* to count in */
+    }
     gauges_count(slot, COUNT_RECLAIMED);
 }
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
+    bool long_key = c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT;
+
+    if (UNLIKELY(atomic_load_relaxed(&slot->group->returned) != NULL)) /* the swap decides */
+        call_take_returned(slot);
     gauges_count(slot, COUNT_RETIRED);
     reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
+    if (UNLIKELY(long_key))
+        reclaim_poll(thread_self.hint); /* threads may be quiet from here on */
 }
 
 void call_recount_spares(struct slot *slot)

@@ -171,6 +171,12 @@ void call_discard_slow(struct slot *slot, struct sflight_call *call);
  */
 void call_retire(struct slot *slot, struct sflight_call *call);
 
+/*
+ * Discards the records whose grace period was over on a thread that does not use the group, and so
+ * must not call its allocator.  By a thread that does.
+ */
+void call_take_returned(struct slot *slot);
+
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
 

@@ -68,6 +68,7 @@ struct sflight_group {
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
     _Atomic(uint32_t) n_runners;
+    _Atomic(struct sflight_call *) returned; /* records, by threads that do not use the group */
     _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */

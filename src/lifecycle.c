@@ -66,6 +66,8 @@ static void thread_end(void *self)
 
     abandon_all(&t->agent);
     agent_unseen();
+    if (t->salt == process_salt()) /* otherwise a forked child that has not noticed */
+        reclaim_poll(t->hint);     /* while it has its slots; it may be the last for long */
 
     registry_lock();
     while (t->slots != NULL) {
@@ -239,6 +241,7 @@ int lifecycle_destroy(struct sflight_group *g)
     registry_unlock();
 
     reclaim_flush(); /* from here on nothing refers to the group's records */
+    call_take_returned(&g->common);
     orphan_free_all(g);
     future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
     while (g->slots != NULL) {

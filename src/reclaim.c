@@ -177,6 +177,16 @@ void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
     lane_give_back(lane);
 }
 
+void reclaim_poll(unsigned hint)
+{
+    REQUIRE_NO_SECTION();
+    struct lane *lane = lane_any(hint);
+
+    if (lane->record.n_pending != 0)
+        lane_poll(lane);
+    lane_give_back(lane);
+}
+
 void reclaim_flush(void)
 {
     REQUIRE_NO_SECTION();

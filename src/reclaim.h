@@ -41,10 +41,16 @@ void reclaim_leave(struct lane *lane);
 
 /*
  * Hands over an entry that no new section can reach.  Outside of sections.  fn(entry) runs
- * once after the grace period: on any thread, inside this function, a later reclaim_retire()
- * or reclaim_flush().
+ * once after the grace period: on any thread, inside this function, a later reclaim_retire(),
+ * reclaim_poll() or reclaim_flush().
  */
 void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
+
+/*
+ * Gives back now what was retired with that hint and can be, which is all if nobody is in a
+ * section. Outside of sections.
+ */
+void reclaim_poll(unsigned hint);
 
 /* Returns when fn has returned for every entry that was retired before.  Outside of sections. */
 void reclaim_flush(void);

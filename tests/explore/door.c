@@ -649,6 +649,14 @@ void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
     give_back(false);
 }
 
+void reclaim_poll(unsigned hint)
+{
+    (void)hint;
+    outside_of_sections(SITE, "a poll");
+    sched_point(SITE);
+    give_back(false);
+}
+
 void reclaim_flush(void)
 {
     outside_of_sections(SITE, "a flush");

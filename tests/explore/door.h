@@ -161,6 +161,7 @@ void reclaim_init(void);
 struct lane *reclaim_enter(unsigned hint);
 void reclaim_leave(struct lane *lane);
 void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
+void reclaim_poll(unsigned hint);
 void reclaim_flush(void);
 void reclaim_after_fork(void);
 

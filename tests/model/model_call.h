@@ -58,6 +58,7 @@ struct thread {
     struct slot *slots;
     struct thread_frame *frames;
     bool bare;
+    uint64_t salt;
     unsigned hint; /* index in the arrays below */
 };
 
@@ -95,6 +96,10 @@ static void reclaim_leave(struct lane *lane)
 }
 
 static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
+static void reclaim_poll(unsigned hint)
+{
+    (void)hint;
+}
 
 #include "group.h"
 

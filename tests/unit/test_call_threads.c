@@ -110,7 +110,8 @@ static void test_edge_of_who_has_left(void **state)
         sched_yield();
     party_do(&e.outer, step_finish);
     party_releases(&e.outer);
-    reclaim_flush(); /* on a thread without a slot here: a record given back is freed */
+    reclaim_flush(); /* on a thread without a slot here: a record given back is returned, */
+    call_take_returned(&e.g->common); /* and freed */
     edge_go_on(&e, &e.looker);
     if (e.waits.rc == 0)
         actor_do(&e.inner.actor, step_release, &e.waits);

@@ -158,6 +158,23 @@ static void test_flush_waits_for_sections(void **state)
     actor_end(&other);
 }
 
+/* Gives back what it can, and does not wait for the rest. */
+static void test_poll_waits_for_nothing(void **state)
+{
+    (void)state;
+    atomic_uint n_back = 0;
+
+    struct lane *lane = section_enter(HINT_A);
+    retire_some(HINT_B, 3, &n_back);
+    reclaim_poll(HINT_B);
+    assert_int_equal(n_back, 0);
+    section_leave(lane);
+    reclaim_poll(HINT_B);
+    assert_int_equal(n_back, 3);
+    reclaim_poll(HINT_B);
+    assert_int_equal(n_back, 3);
+}
+
 static void test_two_flushes_at_once(void **state)
 {
     (void)state;
@@ -419,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_each_lane_holds_back),
         cmocka_unit_test(test_overlapping_sections),
         cmocka_unit_test(test_flush_waits_for_sections),
+        cmocka_unit_test(test_poll_waits_for_nothing),
         cmocka_unit_test(test_two_flushes_at_once),
         cmocka_unit_test(test_more_sections_than_lanes),
         cmocka_unit_test(test_flush_finds_the_last_lanes),

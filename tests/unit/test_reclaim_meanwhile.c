@@ -30,6 +30,7 @@ static void another_comes(void);
 #define reclaim_leave own_leave
 #define reclaim_retire own_retire
 #define reclaim_flush own_flush
+#define reclaim_poll own_poll
 #define reclaim_after_fork own_after_fork
 #include "reclaim.c"
 

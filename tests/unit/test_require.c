@@ -67,6 +67,11 @@ static void retire_inside(void)
     enter();
     reclaim_retire(1, NULL, NULL);
 }
+static void poll_inside(void)
+{
+    enter();
+    reclaim_poll(1);
+}
 static void flush_inside(void)
 {
     enter();
@@ -306,6 +311,7 @@ static const struct broken {
     BROKEN(sections_nest, "reclaim.c"),
     BROKEN(leave_twice, "reclaim.c"),
     BROKEN(retire_inside, "reclaim.c"),
+    BROKEN(poll_inside, "reclaim.c"),
     BROKEN(flush_inside, "reclaim.c"),
     BROKEN(search_outside, "table.c"),
     BROKEN(unlink_outside, "table.c"),
