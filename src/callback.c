@@ -59,7 +59,10 @@ void callback_run(struct thread_frame *all)
 
 void callback_wait(struct thread_frame *all)
 {
-    *all = (struct thread_frame){.outer = thread_words.frames};
+    all->outer = thread_words.frames;
+    all->first = NULL;
+    all->last = NULL;
+    all->telling = NULL;
     if (thread_callbacks() != NULL)
         return;
     all->last = &all->first;
