@@ -77,7 +77,7 @@ static void a_leader_forks_inside_fn(void **state)
     pthread_t thread = thread_start(lead_and_fork, &forker);
     WAIT_UNTIL(forker.w.runs == 1);
     caller_start(&follower, f.g, "mine", must_not_run, NULL);
-    await_parked(f.g, FOLLOWERS + 1);
+    await_asleep(f.g, FOLLOWERS + 1);
     atomic_store(&forker.w.open, true);
     thread_join(thread);
     caller_join(&follower);

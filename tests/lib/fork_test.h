@@ -46,7 +46,7 @@ struct flight {
  * n threads wait in the group, each for the first time, and so have all the memory that they need:
  * at a fork nobody is to hold a lock of malloc(), which a sanitizer's does not free in the child.
  */
-static inline void await_parked(sflight_group *g, uint64_t n)
+static inline void await_asleep(sflight_group *g, uint64_t n)
 {
     await_waiting(g, n);
     WAIT_UNTIL(stats_of(g).parked == n);
@@ -58,7 +58,7 @@ static inline void flight_start(struct flight *f, sflight_group *g)
     caller_start(&f->c[0], g, "key", work_fn, &f->w);
     WAIT_UNTIL(f->w.runs == 1);
     callers_start(f->c + 1, FOLLOWERS, g, "key", must_not_run, NULL);
-    await_parked(g, FOLLOWERS);
+    await_asleep(g, FOLLOWERS);
 }
 
 /* The parent's callers have noticed nothing. */
