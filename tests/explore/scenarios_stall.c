@@ -430,8 +430,6 @@ static const struct exception {
 } exceptions[] = {
     {NULL, "&registry", "first use"},
     {NULL, "&registry", "start"}, /* its thread's first use */
-    {NULL, "&registry", "stats"},
-    {NULL, "&registry", "drain, deadline"},
     {NULL, "&registry", "create"},
     {NULL, "&registry", "destroy another group"},
     {NULL, "&registry", "exit"},
