@@ -72,7 +72,8 @@ static void group_after_fork(struct sflight_group *g)
 
     uint32_t n_threads = 0;
     g->idle = NULL;
-    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+    for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
+         slot = slot->next_of_group) {
         call_recount_spares(slot);
         if (slot->owner != 0 && (slot->owner == forker.id || forker.unknown)) {
             n_threads++;

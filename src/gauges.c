@@ -21,24 +21,23 @@ static void add_slot(uint64_t sum[N_COUNTERS], struct slot *slot, uint32_t which
 
 static void add_slots(uint64_t sum[N_COUNTERS], struct sflight_group *g, uint32_t which)
 {
-    REQUIRE_REGISTRY();
     add_slot(sum, &g->common, which);
-    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group)
+    for (struct slot *slot = atomic_load_acquire(&g->slots); /* [SLOTS] */
+         slot != NULL; slot = slot->next_of_group)
         add_slot(sum, slot, which);
 }
 
 /*
  * Adds up over all slots: the down half of each gauge before its up half [GAUGE].  So each
- * difference is not below the truth of the moment between the two (gauges.h says why).
+ * difference is not below the truth of the moment between the two (gauges.h says why).  A slot that
+ * comes meanwhile is seen by whoever sees what was counted down after something counted up in it.
  */
 static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
 {
     memset(sum, 0, N_COUNTERS * sizeof(sum[0]));
-    registry_lock();
     add_slots(sum, g, down_counters);
     add_slots(sum, g, end_counter);
     add_slots(sum, g, ~(down_counters | end_counter));
-    registry_unlock();
 }
 
 /* ----------------------------------------------------- of threads that go */
@@ -104,7 +103,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     uint64_t n_futures = 0;
 
     for (struct slot *slot = &g->common; slot != NULL;
-         slot = slot == &g->common ? g->slots : slot->next_of_group) {
+         slot = slot == &g->common ? atomic_load_relaxed(&g->slots) : slot->next_of_group) {
         n_futures += counter(slot, COUNT_FUTURES) - counter(slot, COUNT_FUTURES_LEFT) -
                      counter(slot, COUNT_TAKEN);
         if (slot == &g->common)
@@ -121,7 +120,8 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     n_futures = gauges_difference(n_futures, kept->n_lost);
 
     int64_t n_loose = n_kept;
-    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+    for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
+         slot = slot->next_of_group) {
         int64_t n = is_owner(slot, forker) ? results(slot) : 0;
         n = n < 0 ? 0 : n > n_kept ? n_kept : n;
         slot_after_fork(slot, n);

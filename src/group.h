@@ -34,7 +34,7 @@ struct slot {
     struct spinner spinner;
     struct sflight_group *group;
     uint64_t owner;               /* number of the thread that has it; 0: none */
-    struct slot *next_of_group;   /* all slots of the group */
+    struct slot *next_of_group;   /* all slots of the group: set once */
     struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
     struct slot **prev_of_thread; /* what points here; NULL for an idle one */
     struct counters counters;
@@ -73,8 +73,8 @@ struct sflight_group {
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
     struct slot common;
-    /* under the registry lock, as are the links of slots */
-    struct slot *slots;
+    _Atomic(struct slot *) slots; /* all: new ones come in front, and none goes */
+    /* under the registry lock, as are the other links of slots */
     struct slot *idle;           /* of threads that have ended */
     struct sflight_group *next;  /* in the list of all groups */
     struct sflight_group **prev; /* the pointer to this group there */
@@ -103,10 +103,11 @@ static inline bool group_hangs(struct sflight_group *g)
 }
 
 /*
- * The lock over all lists of slots.  Taken when a thread first uses a group, when threads
- * end, by stats and destroy, and when a group is put right in a forked child; never by an
- * operation on a key besides.  A fork leaves it free, with a change half made perhaps:
- * putting a group right makes its lists anew, and a thread does so with its own.
+ * The lock over all lists of groups and slots.  Taken when a thread first uses a group, when
+ * threads end, by create and destroy, and when a group is put right in a forked child; never by an
+ * operation on a key besides.  Who adds up over a group's slots does without it.  A fork leaves it
+ * free, with a change half made perhaps: putting a group right makes its lists anew, and a thread
+ * does so with its own.
  */
 void registry_lock(void);
 void registry_unlock(void);

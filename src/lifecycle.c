@@ -244,9 +244,9 @@ int lifecycle_destroy(struct sflight_group *g)
     call_take_returned(&g->common);
     orphan_free_all(g);
     future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
-    while (g->slots != NULL) {
-        struct slot *slot = g->slots;
-        g->slots = slot->next_of_group;
+    struct slot *next, *slot = atomic_load_relaxed(&g->slots);           /* nobody else any more */
+    for (; slot != NULL; slot = next) {
+        next = slot->next_of_group;
         call_free_spares(slot);
         future_free_spares(slot);
         alloc_put(&g->alloc, slot, sizeof(*slot));

@@ -260,9 +260,8 @@ static struct slot *slot_new(struct sflight_group *g)
     slot->max_spare = SLOT_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
     registry_lock();
-    slot->next_of_group = g->slots;
-    atomic_fence_compiler(); /* for a child that another thread forks */
-    g->slots = slot;
+    slot->next_of_group = atomic_load_relaxed(&g->slots); /* under the lock */
+    atomic_store_release(&g->slots, slot);                /* [SLOTS] */
     slot_to_thread(slot);
     registry_unlock();
     return slot;
@@ -305,7 +304,8 @@ NOINLINE struct slot *thread_slot_again(struct sflight_group *g)
 void thread_forget_group(struct sflight_group *g)
 {
     REQUIRE_REGISTRY();
-    for (struct slot *slot = g->slots; slot != NULL; slot = slot->next_of_group) {
+    for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
+         slot = slot->next_of_group) {
         if (slot->prev_of_thread == NULL)
             continue; /* it is idle: no thread has it */
         *slot->prev_of_thread = slot->next_of_thread;

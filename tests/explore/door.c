@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* See door.h. */
+#define EXPLORE_DOOR_INSIDE
 #include "door.h"
 
 #include "../../src/gauges.h"
@@ -45,6 +46,7 @@ struct retired {
 static struct {
     struct {
         const void *mutex;
+        const char *name;
         int owner; /* -1: nobody */
         struct clock clock;
     } mutexes[MAX_MUTEXES];
@@ -52,7 +54,7 @@ static struct {
     struct {
         struct words *words;
         const void *specific[MAX_KEYS];
-        bool in_section, detached;
+        bool in_section, giving_back, detached;
         void *(*fn)(void *);
         void *arg;
     } threads[MAX_THREADS];
@@ -122,6 +124,11 @@ bool door_in_section(void)
     return d.threads[sched.self].in_section;
 }
 
+bool door_has_lane(int thread)
+{
+    return d.threads[thread].in_section || d.threads[thread].giving_back;
+}
+
 uint64_t door_peek(const volatile void *p, unsigned size)
 {
     uint64_t word = 0;
@@ -131,10 +138,15 @@ uint64_t door_peek(const volatile void *p, unsigned size)
 
 bool door_has_mutex(void)
 {
+    return door_lock_of(sched.self) != NULL;
+}
+
+const char *door_lock_of(int thread)
+{
     for (unsigned i = 0; i < d.n_mutexes; i++)
-        if (d.mutexes[i].owner == sched.self)
-            return true;
-    return false;
+        if (d.mutexes[i].owner == thread)
+            return d.mutexes[i].name;
+    return NULL;
 }
 
 void door_swap_threads(int a, int b)
@@ -294,6 +306,7 @@ static unsigned mutex_index(const void *mutex)
             return i;
     CHECK(d.n_mutexes < MAX_MUTEXES);
     d.mutexes[d.n_mutexes].mutex = mutex;
+    d.mutexes[d.n_mutexes].name = "a lock";
     d.mutexes[d.n_mutexes].owner = -1;
     return d.n_mutexes++;
 }
@@ -335,16 +348,19 @@ int door_mutex_unlock(pthread_mutex_t *mutex)
         if (door.no_spares)
             spare_nothing();
     }
+    sched_stall_point(SITE);
     memory_give(&d.mutexes[i].clock);
     d.mutexes[i].owner = -1;
     sched_wake(mutex, 1);
     return 0;
 }
 
-void lock_take(struct lock *lock)
+void door_lock_take(struct lock *lock, const char *name)
 {
     (void)process_salt_now();
     (void)door_mutex_lock((pthread_mutex_t *)(void *)lock, SITE);
+    d.mutexes[mutex_index(lock)].name = name;
+    sched_stall_point(SITE);
 }
 
 /* As if somebody had it: the program exits between runs, where there are no threads. */
@@ -606,7 +622,9 @@ static void give_back(bool all)
         memory_take(&r.clock);
         memory_take(&d.left);
         d.n_giving_back++;
+        d.threads[sched.self].giving_back = true;
         r.fn(r.entry);
+        d.threads[sched.self].giving_back = false;
         d.n_giving_back--;
         i = 0; /* others have been here meanwhile */
     }

@@ -49,17 +49,25 @@ bool door_in_section(void);
 
 /* ---------------------------------------------------------------- atomic.h */
 
+/* Where the library passes a point, by its line and by its function. */
+#define HERE door_here(__func__, SITE)
+static inline const char *door_here(const char *function, const char *site)
+{
+    sched_function = function;
+    return site;
+}
+
 #define EX_TYPE(p) __typeof__((void)0, *(p))
 #define EX_BITS(v) ((uint64_t)(uintptr_t)(v))
-#define EX_LOAD(p, order) ((EX_TYPE(p))(uintptr_t)door_load((p), sizeof(*(p)), order, SITE))
+#define EX_LOAD(p, order) ((EX_TYPE(p))(uintptr_t)door_load((p), sizeof(*(p)), order, HERE))
 #define EX_RMW(p, op, v, order)                                                                    \
-    ((EX_TYPE(p))(uintptr_t)door_rmw((p), sizeof(*(p)), op, EX_BITS(v), order, SITE))
-#define EX_CAS(p, e, v, order) door_cas((p), sizeof(*(p)), (e), EX_BITS(v), order, SITE)
+    ((EX_TYPE(p))(uintptr_t)door_rmw((p), sizeof(*(p)), op, EX_BITS(v), order, HERE))
+#define EX_CAS(p, e, v, order) door_cas((p), sizeof(*(p)), (e), EX_BITS(v), order, HERE)
 
 #define atomic_load_relaxed(p) EX_LOAD(p, EX_RELAXED)
 #define atomic_load_acquire(p) EX_LOAD(p, EX_ACQUIRE)
-#define atomic_store_relaxed(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELAXED, SITE)
-#define atomic_store_release(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
+#define atomic_store_relaxed(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELAXED, HERE)
+#define atomic_store_release(p, v) door_store((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, HERE)
 
 /* Also those that are not in use, for when an order is weakened. */
 #define atomic_add_relaxed(p, v) EX_RMW(p, RMW_ADD, v, EX_RELAXED)
@@ -88,12 +96,12 @@ bool door_in_section(void);
 #define atomic_cas_acq_rel(p, e, v) EX_CAS(p, e, v, EX_ACQ_REL)
 
 /* One writer: that is checked where the store finds another value than was read. */
-#define atomic_add_single_writer(p, v) door_count((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, SITE)
+#define atomic_add_single_writer(p, v) door_count((p), sizeof(*(p)), EX_BITS(v), EX_RELEASE, HERE)
 
 #define atomic_fence_acquire() memory_fence(EX_ACQUIRE, false)
-#define atomic_fence_seq_cst() door_fence(SITE)
+#define atomic_fence_seq_cst() door_fence(HERE)
 #define atomic_fence_compiler() ((void)0)
-#define atomic_fence_after_rmw() door_fence_after_rmw(SITE)
+#define atomic_fence_after_rmw() door_fence_after_rmw(HERE)
 
 void door_fence(const char *site);
 void door_fence_after_rmw(const char *site);
@@ -122,15 +130,22 @@ static inline struct timespec clock_after(uint32_t ns)
                              .tv_nsec = (long)(at % 1000000000u)};
 }
 
+#ifndef EXPLORE_DOOR_INSIDE
+#define futex_wait(word, expected, deadline) (HERE, futex_wait((word), (expected), (deadline)))
+#define futex_wake(word, n) (HERE, futex_wake((word), (n)))
+#define clock_now_ns() (HERE, clock_now_ns())
+#define clock_left_ns(deadline) (HERE, clock_left_ns(deadline))
+#endif
+
 static inline bool clock_deadline_valid(const struct timespec *deadline)
 {
     return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
 }
 
-#define cpu_relax() sched_yield_point(SITE)
-#define cpu_yield() sched_yield_point(SITE)
-#define cpu_sleep(ns) ((void)(ns), sched_yield_point(SITE))
-#define cpu_back_off(n) (++*(n), sched_yield_point(SITE))
+#define cpu_relax() sched_yield_point(HERE)
+#define cpu_yield() sched_yield_point(HERE)
+#define cpu_sleep(ns) ((void)(ns), sched_yield_point(HERE))
+#define cpu_back_off(n) (++*(n), sched_yield_point(HERE))
 unsigned cpu_count(void);
 
 /* -------------------------------------------------------------- event_fd.h */
@@ -139,6 +154,10 @@ int event_fd_new(void);
 void event_fd_close(int fd);
 void event_fd_set(int fd);
 void event_fd_clear(int fd);
+#ifndef EXPLORE_DOOR_INSIDE
+#define event_fd_set(fd) (HERE, event_fd_set(fd))
+#define event_fd_clear(fd) (HERE, event_fd_clear(fd))
+#endif
 
 /* ------------------------------------------------------------------ hash.h */
 
@@ -164,6 +183,12 @@ void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
 void reclaim_poll(unsigned hint);
 void reclaim_flush(void);
 void reclaim_after_fork(void);
+#ifndef EXPLORE_DOOR_INSIDE
+#define reclaim_enter(hint) (HERE, reclaim_enter(hint))
+#define reclaim_leave(lane) (HERE, reclaim_leave(lane))
+#define reclaim_retire(hint, entry, fn) (HERE, reclaim_retire((hint), (entry), (fn)))
+#define reclaim_flush() (HERE, reclaim_flush())
+#endif
 
 /* ---------------------------------------------------------- stdlib, string */
 
@@ -178,8 +203,8 @@ void *door_memset(void *p, int value, size_t size);
 void *door_memcpy(void *to, const void *from, size_t size);
 int door_memcmp(const void *a, const void *b, size_t size);
 
-#define aligned_alloc(align, size) door_alloc((align), (size), SITE)
-#define calloc(n, size) door_calloc((n), (size), SITE)
+#define aligned_alloc(align, size) door_alloc((align), (size), HERE)
+#define calloc(n, size) door_calloc((n), (size), HERE)
 #define free door_free /* members of this name, too */
 #undef memset
 #define memset(p, value, size) door_memset((p), (value), (size))
@@ -187,6 +212,17 @@ int door_memcmp(const void *a, const void *b, size_t size);
 #define memcpy(to, from, size) door_memcpy((to), (from), (size))
 #undef memcmp
 #define memcmp(a, b, size) door_memcmp((a), (b), (size))
+
+/* ------------------------------------------------------------------- lock */
+
+#include "../../src/lock.h"
+
+/* name: as the library calls it. */
+void door_lock_take(struct lock *lock, const char *name);
+#ifndef EXPLORE_DOOR_INSIDE
+#define lock_take(lock) (HERE, door_lock_take((lock), #lock))
+#define lock_give(lock) (HERE, lock_give(lock))
+#endif
 
 /* ------------------------------------------------------------------ thread */
 
@@ -251,6 +287,8 @@ void door_detached_join(void);   /* threads that the library made have ended */
 void door_wait_readable(int fd); /* as poll(2) would */
 bool door_readable(int fd);
 bool door_has_mutex(void);
+const char *door_lock_of(int thread); /* that the thread holds, by its name; or NULL */
+bool door_has_lane(int thread);       /* in a section, or giving back what was retired */
 /* Coroutines that are parked change their threads, and what belongs to a thread. */
 void door_swap_threads(int a, int b);
 

@@ -16,8 +16,9 @@
 
 enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 128 };
 
-static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async, scenarios_life,
-                                               scenarios_tasks, scenarios_alone};
+static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async,
+                                               scenarios_life,     scenarios_tasks,
+                                               scenarios_alone,    scenarios_stall};
 static const struct scenario *scenarios[MAX_SCENARIOS];
 static unsigned n_scenarios;
 
@@ -29,6 +30,11 @@ static struct {
 } options = {1, SEEDS, true, true, false, false, false, 0, 2};
 
 static const struct scenario *current;
+
+static bool seeds_mean_something(const struct scenario *scenario)
+{
+    return scenario->percent == 0 && scenario->preemptions == 0;
+}
 
 static void run_body(void *arg)
 {
@@ -50,6 +56,11 @@ static void failed(void)
     static char choices[1 << 16];
     switch (sched.plan.strategy) {
     case BY_EXHAUSTION:
+        if (seeds_mean_something(current)) {
+            fprintf(stderr, "# again: explore %s --seed %llu\n", current->name,
+                    (unsigned long long)sched.plan.seed);
+            break;
+        }
         sched_print_choices(choices, sizeof(choices));
         fprintf(stderr, "# again: explore %s --preemptions %u --choices %s\n", current->name,
                 sched.plan.preemptions, choices);
@@ -86,10 +97,29 @@ static struct sched_plan plan_of_seed(uint64_t seed)
                                .trace = options.trace};
 }
 
+/* All runs of a scenario whose seeds mean something. */
+static void run_each(const struct scenario *scenario, unsigned number)
+{
+    unsigned long long n = 0;
+
+    for (uint64_t seed = options.first; seed != 0; n++) {
+        struct sched_plan plan = {.strategy = BY_EXHAUSTION, .seed = seed, .trace = options.trace};
+        sched_forget_choices();
+        run_once(&plan);
+        seed = options.only_one ? 0 : stall_next(seed);
+    }
+    printf("ok %u - %s: all %llu runs\n", number, scenario->name, n);
+}
+
 /* Prints one line for each kind of schedule; a failure ends the process. */
 static void run_scenario(const struct scenario *scenario, unsigned number)
 {
     current = scenario;
+    if (seeds_mean_something(scenario)) {
+        if (options.exhaustive)
+            run_each(scenario, number);
+        return;
+    }
     if (options.random) {
         unsigned percent = scenario->percent != 0 ? scenario->percent : 100;
         uint64_t n = options.only_one ? 1 : options.n_seeds * percent / 100;
@@ -118,6 +148,8 @@ static void run_scenario(const struct scenario *scenario, unsigned number)
 
 static unsigned n_lines(const struct scenario *scenario)
 {
+    if (seeds_mean_something(scenario))
+        return options.exhaustive;
     return (options.random && scenario->percent != 0 ? 1u : 0) +
            (options.exhaustive && (options.preemptions || scenario->preemptions) ? 1u : 0);
 }

@@ -168,9 +168,12 @@ struct scenario {
     const char *name; /* NULL ends a list */
     void (*body)(void);
     unsigned percent;     /* of the seeds that others get; 0: none */
-    unsigned preemptions; /* bound of the exhaustive search; 0: none */
+    unsigned preemptions; /* bound of the exhaustive search; 0: none; with both 0: stall_next() */
 };
 extern const struct scenario scenarios_blocking[], scenarios_async[], scenarios_life[],
-    scenarios_tasks[], scenarios_alone[];
+    scenarios_tasks[], scenarios_alone[], scenarios_stall[];
+
+/* Of scenarios_stall[], whose seeds mean something: the one after this; 0: that was the last. */
+uint64_t stall_next(uint64_t seed);
 
 #endif

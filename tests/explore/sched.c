@@ -24,13 +24,14 @@
 enum {
     STACK_BYTES = 256 << 10,
     MAX_STEPS = 200000, /* a run that takes more is going round in a circle */
+    STALL_STEPS = 3000, /* the same of those that wait for a stalled thread */
     MAX_CHANGES = 4,    /* of priorities in a run */
     MAX_CHOICES = 1 << 16,
     TRACE = 64, /* steps shown when a run fails */
 };
 
 struct thread_of_run {
-    enum { FREE, READY, ASLEEP, ENDED } state;
+    enum { FREE, READY, ASLEEP, STALLED, ENDED } state;
     enum woken woken;
     const void *key;
     uint64_t until_ns;
@@ -39,7 +40,7 @@ struct thread_of_run {
     int priority;
     void (*body)(void *);
     void *arg;
-    const char *site;
+    const char *site, *function;
     /* the coroutine */
     bool made;
     const char *top; /* of its stack, when it does not run: what lies below is gone */
@@ -50,10 +51,12 @@ struct thread_of_run {
 };
 
 struct sched sched;
+const char *sched_function;
 void (*sched_thread_begins)(int thread);
 void (*sched_thread_ends)(int thread);
 void (*sched_thread_joined)(int thread);
 void (*sched_thread_runs)(int thread);
+void (*sched_thread_stalls)(int thread, bool awaited);
 void (*sched_failed)(void);
 
 static struct {
@@ -67,6 +70,13 @@ static struct {
     jmp_buf driver;
     char *stacks; /* of all */
     bool forked;
+    int settler; /* who waits for all others to sleep; or -1 */
+    struct {
+        int thread; /* -1: none */
+        unsigned left;
+        bool begun, over, awaited;
+        uint64_t n_steps; /* when it began */
+    } stall;
     /* BY_RANDOM */
     uint64_t stay_mask;
     /* BY_PRIORITY */
@@ -81,7 +91,7 @@ static struct {
     } choices[MAX_CHOICES];
     unsigned n_choices, choice;
     unsigned preempted;
-} s;
+} s = {.settler = -1, .stall.thread = -1};
 
 static struct {
     int thread;
@@ -335,6 +345,15 @@ static int by_bytes(uint32_t ready, bool self_ready, bool yields)
     return nth_bit(pool, b % n_bits(pool));
 }
 
+/* The others wait for the stalled thread: it goes on. */
+static int stall_ends(void)
+{
+    s.stall.awaited = true;
+    sched_thread_stalls(s.stall.thread, true);
+    sched_unstall();
+    return s.stall.thread;
+}
+
 static void all_blocked(void)
 {
     explore_fail("deadlock: every thread is asleep");
@@ -344,6 +363,10 @@ static int pick(bool self_ready, bool yields)
 {
     uint32_t ready = s.ready;
     if (ready == 0) {
+        if (s.settler >= 0)
+            return s.settler;
+        if (s.timed == 0 && s.stall.begun && !s.stall.over)
+            return stall_ends();
         if (s.timed == 0)
             all_blocked();
         uint32_t next = next_by_time();
@@ -378,19 +401,91 @@ static void go_on(bool self_ready, bool yields)
 {
     int next = pick(self_ready, yields);
     rouse(next);
+    if (next == s.settler)
+        s.settler = -1;
     if (next != sched.self)
         switch_to(next);
 }
 
+static void note_place(const char *site)
+{
+    struct thread_of_run *t = &s.threads[sched.self];
+    t->site = site;
+    if (sched_function != NULL)
+        t->function = sched_function;
+    sched_function = NULL;
+}
+
 static void count_step(const char *site)
 {
-    s.threads[sched.self].site = site;
+    note_place(site);
     if (++sched.n_steps > MAX_STEPS)
         explore_fail("no end after %d steps", MAX_STEPS);
+    if (s.stall.begun && !s.stall.over && sched.n_steps - s.stall.n_steps > STALL_STEPS)
+        (void)stall_ends();
+}
+
+void sched_stall_point(const char *site)
+{
+    if (sched.self != s.stall.thread || s.stall.begun || s.stall.left-- != 0)
+        return;
+    note_place(site);
+    sched_thread_stalls(sched.self, false);
+    s.stall.begun = true;
+    s.stall.n_steps = sched.n_steps;
+    s.threads[sched.self].state = STALLED;
+    s.ready &= ~bit(sched.self);
+    sched_note(site, "stalls", NULL, 0);
+    go_on(false, false);
+}
+
+void sched_stall(unsigned after)
+{
+    CHECK(s.stall.thread < 0);
+    s.stall.thread = sched.self;
+    s.stall.left = after;
+}
+
+void sched_stall_not(void)
+{
+    if (!s.stall.begun)
+        s.stall.thread = -1;
+}
+
+bool sched_stalled(void)
+{
+    return s.stall.begun;
+}
+
+bool sched_awaited(void)
+{
+    return s.stall.awaited;
+}
+
+void sched_unstall(void)
+{
+    if (!s.stall.begun || s.stall.over)
+        return;
+    s.stall.over = true;
+    s.threads[s.stall.thread].state = READY;
+    s.ready |= bit(s.stall.thread);
+}
+
+const char *sched_function_of(int thread)
+{
+    return s.threads[thread].function != NULL ? s.threads[thread].function : "its beginning";
+}
+
+void sched_settle(void)
+{
+    CHECK(s.settler < 0);
+    s.settler = sched.self;
+    (void)sched_sleep(&s.settler, NEVER, false, SITE);
 }
 
 void sched_point(const char *site)
 {
+    sched_stall_point(site);
     count_step(site);
     if ((s.ready & (s.ready - 1)) == 0 && (s.timed | s.startled) == 0)
         return; /* alone */
@@ -399,6 +494,7 @@ void sched_point(const char *site)
 
 void sched_yield_point(const char *site)
 {
+    sched_stall_point(site);
     count_step(site);
     go_on(true, true);
 }
@@ -419,6 +515,7 @@ enum woken sched_sleep(const void *key, uint64_t until_ns, bool spurious, const 
         s.startled |= bit(sched.self);
     sched_note(site, "sleep", key, 0);
     go_on(false, false);
+    sched_stall_point(site); /* has been woken, and does not come to itself */
     return t->woken;
 }
 
@@ -465,6 +562,8 @@ static void coroutine(void)
             _longjmp(s.driver, 1); /* the end of the run */
         int next = pick(false, false);
         rouse(next);
+        if (next == s.settler)
+            s.settler = -1;
         sched.self = next;
         sched_thread_runs(next);
         _longjmp(s.threads[next].at, 1);
@@ -513,6 +612,7 @@ int sched_spawn(void (*body)(void *arg), void *arg)
     t->state = READY;
     t->top = NULL;
     t->site = "its beginning";
+    t->function = NULL;
     t->priority = (int)(random_next() >> 40);
     s.ready |= bit(thread);
     sched_thread_begins(thread);
@@ -552,6 +652,7 @@ void sched_only_self(void)
         if (i == sched.self || t->state == ENDED)
             continue;
         t->state = ENDED;
+        s.stall.over = true;
         t->made = false; /* its stack is not at rest */
     }
     s.ready = bit(sched.self);
@@ -592,6 +693,8 @@ void sched_run(const struct sched_plan *plan, void (*body)(void *arg), void *arg
     s.choice = 0;
     s.preempted = 0;
     s.forked = false;
+    s.settler = s.stall.thread = -1;
+    s.stall.begun = s.stall.over = s.stall.awaited = false;
     s.lowest = 0;
     n_traced = 0;
     s.stay_mask = (UINT64_C(1) << (random_next() % 6)) - 1;
@@ -648,9 +751,10 @@ void explore_fail(const char *fmt, ...)
             print_step(i);
     for (int i = 0; i < s.n_threads; i++)
         fprintf(stderr, "# thread %d is %s at %s\n", i,
-                s.threads[i].state == READY    ? "ready"
-                : s.threads[i].state == ASLEEP ? "asleep"
-                                               : "no more",
+                s.threads[i].state == READY     ? "ready"
+                : s.threads[i].state == ASLEEP  ? "asleep"
+                : s.threads[i].state == STALLED ? "stalled"
+                                                : "no more",
                 s.threads[i].site);
     sched_failed();
     abort();

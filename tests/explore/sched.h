@@ -72,6 +72,25 @@ _Noreturn void sched_exit(void);
 /* All other threads vanish where they stand: what a forked child sees. */
 void sched_only_self(void);
 
+/*
+ * Stalls: the calling thread passes so many more points, and then stands still, as one that others
+ * preempt for good.  It goes on by sched_unstall(); or by itself as soon as the others cannot go on
+ * without it: all sleep, and for ever, or turn in a circle.  One such thread in a run.
+ */
+void sched_stall(unsigned after);
+void sched_stall_not(void); /* after all, unless it has */
+bool sched_stalled(void);   /* does, or did, it stand still? */
+bool sched_awaited(void);   /* did it have to go on for the others? */
+void sched_unstall(void);
+/* A point at which it may stall, and nothing else happens. */
+void sched_stall_point(const char *site);
+/* Names the function that is about to pass a point; and the last that a thread has so passed. */
+extern const char *sched_function;
+const char *sched_function_of(int thread);
+
+/* Sleeps until all others sleep, have ended or are stalled; time does not pass for that. */
+void sched_settle(void);
+
 /* Is this in a frame of another thread's stack that has been left?  A point, if another's. */
 bool sched_stack_gone(const volatile void *p);
 
@@ -107,6 +126,8 @@ extern void (*sched_thread_begins)(int thread);
 extern void (*sched_thread_ends)(int thread);
 extern void (*sched_thread_joined)(int thread);
 extern void (*sched_thread_runs)(int thread);
+/* One is about to stand still, or to go on for the others. */
+extern void (*sched_thread_stalls)(int thread, bool awaited);
 /* Ends the process after a failure, having said how to repeat it. */
 extern void (*sched_failed)(void);
 
