@@ -363,6 +363,13 @@ static void fork_here(struct ask *ask)
     forked = true;
 }
 
+/* Another thread of the child is the first to use the group. */
+static void fork_here_and_start(struct ask *ask)
+{
+    fork_here(ask);
+    go(ask_whole, fresh(9, "d"));
+}
+
 /* The leader itself forks, in fn: the call is the child's. */
 static void fork_in_fn(void)
 {
@@ -372,7 +379,8 @@ static void fork_in_fn(void)
     world.may = MAY_BE_DEAD | MAY_TIME_OUT;
     world.leavers = true;
     forked = false;
-    fresh(0, "a")->inside = fork_here;
+    door.forks_noticed = variant(2);
+    fresh(0, "a")->inside = door.forks_noticed ? fork_here_and_start : fork_here;
     go_ask(1, "a");
     fresh(2, "a")->patience_ns = SHORT_NS;
     go(ask_whole, &asks[2]);
@@ -381,10 +389,9 @@ static void fork_in_fn(void)
         ask_whole(&asks[0]);
     else
         ask_many(&asks[0], 1), ask_release(&asks[0]);
+    join_all(); /* if somebody else led; or in the child */
     if (forked)
         child_goes_on();
-    else
-        join_all(); /* somebody else led */
     world_end();
 }
 

@@ -27,14 +27,20 @@
         atomic_store_relaxed(&zeroed->enqueued[0].owner, NULL);                                    \
         atomic_store_relaxed(&zeroed->enqueued[0].n_by_others, 0);                                 \
         zeroed->ready = NULL;                                                                      \
-        zeroed->next = NULL;                                                                       \
-        zeroed->prev = NULL;                                                                       \
     } while (0)
 
 #include "../include/singleflight.h"
 
 #define SFLIGHT_EVENT_FD_H
 #define SFLIGHT_HOLD_H
+/* What future.h has besides: nothing of it is run. */
+#include "state.h"
+struct sflight_call {
+    state_word state;
+};
+struct slot {
+    unsigned n_spare_futures;
+};
 #include "future.h"
 
 static struct thread {
