@@ -87,6 +87,7 @@ static void a_result_of_another_thread(void **state)
     thread_join(thread_start(lead_for_another, &m));
     pid_t pid = fork_child();
     if (pid == 0) {
+        assert_int_equal(stats_of(m.g).held, 1); /* of a thread that has ended: anybody's */
         assert_int_equal(number_of(&m.r), 1);
         sflight_result_release(&m.r);
         assert_int_equal(m.w.tally.destroyed, 1);

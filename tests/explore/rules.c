@@ -125,7 +125,7 @@ void world_fork(void)
     for (unsigned i = 0; i < MAX_ASKS; i++)
         if (asks[i].begun != 0 && asks[i].thread != sched.self)
             /* With no slot of its own: stopped in a release, or with a second hold. */
-            w.n_lost += (asks[i].over ? asks[i].n_holds : 1) + door.common_slots;
+            w.n_lost += (asks[i].over ? asks[i].n_holds : 1) + (door.common_slots || w.failures);
     for (unsigned i = 0; i < w.n_runs; i++) {
         struct run *run = &w.runs[i];
         if (run->thread == sched.self)

@@ -50,6 +50,12 @@ static struct thread {
 static _Thread_local struct thread *model_self;
 #define thread_self (*model_self)
 
+#define process_salt() process_salt_now()
+static uint64_t process_salt_now(void)
+{
+    return 1; /* nobody forks */
+}
+
 static void registry_lock(void) {}
 static void registry_unlock(void) {}
 
