@@ -195,11 +195,14 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
         .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = gauge(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
-        /* RACE: who gives a future up as its call ends may count that before the ender does. */
+        /*
+         * RACE: who has just joined counts that after the search, and who gives a future up as its
+         * call ends perhaps before the ender counts it; both are in use all the while.
+         */
+        .waiting = gauges_difference(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
         .held = gauges_difference(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
                                   sum[COUNT_RELEASED]),
-        .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
+        .retired_pending = gauges_difference(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };

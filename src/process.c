@@ -10,13 +10,15 @@
 union process_page process_page;
 
 static _Atomic(uint64_t) last; /* of this process and those that it comes from */
-static bool wiped;             /* the page is empty in a child */
+static bool wiped;             /* the page is empty in a child, if the system does what it says */
+static pid_t salted;           /* the process that has the salt */
 static void (*child_hook)(bool by_handler);
 
 static void salt_renew(void)
 {
     uint64_t generation = atomic_add_relaxed(&last, 1) + 1;
 
+    salted = getpid();
     process_page.generation = (uint32_t)(generation << PROCESS_SALT_SHIFT >> 32);
     process_page.salt = generation << PROCESS_SALT_SHIFT;
 }
@@ -54,10 +56,10 @@ void process_notice(void)
 
 void process_forked(void)
 {
-    if (!wiped) { /* the only thread */
+    if (process_salt() == 0) {
+        notice(true);
+    } else if (!wiped || salted != getpid()) { /* the only thread */
         child_hook(true);
         salt_renew();
-    } else if (process_salt() == 0) {
-        notice(true);
     }
 }
