@@ -118,11 +118,16 @@
  *   other running threads are not held, those of threads that had ended are.  So a
  *   result that a running thread got and handed to another is to be used in a child
  *   only by way of sflight_result_retain(), by the thread that forks and before it
- *   does.  A future's or queue's descriptor is shared with the parent, which is not
- *   told of what the child has drained or read: leave the parent's queues alone, make
- *   new ones (destroying one there is harmless; it says -EBUSY if another thread was
- *   enqueueing, pushing or draining; and a completion or callback that another thread
- *   was just about to deliver keeps its group for good).
+ *   does.  A future's or queue's descriptor is shared with the parent: never drain a
+ *   queue of the parent's in the child, as that may empty its descriptor, and the
+ *   parent is not woken any more.  Make new ones.  What the child has inherited it
+ *   gives up in this order: sflight_future_cancel() of what was enqueued,
+ *   sflight_abandon() of its permits (one that is not ended keeps its key in flight:
+ *   who asks for it there waits for ever), sflight_queue_destroy(), which is harmless
+ *   and says -EBUSY while a future is enqueued, or if another thread was enqueueing,
+ *   pushing or draining; and a completion or callback that another thread was just
+ *   about to deliver keeps its group for good.
+ *   A group is of one process: parent and child do not join each other's calls.
  *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
  *   Another such plugin may go once its groups are destroyed and no thread is in
