@@ -650,7 +650,8 @@ SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
  * completion and no callback; or 0: too late, it comes.  Either way f is gone.  Also 0 for
  * NULL; -EINVAL for a future that was given to neither, which stays as it is.
  *
- * To be called, of a queue's, by its consumer, before the completion has been drained; of
+ * To be called, of a queue's, by its consumer, before the completion has been drained (is
+ * among those that sflight_queue_drain() has stored, looked at or not); of
  * a callback's, before that has begun: the caller keeps the two apart, or calls this on
  * the thread that ends the call (then 1).  f must not have been used with
  * sflight_future_fd() or _get() before it was given away.
@@ -724,7 +725,8 @@ SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
  * for the call of a leader that blocks, who waits for it; a permit by itself
  * does not count as somebody who waits, its holder's own future does.  With
  * options.cancel_unwanted who is told so can count on it: the call is forgotten then, and
- * nobody gets what fn makes of it.  Without, others may still join.
+ * nobody gets what fn makes of it; so too for a permit that nobody has joined yet.  Without,
+ * others may still join.
  */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
 
@@ -733,7 +735,9 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * leaves it last; or here, if that is so and somebody has waited before.  It is for calling
  * off a query.  With options.cancel_unwanted the call has been forgotten by then; without,
  * others may still join.  cb is not called once the call has ended: who ends the call waits
- * for it, so hold no lock then that cb takes; cb may end the call itself.  cb should return,
+ * for it, so hold no lock then that cb takes; cb may end the call itself, if nobody else does:
+ * an atomic flag decides between it and the answer.  It is called once for each time that it
+ * is set, and arg is not used once the call has ended.  cb should return,
  * see "User code", must not park a task of options.runtime, and is not cancelled.
  *
  * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
