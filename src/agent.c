@@ -166,7 +166,8 @@ void agent_ran(struct running *here)
 {
     here->agent->running = here->outer;
     if (UNLIKELY(here->salt != process_salt())) {
-        registry_lock(); /* another thread may look at it */
+        /* RACE: forked inside, and this is the child; another thread may look at it */
+        registry_lock();
         if (inherited == here)
             inherited = here->outer;
         registry_unlock();
@@ -351,5 +352,5 @@ void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept)
 void agent_none_looks(void)
 {
     if (atomic_load_relaxed(&n_looking) != 0)
-        atomic_store_relaxed(&n_looking, 0); /* whoever looked does not exist */
+        atomic_store_relaxed(&n_looking, 0); /* RACE: whoever looked does not exist */
 }

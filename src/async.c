@@ -335,7 +335,8 @@ static int cancel_inherited(struct sflight_future *f)
 {
     struct sflight_call *c = f->call;
 
-    if (withdraw(f)) { /* its call had ended, and it was told */
+    if (withdraw(f)) {
+        /* RACE: its call had ended before the fork, and it was told */
         struct slot *slot = thread_slot(c->group);
         future_free(slot, f);
         hold_take(slot, c);
@@ -372,7 +373,7 @@ int async_cancel(struct sflight_future *f)
         future_free(slot, f);
     } else {
         leaving_failed(slot, starter);
-        return 0;
+        return 0; /* RACE: another thread is about to bring it */
     }
     hold_take(slot, c); /* told, and so the gate is open */
     hold_release(slot, c);

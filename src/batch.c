@@ -121,7 +121,7 @@ static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
     if (own)
         state_rejoin_after_fork(&c->state);
     else if (!gate_is_open(&c->gate))
-        orphan_abandon(c, kept);                 /* it has left the table */
+        orphan_abandon(c, kept);                 /* RACE: it has left the table */
     c->result.generation = process_generation(); /* its result is yet to be got */
 }
 
@@ -129,7 +129,7 @@ static void list_after_fork(struct batch *b, struct sflight_group *g, struct gau
 {
     for (; b != NULL; b = b->outer) {
         if (b->group != g)
-            continue;
+            continue; /* RACE: which group is put right first */
         kept->n_batches++;
         for (size_t i = 0; i < b->n; i++)
             if (joined(b, i))

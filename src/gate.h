@@ -189,7 +189,8 @@ static inline void gate_hold_again(gate *g)
     uint64_t word = atomic_add_relaxed(g, GATE_HOLD);
 
     if (UNLIKELY(gate_holds(word) >= GATE_MANY - 1)) {
-        word = atomic_or_relaxed(g, GATE_MANY * GATE_HOLD | GATE_FAR); /* none orders anything */
+        /* UNREACHED: two thousand million holds; none of these orders anything */
+        word = atomic_or_relaxed(g, GATE_MANY * GATE_HOLD | GATE_FAR);
         if ((word & GATE_FAR) != 0)
             atomic_sub_relaxed(g, GATE_HOLD); /* it was there already */
     }
@@ -205,7 +206,7 @@ static ALWAYS_INLINE bool gate_drop_n(gate *g, uint32_t n)
     uint64_t word = atomic_sub_acq_rel(g, GATE_HOLD * n); /* [HOLD] */
     if (LIKELY(gate_holds(word) != n)) {
         if (UNLIKELY(gate_holds(word) >= GATE_MANY) && (word & GATE_OPEN))
-            atomic_add_relaxed(g, GATE_HOLD * n); /* there are more than were counted */
+            atomic_add_relaxed(g, GATE_HOLD * n); /* UNREACHED: there are more than were counted */
         return false;
     }
     return word & GATE_OPEN;

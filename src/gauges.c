@@ -116,7 +116,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     if (n_kept > n_all)
         n_kept = n_all;
     if (n_kept < 0)
-        n_kept = 0;
+        n_kept = 0; /* RACE: the fork came between two counts */
     n_futures = gauges_difference(n_futures, kept->n_lost);
 
     int64_t n_loose = n_kept;

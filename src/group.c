@@ -37,7 +37,7 @@ static void mend_groups(void)
 
     for (struct sflight_group *g = groups; g != NULL; g = g->next) {
         if (g->prev != prev)
-            g->prev = prev; /* what is right is not written: it would be copied */
+            g->prev = prev; /* RACE: the fork came amid a change; only then it is written */
         prev = &g->next;
     }
 }

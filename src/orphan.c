@@ -76,6 +76,7 @@ void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
     c->group->orphans = c;
 }
 
+/* RACE: the fork came as a thread of the parent was ending it */
 void orphan_settle(struct sflight_call *c)
 {
     struct gauges_kept unused = {0}; /* its futures are counted, and none will be told */

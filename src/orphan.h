@@ -48,7 +48,7 @@ static inline bool orphan_check(struct sflight_call *call)
     if (!call_is_inherited(call))
         return false;
     if (!gate_is_open(&call->gate))
-        orphan_settle(call);
+        orphan_settle(call); /* RACE: another thread was ending it at the fork */
     return true;
 }
 

@@ -46,7 +46,7 @@ static void notice(bool by_handler)
         atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
     }
     while (atomic_load_acquire(&process_page.noticing) != 2) /* [PROCESS] */
-        cpu_back_off(&n_turns);
+        cpu_back_off(&n_turns);                              /* RACE: another thread is about to */
 }
 
 void process_notice(void)
@@ -58,7 +58,8 @@ void process_forked(void)
 {
     if (process_salt() == 0) {
         notice(true);
-    } else if (!wiped || salted != getpid()) { /* the only thread */
+    } else if (!wiped || salted != getpid()) {
+        /* RACE: this hangs on the kernel, or on an emulator of one; it is the only thread */
         child_hook(true);
         salt_renew();
     }

@@ -146,7 +146,7 @@ static NOINLINE void places_after_fork(struct thread *t)
     registry_lock();
     for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
         if (slot->prev_of_thread != prev)
-            slot->prev_of_thread = prev; /* what is right is not written: it would be copied */
+            slot->prev_of_thread = prev; /* RACE: the fork came amid a change */
         prev = &slot->next_of_thread;
     }
     place_slots(t);

@@ -179,6 +179,22 @@ static void unwanted_permits(void **state)
     }
 }
 
+/* Nobody has joined it: to ask forgets it. */
+static void a_fresh_permit_is_unwanted(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.cancel_unwanted = true;
+    sflight_group *g = group_new(&o);
+    sflight_call *call = lead(g, "key");
+    assert_true(sflight_call_unwanted(call));
+    assert_true(sflight_call_unwanted(call));
+    assert_int_equal(stats_of(g).forgotten, 1);
+    assert_key_usable(g, "key");
+    assert_int_equal(sflight_complete(call, 0), 0);
+    group_end(g);
+}
+
 static void a_blocking_leader_is_always_wanted(void **state)
 {
     (void)state;
@@ -206,6 +222,7 @@ int main(void)
         cmocka_unit_test(permits_outlive_their_thread),
         cmocka_unit_test(drain_waits_for_a_permit),
         cmocka_unit_test(unwanted_permits),
+        cmocka_unit_test(a_fresh_permit_is_unwanted),
         cmocka_unit_test(a_blocking_leader_is_always_wanted),
     };
     return RUN_TESTS(tests);
