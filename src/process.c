@@ -58,9 +58,11 @@ void process_forked(void)
 {
     if (process_salt() == 0) {
         notice(true);
-    } else if (!wiped || salted != getpid()) {
-        /* RACE: this hangs on the kernel, or on an emulator of one; it is the only thread */
-        child_hook(true);
+        return;
+    }
+    /* RACE: who has noticed already; or the kernel, or an emulator of one, wipes nothing */
+    if (!wiped || salted != getpid()) {
+        child_hook(true); /* the only thread */
         salt_renew();
     }
 }
