@@ -382,6 +382,24 @@ static void completions(void **state)
     assert_child_succeeds(pid);
 }
 
+/* The first use of the group in the child gives a future away. */
+static void given_away_first(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct noted noted = {0};
+    sflight_call *call = lead(g, "key");
+    sflight_future *f = join(g, "key");
+    pid_t pid = fork_child();
+    assert_int_equal(sflight_future_then(f, note, &noted), 0);
+    assert_int_equal(sflight_complete(call, 0), 1);
+    assert_int_equal(noted.n, 1);
+    group_end(g);
+    if (pid == 0)
+        exit(0);
+    assert_child_succeeds(pid);
+}
+
 /* A permit of another thread, which asked to be told, and what waits for it is taken back. */
 struct asker {
     sflight_group *g;
@@ -504,6 +522,7 @@ int main(void)
         cmocka_unit_test(started_calls),
         cmocka_unit_test(futures_and_permits),
         cmocka_unit_test(completions),
+        cmocka_unit_test(given_away_first),
         cmocka_unit_test(taken_back),
         cmocka_unit_test(forgotten_calls),
     };
