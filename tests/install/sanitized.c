@@ -21,6 +21,9 @@ void helper_fill(void (*fill)(char *to, size_t n));
 static sflight_group *group;
 static int n_runs; /* runs of fn for one key are ordered */
 static int racy;
+#ifdef RACE
+static pthread_barrier_t together; /* all callers, in each of their rounds */
+#endif
 
 static void value_free(void *value, size_t size, void *ctx)
 {
@@ -51,6 +54,7 @@ static void *caller(void *arg)
             sum += *(int *)r.value;
         sflight_result_release(&r);
 #ifdef RACE
+        pthread_barrier_wait(&together); /* nothing orders what each does next */
         racy += i;
 #endif
     }
@@ -111,6 +115,9 @@ int main(void)
     sflight_result r;
     if (sflight_group_create(&group, NULL) != 0 || sflight_queue_create(&q) != 0)
         return 1;
+#ifdef RACE
+    pthread_barrier_init(&together, NULL, THREADS);
+#endif
     for (int i = 0; i < THREADS; i++)
         if (pthread_create(&threads[i], NULL, caller, NULL) != 0)
             return 2;
