@@ -3,33 +3,11 @@
 # Structs that have grown, under one soname: makes a library and a header where each struct that may
 # grow has more members at its end, and runs programs both ways, older with the newer library and
 # newer with the older one.  Prints TAP.  BUILD says where make builds; needs `make lib`.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-case ${MAKEFLAGS:-} in
-*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
-*) unset MAKEFLAGS ;;
-esac
+. "$(dirname "$0")/tap.sh"
 
 cc=${CC:-cc}
 build=$(realpath "${BUILD:-build}")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 grown=$work/grown
-n=0
-failures=0
-
-check() {
-    local what=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok $n - $what"
-    else
-        echo "not ok $n - $what"
-        tail -n 30 "$work/log" | sed 's/^/# /'
-        failures=$((failures + 1))
-    fi
-}
 
 # The project, with structs that have grown.
 mkdir "$grown"
@@ -72,5 +50,4 @@ for test in test_sizes test_do test_values test_many test_queue test_future; do
 done
 check 'both newer: test_sizes' run test_sizes "$grown/include" "$work/build" -DSFLIGHT_NEWER_LIBRARY
 
-echo "1..$n"
-exit $((failures > 0))
+finish

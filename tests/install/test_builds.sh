@@ -3,37 +3,10 @@
 # Programs and libraries built in unusual ways: link-time optimisation, strict C99, C++ without
 # exceptions or RTTI, plugins with hidden visibility.  Prints TAP; what needs a compiler or a library
 # that is not there is skipped, and says so.  BUILD says where make builds; needs `make lib`.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-case ${MAKEFLAGS:-} in
-*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
-*) unset MAKEFLAGS ;;
-esac
+. "$(dirname "$0")/tap.sh"
 
 build=$(realpath "${BUILD:-build}")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 sources=tests/install
-n=0
-failures=0
-
-check() {
-    local what=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok $n - $what"
-    else
-        echo "not ok $n - $what"
-        tail -n 30 "$work/log" | sed 's/^/# /'
-        failures=$((failures + 1))
-    fi
-}
-
-skip() { # skip WHAT WHY
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
 
 # -------------------------------------------------------- link-time optimisation
 only_public() {
@@ -118,5 +91,4 @@ plugins g++
 plugins clang++
 plugins 'clang++ -stdlib=libc++'
 
-echo "1..$n"
-exit $((failures > 0))
+finish

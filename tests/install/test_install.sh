@@ -2,39 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Installs into empty directories, uses what is there as a stranger would, and
 # uninstalls.  Prints TAP.  Run it from anywhere; BUILD says where make builds.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
+. "$(dirname "$0")/tap.sh"
 
-# What was set on the command line of a make above, without its job server.
-case ${MAKEFLAGS:-} in
-*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
-*) unset MAKEFLAGS ;;
-esac
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 sources=$PWD/tests/install
 warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror'
-n=0
-failures=0
-
-# check WHAT COMMAND...: one line of TAP; the command's output only if it fails.
-check() {
-    local what=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok $n - $what"
-    else
-        echo "not ok $n - $what"
-        sed 's/^/# /' "$work/log"
-        failures=$((failures + 1))
-    fi
-}
-
-quiet_make() {
-    make --no-print-directory -s ${BUILD:+BUILD="$BUILD"} "$@"
-}
 
 # use NAME COMPILER SOURCE FLAGS...: compiles, links and runs a consumer.
 use() {
@@ -110,5 +81,4 @@ done
 check 'make uninstall DESTDIR=...' quiet_make uninstall "${dirs[@]}"
 check '... leaves nothing' empty "$stage"
 
-echo "1..$n"
-exit $((failures > 0))
+finish

@@ -4,39 +4,7 @@
 # its variant for them, as it is installed: no reports; and with a race of its own: one.  The same with
 # the debug variant, and a release too many: one line, linked or preloaded.  Prints TAP;
 # a tool that is not there is skipped.  BUILD says where make builds.
-set -euo pipefail
-cd "$(dirname "$0")/../.."
-case ${MAKEFLAGS:-} in
-*' -- '*) MAKEFLAGS=${MAKEFLAGS##* -- } ;;
-*) unset MAKEFLAGS ;;
-esac
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-n=0
-failures=0
-
-check() {
-    local what=$1
-    shift
-    n=$((n + 1))
-    if "$@" >"$work/log" 2>&1; then
-        echo "ok $n - $what"
-    else
-        echo "not ok $n - $what"
-        head -n 40 "$work/log" | sed 's/^/# /'
-        failures=$((failures + 1))
-    fi
-}
-
-skip() {
-    n=$((n + 1))
-    echo "ok $n - $1 # SKIP $2"
-}
-
-quiet_make() {
-    make --no-print-directory -s ${BUILD:+BUILD="$BUILD"} "$@"
-}
+. "$(dirname "$0")/tap.sh"
 
 prefix=$work/usr
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
@@ -99,5 +67,4 @@ check '... it tells with the variant preloaded' \
 check 'make uninstall' quiet_make uninstall PREFIX="$prefix"
 check '... leaves nothing' bash -c '[ -z "$(find "$0" ! -type d)" ]' "$prefix"
 
-echo "1..$n"
-exit $((failures > 0))
+finish
