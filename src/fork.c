@@ -66,7 +66,8 @@ static void group_after_fork(struct sflight_group *g)
     }
     filter_table(&g->table, keep_own, &s);
     batch_after_fork(g, s.fiber, &s.kept);
-    uint64_t n_held = gauges_after_fork(g, forker.unknown ? GAUGES_ANYBODY : forker.id, &s.kept);
+    uint64_t thread = forker.unknown ? SLOT_OF_ANYBODY : forker.id;
+    uint64_t n_held = gauges_after_fork(g, thread, &s.kept);
     atomic_store_relaxed(&g->n_inherited, n_held);
 
     atomic_store_relaxed(&g->n_runners, /* no other thread */
@@ -77,14 +78,10 @@ static void group_after_fork(struct sflight_group *g)
     for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
          slot = slot->next_of_group) {
         call_recount_spares(slot);
-        if (slot->owner != 0 && (slot->owner == forker.id || forker.unknown)) {
+        if (slot_is_of(slot, thread))
             n_threads++;
-            continue;
-        }
-        slot->owner = 0;
-        slot->prev_of_thread = NULL;
-        slot->next_of_thread = g->idle;
-        g->idle = slot;
+        else
+            slot_to_idle(slot);
     }
     atomic_store_relaxed(&g->n_threads, n_threads);
     /* Nobody drains in the child. */

@@ -91,11 +91,6 @@ static void slot_after_fork(struct slot *slot, int64_t n_results)
     set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
 }
 
-static bool is_owner(const struct slot *slot, uint64_t thread)
-{
-    return slot->owner != 0 && (slot->owner == thread || thread == GAUGES_ANYBODY);
-}
-
 uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struct gauges_kept *kept)
 {
     REQUIRE_REGISTRY();
@@ -109,7 +104,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
         if (slot == &g->common)
             continue;
         n_all += results(slot);
-        if (is_owner(slot, forker))
+        if (slot_is_of(slot, forker))
             n_kept += results(slot);
     }
     /* Where results have been handed on: there are not more than all. */
@@ -122,7 +117,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     int64_t n_loose = n_kept;
     for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
          slot = slot->next_of_group) {
-        int64_t n = is_owner(slot, forker) ? results(slot) : 0;
+        int64_t n = slot_is_of(slot, forker) ? results(slot) : 0;
         n = n < 0 ? 0 : n > n_kept ? n_kept : n;
         slot_after_fork(slot, n);
         n_loose -= n;

@@ -78,11 +78,9 @@ struct gauges_kept {
     uint64_t n_batches;   /* of the forking thread */
 };
 
-#define GAUGES_ANYBODY UINT64_MAX
-
 /*
  * In a forked child, under the registry lock: forker is the number of the thread that
- * forked, or GAUGES_ANYBODY if that is not known.  Other threads that were running lead, wait for
+ * forked, or SLOT_OF_ANYBODY if that is not known.  Other threads that were running lead, wait for
  * and hold nothing; what those have held that had ended is kept, as are all futures.  Returns how
  * many results are held.
  */

@@ -102,6 +102,22 @@ static inline bool group_hangs(struct sflight_group *g)
     return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */
 }
 
+/* Is the slot that thread's, by its number?  SLOT_OF_ANYBODY: any thread's. */
+#define SLOT_OF_ANYBODY UINT64_MAX
+static inline bool slot_is_of(const struct slot *slot, uint64_t thread)
+{
+    return slot->owner != 0 && (slot->owner == thread || thread == SLOT_OF_ANYBODY);
+}
+
+/* Under the registry lock: the slot has no thread any more, and is for the next that comes. */
+static inline void slot_to_idle(struct slot *slot)
+{
+    slot->owner = 0;
+    slot->prev_of_thread = NULL;
+    slot->next_of_thread = slot->group->idle;
+    slot->group->idle = slot;
+}
+
 /*
  * The lock over all lists of groups and slots.  Taken when a thread first uses a group, when
  * threads end, by create and destroy, and when a group is put right in a forked child; never by an

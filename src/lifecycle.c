@@ -75,10 +75,7 @@ static void thread_end(void *self)
         t->slots = slot->next_of_thread;
         call_keep_none_prepared(slot);
         gauges_leave(slot);
-        slot->owner = 0;
-        slot->prev_of_thread = NULL;
-        slot->next_of_thread = slot->group->idle;
-        slot->group->idle = slot;
+        slot_to_idle(slot);
         atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */
     }
     registry_unlock();
