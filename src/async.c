@@ -184,6 +184,13 @@ static int spawn(const sflight_runtime *runtime, struct started *s)
     return rc == 0 || rc == -ENOMEM || rc == -EPERM || rc == -ENOSYS ? rc : -EAGAIN;
 }
 
+/* A future's result is there, and is given up. */
+static void give_result_up(struct slot *slot, struct sflight_call *c)
+{
+    hold_take(slot, c);
+    hold_release(slot, c);
+}
+
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                 struct sflight_future **out)
 {
@@ -224,8 +231,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         struct thread_frame callbacks __attribute__((cleanup(callback_run)));
         callback_wait(&callbacks);
         finish_seen(slot, call, ENDING_ABANDONED, false);
-        hold_take(slot, call);
-        hold_release(slot, call);
+        give_result_up(slot, call);
         hold_release(slot, call);
         finish_runner_ends(g);
     }
@@ -300,8 +306,7 @@ int async_drop(struct sflight_future *f)
     bool hung = f->kind == FUTURE_OWNED;
     notify_end(slot, f);
     if (ready) {
-        hold_take(slot, c);
-        hold_release(slot, c);
+        give_result_up(slot, c);
         return 0;
     }
     if (hung)
@@ -314,8 +319,7 @@ int async_drop(struct sflight_future *f)
     here.group = NULL;
     slot = thread_slot_again(g);
     if (leave == LEAVE_TOO_LATE) {
-        hold_take(slot, c);
-        hold_release(slot, c);
+        give_result_up(slot, c);
     } else {
         gauges_count(slot, COUNT_TAKEN);
         gauges_count(slot, COUNT_RELEASED);
@@ -339,8 +343,7 @@ static int cancel_inherited(struct sflight_future *f)
         /* RACE: its call had ended before the fork, and it was told */
         struct slot *slot = thread_slot(c->group);
         future_free(slot, f);
-        hold_take(slot, c);
-        hold_release(slot, c);
+        give_result_up(slot, c);
     }
     return 1; /* otherwise whoever led the call does not exist, and nobody tells */
 }
@@ -375,8 +378,7 @@ int async_cancel(struct sflight_future *f)
         leaving_failed(slot, starter);
         return 0; /* RACE: another thread is about to bring it */
     }
-    hold_take(slot, c); /* told, and so the gate is open */
-    hold_release(slot, c);
+    give_result_up(slot, c); /* told, and so the gate is open */
     leaving_failed(slot, starter);
     return 1;
 }

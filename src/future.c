@@ -78,8 +78,7 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
     return f;
 }
 
-/* Gives back n of the slot's spare futures. */
-static void give_back(struct slot *slot, unsigned n_all)
+NOINLINE void future_give_back(struct slot *slot, unsigned n_all)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
@@ -90,17 +89,6 @@ static void give_back(struct slot *slot, unsigned n_all)
     slot->n_spare_futures -= n_all;
     *end = NULL;
     future_free_list(&slot->group->alloc, list);
-}
-
-/* The slot has FUTURE_SPARES spare futures. */
-static NOINLINE void give_back_half(struct slot *slot)
-{
-    give_back(slot, FUTURE_SPARES / 2);
-}
-
-void future_age_slow(struct slot *slot)
-{
-    give_back(slot, FUTURE_AGED);
 }
 
 void future_free(struct slot *slot, struct sflight_future *f)
@@ -114,7 +102,7 @@ void future_free(struct slot *slot, struct sflight_future *f)
     atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare_futures = f;
     if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
-        give_back_half(slot);
+        future_give_back(slot, FUTURE_SPARES / 2);
 }
 
 int future_take(struct sflight_future *f, sflight_result *r)

@@ -151,8 +151,8 @@ struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, 
 /* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
 void future_free(struct slot *slot, struct sflight_future *f);
 
-/* The rare part of future_age(): there are too many. */
-void future_age_slow(struct slot *slot);
+/* Gives back n of the slot's spare futures, which has that many. */
+void future_give_back(struct slot *slot, unsigned n);
 
 /*
  * Once for each call with futures, when it ends: what is spare while those are in use is not
@@ -161,7 +161,7 @@ void future_age_slow(struct slot *slot);
 static ALWAYS_INLINE void future_age(struct slot *slot)
 {
     if (UNLIKELY(slot->n_spare_futures > FUTURE_SPARES_UNUSED))
-        future_age_slow(slot);
+        future_give_back(slot, FUTURE_AGED);
 }
 
 /*

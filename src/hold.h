@@ -82,8 +82,10 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
  */
 static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c)
 {
-    if (c->result.destroy != NULL)
-        slot = thread_slot_again(hold_destroy_value(slot, c)->group); /* it may have forked */
+    if (c->result.destroy != NULL) {
+        (void)hold_destroy_value(slot, c);
+        slot = thread_slot_again(c->group); /* destroy may have forked */
+    }
     hold_give_back(slot, c);
     return slot;
 }

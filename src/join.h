@@ -12,8 +12,8 @@
  * closed [DRAIN].
  *
  * A call is forgotten by key (join_forget()), by age (join_match()), or because nobody waits for
- * it any more (join_forget_unwanted()).  Its record is then unlinked by record, never by key, so a
- * newer call for the key is not touched.
+ * it any more (join_is_unwanted(), and who leaves it last).  It stays in its bucket until it
+ * ends, and is then unlinked by record, never by key, so a newer call for the key is not touched.
  *
  * In all of this room, slot is the calling thread's or the common one, and no function is called
  * inside a section.

@@ -11,7 +11,7 @@
  *                     it and abandons the call (lead_abandon()); where the latter two unwind
  *                     nothing, the thread's exit does that (agent_begins());
  *   longjmp()         past that frame, which nothing sees: the call is abandoned when the fn of
- *                     an outer call of the agent ends (lead_exit_inner()), or when the thread
+ *                     an outer call of the agent ends (lead_exit_among()), or when the thread
  *                     ends (thread_end()).
  *
  * The calls that an agent leads are linked from agent->leading by `outer`, the innermost first.  A

@@ -211,8 +211,8 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
             expired = futex_wait((uint32_t *)(void *)&f->state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
-            cpu_back_off(
-                &n_turns); /* RACE: it is being told: a few steps, if that thread is running */
+            /* RACE: it is being told: a few steps, if that thread is running */
+            cpu_back_off(&n_turns);
         } else if (!(state & FUTURE_FIBER)) {
             (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {
