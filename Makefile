@@ -93,12 +93,14 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 
 # One object whose hidden names are local: they cannot collide with those of a program.  Not so the
 # references to personality routines: each is in a section of which the linker keeps one program-wide.
-$(BUILD)/libsingleflight.o: $(OBJ)
+LIB_O := $(LIB_A:.a=.o) $(BUILD)/libsingleflight-tsan.o
+$(LIB_A:.a=.o): $(OBJ)
+$(LIB_O):
 	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
 	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
 
-$(LIB_A): $(BUILD)/libsingleflight.o
+$(LIB_O:.o=.a): %.a: %.o
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
@@ -134,13 +136,6 @@ endef
 $(foreach v,tsan valgrind debug,$(eval $(call variant,$(v))))
 
 $(BUILD)/libsingleflight-tsan.o: $(variant_tsan_OBJ)
-	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
-	@$(OBJCOPY) --localize-hidden $@
-	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
-
-$(BUILD)/libsingleflight-tsan.a: $(BUILD)/libsingleflight-tsan.o
-	@rm -f $@
-	$(call say,AR)$(AR) rcs $@ $^
 
 .PHONY: variants
 variants: $(BUILD)/libsingleflight-tsan.a $(VARIANT_SOS) ## Build the library for ThreadSanitizer, for helgrind and DRD, and one that tells of wrong use

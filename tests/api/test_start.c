@@ -304,6 +304,15 @@ static void starters_that_leave_at_the_end(void **state)
     assert_nothing_allocated(&counting);
 }
 
+/* Starts a call, gets its result, and releases it. */
+static void start_and_release(sflight_group *g, struct tally *tally)
+{
+    sflight_result r;
+    sflight_future *f = start(g, "key", quick, tally);
+    assert_int_equal(sflight_future_get(f, NULL, &r), 0);
+    sflight_result_release(&r);
+}
+
 /* The order that the header gives. */
 static void groups_that_are_drained(void **state)
 {
@@ -311,10 +320,7 @@ static void groups_that_are_drained(void **state)
     for (int i = 0; i < (SANITIZED ? 200 : 1000); i++) {
         struct tally tally = {0};
         sflight_group *g = group_new(NULL);
-        sflight_result r;
-        sflight_future *f = start(g, "key", quick, &tally);
-        assert_int_equal(sflight_future_get(f, NULL, &r), 0);
-        sflight_result_release(&r);
+        start_and_release(g, &tally);
         assert_int_equal(sflight_group_close(g), 0);
         assert_int_equal(sflight_group_drain(g, NULL), 0);
         assert_int_equal(sflight_group_destroy(g), 0);
@@ -378,10 +384,7 @@ static void groups_that_end_at_once(void **state)
     for (int i = 0; i < rounds(1000, 200); i++) {
         struct tally tally = {0};
         sflight_group *g = group_new(NULL);
-        sflight_result r;
-        sflight_future *f = start(g, "key", quick, &tally);
-        assert_int_equal(sflight_future_get(f, NULL, &r), 0);
-        sflight_result_release(&r);
+        start_and_release(g, &tally);
         WAIT_UNTIL(sflight_group_destroy(g) == 0);
         assert_all_destroyed(&tally);
     }

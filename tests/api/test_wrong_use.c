@@ -229,25 +229,25 @@ static void retain_what_was_released(void)
     sflight_result_release(&r);
     (void)sflight_result_retain(&copy, &other);
 }
+/* A completion, and the result that is copied from it. */
+static sflight_result drain_one(sflight_completion *done)
+{
+    sflight_queue *q;
+    enqueue(ended(), &q);
+    assert_int_equal(sflight_queue_drain(q, done, 1), 1);
+    return done->result;
+}
 static void release_a_copy_of_a_completion(void)
 {
     sflight_completion done;
-    sflight_result copy;
-    sflight_queue *q;
-    enqueue(ended(), &q);
-    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-    copy = done.result;
+    sflight_result copy = drain_one(&done);
     sflight_completions_release(&done, 1);
     sflight_result_release(&copy);
 }
 static void release_a_completion_twice(void)
 {
     sflight_completion done;
-    sflight_result copy;
-    sflight_queue *q;
-    enqueue(ended(), &q);
-    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
-    copy = done.result;
+    sflight_result copy = drain_one(&done);
     sflight_result_release(&copy);
     sflight_completions_release(&done, 1);
 }
