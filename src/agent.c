@@ -334,8 +334,7 @@ static void bin_after_fork(struct bin *bin, const sflight_runtime *runtime,
     }
     if (*prev != NULL)
         *prev = NULL;
-    if (atomic_load_relaxed(&bin->n) != n)
-        atomic_store_relaxed(&bin->n, n); /* under the bin's lock */
+    process_mend(&bin->n, n);
 }
 
 void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept)
@@ -351,6 +350,5 @@ void agent_after_fork(const sflight_runtime *runtime, const struct agent *kept)
 
 void agent_none_looks(void)
 {
-    if (atomic_load_relaxed(&n_looking) != 0)
-        atomic_store_relaxed(&n_looking, 0); /* RACE: whoever looked does not exist */
+    process_mend(&n_looking, 0); /* whoever looked does not exist */
 }

@@ -1,18 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "filter.h"
 
-/* Only what changes is written: in a forked child that is what is copied. */
-static void link_set(link_word *link, uintptr_t value)
-{
-    if (atomic_load_relaxed(link) != value)
-        atomic_store_relaxed(link, value); /* alone with the table */
-}
-
-static void size_set(_Atomic(size_t) *size, size_t value)
-{
-    if (atomic_load_relaxed(size) != value)
-        atomic_store_relaxed(size, value); /* alone with the table */
-}
+#include "process.h"
 
 /* Returns the bucket's word, with those nodes that are kept, in their order. */
 static uintptr_t bucket_filter(link_word *bucket, bool (*keep)(struct table_node *node, void *ctx),
@@ -26,7 +15,7 @@ static uintptr_t bucket_filter(link_word *bucket, bool (*keep)(struct table_node
         bool marked = next & LINK_MARK;
         if (keep(node, ctx) && !marked) {
             if (last != NULL)
-                link_set(&last->next, (uintptr_t)node);
+                process_mend(&last->next, (uintptr_t)node);
             else
                 first = node;
             last = node;
@@ -34,7 +23,7 @@ static uintptr_t bucket_filter(link_word *bucket, bool (*keep)(struct table_node
         node = link_node(next);
     }
     if (last != NULL)
-        link_set(&last->next, 0);
+        process_mend(&last->next, 0);
     return (uintptr_t)first | (word & LINK_FROZEN) | (first != NULL ? LINK_SEEN : 0);
 }
 
@@ -42,8 +31,7 @@ void filter_table(struct table *t, bool (*keep)(struct table_node *node, void *c
 {
     for (size_t i = 0; i <= t->shard_mask; i++) {
         struct shard *shard = &t->shards[i];
-        if (atomic_load_relaxed(&shard->growing))
-            atomic_store_relaxed(&shard->growing, false);
+        process_mend(&shard->growing, false);
         for (struct bucket_array *a = atomic_load_relaxed(&shard->newest); a != NULL;
              a = a->previous) {
             size_t n_drained = 0;
@@ -51,12 +39,12 @@ void filter_table(struct table *t, bool (*keep)(struct table_node *node, void *c
                 uintptr_t word = atomic_load_relaxed(&a->buckets[b]);
                 if (link_node(word) != NULL) {
                     word = bucket_filter(&a->buckets[b], keep, ctx);
-                    link_set(&a->buckets[b], word);
+                    process_mend(&a->buckets[b], word);
                 }
                 n_drained += word == LINK_FROZEN;
             }
-            size_set(&a->n_drained, n_drained);
-            size_set(&a->sweep, 0); /* its last turn may have been stopped */
+            process_mend(&a->n_drained, n_drained);
+            process_mend(&a->sweep, 0); /* its last turn may have been stopped */
         }
     }
 }

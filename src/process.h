@@ -59,6 +59,13 @@ static ALWAYS_INLINE uint32_t process_generation(void)
     return process_page.generation;
 }
 
+/* In a forked child, by who is alone with it: writes only what changes; the rest is not copied. */
+#define process_mend(p, v)                                                                         \
+    do {                                                                                           \
+        if (atomic_load_relaxed(p) != (v))                                                         \
+            atomic_store_relaxed((p), (v)); /* alone with it */                                    \
+    } while (0)
+
 /*
  * Once, before anything else.  in_child is run in each child, by whoever notices it first: by
  * the handler, which is the thread that forked, or by any thread.
