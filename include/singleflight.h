@@ -678,8 +678,9 @@ SFLIGHT_PUBLIC int sflight_queue_create(sflight_queue **out);
 SFLIGHT_PUBLIC int sflight_queue_destroy(sflight_queue *q);
 
 /*
- * For poll(2), epoll(7), ...: readable while there may be something to drain.
- * Returns it, or -EINVAL for NULL.
+ * For poll(2), epoll(7), ...: readable while there may be something to drain; only
+ * a drain that takes nothing makes it unreadable.  So with EPOLLET drain until that
+ * returns 0.  Returns it, or -EINVAL for NULL.
  */
 SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
 

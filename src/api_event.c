@@ -169,10 +169,10 @@ int sflight_queue_drain_sized(sflight_queue *q, sflight_completion *out, unsigne
     if (n > INT_MAX)
         n = INT_MAX;
     if (size == sizeof(*out))
-        return queue_drain(q, out, n);
+        return queue_drain(q, out, n, false);
     while ((unsigned)n_out < n) {
         sflight_completion full;
-        if (queue_drain(q, &full, 1) == 0)
+        if (queue_drain(q, &full, 1, n_out != 0) == 0)
             break;
         sizes_copy((char *)out + (size_t)n_out * size, size, &full, sizeof(full));
         n_out++;

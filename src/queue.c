@@ -144,7 +144,7 @@ void queue_push(struct sflight_queue *q, struct sflight_future *newest,
     atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
 }
 
-/* By the consumer, before it takes what has been pushed. */
+/* By the consumer, which has found nothing, before it looks once more. */
 static void clear_signal(struct sflight_queue *q)
 {
     event_fd_clear(q->fd);
@@ -215,7 +215,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
     return true;
 }
 
-int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
+int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bool goes_on)
 {
     struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};
     unsigned n_out = 0;
@@ -223,13 +223,13 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n)
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
-            if (!d.cleared) {
-                clear_signal(q);
-                d.cleared = true;
-            }
             if (refill(q))
                 continue;
-            break;
+            if (n_out != 0 || goes_on || d.cleared)
+                break;
+            clear_signal(q);
+            d.cleared = true;
+            continue; /* what came before the signal was cleared */
         }
         q->ready = f->next;
         d.n_popped++;

@@ -8,16 +8,18 @@
  *
  * The descriptor is readable while there may be something to drain.  `signalled` says that it has
  * been written, or is about to be.  A producer that finds the stack empty writes, unless
- * `signalled` is set.  The consumer reads the descriptor, then clears `signalled`, then takes the
- * stack, in this order:
+ * `signalled` is set.  Only a drain that finds nothing makes the descriptor unreadable: while
+ * completions keep coming nobody writes or reads it.  It reads the descriptor, then clears
+ * `signalled`, then looks at the stack once more, in this order:
  *
  *     producer                          consumer
- *     push -> the stack was empty       read the descriptor
- *     swap signalled                    signalled = 0
- *       -> 0: write the descriptor      take the stack
+ *     push -> the stack was empty       take the stack -> nothing
+ *     swap signalled                    read the descriptor
+ *       -> 0: write the descriptor      signalled = 0
+ *                                       take the stack
  *
- * If the push comes before the take, the chain is taken.  If it comes after, the producer finds an
- * empty stack and `signalled` clear, and writes [SIGNAL].
+ * If the push comes before the last take, the chain is taken.  If it comes after, the producer
+ * finds an empty stack and `signalled` clear, and writes [SIGNAL].
  *
  * A queue belongs to no group.  It is in use, and is not destroyed, while a future that was
  * enqueued has not been drained.
@@ -32,8 +34,11 @@ int queue_create(struct sflight_queue **out);
 int queue_destroy(struct sflight_queue *q);
 int queue_fd(const struct sflight_queue *q);
 
-/* By the consumer, one thread at a time. */
-int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n);
+/*
+ * By the consumer, one thread at a time.  goes_on: the same drain has taken some before, and so
+ * leaves the descriptor as it is.
+ */
+int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bool goes_on);
 
 /*
  * Counts one more future that the calling thread enqueues: before it is hung up, and with that

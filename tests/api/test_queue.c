@@ -3,6 +3,9 @@
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
+#include <sys/epoll.h>
+#include <unistd.h>
+
 static sflight_queue *queue_new(void)
 {
     sflight_queue *q = NULL;
@@ -84,6 +87,45 @@ static void small_drains(void **state)
         assert_int_equal(sflight_queue_drain(q, &none, 1), 0);
         assert_false(readable(sflight_queue_fd(q)));
     }
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
+static void complete_one(sflight_group *g, sflight_queue *q)
+{
+    sflight_call *call = lead(g, "key");
+    assert_int_equal(sflight_future_enqueue(join(g, "key"), q, 1), 0);
+    sflight_complete(call, 0);
+}
+
+static int drain_some(sflight_queue *q)
+{
+    sflight_completion done[4];
+    int n = sflight_queue_drain(q, done, LENGTH(done));
+    sflight_completions_release(done, n > 0 ? (unsigned)n : 0);
+    return n;
+}
+
+/* The descriptor is written once, and stays readable until a drain takes nothing. */
+static void written_once_while_they_come(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q = queue_new();
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET}; /* tells of each write */
+    assert_int_equal(epoll_ctl(epoll, EPOLL_CTL_ADD, sflight_queue_fd(q), &e), 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 5; i++) {
+            complete_one(g, q);
+            assert_int_equal(epoll_wait(epoll, &e, 1, 0), i == 0);
+            assert_int_equal(drain_some(q), 1);
+            assert_true(readable(sflight_queue_fd(q)));
+        }
+        assert_int_equal(drain_some(q), 0);
+        assert_false(readable(sflight_queue_fd(q)));
+    }
+    close(epoll);
     assert_int_equal(sflight_queue_destroy(q), 0);
     group_end(g);
 }
@@ -448,6 +490,7 @@ int main(void)
         cmocka_unit_test(arguments),
         cmocka_unit_test(small_drains),
         cmocka_unit_test(a_large_drain),
+        cmocka_unit_test(written_once_while_they_come),
         cmocka_unit_test(one_queue_for_many_groups),
         cmocka_unit_test(one_group_for_many_queues),
         cmocka_unit_test(a_crowd_enqueues),

@@ -252,6 +252,10 @@ static void results_of_futures(void **state)
         int n = sflight_queue_drain_sized(q, (void *)(out.bytes + 2 * larger), 5, larger);
         assert_int_equal(n, 1);
         assert_kept(&out, 3 * larger, 3 * larger);
+        assert_true(readable(sflight_queue_fd(q)));
+        room_reset(&room);
+        assert_int_equal(sflight_queue_drain_sized(q, (void *)&room, 1, larger), 0);
+        assert_kept(&room, 0, 0);
         assert_false(readable(sflight_queue_fd(q)));
         for (size_t k = 0; k < 3; k++) {
             union {

@@ -165,7 +165,7 @@ int main(void)
         bool first = !asked;
         (void)first;
         asked = true;
-        int taken = queue_drain(q, &done, 1);
+        int taken = queue_drain(q, &done, 1, false);
 #if defined(CHAIN)
         REACHED(q->ready != NULL); /* more than was asked for */
 #elif defined(EAGER)
