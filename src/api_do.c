@@ -77,8 +77,9 @@ static ALWAYS_INLINE void release(sflight_result *r, size_t size)
     struct sflight_call *call = hold_hand_in(r, size, "sflight_result_release");
     if (call == NULL)
         return;
-    struct slot *slot = thread_slot_cached(call->group);
-    if (UNLIKELY(slot == NULL || !do_release_short(slot, call)))
+    struct slot *slot = thread_slot_near(call->group);
+    if (UNLIKELY(slot == NULL ||
+                 !(hold_is_sole(call) ? do_release_short(slot, call) : do_release_one(slot, call))))
         do_release_any(slot, call);
 }
 

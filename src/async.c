@@ -25,17 +25,17 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     struct sflight_call *call = NULL;
 
     struct slot *slot = thread_slot(g);
-    struct sflight_future *f = future_new(slot, NULL, false); /* before there is anything to undo */
-    if (f == NULL)
-        return -ENOMEM;
+    struct sflight_future *f;
+    if (!future_secure(slot, &f))
+        return -ENOMEM; /* before there is anything to undo */
     int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, 0, &call);
     if (rc == JOIN_FOLLOWS) {
-        f->call = call;
+        f = future_secured(slot, f, call, false);
         gauges_count(slot, COUNT_FUTURES);
         *join = future_hand_out(f);
         return 0;
     }
-    future_free(slot, f);
+    future_unneeded(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
     call->begun_by = thread_identity();
@@ -58,17 +58,16 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
     struct sflight_call *call = NULL;
 
     struct slot *slot = thread_slot(g);
-    struct sflight_future *f = future_new(slot, NULL, false); /* before there is anything to undo */
-    if (f == NULL)
-        return -ENOMEM;
+    struct sflight_future *f;
+    if (!future_secure(slot, &f))
+        return -ENOMEM; /* before there is anything to undo */
     int rc = claim_or_join(slot, key, key_len, CALL_OF_PERMIT, STATE_STARTER, &call);
-    if (rc < 0) {
-        future_free(slot, f);
+    if (UNLIKELY(rc < 0)) {
+        future_unneeded(slot, f);
         return rc;
     }
-    f->call = call;
+    f = future_secured(slot, f, call, rc == JOIN_LEADS);
     if (rc == JOIN_LEADS) {
-        f->starter = true;
         call->result.traits = CALL_HAS_STARTER;
         call->begun_by = thread_identity();
         *lead = handle_new(HANDLE_PERMIT, call);
@@ -85,7 +84,7 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
 int async_call_future(struct sflight_call *call, struct sflight_future **out)
 {
     if (orphan_check(call) || call_kind(call) != CALL_OF_PERMIT ||
-        (call->result.traits & CALL_HAS_STARTER) || gate_is_open(&call->gate))
+        (call->result.traits & (CALL_HAS_STARTER | CALL_GIVEN_UP)))
         return -EINVAL;
     struct slot *slot = thread_slot(call->group);
     struct sflight_future *f = future_new(slot, call, true);
@@ -122,6 +121,8 @@ static NOINLINE uint32_t complete_with_traits(struct slot *slot, struct sflight_
 
 uint32_t async_complete(struct sflight_call *call, int status)
 {
+    bool end_counted;
+
     if (orphan_check(call))
         return 0; /* the permit of a thread that does not exist here */
     struct slot *slot = thread_slot(call->group);
@@ -129,9 +130,12 @@ uint32_t async_complete(struct sflight_call *call, int status)
         return complete_with_traits(slot, call, status);
     call->result.traits = CALL_GIVEN_UP;
     call->result.status = status;
-    if (finish_call(slot, call, 0))
+    if (UNLIKELY(!finish_unseen(slot, call, &end_counted))) {
+        finish_seen(slot, call, 0, end_counted);
         return release_ended(slot, call);
-    hold_release(slot, call);
+    }
+    /* Nobody else knows the record, and who ends it knows no more: its gate stays closed. */
+    gauges_count(hold_last(slot, call), COUNT_RELEASED); /* the last touch: the group may go now */
     return 0;
 }
 
@@ -384,29 +388,28 @@ int async_cancel(struct sflight_future *f)
 }
 
 /* The rare part of unhung(). */
-static NOINLINE int copied(struct sflight_future **f)
+static NOINLINE struct sflight_future *copied(struct sflight_future *f)
 {
-    (void)orphan_check((*f)->call);
-    if ((*f)->kind == FUTURE_PLAIN)
-        return 0;
-    struct slot *slot = thread_slot((*f)->call->group);
-    struct sflight_future *copy = future_new(slot, (*f)->call, (*f)->starter);
+    (void)orphan_check(f->call);
+    if (f->kind == FUTURE_PLAIN)
+        return f;
+    struct slot *slot = thread_slot(f->call->group);
+    struct sflight_future *copy = future_new(slot, f->call, f->starter);
     if (copy == NULL)
-        return -ENOMEM;
-    future_hand_on(*f, copy);
-    notify_end(slot, *f); /* there are never more of these than of those that wait */
-    *f = copy;
-    return 0;
+        return NULL;
+    future_hand_on(f, copy);
+    notify_end(slot, f); /* there are never more of these than of those that wait */
+    return copy;
 }
 
 /*
  * Before a future is consumed: if it may be in the call's list, gives it up, and puts a new one in
- * its place, with the same claim.  Returns 0 or -ENOMEM.
+ * its place, with the same claim.  Returns what is to be consumed, or NULL: there is no memory.
  */
-static ALWAYS_INLINE int unhung(struct sflight_future **f)
+static ALWAYS_INLINE struct sflight_future *unhung(struct sflight_future *f)
 {
-    if (LIKELY((*f)->kind == FUTURE_PLAIN && !call_is_inherited((*f)->call)))
-        return 0;
+    if (LIKELY(f->kind == FUTURE_PLAIN && !call_is_inherited(f->call)))
+        return f;
     return copied(f);
 }
 
@@ -433,9 +436,9 @@ int async_fd(struct sflight_future *f)
 
 int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg)
 {
-    int rc = unhung(&f);
-    if (rc != 0)
-        return rc;
+    f = unhung(f);
+    if (UNLIKELY(f == NULL))
+        return -ENOMEM;
     f->then.cb = cb;
     f->then.arg = arg;
     notify_hang(f, FUTURE_THEN);
@@ -444,9 +447,9 @@ int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result 
 
 int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
 {
-    int rc = unhung(&f);
-    if (rc != 0)
-        return rc;
+    f = unhung(f);
+    if (UNLIKELY(f == NULL))
+        return -ENOMEM;
     give_to_queue(f, q, tag);
     return 0;
 }

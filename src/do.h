@@ -59,8 +59,7 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g
     link_word *bucket = table_empty_bucket(&g->table, hash);
     struct sflight_call *c = slot->prepared;
 
-    if (UNLIKELY(bucket == NULL || g->max_age_ns != 0 ||
-                 (c == NULL && (c = do_prepare(slot)) == NULL)))
+    if (UNLIKELY(bucket == NULL || (c == NULL && (c = do_prepare(slot)) == NULL)))
         return NULL;
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
@@ -96,7 +95,7 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
         return false;
     gauges_count_own(slot, COUNT_ENDED);
     *end_counted = true;
-    if (UNLIKELY(!table_remove_unseen(&c->node)))
+    if (UNLIKELY(!table_remove_alone(&c->node)))
         return false;
     finish_check_drainers(c->group);
     r->value = c->result.value;
@@ -126,17 +125,32 @@ static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sfl
 
 /*
  * Gives up a sole hold, and makes the record the slot's prepared one.  Returns false, and nothing
- * has changed, if there is more to do: the hold is not sole, a value is to be destroyed, the record
+ * has changed, if there is more to do: a value is to be destroyed, the record
  * is not of this thread, or the slot has a prepared record.  slot: the calling thread's own.
  */
 static ALWAYS_INLINE bool do_release_short(struct slot *slot, struct sflight_call *c)
 {
-    if (UNLIKELY(!hold_is_sole(c) || c->result.destroy != NULL || c->result.traits != 0 ||
-                 call_is_inherited(c) || atomic_load_relaxed(&c->owner) != &thread_self.agent ||
-                 slot->prepared != NULL))
+    REQUIRE(hold_is_sole(c));
+    if (UNLIKELY(c->result.destroy != NULL || c->result.traits != 0 || call_is_inherited(c) ||
+                 atomic_load_relaxed(&c->owner) != &thread_self.agent || slot->prepared != NULL))
         return false;
     slot->prepared = c;
     gauges_count_own(slot, COUNT_RELEASED); /* the last use of the group, which may go now */
+    return true;
+}
+
+/*
+ * Gives up one of several holds.  Returns false, and nothing has changed, if it is the only one, or
+ * is of before a fork.  slot: the calling thread's own.
+ */
+static ALWAYS_INLINE bool do_release_one(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY(!gate_has_others(&c->gate) || call_is_inherited(c)))
+        return false;
+    if (UNLIKELY(gate_drop(&c->gate)))
+        hold_last_ends(slot, c); /* RACE: the others have been given up meanwhile */
+    else
+        gauges_count_own(slot, COUNT_RELEASED); /* the last use of the group, which may go now */
     return true;
 }
 
@@ -148,7 +162,7 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
     struct sflight_call *call = NULL;
     bool end_counted;
 
-    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS) && slot != NULL))
+    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS | GROUP_AGES) && slot != NULL))
         call = do_claim_short(g, slot, key, key_len, hash_key(key, key_len, g->seed));
     if (UNLIKELY(call == NULL))
         return do_any(g, key, key_len, fn, arg, deadline, r);

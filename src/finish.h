@@ -65,23 +65,36 @@ int finish_shut(struct slot *slot, struct sflight_call *call);
 uint32_t finish_abandoned(struct slot *slot, struct sflight_call *call);
 
 /*
+ * Takes a call that this thread leads out of the table, if nobody has ever looked at it: then there
+ * is nobody to tell, and no hold but the leader's.  False: it has not ended.  *end_counted:
+ * COUNT_ENDED has been counted.
+ */
+static ALWAYS_INLINE bool finish_unseen(struct slot *slot, struct sflight_call *c,
+                                        bool *end_counted)
+{
+    *end_counted = false;
+    if (UNLIKELY(!table_unseen(&c->node)))
+        return false;
+    gauges_count(slot, COUNT_ENDED);
+    *end_counted = true;
+    if (UNLIKELY(!table_remove_unseen(&c->node)))
+        return false; /* RACE: somebody has looked at the record since */
+    finish_check_drainers(slot->group);
+    return true;
+}
+
+/*
  * Ends a call that this thread leads; `ending`: 0 or ENDING_...; it keeps one hold.  False:
  * nobody has ever looked at it.
  */
 static ALWAYS_INLINE bool finish_call(struct slot *slot, struct sflight_call *c, uint64_t ending)
 {
-    bool end_counted = false;
+    bool end_counted;
 
-    if (LIKELY(table_unseen(&c->node))) {
-        gauges_count(slot, COUNT_ENDED);
-        end_counted = true;
-        if (LIKELY(table_remove_unseen(&c->node))) {
-            /* Nobody else knows the record: the gate is for the leader's own holds. */
-            gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
-            finish_check_drainers(slot->group);
-            return false;
-        }
-        /* Somebody has looked at the record since. */
+    if (LIKELY(finish_unseen(slot, c, &end_counted))) {
+        /* Nobody else knows the record: the gate is for the leader's own holds. */
+        gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
+        return false;
     }
     finish_seen(slot, c, ending, end_counted);
     return true;

@@ -42,8 +42,7 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list)
     }
 }
 
-/* Makes a block; returns one of its futures and makes the others spare; or NULL. */
-static NOINLINE struct sflight_future *block_new(struct slot *slot)
+struct sflight_future *future_new_block(struct slot *slot)
 {
     struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
     if (block == NULL)
@@ -58,27 +57,7 @@ static NOINLINE struct sflight_future *block_new(struct slot *slot)
     return &block->futures[0];
 }
 
-struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter)
-{
-    struct sflight_future *f = slot->spare_futures;
-
-    if (LIKELY(f != NULL)) {
-        slot->spare_futures = f->next;
-        slot->n_spare_futures--;
-    } else if ((f = block_new(slot)) == NULL) {
-        return NULL;
-    }
-    f->call = call;
-    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
-    f->kind = FUTURE_PLAIN;
-    f->starter = starter;
-#ifdef SFLIGHT_DEBUG
-    f->handle = NULL;
-#endif
-    return f;
-}
-
-NOINLINE void future_give_back(struct slot *slot, unsigned n_all)
+void future_give_back(struct slot *slot, unsigned n_all)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
@@ -91,18 +70,9 @@ NOINLINE void future_give_back(struct slot *slot, unsigned n_all)
     future_free_list(&slot->group->alloc, list);
 }
 
-void future_free(struct slot *slot, struct sflight_future *f)
+void future_free_common(struct slot *slot, struct sflight_future *f)
 {
-    REQUIRE(future_is_over(f));
-    if (UNLIKELY(slot->common)) {
-        block_put(&slot->group->alloc, block_of(f), 1);
-        return;
-    }
-    f->next = slot->spare_futures;
-    atomic_fence_compiler(); /* for a child that another thread forks */
-    slot->spare_futures = f;
-    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
-        future_give_back(slot, FUTURE_SPARES / 2);
+    block_put(&slot->group->alloc, block_of(f), 1);
 }
 
 int future_take(struct sflight_future *f, sflight_result *r)

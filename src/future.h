@@ -24,7 +24,7 @@
  *                      |                  |                  |
  *                      +------------------+------owner-------+--> GONE
  *
- * Every change of a state but the first stands in notify.c, and pairs by [TELL]:
+ * Every change of a state but the first stands in notify.c and notify.h, and pairs by [TELL]:
  *
  * IDLE     Nobody but the owner knows the record.  future_new() sets it up so.
  * HUNG     In the list; the owner may wait.  Set by the owner before it hangs the entry up
@@ -141,18 +141,97 @@ static inline bool future_leads(struct sflight_call *c, bool starter)
     return UNLIKELY(starter) && !state_was_taken(&c->state);
 }
 
+/* Nobody is going to look at it, nor at its owner. */
+static inline bool future_is_over(struct sflight_future *f)
+{
+    uint32_t state = require_word(&f->state);
+    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
+           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
+}
+
+/* Makes a block of spare futures, and returns one more; or NULL. */
+struct sflight_future *future_new_block(struct slot *slot);
+
+/* Sets up all of a record but what goes with a kind. */
+static ALWAYS_INLINE void future_init(struct sflight_future *f, struct sflight_call *call,
+                                      bool starter)
+{
+    f->call = call;
+    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
+    f->kind = FUTURE_PLAIN;
+    f->starter = starter;
+#ifdef SFLIGHT_DEBUG
+    f->handle = NULL;
+#endif
+}
+
 /*
  * A record in the state IDLE, the calling function's alone; or NULL, if there is no memory.  The
  * claim itself is made by join_or_claim(); call may be filled in later.  slot: the calling
  * thread's, or the common one, as below.
  */
-struct sflight_future *future_new(struct slot *slot, struct sflight_call *call, bool starter);
+static ALWAYS_INLINE struct sflight_future *future_new(struct slot *slot, struct sflight_call *call,
+                                                       bool starter)
+{
+    struct sflight_future *f = slot->spare_futures;
+
+    if (LIKELY(f != NULL)) {
+        slot->spare_futures = f->next;
+        slot->n_spare_futures--;
+    } else if ((f = future_new_block(slot)) == NULL) {
+        return NULL;
+    }
+    future_init(f, call, starter);
+    return f;
+}
+
+/*
+ * For who will need a future perhaps, before there is anything to undo: false if there is no
+ * memory. Otherwise one of the next two is due.  *f: NULL if one is spare, and stays so until then.
+ */
+static ALWAYS_INLINE bool future_secure(struct slot *slot, struct sflight_future **f)
+{
+    *f = NULL;
+    return LIKELY(slot->spare_futures != NULL) || (*f = future_new(slot, NULL, false)) != NULL;
+}
+
+/* As future_new(), and never NULL. */
+static ALWAYS_INLINE struct sflight_future *
+future_secured(struct slot *slot, struct sflight_future *f, struct sflight_call *call, bool starter)
+{
+    if (LIKELY(f == NULL))
+        return future_new(slot, call, starter);
+    future_init(f, call, starter);
+    return f;
+}
+
+/* Gives n of the slot's spare futures back, which has that many. */
+void future_give_back(struct slot *slot, unsigned n);
+
+/* The rare part of future_free(). */
+void future_free_common(struct slot *slot, struct sflight_future *f);
 
 /* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
-void future_free(struct slot *slot, struct sflight_future *f);
+static ALWAYS_INLINE void future_free(struct slot *slot, struct sflight_future *f)
+{
+    REQUIRE(future_is_over(f));
+    if (UNLIKELY(slot->common)) {
+        future_free_common(slot, f);
+        return;
+    }
+    f->next = slot->spare_futures;
+    atomic_fence_compiler(); /* for a child that another thread forks */
+    slot->spare_futures = f;
+    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
+        future_give_back(slot, FUTURE_SPARES / 2);
+}
 
-/* Gives back n of the slot's spare futures, which has that many. */
-void future_give_back(struct slot *slot, unsigned n);
+/* No future was needed: see future_secure(). */
+static ALWAYS_INLINE void future_unneeded(struct slot *slot, struct sflight_future *f)
+{
+    if (UNLIKELY(f != NULL))
+        future_free(slot, f);
+}
 
 /*
  * Once for each call with futures, when it ends: what is spare while those are in use is not
@@ -169,6 +248,21 @@ static ALWAYS_INLINE void future_age(struct slot *slot)
  * as hold_deliver() does.  By the teller, or the queue's consumer.
  */
 int future_take(struct sflight_future *f, sflight_result *r);
+
+/* The same for another joiner's, of a call of which one has just got `same`, and 0; no user code.
+ */
+static ALWAYS_INLINE void future_take_same(struct slot *slot, struct sflight_future *f,
+                                           const sflight_result *same, sflight_result *r)
+{
+    struct sflight_call *c = f->call;
+
+    handle_delivered(f->handle, f);
+    future_free(slot, f);
+    hold_take(slot, c);
+    *r = *same;
+    r->hold = c;
+    hold_hand_out(r);
+}
 
 /* Frees a list, linked by `next`, for good. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);
@@ -196,14 +290,6 @@ static inline void future_hand_on(struct sflight_future *from, struct sflight_fu
 #else
     (void)from, (void)to;
 #endif
-}
-
-/* Nobody is going to look at it, nor at its owner. */
-static inline bool future_is_over(struct sflight_future *f)
-{
-    uint32_t state = require_word(&f->state);
-    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
-           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
 }
 
 #endif

@@ -217,6 +217,12 @@ static ALWAYS_INLINE bool gate_drop(gate *g)
     return gate_drop_n(g, 1);
 }
 
+/* True if there are other holds than the calling function's on an open gate.  A hint. */
+static ALWAYS_INLINE bool gate_has_others(const gate *g)
+{
+    return gate_holds(atomic_load_relaxed(g)) > 1; /* whoever gives one up looks again */
+}
+
 /*
  * True if the calling function's hold is the only one on an open gate: then it need not be
  * given up by gate_drop(), and what the other holders did before they gave theirs up is seen.

@@ -44,7 +44,9 @@ struct slot {
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
 #define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
 #define GROUP_RUNNER 2u
-#define GROUP_DRAINER 4u /* in flags: one drainer; they are counted from this bit on */
+#define GROUP_AGES 4u     /* in flags: max_age_ns is set */
+#define GROUP_LIMITED 8u  /* in flags: max_waiters or max_age_ns is set */
+#define GROUP_DRAINER 16u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */

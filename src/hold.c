@@ -132,6 +132,11 @@ void hold_counted_ends(struct sflight_call **own)
     }
 }
 
+void hold_last_ends(struct slot *slot, struct sflight_call *c)
+{
+    gauges_count(hold_last(slot, c), COUNT_RELEASED); /* RACE: see do_release_one() */
+}
+
 void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
     while (n > 1 && UNLIKELY(call_is_inherited(c)))

@@ -76,6 +76,9 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
         call_discard(slot, c);
 }
 
+/* hold_last(), and counts it.  The last touch: the group may go now. */
+void hold_last_ends(struct slot *slot, struct sflight_call *call);
+
 /*
  * The last hold is given up: destroys the value and gives the record back.  Returns the slot to
  * be used from then on.

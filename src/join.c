@@ -57,31 +57,6 @@ static bool join_match(struct table_node *node, void *ctx)
     return true;
 }
 
-/*
- * Joins the key's call without a search, if the call stands first in its bucket and has been SEEN,
- * as a call that many want does.  Returns it; or NULL, and nothing has changed, if that is not
- * so, or if the group's options ask for a closer look.  Inside a section.
- */
-static ALWAYS_INLINE struct sflight_call *join_first(struct sflight_group *g,
-                                                     const struct table_key *key,
-                                                     const struct newcomer *newcomer,
-                                                     unsigned *rank)
-{
-    struct table_node *node = table_first_in_section(&g->table, key->hash);
-    uint64_t state;
-
-    if (node == NULL || !table_key_equal(node, key) || (g->max_waiters | g->max_age_ns) != 0)
-        return NULL;
-    struct sflight_call *c = container_of(node, struct sflight_call, node);
-    /* Only hints: the addition decides; only this agent itself sets the owner to this agent. */
-    if ((atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) ||
-        (newcomer->owner != NULL && atomic_load_relaxed(&c->owner) == newcomer->owner) ||
-        !state_join(&c->state, newcomer->unit, &state))
-        return NULL;
-    *rank = state_blocking(state);
-    return c;
-}
-
 NOINLINE void join_not_led(struct slot *slot)
 {
     gauges_uncount(slot, COUNT_LED);
@@ -100,40 +75,38 @@ static int search_failed(struct slot *slot, int rc)
     return rc;
 }
 
-/* Counts the end of a search that has joined. */
-static ALWAYS_INLINE int search_joined(struct slot *slot, struct sflight_call *c,
-                                       struct sflight_call **out)
-{
-    gauges_count(slot, COUNT_JOINED);
-    gauges_count(slot, COUNT_SEARCHES_ENDED);
-    *out = c;
-    return JOIN_FOLLOWS;
-}
-
-/* Joins the key's call, wherever it stands, or claims the key.  Leaves the section of lane. */
-static NOINLINE int search(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
-                           struct sflight_call *record, bool given, struct lane *lane,
-                           struct sflight_call **out, unsigned *rank)
+int join_search(struct slot *slot, const struct table_key *key, const struct newcomer *newcomer,
+                struct sflight_call *record, bool given, struct lane *lane,
+                struct sflight_call **out, unsigned *rank)
 {
     struct sflight_group *g = slot->group;
-    struct join join = {.agent = newcomer.owner, .slot = slot, .unit = newcomer.unit};
+    struct join join = {.agent = newcomer->owner, .slot = slot, .unit = newcomer->unit};
     struct table_search search = {
         .key = {key->hash, key->data, key->len}, .match = join_match, .ctx = &join};
     enum table_found found;
 
+    if (lane == NULL) {
+        /* Keeps the group while this thread is in it; and comes before a claim, for drainers. */
+        gauges_count(slot, COUNT_SEARCHES);
+        lane = reclaim_enter(thread_self.hint);
+    }
     for (;;) {
         search.claim = record != NULL ? &record->node : NULL;
         found = table_search_in_section(&g->table, &search);
         if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
             /* Nothing is allocated for this, so it is allowed inside the section. */
-            record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+            record = call_new(slot, key->data, key->len, key->hash, newcomer);
             search.claim = &record->node;
-            found = table_search_in_section(&g->table, &search);
+            if (table_claim_in_section(&search))
+                found = TABLE_CLAIMED;
+            else
+                found =
+                    table_search_in_section(&g->table, &search); /* RACE: claimed or left since */
         }
         reclaim_leave(lane);
         if (found != TABLE_ABSENT)
             break;
-        record = call_new(slot, key->data, key->len, key->hash, &newcomer);
+        record = call_new(slot, key->data, key->len, key->hash, newcomer);
         if (record == NULL)
             return search_failed(slot, -ENOMEM);
         lane = reclaim_enter(thread_self.hint);
@@ -150,24 +123,11 @@ static NOINLINE int search(struct slot *slot, const struct table_key *key, struc
         call_discard(slot, record);
     if (join.rc != 0)
         return search_failed(slot, join.rc);
+    gauges_count(slot, COUNT_JOINED);
+    gauges_count(slot, COUNT_SEARCHES_ENDED);
     *rank = join.rank;
-    return search_joined(slot, join.found, out);
-}
-
-int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
-                       struct sflight_call *record, bool given, struct sflight_call **out,
-                       unsigned *rank)
-{
-    /* Keeps the group while this thread is in it; and comes before a claim, for drainers. */
-    gauges_count(slot, COUNT_SEARCHES);
-    struct lane *lane = reclaim_enter(thread_self.hint);
-    struct sflight_call *c = join_first(slot->group, key, &newcomer, rank);
-    if (UNLIKELY(c == NULL))
-        return search(slot, key, newcomer, record, given, lane, out, rank);
-    reclaim_leave(lane);
-    if (UNLIKELY(record != NULL) && !given)
-        call_discard(slot, record);
-    return search_joined(slot, c, out);
+    *out = join.found;
+    return JOIN_FOLLOWS;
 }
 
 /* -------------------------------------------------------------------- forget */

@@ -5,8 +5,8 @@
  *
  * join_or_claim() tries three ways, the cheapest first:
  *   an empty bucket    the newcomer's record is put in by one CAS, without a section;
- *   join_first()       the key's call stands first in its bucket, and joining takes one addition;
- *   search()           a section, a walk through every array, and an insertion or a join.
+ *   join_straight()    the key's call stands first in its bucket, and joining takes one addition;
+ *   join_search()      a section, a walk through every array, and an insertion or a join.
  * A claim is counted (COUNT_LED, or COUNT_SEARCHES meanwhile) before it is tried, so that no
  * drainer misses it; and after a claim the newcomer looks once more whether the group has been
  * closed [DRAIN].
@@ -36,12 +36,13 @@ enum join_role {
 void join_not_led(struct slot *slot);
 
 /*
- * The rare part of join_or_claim(): the bucket is not empty.  record: NULL, or one for the key.
- * given: as there; a record that was not given is used up here in any case.
+ * The general way of join_or_claim(): whatever the bucket has.  record: NULL, or one for the key.
+ * given: as there; a record that was not given is used up here in any case.  lane: NULL; or the
+ * section of a straight join that has failed, for which COUNT_SEARCHES has been counted.
  */
-int join_or_claim_seen(struct slot *slot, const struct table_key *key, struct newcomer newcomer,
-                       struct sflight_call *record, bool given, struct sflight_call **out,
-                       unsigned *rank);
+int join_search(struct slot *slot, const struct table_key *key, const struct newcomer *newcomer,
+                struct sflight_call *record, bool given, struct lane *lane,
+                struct sflight_call **out, unsigned *rank);
 
 /*
  * True if nobody waits for the call any more.  In a group that forgets unwanted calls nobody
@@ -53,6 +54,38 @@ bool join_is_unwanted(struct sflight_call *call);
 /* As the functions of the same names in singleflight.h; arguments have been checked. */
 int join_forget(struct sflight_group *g, const void *key, size_t key_len);
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
+
+/*
+ * Joins the key's call, if it stands first in this bucket and has been SEEN, as a call that many
+ * want does.  Returns it; or NULL if that is not so, or the call can only be joined in the general
+ * way or not at all: then COUNT_SEARCHES has been counted, and the thread is in the section *lane.
+ * slot: the calling thread's own.
+ */
+static ALWAYS_INLINE struct sflight_call *join_straight(struct slot *slot, link_word *bucket,
+                                                        const struct table_key *key,
+                                                        const struct newcomer *newcomer,
+                                                        struct lane **lane, unsigned *rank)
+{
+    uint64_t state;
+
+    gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
+    *lane = reclaim_enter(thread_self.hint);
+    struct table_node *node = table_first_in_section(bucket);
+    if (LIKELY(node != NULL && table_key_equal(node, key))) {
+        struct sflight_call *c = container_of(node, struct sflight_call, node);
+        /* Only hints: the addition decides; only this agent itself sets the owner to this agent. */
+        if (LIKELY(!(atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) &&
+                   (newcomer->owner == NULL || atomic_load_relaxed(&c->owner) != newcomer->owner) &&
+                   state_join(&c->state, newcomer->unit, &state))) {
+            *rank = state_blocking(state);
+            reclaim_leave(*lane);
+            gauges_count_own(slot, COUNT_JOINED); /* who is told of it may count on it */
+            gauges_count_own(slot, COUNT_SEARCHES_ENDED);
+            return c;
+        }
+    }
+    return NULL;
+}
 
 /*
  * Claims the key or joins its call.  Returns an enum join_role, with the call in *out; or -EDEADLK
@@ -68,11 +101,23 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
 {
     struct sflight_call *record = given;
 
-    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED)) /* looked at again below */
+    uint32_t flags = atomic_load_relaxed(&g->flags); /* looked at again below */
+    if (UNLIKELY(flags & GROUP_CLOSED))
         return -ESHUTDOWN;
     uint64_t hash = record != NULL ? record->node.hash : hash_key(key, len, g->seed);
-    link_word *bucket = table_empty_bucket(&g->table, hash);
-    if (bucket != NULL) {
+    struct table_key wanted = {hash, key, len};
+    link_word *bucket = table_only_bucket(&g->table, hash);
+    uintptr_t word =
+        LIKELY(bucket != NULL) ? atomic_load_relaxed(bucket) : LINK_FROZEN; /* a hint */
+    bool straight = table_word_seen(word) && !slot->common && !(flags & GROUP_LIMITED);
+    struct lane *lane = NULL;
+    if (straight) {
+        struct sflight_call *c = join_straight(slot, bucket, &wanted, &newcomer, &lane, rank);
+        if (LIKELY(c != NULL)) {
+            *out = c;
+            return JOIN_FOLLOWS;
+        }
+    } else if (word == 0) {
         if (record == NULL && (record = call_new(slot, key, len, hash, &newcomer)) == NULL)
             return -ENOMEM;
         gauges_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
@@ -82,10 +127,12 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
         }
         join_not_led(slot);
     }
-    struct table_key wanted = {hash, key, len};
+    struct table_key searched = wanted; /* `wanted` and `newcomer` are in no memory */
+    struct newcomer searcher = newcomer;
     struct sflight_call *found = NULL;
     unsigned before = 0;
-    int role = join_or_claim_seen(slot, &wanted, newcomer, record, given != NULL, &found, &before);
+    int role =
+        join_search(slot, &searched, &searcher, record, given != NULL, lane, &found, &before);
     *out = found;
     *rank = before;
     if (role != JOIN_LEADS)

@@ -210,8 +210,12 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     if (o->runtime.park == NULL)
         g->runtime = SFLIGHT_TEST_RUNTIME;
 #endif
-    if (g->runtime.park != NULL)
-        atomic_store_relaxed(&g->flags, GROUP_FIBERS); /* nobody else yet */
+    uint32_t flags = g->runtime.park != NULL ? GROUP_FIBERS : 0;
+    if (g->max_age_ns != 0)
+        flags |= GROUP_AGES | GROUP_LIMITED;
+    if (g->max_waiters != 0)
+        flags |= GROUP_LIMITED;
+    atomic_store_relaxed(&g->flags, flags); /* nobody else yet */
     g->common.common = true;
     g->common.group = g;
 

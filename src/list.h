@@ -26,11 +26,12 @@
 #include "future.h"
 
 /* Puts an entry into the list; false if the list has been told [NOTIFY]. */
-static inline bool list_push(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
+static ALWAYS_INLINE bool list_push(_Atomic(struct sflight_future *) *list,
+                                    struct sflight_future *f)
 {
     struct sflight_future *first = atomic_load_acquire(list);
     do {
-        if (first == WAITERS_TOLD)
+        if (UNLIKELY(first == WAITERS_TOLD))
             return false;
         f->next = first;
     } while (!atomic_cas_acq_rel(list, &first, f)); /* [HANG] [NOTIFY] */

@@ -151,15 +151,10 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
     callback_run_list(callbacks);
 }
 
-void notify_hang(struct sflight_future *f, enum future_kind kind)
+NOINLINE void notify_late(struct sflight_future *f)
 {
-    REQUIRE(f->kind == FUTURE_PLAIN);
-    f->kind = (unsigned char)kind;
-    atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
-    if (!list_push(&f->call->waiters, f)) {
-        f->next = NULL;
-        notify_all(f->call->group, f);
-    }
+    f->next = NULL;
+    notify_all(f->call->group, f);
 }
 
 /* ------------------------------------------------------------------- waiters */

@@ -7,7 +7,7 @@
  * that was taken; notify_nudge() tells one waiter to look; notify_park() waits to be told;
  * notify_end() and notify_waiter_end() give an entry up.
  *
- * Every change of a future's state stands in notify.c, but for its first.  No function of this
+ * Every change of a future's state stands in this room, but for its first.  No function of this
  * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
  * and destroy where a result is given up.  A callback, and so what ends a call, may be left without
  * returning, when everybody has been told.
@@ -20,11 +20,21 @@
 #include "queue.h"
 #include "retract.h"
 
+/* Tells a future whose list has been told. */
+void notify_late(struct sflight_future *f);
+
 /*
  * Hangs a future of that kind into its call's list, by its owner; kind: OWNED, THEN or QUEUED.  If
  * the list has been told, tells the future at once.  A future of kind THEN or QUEUED is consumed.
  */
-void notify_hang(struct sflight_future *f, enum future_kind kind);
+static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind kind)
+{
+    REQUIRE(f->kind == FUTURE_PLAIN);
+    f->kind = (unsigned char)kind;
+    atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
+    if (UNLIKELY(!list_push(&f->call->waiters, f)))
+        notify_late(f);
+}
 
 /* Its owner has no more use for it: gives it up, whoever is telling it. */
 void notify_end(struct slot *slot, struct sflight_future *f);

@@ -8,32 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-#ifndef STRIPES /* less in a build for tests */
-enum { STRIPES = 16 };
-#endif
-
-struct sflight_queue {
-    _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
-    _Atomic(bool) signalled;
-    _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
-
-    _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's own list, oldest first */
-    _Atomic(uint64_t) n_drained;                       /* written by the consumer */
-    int fd;
-    _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
-
-    /*
-     * How many futures were ever enqueued: the sum over all stripes.  A thread counts in one
-     * stripe.  The first thread that comes to a stripe owns it, and counts there without a
-     * read-modify-write; the other threads that come to it count in a word of their own.
-     */
-    struct stripe {
-        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_owner;
-        _Atomic(const struct thread *) owner;
-        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_others;
-    } enqueued[STRIPES];
-};
-
 int queue_create(struct sflight_queue **out)
 {
     struct sflight_queue *q = alloc_get(&alloc_process, sizeof(*q), CACHE_LINE);
@@ -93,28 +67,6 @@ int queue_destroy(struct sflight_queue *q)
 int queue_fd(const struct sflight_queue *q)
 {
     return q->fd;
-}
-
-/*
- * True if the calling thread owns the stripe, or has just become its owner.  A thread that has
- * ended leaves its stripe to the thread that has the same struct thread next.
- */
-static bool stripe_is_own(struct stripe *s)
-{
-    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
-    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
-                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
-}
-
-void queue_expect(struct sflight_queue *q)
-{
-    struct stripe *s = &q->enqueued[thread_self.hint % STRIPES];
-
-    /* No order of its own: the push comes later, and orders it [PUSH]. */
-    if (LIKELY(stripe_is_own(s)))
-        atomic_add_single_writer(&s->n_by_owner, 1);
-    else
-        atomic_add_relaxed(&s->n_by_others, 1);
 }
 
 void queue_expect_less(struct sflight_queue *q)
@@ -218,6 +170,8 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bool goes_on)
 {
     struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};
+    struct sflight_call *call = NULL; /* of the one before, if that has been a follower's */
+    struct slot *slot = NULL;
     unsigned n_out = 0;
 
     while (n_out < n) {
@@ -233,9 +187,19 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
         }
         q->ready = f->next;
         d.n_popped++;
-        out[n_out].tag = f->queued.tag;
-        out[n_out].rc = future_take(f, &out[n_out].result);
-        n_out++;
+        sflight_completion *done = &out[n_out++];
+        done->tag = f->queued.tag;
+        if (LIKELY(f->call == call && !f->starter)) {
+            done->rc = 0;
+            future_take_same(slot, f, &done[-1].result, &done->result);
+            continue;
+        }
+        call = f->starter ? NULL : f->call;
+        done->rc = future_take(f, &done->result);
+        if (LIKELY(call != NULL && done->rc == 0))
+            slot = thread_slot(call->group);
+        else
+            call = NULL;
     }
     return (int)n_out;
 }

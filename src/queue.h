@@ -28,6 +28,33 @@
 #define SFLIGHT_QUEUE_H
 
 #include "future.h"
+#include "thread.h"
+
+#ifndef STRIPES /* less in a build for tests */
+enum { STRIPES = 16 };
+#endif
+
+struct sflight_queue {
+    _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
+    _Atomic(bool) signalled;
+    _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
+
+    _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's own list, oldest first */
+    _Atomic(uint64_t) n_drained;                       /* written by the consumer */
+    int fd;
+    _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
+
+    /*
+     * How many futures were ever enqueued: the sum over all stripes.  A thread counts in one
+     * stripe.  The first thread that comes to a stripe owns it, and counts there without a
+     * read-modify-write; the other threads that come to it count in a word of their own.
+     */
+    struct stripe {
+        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_owner;
+        _Atomic(const struct thread *) owner;
+        _Alignas(CACHE_LINE) _Atomic(uint64_t) n_by_others;
+    } enqueued[STRIPES];
+};
 
 /* As the functions of singleflight.h; arguments have been checked. */
 int queue_create(struct sflight_queue **out);
@@ -41,10 +68,30 @@ int queue_fd(const struct sflight_queue *q);
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bool goes_on);
 
 /*
+ * True if the calling thread owns the stripe, or has just become its owner.  A thread that has
+ * ended leaves its stripe to the thread that has the same struct thread next.
+ */
+static ALWAYS_INLINE bool queue_owns(struct stripe *s)
+{
+    const struct thread *owner = atomic_load_relaxed(&s->owner); /* one's own stays */
+    return owner == &thread_self || (owner == NULL && !thread_self.bare &&
+                                     atomic_cas_relaxed(&s->owner, &owner, &thread_self));
+}
+
+/*
  * Counts one more future that the calling thread enqueues: before it is hung up, and with that
  * before it is pushed.
  */
-void queue_expect(struct sflight_queue *q);
+static ALWAYS_INLINE void queue_expect(struct sflight_queue *q)
+{
+    struct stripe *s = &q->enqueued[thread_self.hint % STRIPES];
+
+    /* No order of its own: the push comes later, and orders it [PUSH]. */
+    if (LIKELY(queue_owns(s)))
+        atomic_add_single_writer(&s->n_by_owner, 1);
+    else
+        atomic_add_relaxed(&s->n_by_others, 1);
+}
 
 /* In a forked child: a future that was enqueued will not be pushed. */
 void queue_expect_less(struct sflight_queue *q);

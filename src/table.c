@@ -133,13 +133,21 @@ static bool chain_match(struct table_node *node, struct table_search *s, unsigne
     return false;
 }
 
+bool table_claim_in_section(struct table_search *s)
+{
+    REQUIRE_IN_SECTION();
+    s->claim->bucket = s->bucket;
+    atomic_store_relaxed(&s->claim->next, (uintptr_t)link_node(s->word)); /* published by the CAS */
+    s->crowded = s->n_passed >= CROWDED;
+    return atomic_cas_acq_rel(s->bucket, &s->word, (uintptr_t)s->claim); /* [CLAIM] */
+}
+
 enum table_found table_search_in_section(struct table *t, struct table_search *s)
 {
     REQUIRE_IN_SECTION();
     struct shard *shard = table_shard(t, s->key.hash);
     unsigned n_passed = 0;
 
-    s->crowded = false;
 again:;
     struct bucket_array *newest = atomic_load_acquire(&shard->newest); /* [GROW-ARRAY] */
     for (struct bucket_array *a = array_older(newest); a != NULL; a = array_older(a)) {
@@ -162,15 +170,14 @@ again:;
         n_passed = 0;
         if (chain_match(link_node(word), s, &n_passed))
             return TABLE_MATCHED;
+        s->bucket = bucket;
+        s->word = word;
+        s->n_passed = n_passed;
         if (s->claim == NULL)
             return TABLE_ABSENT;
-        s->claim->bucket = bucket;
-        atomic_store_relaxed(&s->claim->next,
-                             (uintptr_t)link_node(word));             /* published by the CAS */
-        if (atomic_cas_acq_rel(bucket, &word, (uintptr_t)s->claim)) { /* [CLAIM] */
-            s->crowded = n_passed >= CROWDED;
+        if (table_claim_in_section(s))
             return TABLE_CLAIMED;
-        }
+        word = s->word;
     }
 }
 

@@ -103,10 +103,10 @@ static inline struct shard *table_shard(struct table *t, uint64_t hash)
 }
 
 /*
- * The bucket of this hash, for table_claim_empty(), if it is empty in every array; otherwise
- * NULL: table_search_in_section() decides.  Needs no section.
+ * The bucket of this hash in the newest array; or NULL, if older ones have to be searched: there
+ * its bucket is not frozen and empty.  Then table_search_in_section() decides.  Needs no section.
  */
-static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
+static ALWAYS_INLINE link_word *table_only_bucket(struct table *t, uint64_t hash)
 {
     struct bucket_array *newest =
         atomic_load_acquire(&table_shard(t, hash)->newest); /* [GROW-ARRAY] */
@@ -117,9 +117,15 @@ static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t has
             return NULL;
         older = atomic_load_acquire(&older->older);
     }
-    link_word *bucket = &newest->buckets[hash & newest->mask];
+    return &newest->buckets[hash & newest->mask];
+}
+
+/* The same, for table_claim_empty(): NULL also if it is not empty. */
+static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
+{
+    link_word *bucket = table_only_bucket(t, hash);
     /* Only a hint: the CAS decides. */
-    return LIKELY(atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
+    return LIKELY(bucket != NULL && atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
 }
 
 struct table_key {
@@ -152,19 +158,18 @@ static inline bool table_key_equal(const struct table_node *node, const struct t
            bytes_equal(node->key, key->data, key->len);
 }
 
-/*
- * The first node of this hash's bucket, inside a section.  NULL if there is none, if it has not
- * been SEEN, or if there are older arrays, which a search has to look through.
- */
-static ALWAYS_INLINE struct table_node *table_first_in_section(struct table *t, uint64_t hash)
+/* Has the first node of a bucket with this word been SEEN, and may others still come there? */
+static ALWAYS_INLINE bool table_word_seen(uintptr_t word)
+{
+    return (word & LINK_BITS) == LINK_SEEN;
+}
+
+/* The first node of a bucket, inside a section; NULL if it has not been SEEN, or there is none. */
+static ALWAYS_INLINE struct table_node *table_first_in_section(link_word *bucket)
 {
     REQUIRE_IN_SECTION();
-    struct bucket_array *newest =
-        atomic_load_acquire(&table_shard(t, hash)->newest);    /* [GROW-ARRAY] */
-    if (UNLIKELY(atomic_load_relaxed(&newest->older) != NULL)) /* a node found is right anyway */
-        return NULL;
-    uintptr_t word = atomic_load_acquire(&newest->buckets[hash & newest->mask]); /* [CLAIM] */
-    return (word & LINK_BITS) == LINK_SEEN ? link_node(word) : NULL;
+    uintptr_t word = atomic_load_acquire(bucket); /* [CLAIM] */
+    return LIKELY(table_word_seen(word)) ? link_node(word) : NULL;
 }
 
 /* Claims the key of the calling function's node in that bucket; false if it is not empty now. */
@@ -197,6 +202,17 @@ static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
 }
 
 /*
+ * The same, if it was claimed by table_claim_empty(): nothing is behind it, for nothing comes
+ * there, and what comes in front shows in the bucket.
+ */
+static ALWAYS_INLINE bool table_remove_alone(struct table_node *node)
+{
+    uintptr_t expected = (uintptr_t)node;
+    REQUIRE(require_word(node->bucket) != expected || require_word(&node->next) == 0);
+    return atomic_cas_release(node->bucket, &expected, 0); /* [CLAIM] */
+}
+
+/*
  * What a search does with a node of the right key: true ends the search at this node, false
  * goes on as if the node did not exist.  Runs inside the section.
  */
@@ -214,10 +230,20 @@ struct table_search {
     void *ctx;
     struct table_node *claim; /* to be inserted if there is no match; or NULL */
     bool crowded;             /* out: table_relieve() should be called after the section */
+    /* out, of TABLE_ABSENT: where the search has ended; for table_claim_in_section() */
+    link_word *bucket;
+    uintptr_t word;
+    unsigned n_passed;
 };
 
 /* Searches every array for the key.  Inside a section. */
 enum table_found table_search_in_section(struct table *t, struct table_search *search);
+
+/*
+ * After TABLE_ABSENT, in the same section: inserts `claim`, which has been filled in since.  False:
+ * the bucket has changed, and is to be searched again.
+ */
+bool table_claim_in_section(struct table_search *search);
 
 /* Removes a node that is, or was, in the table.  Inside a section; by anybody who keeps it. */
 void table_unlink_in_section(struct table *t, struct table_node *node);

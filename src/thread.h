@@ -130,14 +130,23 @@ static ALWAYS_INLINE const struct slot_place *thread_place(uint64_t key)
     return (const void *)((const char *)t->places + (key & t->mask));
 }
 
-/* The calling thread's slot in the group; the common one if it can have none. */
-static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
+/* The slot if it stands at the first place to look at, otherwise NULL. */
+static ALWAYS_INLINE struct slot *thread_slot_near(const struct sflight_group *g)
 {
     uint64_t key = group_key(g);
     const struct slot_place *place = thread_place(key);
-    if (LIKELY(place->group == key))
-        return place->slot;
-    return thread_slot_slow(g);
+    if (UNLIKELY(place->group != key))
+        return NULL;
+    struct slot *slot = place->slot;
+    ASSUME(slot != NULL);
+    return slot;
+}
+
+/* The calling thread's slot in the group; the common one if it can have none. */
+static ALWAYS_INLINE struct slot *thread_slot(struct sflight_group *g)
+{
+    struct slot *slot = thread_slot_near(g);
+    return LIKELY(slot != NULL) ? slot : thread_slot_slow(g);
 }
 
 /*
@@ -156,11 +165,8 @@ static inline struct slot *thread_slot_if_moved(struct slot *slot)
 /* The slot if the thread has one already, otherwise NULL; makes nothing. */
 static ALWAYS_INLINE struct slot *thread_slot_cached(const struct sflight_group *g)
 {
-    uint64_t key = group_key(g);
-    const struct slot_place *place = thread_place(key);
-    if (LIKELY(place->group == key))
-        return place->slot;
-    return thread_slot_search(key);
+    struct slot *slot = thread_slot_near(g);
+    return LIKELY(slot != NULL) ? slot : thread_slot_search(group_key(g));
 }
 
 /*

@@ -135,6 +135,39 @@ static void a_result_that_came_from_another_thread(void **state)
     group_end(m.g);
 }
 
+/* The same where the forking thread has several holds of its own, and gives up one of many. */
+static void several_and_a_result_of_another_thread(void **state)
+{
+    (void)state;
+    struct moved m = {.g = group_new(NULL), .w = {.open = true}};
+    sflight_result own[3], r;
+    pthread_t thread = thread_start(lead_for_another_and_stay, &m);
+    WAIT_UNTIL(m.led);
+    assert_int_equal(sflight_do(m.g, "key", 3, nothing, NULL, &own[0]), 0);
+    assert_int_equal(sflight_result_retain(&own[0], &own[1]), 0);
+    assert_int_equal(sflight_result_retain(&own[0], &own[2]), 0);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        for (int i = 0; i < 3; i++)
+            sflight_result_release(&own[i]);
+        sflight_result_release(&m.r);
+        assert_int_equal(sflight_do(m.g, "own", 3, nothing, NULL, &r), 0);
+        assert_int_equal(stats_of(m.g).held, 1);
+        assert_int_equal(sflight_group_destroy(m.g), -EBUSY);
+        sflight_result_release(&r);
+        assert_int_equal(sflight_group_destroy(m.g), 0);
+        _exit(0);
+    }
+    assert_child_succeeds(pid);
+    atomic_store(&m.may_end, true);
+    thread_join(thread);
+    for (int i = 0; i < 3; i++)
+        sflight_result_release(&own[i]);
+    sflight_result_release(&m.r);
+    assert_all_destroyed(&m.w.tally);
+    group_end(m.g);
+}
+
 static void *get_and_release(void *future)
 {
     sflight_result r;
@@ -516,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_held_result_is_retained_in_the_child),
         cmocka_unit_test(a_result_of_another_thread),
         cmocka_unit_test(a_result_that_came_from_another_thread),
+        cmocka_unit_test(several_and_a_result_of_another_thread),
         cmocka_unit_test(a_result_that_was_released_elsewhere),
         cmocka_unit_test(a_result_that_is_released_by_a_thread_that_stays),
         cmocka_unit_test(values_of_other_leaders),

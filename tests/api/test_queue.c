@@ -180,6 +180,40 @@ static void one_group_for_many_queues(void **state)
     group_end(g);
 }
 
+/* Who has the permit says `leader`, before, between and behind those who follow. */
+static void the_leaders_own_among_followers(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    for (uint64_t own = 0; own < N; own++) {
+        sflight_group *g = group_new(NULL);
+        sflight_queue *q = queue_new();
+        sflight_completion done[N];
+        sflight_call *call = lead(g, "key");
+        for (uint64_t i = 0; i < N; i++) {
+            sflight_future *f = NULL;
+            if (i == own)
+                assert_int_equal(sflight_call_future(call, &f), 0);
+            else
+                f = join(g, "key");
+            assert_int_equal(sflight_future_enqueue(f, q, i), 0);
+        }
+        sflight_complete(call, 5);
+        assert_int_equal(sflight_queue_drain(q, done, N), N);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(done[i].rc, 0);
+            assert_int_equal(done[i].result.status, 5);
+            assert_int_equal(done[i].result.followers, N - 1);
+            assert_int_equal(done[i].result.leader, done[i].tag == own);
+            assert_true(done[i].result.shared);
+        }
+        assert_int_equal(stats_of(g).held, N);
+        sflight_completions_release(done, N);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        group_end(g);
+    }
+}
+
 /* More threads than a queue has lines to count on. */
 struct crowd {
     sflight_group *g;
@@ -493,6 +527,7 @@ int main(void)
         cmocka_unit_test(written_once_while_they_come),
         cmocka_unit_test(one_queue_for_many_groups),
         cmocka_unit_test(one_group_for_many_queues),
+        cmocka_unit_test(the_leaders_own_among_followers),
         cmocka_unit_test(a_crowd_enqueues),
         cmocka_unit_test(every_completion_once),
         cmocka_unit_test(destroyed_behind_the_producer),

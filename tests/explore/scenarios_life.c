@@ -189,10 +189,15 @@ static void destroy_against_follower(void)
     destroyed_begin(&o);
     has_tried = false;
     door.left = variant(2) ? dawdle : NULL;
+    bool seen = variant(2);
     for (unsigned i = 0; i < 2; i++) {
         is_in[i] = false;
         fresh(i, "a")->inside = say_is_in;
         go(ask_and_say, &asks[i]);
+        if (seen && i == 0) { /* the other one need not search */
+            until(&is_in[0]);
+            CHECK(sflight_forget(world.group, "another in this bucket", 22) == 0);
+        }
     }
     until(&is_in[0]);
     until(&is_in[1]);
@@ -237,6 +242,24 @@ static void drained_runner(void)
 }
 
 /* A future counts as waiting or as held, at any moment. */
+/* Who is said to wait has joined: the call that ends then has it as a follower. */
+static void stats_against_join(void)
+{
+    sflight_stats stats = {0};
+    world_begin(NULL);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    struct run *run = asks[0].run;
+    CHECK(sflight_forget(world.group, "another in this bucket", 22) == 0); /* it is seen */
+    go(begin_one, fresh(1, "a"));
+    for (unsigned i = 0; i < 20 && stats.waiting == 0; i++)
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+    ask_complete(&asks[0]);
+    CHECK(stats.waiting == 0 || run->followers == 1);
+    join_all();
+    world_end();
+}
+
 static void stats_against_complete(void)
 {
     world_begin(NULL);
@@ -621,6 +644,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_follower", destroy_against_follower, 200, 1},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},
+    {"stats_against_join", stats_against_join, 100, 1},
     {"stats_against_complete", stats_against_complete, 100, 2},
     {"drain_against_claims", drain_against_claims, 200, 1},
     {"threads_come_and_go", threads_come_and_go, 100, 0},

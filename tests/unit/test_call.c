@@ -111,6 +111,105 @@ static void test_late_joiner(void **state)
     parties_end(p, 3);
 }
 
+/* ---------------------------------------------------------- the straight way */
+
+static struct sflight_call *begins(struct sflight_group *g, const char *key, size_t len,
+                                   sflight_future **f)
+{
+    struct sflight_call *call;
+    assert_int_equal(sflight_begin(g, key, len, &call, f), 0);
+    return call;
+}
+
+/* The first joiner of a call searches, the others go straight; whatever the key. */
+static void test_joins_by_any_key(void **state)
+{
+    (void)state;
+    enum { LONGEST = 60, N = 4 };
+    static const char key[LONGEST + 1] =
+        "a key of sixty bytes, of which so many are taken as i says..";
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    for (size_t len = 0; len <= LONGEST; len++) {
+        sflight_future *f[N];
+        struct sflight_call *call = begins(g, key, len, &f[0]);
+        assert_non_null(call);
+        for (int i = 0; i < N; i++) {
+            assert_null(begins(g, key, len, &f[i]));
+            assert_int_equal(stats_of(g).waiting, i + 1);
+        }
+        sflight_complete(call, 0);
+        for (int i = 0; i < N; i++)
+            assert_int_equal(sflight_future_drop(f[i]), 0);
+    }
+    assert_int_equal(stats_of(g).joined, (LONGEST + 1) * N);
+    group_end(g);
+}
+
+static int began_since(struct sflight_call *call, void *since)
+{
+    assert_true(call->started_ns >= *(uint64_t *)since);
+    return 0;
+}
+
+/* Where calls age, each notes when it began, though its record is the one of the call before. */
+static void test_ages_from_its_own_beginning(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    o.max_age_ns = UINT64_MAX;
+    struct sflight_group *g = group_new(&o);
+    for (int i = 0; i < 3; i++) {
+        sflight_result r;
+        uint64_t since = clock_now_ns();
+        assert_int_equal(sflight_do(g, "key", 3, began_since, &since, &r), 0);
+        sflight_result_release(&r);
+    }
+    group_end(g);
+}
+
+#ifndef SFLIGHT_TEST_HASH
+/* Some lengths have a way of their own. */
+static void test_hash_of_any_length(void **state)
+{
+    (void)state;
+    unsigned char key[300];
+    for (size_t i = 0; i < sizeof(key); i++)
+        key[i] = (unsigned char)(i * 37 + 1);
+    for (size_t len = 0; len <= sizeof(key); len++)
+        assert_true(hash_key(key, len, 0x123456789abcdef0) ==
+                    XXH3_64bits_withSeed(key, len, 0x123456789abcdef0));
+}
+#endif
+
+/* What the straight way leaves out is searched for, and nothing of the try stays behind. */
+static void test_searches_after_all(void **state)
+{
+    (void)state;
+    for (int limited = 0; limited < 3; limited++) {
+        sflight_options o = small_options();
+        o.max_waiters = limited == 1 ? 3 : 0;
+        o.max_age_ns = limited == 2 ? UINT64_MAX : 0;
+        struct sflight_group *g = group_new(&o);
+        sflight_future *f[3], *none;
+        struct sflight_call *call = begins(g, "key", 3, &none);
+        assert_null(begins(g, "key", 3, &f[0])); /* it has been SEEN from here on */
+        assert_null(begins(g, "key", 3, &f[1]));
+        if (limited == 0) {
+            /* There, and forgotten: looked at, and given up for a search. */
+            assert_int_equal(sflight_forget(g, "key", 3), 1);
+            struct sflight_call *next = begins(g, "key", 3, &f[2]);
+            assert_non_null(next);
+            assert_int_equal(stats_of(g).joined, 2);
+            assert_int_equal(stats_of(g).waiting, 2);
+            sflight_complete(next, 0);
+        }
+        sflight_complete(call, 0);
+        sflight_future_drop(f[0]);
+        sflight_future_drop(f[1]);
+        group_end(g);
+    }
+}
+
 /* ------------------------------------------------------------------- sealed */
 
 /* forget_unshared() came between a joiner's look and its addition. */
@@ -508,6 +607,12 @@ int main(void)
         cmocka_unit_test(test_drop_between_close_and_publish),
         cmocka_unit_test(test_result_is_there_at_the_deadline),
         cmocka_unit_test(test_late_joiner),
+        cmocka_unit_test(test_joins_by_any_key),
+        cmocka_unit_test(test_searches_after_all),
+        cmocka_unit_test(test_ages_from_its_own_beginning),
+#ifndef SFLIGHT_TEST_HASH
+        cmocka_unit_test(test_hash_of_any_length),
+#endif
         cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_sealed_by_who_leaves_last),
         cmocka_unit_test(test_unshared_after_everybody_left),
