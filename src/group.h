@@ -148,6 +148,15 @@ static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
 }
 
 /*
+ * The same of a group that is not right yet: what no salt makes, also not that of a child which
+ * nobody has noticed.
+ */
+static inline uint64_t group_key_inherited(const struct sflight_group *g)
+{
+    return g->number + PROCESS_SALT_NONE;
+}
+
+/*
  * Once: what is done in a forked child, under the registry lock: for the process, at the
  * first use of any group, and before that for the group itself, at its own.
  */

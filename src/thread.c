@@ -82,8 +82,8 @@ static void place_slots(struct thread *t)
     REQUIRE_REGISTRY();
     for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
         struct sflight_group *g = slot->group;
-        bool right = atomic_load_relaxed(&g->salt) == process_salt(); /* found by number if not */
-        place_slot(t, slot, right ? group_key(g) : g->number);
+        bool right = atomic_load_relaxed(&g->salt) == process_salt(); /* under the lock */
+        place_slot(t, slot, right ? group_key(g) : group_key_inherited(g));
     }
 }
 
@@ -136,7 +136,8 @@ static NOINLINE bool places_renew(struct thread *t)
 
 /*
  * The thread's first use of a group in this process, if it is a forked child: what it has is found
- * by the groups' numbers, and its list mended, which another thread may have been about to change.
+ * by group_key_inherited(), and its list mended, which another thread may have been about to
+ * change.
  */
 static NOINLINE void places_after_fork(struct thread *t)
 {
@@ -157,7 +158,7 @@ static NOINLINE void places_after_fork(struct thread *t)
 /* Its slot from before a fork, which is found by the group's key from here on; or NULL. */
 static struct slot *slot_inherited(struct thread *t, const struct sflight_group *g)
 {
-    struct slot_place *place = place_search(t, g->number);
+    struct slot_place *place = place_search(t, group_key_inherited(g));
 
     if (place->slot != NULL)
         place->group = group_key(g); /* the same place: they differ above the mask */

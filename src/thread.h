@@ -35,8 +35,8 @@ struct agent {
 
 /*
  * Where a thread finds its slot: by the group's key, in a table with open addressing.  In a forked
- * child a slot from before stands there by the group's number, which nobody looks for, until the
- * thread uses the group.
+ * child a slot from before stands there by group_key_inherited(), which only thread_slot_slow()
+ * looks for, until the thread uses the group.
  */
 struct slot_place {
     uint64_t group; /* 0: free.  A group that is no more is never looked for. */

@@ -634,6 +634,42 @@ static void unwanted_ends(void)
     world_end();
 }
 
+static unsigned n_leaving, n_leaving_when_told;
+
+/* Each time it is asked for again, in the callback. */
+static void tell_again(void *arg)
+{
+    struct ask *ask = arg;
+    n_leaving_when_told = n_leaving;
+    tell(arg);
+    sflight_call_on_unwanted(ask->permit, tell_again, ask);
+    pause_here();
+}
+
+static void join_and_drop(void *ask)
+{
+    ask_begin(ask);
+    n_leaving++;
+    drop_own(ask);
+}
+
+/* Also of who leaves it to nobody while the callback runs. */
+static void unwanted_again(void)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    n_told = n_last = n_leaving = n_leaving_when_told = 0;
+    has_ended = false;
+    ask_begin(fresh(0, "a"));
+    sflight_call_on_unwanted(asks[0].permit, tell_again, &asks[0]);
+    go(join_and_drop, fresh(1, "a"));
+    go(join_and_drop, fresh(2, "a"));
+    join_all();
+    CHECK(n_told <= n_last && n_leaving_when_told == 2);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
 /* The last one leaves while another comes: it joins and gets the result, or leads its own. */
 static void unwanted_and_wanted(void)
 {
@@ -815,6 +851,7 @@ const struct scenario scenarios_async[] = {
     {"unwanted", unwanted, 200, 2},
     {"unwanted_told", unwanted_told, 200, 2},
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
+    {"unwanted_again", unwanted_again, 200, 2},
     {"unwanted_ends", unwanted_ends, 100, 2},
     {"unwanted_and_wanted", unwanted_and_wanted, 100, 2},
     {"unwanted_start", unwanted_start, 200, 2},
