@@ -108,7 +108,7 @@ static NOINLINE void run(struct sflight_call *c, struct sflight_future *f, bool 
 void unwanted_tell(struct sflight_call *c)
 {
     REQUIRE_NO_SECTION();
-    uintptr_t word = atomic_load_acquire(&c->inside); /* [UNWANTED] */
+    uintptr_t word = atomic_load_relaxed(&c->inside); /* the CAS decides; [UNWANTED] is a fence */
     bool again = true;
 
     while (again) {
@@ -123,7 +123,7 @@ void unwanted_tell(struct sflight_call *c)
         if (running)
             return; /* who runs the callback looks for it */
         run(c, word_future(word), &again);
-        word = atomic_load_acquire(&c->inside); /* [UNWANTED] */
+        word = atomic_load_relaxed(&c->inside); /* the CAS decides */
     }
 }
 
@@ -188,7 +188,7 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
     struct hold_own own __attribute__((cleanup(hold_counted_ends), unused)) = hold_own(slot, c);
     atomic_store_release(&c->inside, (uintptr_t)f | WORD_ARMED); /* [TELLING] */
     atomic_fence_seq_cst();                                      /* [UNWANTED] */
-    uint64_t state = atomic_load_acquire(&c->state);
+    uint64_t state = atomic_load_relaxed(&c->state);             /* ordered by the fence */
     if ((state & STATE_LEFT) && state_unwanted(state))
         unwanted_tell(c); /* everybody has left already */
 }
