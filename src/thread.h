@@ -53,7 +53,7 @@ struct thread {
     size_t n_places, n_used;
     uint64_t number;             /* never given twice; 0: nobody's */
     uint64_t salt;               /* of the process for which `places` is right */
-    uint64_t made_in;            /* the process in whose list it is */
+    uint64_t listed_in;          /* the process in whose list it is; 0: in none yet */
     unsigned hint;               /* for reclaim_enter() */
     bool bare;                   /* nobody's: read only */
     bool ending;                 /* of a bare one: none is to be made any more */

@@ -428,8 +428,6 @@ enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
 static const struct exception {
     const char *victim, *at, *op;
 } exceptions[] = {
-    {NULL, "&registry", "first use"},
-    {NULL, "&registry", "start"}, /* its thread's first use */
     {NULL, "&registry", "create"},
     {NULL, "&registry", "destroy another group"},
     {NULL, "&registry", "exit"},

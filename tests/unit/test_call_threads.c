@@ -320,6 +320,8 @@ static size_t way_to(const struct sflight_group *g)
     return n;
 }
 
+enum { FEW = 1 + THREAD_PLACES / 2 };
+
 struct many {
     struct sflight_group *g[MANY];
     sem_t used, go;
@@ -352,6 +354,68 @@ static void *use_all_twice(void *arg)
     assert_int_equal(thread_self.n_places, THREAD_PLACES);
     assert_ptr_equal(thread_self.places, thread_self.first);
     return NULL;
+}
+
+/* Nor does its first use of one wait for who has the lock: it counts in the common slot. */
+static void use_in_common_slot(struct sflight_group *g)
+{
+    one_call(g, "key");
+    assert_ptr_equal(thread_slot(g), &g->common);
+}
+
+static void use_in_own_slot(struct sflight_group *g)
+{
+    one_call(g, "key");
+    assert_ptr_not_equal(thread_slot(g), &g->common);
+}
+
+/* The last needs a larger table, too.  Later it has its own slot. */
+static void *use_one_more(void *arg)
+{
+    struct many *m = arg;
+    for (size_t i = 1; i < FEW; i++)
+        use_in_own_slot(m->g[i]);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    use_in_common_slot(m->g[0]);
+    for (size_t i = 1; i < FEW; i++)
+        use_in_own_slot(m->g[i]);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    use_in_own_slot(m->g[0]);
+    return NULL;
+}
+
+/* It is in no list when it ends. */
+static void *use_once(void *arg)
+{
+    struct many *m = arg;
+    use_in_common_slot(m->g[0]);
+    sem_post(&m->used);
+    return NULL;
+}
+
+static void test_first_use_beside_the_registry_lock(void **state)
+{
+    (void)state;
+    struct many m = {0};
+    assert_int_equal(sem_init(&m.used, 0, 0) | sem_init(&m.go, 0, 0), 0);
+    for (size_t i = 0; i < FEW; i++)
+        m.g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+    pthread_t more = thread_start(use_one_more, &m);
+    sem_take(&m.used);
+    registry_lock();
+    sem_post(&m.go);
+    sem_take(&m.used);
+    pthread_t once = thread_start(use_once, &m);
+    sem_take(&m.used);
+    registry_unlock();
+    thread_join(once);
+    sem_post(&m.go);
+    thread_join(more);
+    assert_int_equal(stats_of(m.g[0]).led, 3);
+    for (size_t i = 0; i < FEW; i++)
+        group_end(m.g[i]);
 }
 
 /* Every 37th group that is made, so that the numbers are not those of neighbours. */
@@ -527,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
         cmocka_unit_test(test_slots_are_found_without_a_lock),
+        cmocka_unit_test(test_first_use_beside_the_registry_lock),
         cmocka_unit_test(test_calls_from_a_late_destructor),
         cmocka_unit_test(test_end_while_leading),
         cmocka_unit_test(test_edge_of_who_has_left),
