@@ -63,6 +63,13 @@
  *   caller.  No wait is a cancellation point.  Nothing here is
  *   async-signal-safe.
  *
+ *   A thread that does not get the CPU, wherever it stands in the library, keeps
+ *   those waiting who follow the call that it leads, until their deadlines.  For
+ *   others it does so only if it stands in one of a few places of some instructions
+ *   each: threads that end, create and destroy; a leader that itself waits, until
+ *   its deadline; tasks (options.runtime), beyond their deadlines; and who follows a
+ *   call whose dead leader has left it to that thread, until its deadline.
+ *
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did

@@ -355,6 +355,17 @@ int door_mutex_unlock(pthread_mutex_t *mutex)
     return 0;
 }
 
+static uint64_t deadline_ns(const struct timespec *deadline)
+{
+    if (deadline == NULL)
+        return NEVER;
+    if (deadline->tv_sec < 0)
+        return 0;
+    if ((uint64_t)deadline->tv_sec > UINT64_MAX / 2000000000u)
+        return NEVER - 1;
+    return (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
+}
+
 static void mutex_taken(unsigned i, const char *name)
 {
     d.mutexes[i].owner = sched.self;
@@ -363,16 +374,19 @@ static void mutex_taken(unsigned i, const char *name)
     sched_stall_point(SITE);
 }
 
-void door_lock_take(struct lock *lock, const char *name)
+bool door_lock_take(struct lock *lock, const struct timespec *deadline, const char *name)
 {
     (void)process_salt_now();
     unsigned i = mutex_index(lock);
+    uint64_t until = deadline_ns(deadline);
     outside_of_sections(SITE, "a lock");
     sched_point(SITE);
     CHECK(d.mutexes[i].owner != sched.self);
     while (d.mutexes[i].owner >= 0)
-        (void)sched_sleep(lock, NEVER, false, SITE);
+        if (until <= sched.now_ns || sched_sleep(lock, until, false, SITE) == WOKEN_BY_TIME)
+            return false;
     mutex_taken(i, name);
+    return true;
 }
 
 bool door_lock_try(struct lock *lock, const char *name)
@@ -455,17 +469,6 @@ void door_fence_after_rmw(const char *site)
 }
 
 /* ------------------------------------------------------ futex, clock, memory */
-
-static uint64_t deadline_ns(const struct timespec *deadline)
-{
-    if (deadline == NULL)
-        return NEVER;
-    if (deadline->tv_sec < 0)
-        return 0;
-    if ((uint64_t)deadline->tv_sec > UINT64_MAX / 2000000000u)
-        return NEVER - 1;
-    return (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
-}
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
 {

@@ -396,7 +396,8 @@ enum {
     FORKS = 8,     /* by the main thread */
     CONSUMES = 16, /* there is one consumer */
     ENDS = 32,     /* the thread's end is what is looked at */
-    EARLY = 64,    /* begins before the victim does, and follows the permit's call */
+    EARLY = 64,    /* begins before the victim does */
+    ON_HELD = 128, /* needs the permit, whose call it follows */
 };
 
 static const struct op {
@@ -407,14 +408,15 @@ static const struct op {
 } ops[] = {
     {"same key, deadline", 0, NULL, same_until},
     {"same key", FOLLOWS, NULL, same},
-    {"follow, deadline", EARLY, NULL, same_until},
-    {"follow", EARLY | FOLLOWS, NULL, same},
-    {"get, deadline", EARLY, NULL, begin_same},
+    {"follow, deadline", EARLY | ON_HELD, NULL, same_until},
+    {"follow", EARLY | ON_HELD | FOLLOWS, NULL, same},
+    {"get, deadline", EARLY | ON_HELD, NULL, begin_same},
     {"other keys", 0, NULL, others},
     {"first use", NEW, NULL, others},
     {"begin, complete", 0, NULL, joins},
     {"begin, same key", 0, NULL, begin_same},
     {"nested wait, deadline", 0, NULL, nested_until},
+    {"end of a nested wait", EARLY, NULL, nested_until},
     {"nested lead", 0, NULL, nested_lead},
     {"future drop", 0, has_future, future_drop},
     {"future get, deadline", 0, has_future, future_get},
@@ -448,8 +450,8 @@ static const struct exception {
     {EVERYWHERE, NULL, "&registry", "create"},
     {EVERYWHERE, NULL, "&registry", "destroy another group"},
     {EVERYWHERE, NULL, "&registry", "exit"},
-    {EVERYWHERE, NULL, "&agent_waits", "nested wait, deadline"},
     {EVERYWHERE, NULL, "&agent_waits", "exit"},
+    {EVERYWHERE, NULL, "&agent_waits", "destroy another group"}, /* it is in a section, too */
     {TASKS, NULL, "&agent_waits", NULL}, /* the end of what a task led or followed */
     {TASKS, NULL, "&bin->lock", NULL},   /* tasks whose names fall into one bin: all of these do */
     {EVERYWHERE, NULL, "a lane", "destroy another group"},
@@ -687,7 +689,7 @@ static bool fits(void)
            !(run.op->is & ENDS_HELD &&
              (!(run.victim->has & PERMIT) || run.victim->has & LEADS_A)) &&
            !(run.op->is & FORKS && run.victim->has & (COMPANY | NOT_FORKED)) &&
-           !(run.op->is & EARLY && !(run.victim->has & PERMIT)) &&
+           !(run.op->is & ON_HELD && !(run.victim->has & PERMIT)) &&
            !(run.op->is & CONSUMES && run.victim->has & CONSUMER);
 }
 
