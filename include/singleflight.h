@@ -63,6 +63,15 @@
  *   caller.  No wait is a cancellation point.  Nothing here is
  *   async-signal-safe.
  *
+ *   A thread that does not get the CPU, wherever it stands in the library, keeps
+ *   those waiting who follow the call that it leads, until their deadlines.  For
+ *   others it does so only if it stands in one of a few places of some instructions
+ *   each: threads that end, create and destroy; a leader that itself waits, until
+ *   its deadline; who ends a call while that thread clears away what has been given
+ *   up of it; tasks (options.runtime), beyond their deadlines; and who follows a call
+ *   whose dead leader has left it to that thread, until its deadline.  What a thread
+ *   does in a group that it has not used before may take up to a millisecond longer.
+ *
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did

@@ -476,10 +476,11 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
 
     if (!is_ready(f)) {
         struct agent *agent = agent_leading(c->group);
-        if (agent != NULL && !agent_may_wait(agent, c)) {
+        if (agent != NULL)
+            rc = agent_may_wait(agent, c, deadline);
+        if (rc == -EDEADLK)
             gauges_count(thread_slot(c->group), COUNT_DEADLOCKS);
-            rc = -EDEADLK;
-        } else {
+        if (rc == 0) {
             rc = wait_until_told(f, deadline);
             if (agent != NULL)
                 agent_waited(agent);

@@ -190,15 +190,15 @@ static int leave(struct slot *slot, struct sflight_call *c, int rc)
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
                  const struct timespec *deadline)
 {
-    bool noted = false;
-    int rc = -EDEADLK;
+    bool noted = agent->leading != NULL && !gate_is_open(&c->gate);
+    int rc = noted ? agent_may_wait(agent, c, deadline) : 0;
 
-    /* The wait is noted only while the agent is a joiner, which keeps the record. */
-    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
+    if (rc == 0) {
         rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
                                    : wait_at_gate(slot, agent, c, rank, deadline);
-    if (noted)
-        agent_waited(agent);
+        if (noted)
+            agent_waited(agent); /* while the agent is a joiner, which keeps the record */
+    }
     slot = thread_slot_if_moved(slot);
     if (rc < 0)
         return leave(slot, c, rc);
