@@ -7,7 +7,6 @@
 #include "sizes.h"
 
 #include <limits.h>
-#include <string.h>
 
 int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_call **lead,
                   sflight_future **join)
@@ -67,10 +66,7 @@ int sflight_future_get_sized(sflight_future *f, const struct timespec *deadline,
 
     if (r == NULL)
         return -EINVAL;
-    memset(r, 0, size);
-    if (f == NULL || !clock_deadline_valid(deadline))
-        return -EINVAL;
-    int rc = async_get(f, deadline, &full);
+    int rc = f != NULL && clock_deadline_valid(deadline) ? async_get(f, deadline, &full) : -EINVAL;
     sizes_copy(r, size, &full, sizeof(full));
     return rc;
 }

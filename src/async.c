@@ -250,15 +250,14 @@ static uint64_t leaving_begins(struct slot *slot, bool starter)
     return starter ? STATE_STARTER : STATE_ASYNC;
 }
 
-/*
- * The last touch; left: the call, before it closed; released: its hold has been taken, and counted
- * as released.
- */
-static void leaving_ends(struct slot *slot, bool starter, bool left, bool released)
+/* The last touch; after LEAVE_TOO_LATE its hold has been taken, and counted as released. */
+static void leaving_ends(struct slot *slot, bool starter, enum wait_leave leave)
 {
-    if (left)
+    bool left = leave == LEAVE_LEFT || leave == LEAVE_LAST;
+
+    if (left) {
         gauges_count(slot, COUNT_FUTURES_LEFT);
-    if (!left && !released) {
+    } else if (leave == LEAVE_RETURNED) {
         gauges_count(slot, COUNT_TAKEN);
         gauges_count(slot, COUNT_RELEASED);
     }
@@ -288,8 +287,7 @@ int async_drop(struct sflight_future *f)
         hold_take(slot, c);
         hold_release(slot, c);
     }
-    leaving_ends(slot, starter, leave == LEAVE_LEFT || leave == LEAVE_LAST,
-                 leave == LEAVE_TOO_LATE);
+    leaving_ends(slot, starter, leave);
     return leave == LEAVE_LAST;
 }
 
@@ -327,9 +325,9 @@ int async_cancel(struct sflight_future *f)
     struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
     retract_begin(f);
-    bool left = wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE;
+    enum wait_leave leave = wait_leave_open(slot, c, unit);
     slot = thread_slot_again(g);
-    if (left) {
+    if (leave != LEAVE_TOO_LATE) {
         retract_end(slot, f);
     } else if (!retract_undo(f)) {
         future_free(slot, f); /* RACE: passed by, by who has closed the call */
@@ -343,11 +341,11 @@ int async_cancel(struct sflight_future *f)
     }
     if (q != NULL)
         queue_forgo(q);
-    if (!left) { /* told, and so the gate is open */
+    if (leave == LEAVE_TOO_LATE) { /* told, and so the gate is open */
         hold_take(slot, c);
         hold_release(slot, c);
     }
-    leaving_ends(slot, starter, left, true);
+    leaving_ends(slot, starter, leave);
     return 1;
 }
 
