@@ -9,7 +9,8 @@
 
 /* The thread that forked, as whoever noticed it first in the child has found it. */
 static struct {
-    uint64_t id; /* thread_identity() */
+    uint64_t id;      /* thread_identity() */
+    uint64_t bare_id; /* what that was before there was memory for more */
     bool unknown;
     const struct agent *agent; /* an address: it may have ended since; NULL: none */
 } forker;
@@ -22,6 +23,7 @@ static void fork_noticed(bool by_handler)
     /* A thread that is new, or has not used the library: somebody else may be the one. */
     forker.unknown = !by_handler && thread_self.bare && agent == NULL;
     forker.id = thread_identity();
+    forker.bare_id = thread_bare_identity();
     forker.agent = agent;
     batch_fork(agent != NULL ? agent->batches : NULL);
     for (struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL; c = c->outer)
@@ -41,7 +43,7 @@ static bool keep_own(struct table_node *node, void *ctx)
     struct survivors *s = ctx;
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
-                   ? c->begun_by != 0 && c->begun_by == forker.id
+                   ? c->begun_by != 0 && (c->begun_by == forker.id || c->begun_by == forker.bare_id)
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 
     own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);

@@ -195,8 +195,12 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .parked = sum[COUNT_PARKED],
         .spun = sum[COUNT_SPUN],
         .in_flight = gauge(sum[COUNT_LED], sum[COUNT_ENDED]),
-        .waiting = gauge(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
-        .held = gauge(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED], sum[COUNT_RELEASED]),
+        /* Two are too low for a moment, which a call in flight or a search outlasts: a joiner is
+           counted after it has joined; and who gives a future up between the close and the
+           publishing releases what is claimed only then. */
+        .waiting = gauges_difference(sum[COUNT_JOINED] + sum[COUNT_DEMOTED], sum[COUNT_RETURNED]),
+        .held = gauges_difference(sum[COUNT_ENDED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
+                                  sum[COUNT_RELEASED]),
         .retired_pending = gauge(sum[COUNT_RETIRED], sum[COUNT_RECLAIMED]),
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),

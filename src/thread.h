@@ -95,13 +95,16 @@ static inline struct thread_frame *thread_callbacks(void)
     return frame;
 }
 
-/*
- * Who this is, for who gets a permit: a number that no other thread has, ever; but of a bare
- * thread, which can keep none, an address.
- */
+/* Who this is while it is bare: it can keep no number, so this is an address. */
+static inline uint64_t thread_bare_identity(void)
+{
+    return (uintptr_t)&thread_words | 1;
+}
+
+/* Who this is, for who gets a permit: a number that no other thread has, ever; or as above. */
 static inline uint64_t thread_identity(void)
 {
-    return UNLIKELY(thread_self.bare) ? (uintptr_t)&thread_words | 1 : thread_self.number;
+    return UNLIKELY(thread_self.bare) ? thread_bare_identity() : thread_self.number;
 }
 
 /* Makes the calling thread's struct, if it has none and can have one; false: it is bare. */
