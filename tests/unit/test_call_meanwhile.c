@@ -168,9 +168,12 @@ static void unparks_nobody(void *ctx, void *fiber)
 #ifndef SFLIGHT_TEST_HASH /* with one hash for all keys there never is a second array */
 static struct actor drainer;
 
+static atomic_int drainer_tid;
+
 static void step_drain(void *g)
 {
     is_fiber = true;
+    atomic_store(&drainer_tid, gettid());
     assert_int_equal(sflight_group_drain(g, NULL), 0);
 }
 
@@ -178,7 +181,9 @@ static void drainer_looks(struct meanwhile *m)
 {
     assert_int_equal(stats_of(m->g).in_flight, 0);
     actor_tell(&drainer, step_drain, m->g);
-    WAIT_UNTIL(atomic_load(&n_fiber_asks) != 0); /* it rests */
+    /* It rests: a thread sleeps, and a fiber asks how long it may. */
+    WAIT_UNTIL(atomic_load(&n_fiber_asks) != 0 ||
+               (atomic_load(&drainer_tid) != 0 && thread_sleeps(atomic_load(&drainer_tid))));
 }
 
 static int drainer_waits(struct sflight_call *call, void *arg)
@@ -213,6 +218,7 @@ static void test_drainer_meets_a_search(void **state)
         for (unsigned i = 0; i < n; i++)
             sflight_complete(permits[i], 0);
         atomic_store(&n_fiber_asks, 0);
+        atomic_store(&drainer_tid, 0);
         actor_start(&drainer);
         m.at = 1;
         assert_int_equal(sflight_do(g, key, sizeof(key), drainer_waits, NULL, &r), 0);
