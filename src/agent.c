@@ -291,12 +291,6 @@ void agent_unseen(void)
     lock_give(&agent_waits);
 }
 
-void agent_unseen_without_slot(const struct slot *slot)
-{
-    if (UNLIKELY(slot->common) && thread_self.bare)
-        agent_unseen();
-}
-
 /* -------------------------------------------------------------------- fork */
 
 struct agent *agent_fork(void)

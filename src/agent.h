@@ -94,12 +94,6 @@ void agent_waited(struct agent *c);
 void agent_unseen(void);
 
 /*
- * The same, if slot, which is the calling thread's, is the common one because the thread is bare:
- * such a thread may end without thread_end(), so it does this after each call.
- */
-void agent_unseen_without_slot(const struct slot *slot);
-
-/*
  * In a forked child, by the thread that forked, before anything else: its agent; NULL if it is
  * bare and leads nothing.
  */

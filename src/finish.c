@@ -186,7 +186,6 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state_async(state);
 
-    agent_unseen_without_slot(slot);
     c->result.needs_grace = true;
     if (!table_unlink_first(&g->table, &c->node)) {
         struct lane *lane = reclaim_enter(thread_self.hint);
@@ -247,7 +246,6 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         bool followed = state_orphan_or_close(&c->state, &state);
         n_followers = state_joiners(state);
         if (followed) {
-            agent_unseen_without_slot(slot);
             notify_nudge(c);
         } else {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);

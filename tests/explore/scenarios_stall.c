@@ -563,7 +563,6 @@ static void prepare(void)
     world_begin(&o);
     door.no_spares = run.no_spares;
     sched.counters = true;
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     n_out = 0;
     CHECK(sflight_queue_create(&queue) == 0);

@@ -60,7 +60,6 @@ static void mixed_join(void)
 static void task_deadline(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     go_ask(0, "a");
     fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 1;
@@ -119,7 +118,6 @@ static void future(void *arg)
 static void task_future(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     ask_begin(fresh(0, "a"));
     go_task(complete, &asks[0]);
@@ -152,7 +150,6 @@ static void start_and_get(void *arg)
 static void task_started(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE); /* taken over, it would have two leaders */
-    world.leavers = true;
     world.may = MAY_BE_DEAD;
     for (unsigned i = 0; i < 2; i++) {
         fresh(i, "a")->way = variant(4) == 0 ? EXITS : RETURNS;
@@ -168,7 +165,6 @@ static void task_started(void)
 static void task_takeover(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     fresh(0, "a")->way = EXITS;
     go_task(ask_whole, &asks[0]);
@@ -194,7 +190,6 @@ static void mixed_takeover(void)
 static void task_takeover_futures(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     ask_begin(fresh(0, "a"));
     go_task(abandon, &asks[0]);
@@ -219,7 +214,6 @@ static void hang_and_drop(void *arg)
 static void task_takeover_amid_sweep(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_BE_DEAD;
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(1, "a"));
@@ -287,7 +281,6 @@ static void task_circle(void)
 static void task_in_fn(void)
 {
     tasks_begin((int)variant(2));
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     static const char *const keys[] = {"a", "b", "d"};
     for (unsigned i = 0; i < 3; i++) {

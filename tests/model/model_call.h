@@ -161,11 +161,6 @@ static void agent_leave(struct agent *own)
     (void)own;
 }
 
-static void agent_unseen_without_slot(const struct slot *slot)
-{
-    (void)slot;
-}
-
 void *alloc_get(struct alloc *a, size_t size, size_t align)
 {
     (void)a, (void)align;
