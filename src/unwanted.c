@@ -108,7 +108,8 @@ static NOINLINE void run(struct sflight_call *c, struct sflight_future *f, bool 
 void unwanted_tell(struct sflight_call *c)
 {
     REQUIRE_NO_SECTION();
-    uintptr_t word = atomic_load_relaxed(&c->inside); /* the CAS decides; [UNWANTED] is a fence */
+    /* The state that is looked at is no older than what was asked for. */
+    uintptr_t word = atomic_load_acquire(&c->inside); /* [TELLING] */
     bool again = true;
 
     while (again) {
@@ -123,7 +124,7 @@ void unwanted_tell(struct sflight_call *c)
         if (running)
             return; /* who runs the callback looks for it */
         run(c, word_future(word), &again);
-        word = atomic_load_relaxed(&c->inside); /* the CAS decides */
+        word = atomic_load_acquire(&c->inside); /* [TELLING] */
     }
 }
 

@@ -672,6 +672,25 @@ static void unwanted_again(void)
     world_end();
 }
 
+/* The leader has its own future, and asks, after somebody has left: not to be told of that. */
+static void unwanted_own_late(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.forgets = o.cancel_unwanted;
+    n_last = n_leaving = 0;
+    ask_begin(fresh(0, "a"));
+    go(join_and_drop, fresh(1, "a"));
+    pause_here();
+    CHECK(ask_own_future(&asks[0]));
+    ask_on_unwanted(&asks[0]);
+    join_all();
+    drop_own(&asks[0]);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
 static void unwanted_again_and_ended(void)
 {
     again_begin();
@@ -865,6 +884,7 @@ const struct scenario scenarios_async[] = {
     {"unwanted_told", unwanted_told, 200, 2},
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
     {"unwanted_again", unwanted_again, 200, 2},
+    {"unwanted_own_late", unwanted_own_late, 200, 2},
     {"unwanted_again_and_ended", unwanted_again_and_ended, 200, 2},
     {"unwanted_ends", unwanted_ends, 100, 2},
     {"leave_against_complete", leave_against_complete, 200, 1},
