@@ -165,7 +165,8 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
 	@$(TELL_LINKER)
 
-variant_pc = sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+# Libs.private is what an archive needs: two have none, and whoever links the third needs it always.
+variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
 	-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|; s|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 	-e 's|^Name: .*|&-$(1)|; s|-lsingleflight|&-$(1)|' $(2) src/singleflight.pc.in \
 	>$(D)$(LIBDIR)/pkgconfig/singleflight-$(1).pc
@@ -177,7 +178,7 @@ install-variants: install variants ## Also install singleflight-tsan.pc, -valgri
 	install -m 755 $(VARIANT_SOS) $(D)$(LIBDIR)
 	ln -sf $(call variant_so,valgrind) $(D)$(LIBDIR)/libsingleflight-valgrind.so
 	ln -sf $(call variant_so,debug) $(D)$(LIBDIR)/libsingleflight-debug.so
-	$(call variant_pc,tsan,-e '/^Libs.private/d; s|^Libs: .*|& -lck -pthread|')
+	$(call variant_pc,tsan,-e 's|^Libs: .*|& -lck -pthread|')
 	$(call variant_pc,valgrind,)
 	$(call variant_pc,debug,)
 	install -m 644 src/valgrind.supp $(D)$(PREFIX)/share/singleflight
@@ -192,6 +193,8 @@ uninstall: ## Remove what install put there (with the same paths)
 		libsingleflight-valgrind.so libsingleflight-debug.so)
 	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
 	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
+	[ ! -d $(D)$(PREFIX)/share/singleflight ] || \
+		rmdir --ignore-fail-on-non-empty $(D)$(PREFIX)/share/singleflight
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
 	@$(TELL_LINKER)
