@@ -150,7 +150,7 @@ TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
 install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
-	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig $(D)$(MANDIR)/man3 $(D)$(MANDIR)/man7
+	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
 	install -m 755 $(LIB_SO) $(D)$(LIBDIR)
@@ -161,9 +161,19 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
-	install -m 644 $(filter %.3,$(MAN)) $(D)$(MANDIR)/man3
-	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
+	$(call install_man,$(D)$(MANDIR))
 	@$(TELL_LINKER)
+
+# Most pages of functions only name another one, which man looks for from such a folder.
+define install_man
+install -d $(1)/man3 $(1)/man7
+	install -m 644 $(filter %.3,$(MAN)) $(1)/man3
+	install -m 644 $(filter %.7,$(MAN)) $(1)/man7
+endef
+
+.PHONY: man
+man: ## Have the man pages read without installing: man -M build/man sflight_do
+	$(call install_man,$(BUILD)/man)
 
 # Libs.private is what an archive needs: two have none, and whoever links the third needs it always.
 variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
