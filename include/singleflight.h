@@ -82,6 +82,15 @@
  *   caller.  No wait is a cancellation point.  Nothing here is
  *   async-signal-safe.
  *
+ *   A thread that does not get the CPU, wherever it stands in the library, keeps
+ *   those waiting who follow the call that it leads, until their deadlines.  For
+ *   others it does so only if it stands in one of a few places of some instructions
+ *   each: threads that end, create and destroy; a leader that itself waits, until
+ *   its deadline; who ends a call while that thread clears away what has been given
+ *   up of it; tasks (options.runtime), beyond their deadlines; and who follows a call
+ *   whose dead leader has left it to that thread, until its deadline.  What a thread
+ *   does in a group that it has not used before may take up to a millisecond longer.
+ *
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did
@@ -134,7 +143,8 @@
  *   tables or threads; a group is put right by its first use in the child, which
  *   looks at its whole table once.  The child can use every group at once, also in
  *   its handlers of pthread_atfork() (those that run before, and those that run in
- *   the parent, may as well).  Calls that other threads of the parent led do not exist
+ *   the parent, may as well).  A fork may come in fn, destroy or a callback: parent and
+ *   child go on from there.  Calls that other threads of the parent led do not exist
  *   there: futures on them, unless given to a callback or a queue, find them
  *   abandoned.  Permits are the child's if the forking thread got them, forgotten or
  *   not; ending another one there does nothing.  Futures stay, whoever got them.  A
@@ -150,7 +160,7 @@
  *   who asks for it there waits for ever), sflight_queue_destroy(), which is harmless
  *   and says -EBUSY while a future is enqueued, or if another thread was enqueueing,
  *   pushing or draining; and a completion or callback that another thread was just
- *   about to deliver keeps its group for good.
+ *   about to deliver, or a future that it was dropping, keeps its group for good.
  *   A group is of one process: parent and child do not join each other's calls.
  *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
@@ -771,7 +781,8 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * others may still join.  cb is not called once the call has ended: who ends the call waits
  * for it, so hold no lock then that cb takes; cb may end the call itself, if nobody else does:
  * an atomic flag decides between it and the answer.  It is called once for each time that it
- * is set, and arg is not used once the call has ended.  cb should return,
+ * is set; if cb sets it itself, when somebody has joined and left again.  arg is not used once
+ * the call has ended.  cb should return,
  * see "User code", must not park a task of options.runtime, and is not cancelled.
  *
  * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
@@ -779,7 +790,7 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * Without memory (for a future) nothing is called: sflight_call_unwanted() still tells.
  *
  * "Who ends the call" is complete and abandon, and on a leader's thread the return of fn, a
- * panic, and whatever else leaves fn.  Who sets another cb waits as well.
+ * panic, and whatever else leaves fn.  Who sets another cb waits as well, but for cb itself.
  */
 SFLIGHT_PUBLIC void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg);
 

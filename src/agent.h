@@ -13,7 +13,7 @@
 #include "call.h"
 #include "lock.h"
 
-extern struct lock agent_waits; /* over `waiting_for` of all agents */
+extern struct lock agent_waits; /* under which agents set their `waiting_for`, and look */
 
 /* The calling fiber, as the group's runtime calls it; or NULL: a plain thread. */
 static inline void *agent_fiber(const struct sflight_group *g)
@@ -80,10 +80,11 @@ void agent_ends(struct agent *agent);
 
 /*
  * To be called when the agent that calls is about to wait for a call, while it leads others.  It
- * has joined the call, or has a future on it.  Returns false if the wait would close a circle.
- * Otherwise notes the wait, until agent_waited(), and returns true.
+ * has joined the call, or has a future on it.  Returns -EDEADLK if the wait would close a circle;
+ * -ETIMEDOUT if the deadline passes before that is known.  Otherwise notes the wait, until
+ * agent_waited(), while it keeps the call, and returns 0.
  */
-bool agent_may_wait(struct agent *c, struct sflight_call *call);
+int agent_may_wait(struct agent *c, struct sflight_call *call, const struct timespec *deadline);
 void agent_waited(struct agent *c);
 
 /*
@@ -93,8 +94,8 @@ void agent_waited(struct agent *c);
 void agent_unseen(void);
 
 /*
- * The same, if slot, which is the calling thread's, is the common one: such a thread may end
- * without thread_end(), so it does this after each call.
+ * The same, if slot, which is the calling thread's, is the common one because the thread is bare:
+ * such a thread may end without thread_end(), so it does this after each call.
  */
 void agent_unseen_without_slot(const struct slot *slot);
 

@@ -62,10 +62,12 @@ static void batch_undo(struct batch *b)
             hold_release(batch_slot(b), p->taken);
         if (!joined(b, i))
             continue;
+        struct sflight_call *call = p->call;
         struct timespec past = {0};
+        p->call = NULL; /* for a child that is forked meanwhile */
         /* With a deadline in the past nobody takes a call over. */
-        if (wait_for_end(batch_slot(b), b->agent, p->call, UINT32_MAX, &past) == JOIN_FOLLOWS)
-            hold_release(batch_slot(b), p->call);
+        if (wait_for_end(batch_slot(b), b->agent, call, UINT32_MAX, &past) == JOIN_FOLLOWS)
+            hold_release(batch_slot(b), call);
     }
 }
 

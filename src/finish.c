@@ -237,15 +237,12 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
 
     gauges_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
-        hold_set_value(c, NULL, 0, NULL, NULL);
-        slot = thread_slot_if_moved(slot);
+        /* The one who takes over may be done before the nudge is; and destroy may be left. */
+        struct hold_own own __attribute__((cleanup(hold_counted_ends))) = hold_own(slot, c);
+        hold_take_value(&own);
         c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
-        /* A hold of our own: the one who takes over may be done before the nudge is. */
-        gauges_count(slot, COUNT_HELD);
-        gate_hold(&c->gate);
-        struct sflight_call *own __attribute__((cleanup(hold_counted_ends), unused)) = c;
         uint64_t state;
         bool followed = state_orphan_or_close(&c->state, &state);
         n_followers = state_joiners(state);

@@ -557,6 +557,7 @@ static void unwanted(void)
 /* Whoever leads is told once, by the last of those who leave at once, and not after the end. */
 static unsigned n_told, n_last;
 static bool has_ended;
+static struct clock told; /* what the callbacks have done */
 
 static void tell(void *arg)
 {
@@ -566,6 +567,14 @@ static void tell(void *arg)
     pause_here();
     CHECK(!has_ended);
     n_told++;
+    memory_give(&told);
+}
+
+/* The call has: what callbacks were given is the leader's again. */
+static void tell_ends(void)
+{
+    CHECK(memory_after(&told));
+    has_ended = true;
 }
 
 static void drop_own(void *arg)
@@ -582,6 +591,7 @@ static void tell_begin(void)
     world.forgets = o.cancel_unwanted;
     n_told = n_last = 0;
     has_ended = false;
+    told = (struct clock){0};
     ask_begin(fresh(0, "a"));
     CHECK(ask_own_future(&asks[0]));
     ask_begin(fresh(1, "a"));
@@ -609,7 +619,7 @@ static void unwanted_and_ended(void)
     go(drop_own, &asks[1]);
     pause_here();
     ask_complete(&asks[0]);
-    has_ended = true;
+    tell_ends();
     join_all();
     CHECK(n_told <= 1 && n_last <= 1);
     world_end();
@@ -631,6 +641,61 @@ static void unwanted_ends(void)
     sflight_call_on_unwanted(asks[0].permit, tell_and_complete, &asks[0]);
     join_all();
     CHECK(n_told == 1 && asks[0].permit == NULL);
+    world_end();
+}
+
+static unsigned n_leaving, n_leaving_when_told;
+
+/* Each time it is asked for again, in the callback. */
+static void tell_again(void *arg)
+{
+    struct ask *ask = arg;
+    n_leaving_when_told = n_leaving;
+    tell(arg);
+    sflight_call_on_unwanted(ask->permit, tell_again, ask);
+    pause_here();
+}
+
+static void join_and_drop(void *ask)
+{
+    ask_begin(ask);
+    n_leaving++;
+    if (((struct ask *)ask)->permit != NULL)
+        ask_complete(ask);
+    else
+        drop_own(ask);
+}
+
+static void again_begin(void)
+{
+    world_begin(NULL);
+    world.leavers = true;
+    n_told = n_last = n_leaving = n_leaving_when_told = 0;
+    has_ended = false;
+    told = (struct clock){0};
+    ask_begin(fresh(0, "a"));
+    sflight_call_on_unwanted(asks[0].permit, tell_again, &asks[0]);
+    go(join_and_drop, fresh(1, "a"));
+    go(join_and_drop, fresh(2, "a"));
+}
+
+/* Also of who leaves it to nobody while the callback runs. */
+static void unwanted_again(void)
+{
+    again_begin();
+    join_all();
+    CHECK(n_told <= n_last && n_leaving_when_told == 2);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
+static void unwanted_again_and_ended(void)
+{
+    again_begin();
+    pause_here();
+    ask_complete(&asks[0]);
+    tell_ends();
+    join_all();
     world_end();
 }
 
@@ -815,6 +880,8 @@ const struct scenario scenarios_async[] = {
     {"unwanted", unwanted, 200, 2},
     {"unwanted_told", unwanted_told, 200, 2},
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
+    {"unwanted_again", unwanted_again, 200, 2},
+    {"unwanted_again_and_ended", unwanted_again_and_ended, 200, 2},
     {"unwanted_ends", unwanted_ends, 100, 2},
     {"unwanted_and_wanted", unwanted_and_wanted, 100, 2},
     {"unwanted_start", unwanted_start, 200, 2},

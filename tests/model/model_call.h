@@ -131,10 +131,11 @@ static struct slot *thread_slot_if_moved(struct slot *slot)
     return slot;
 }
 
-static bool agent_may_wait(struct agent *agent, struct sflight_call *call)
+static int agent_may_wait(struct agent *agent, struct sflight_call *call,
+                          const struct timespec *deadline)
 {
-    (void)agent, (void)call;
-    return true;
+    (void)agent, (void)call, (void)deadline;
+    return 0;
 }
 
 static void agent_waited(struct agent *agent)
