@@ -34,7 +34,8 @@
  *   the user's function returned is delivered apart, in result.status.
  *   sflight_strerror() explains each code:
  *     -EINVAL           an argument is NULL, out of range or malformed
- *     -ENOMEM           the allocator said no; nothing happened
+ *     -ENOMEM           there is no memory: fn has not been run for the key, the caller has
+ *                       no part in its call, futures and permits are as they were
  *     -EAGAIN           the call has options.max_waiters followers already; of
  *                       sflight_start(), also: no thread is to be had now; of
  *                       sflight_future_poll(): the result is not there yet
@@ -45,8 +46,26 @@
  *     -EMFILE, -ENFILE  the process, or the system, has no descriptor left
  *     -EPERM, -ENOSYS   the system does not let this process have a descriptor
  *                       or a thread, as a sandbox (seccomp) may do
- *     -EOWNERDEAD       the leader left fn without returning
+ *     -EOWNERDEAD       the leader left fn without returning, or gave its call up
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
+ *
+ *   What -ENOMEM leaves behind: a call older than options.max_age_ns has been forgotten;
+ *   in a group with options.runtime.park a follower had joined, and has left as at a
+ *   deadline; where sflight_start() got no thread, its call had begun, and has ended.
+ *
+ *   -EOWNERDEAD has these causes:
+ *     - fn was left by pthread_exit(), cancellation or a C++ exception; or by longjmp(),
+ *       as soon as its thread ends, or a call that encloses it;
+ *     - fn has called sflight_call_abandon(), and returned: its leader gets it, too;
+ *     - the permit was used by sflight_abandon(), or by sflight_complete() after
+ *       sflight_call_abandon();
+ *     - sflight_start() got no thread: those who had joined meanwhile get it;
+ *     - this is the child of a fork, and another thread of the parent led the call or had
+ *       got its permit: futures on it get it.
+ *   In a batch one such end is that of all calls which the batch leads.  With
+ *   SFLIGHT_ABANDON_TAKEOVER, and of the first three causes, a follower that blocks goes on
+ *   with the call; the others get the code only if none blocks, or the last that does
+ *   leaves at its deadline before it has begun.
  *
  * Keys
  *   Byte strings of any length, copied by the library, compared in full.  The
@@ -97,6 +116,11 @@
  *   is released.  If a second one is left while that goes on, or one that runs because fn was
  *   left, the process aborts, with one line: as in C++, where a destructor throws while the
  *   stack is unwound.  Callbacks must not be left by longjmp().
+ *
+ *   Who ends a call waits while another thread is in its sflight_call_on_unwanted()
+ *   callback.  So two such callbacks on two threads, of which each ends the other's call,
+ *   wait for each other for ever: whether they do it themselves, or a destroy or another
+ *   callback does that runs inside them.
  *
  *   All this holds with glibc and with musl, whose threads end without unwinding
  *   their stacks; but there a task of options.runtime must not leave fn, nor anybody
@@ -221,7 +245,7 @@ typedef struct sflight_result {
 
 /* ---------------------------------------------------------------- options */
 
-/* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception */
+/* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception; or abandoned it */
 enum {
     SFLIGHT_ABANDON_SHARE = 0,   /* every caller gets -EOWNERDEAD (default) */
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
@@ -525,7 +549,8 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * *lead is set, and this caller has the PERMIT: it must later, from any thread,
  * end the call with sflight_complete() or sflight_abandon(), using the
  * functions of "inside fn" before that as it likes (but not sflight_panic()).  A
- * permit gives no result by itself: see sflight_call_future().
+ * permit gives no result by itself: see sflight_call_future().  They may be called on
+ * any thread, by one at a time: see there.
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
  * A permit belongs to nobody: the thread that got it may end; and one that waits for
@@ -544,8 +569,9 @@ SFLIGHT_PUBLIC int sflight_begin(sflight_group *g, const void *key, size_t key_l
  * says `leader`; `shared`, `followers`, options.max_waiters, statistics and
  * sflight_forget_unshared() count the others only.  It gives a result, though the
  * key has been forgotten, the call has grown too old or the group has been closed
- * meanwhile.  Until it is consumed it is somebody who waits for the call (see
- * sflight_call_unwanted()); the permit remains, whatever becomes of the future.
+ * meanwhile.  If the permit is abandoned and a follower takes the call over, that one leads,
+ * and this future is a follower's.  Until it is consumed it is somebody who waits for the call
+ * (see sflight_call_unwanted()); the permit remains, whatever becomes of the future.
  * Returns 0, -EINVAL (a NULL, not a permit, or it has one) or -ENOMEM; on failure
  * *out is NULL and the permit is as it was.
  */
@@ -579,7 +605,8 @@ SFLIGHT_PUBLIC uint32_t sflight_complete(sflight_call *call, int status);
 
 /*
  * The same without a result: everybody gets -EOWNERDEAD; or a follower takes over, and
- * what is returned is how many followers there were then.
+ * what is returned is how many followers there were then.  Neither is for the call of an fn,
+ * which is no permit: see sflight_call_abandon().
  */
 SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
 
@@ -593,8 +620,9 @@ SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
  * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
  * meanwhile gets -EOWNERDEAD, and the key is free.  On failure *out is NULL.
  *
- * The starter's result says `leader`, unless a follower has taken the call over: then that
- * one is the leader, and the starter counts as a follower.
+ * The starter's result says `leader`, unless a follower has taken the call over
+ * (SFLIGHT_ABANDON_TAKEOVER): then that one has run its own fn and is the leader, and the
+ * starter is a follower: its result says `shared` and not `leader`, and `followers` counts it.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);
@@ -706,7 +734,13 @@ SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out
 SFLIGHT_PUBLIC void sflight_completions_release(sflight_completion *c, unsigned n);
 
 /* -------------------------------------------------------------- inside fn */
-/* On the leader's own call, from the thread that runs fn, while fn runs.   */
+/*
+ * On the leader's own call, by the thread or task that runs fn, while fn runs.  Or, but for
+ * sflight_panic(), on a permit, on any thread, from sflight_begin() to sflight_complete() or
+ * sflight_abandon(), these included: by one thread at a time, each after the one before it as
+ * a lock or a queue of the program's orders them, for the library does not.  What is said of
+ * "when fn returns" is then so at sflight_complete().
+ */
 
 /*
  * Sets the result.  The value belongs to the call from here on: destroy (may
@@ -754,17 +788,21 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
  * who waits for the call.  Called again, cb takes the place of the earlier one; NULL: none.
  * Without memory (for a future) nothing is called: sflight_call_unwanted() still tells.
+ *
+ * "Who ends the call" is complete and abandon, and on a leader's thread the return of fn, a
+ * panic, and whatever else leaves fn.  Who sets another cb waits as well, but for cb itself.
  */
 SFLIGHT_PUBLIC void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg);
 
 /*
- * Inside fn: when fn returns, the call ends as if its leader had left fn without
- * returning, whatever fn returns: followers get -EOWNERDEAD or take it over
- * (options.on_abandon), and so does the leader's own sflight_do() return -EOWNERDEAD.
+ * When fn returns, the call ends as if its leader had left fn without returning, whatever
+ * fn returns: followers get -EOWNERDEAD or take it over (options.on_abandon), and so does the
+ * leader's own sflight_do() return -EOWNERDEAD.  Of a permit, sflight_complete() is then
+ * sflight_abandon().
  */
 SFLIGHT_PUBLIC void sflight_call_abandon(sflight_call *call);
 
-/* The key, valid while fn runs; *len (may be NULL) gets its length. */
+/* The key, valid while fn runs, or the permit lasts; *len (may be NULL) gets its length. */
 SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);
 
 /*

@@ -215,6 +215,8 @@ int door_memcmp(const void *a, const void *b, size_t size);
 
 /* ------------------------------------------------------------------- lock */
 
+#define process_noticed() (process_page.salt != 0) /* its own process_notice() has no races */
+
 #include "../../src/lock.h"
 
 /* name: as the library calls it. */

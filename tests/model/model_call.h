@@ -103,7 +103,7 @@ static void reclaim_poll(unsigned hint)
 
 #include "group.h"
 
-union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256};
+union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256, .noticing = 2};
 void process_notice(void) {}
 
 static struct thread model_thread[MODEL_THREADS];
