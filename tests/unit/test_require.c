@@ -152,7 +152,7 @@ static void destroy_inside(void)
 {
     struct sflight_call *c = led();
     enter();
-    (void)hold_destroy_value(slot, c);
+    (void)hold_destroy_value(slot, c, 1);
 }
 static void tell_inside(void)
 {
