@@ -62,7 +62,7 @@
  *     - sflight_start() got no thread: those who had joined meanwhile get it;
  *     - this is the child of a fork, and another thread of the parent led the call or had
  *       got its permit: futures on it get it.
- *   In a batch one such end is that of all calls which the batch leads.  With
+ *   Where fn of a batch is left, all calls which the batch leads end so.  With
  *   SFLIGHT_ABANDON_TAKEOVER, and of the first three causes, a follower that blocks goes on
  *   with the call; the others get the code only if none blocks, or the last that does
  *   leaves at its deadline before it has begun.
@@ -106,7 +106,7 @@
  *
  *   fn may be left by return, sflight_panic(), pthread_exit(), cancellation or
  *   a C++ exception, but not by longjmp().  destroy should return; if it does
- *   not (cancellation, an exception), the hold is given up all the same.
+ *   not (cancellation, an exception), the hold is given up all the same, but see below.
  *
  *   Callbacks, of sflight_future_then() and sflight_call_on_unwanted(), should return.  A C++
  *   exception, or pthread_exit(), that leaves one goes on, up through the function that has
@@ -115,7 +115,8 @@
  *   call are told, and nothing of it is left; a result that the function would have delivered
  *   is released.  If a second one is left while that goes on, or one that runs because fn was
  *   left, the process aborts, with one line: as in C++, where a destructor throws while the
- *   stack is unwound.  Callbacks must not be left by longjmp().
+ *   stack is unwound; so too for destroy, which is not cancelled then.  Callbacks must not
+ *   be left by longjmp().
  *
  *   Who ends a call waits while another thread is in its sflight_call_on_unwanted()
  *   callback.  So two such callbacks on two threads, of which each ends the other's call,
@@ -124,7 +125,7 @@
  *
  *   All this holds with glibc and with musl, whose threads end without unwinding
  *   their stacks; but there a task of options.runtime must not leave fn, nor anybody
- *   a callback, by the end of its thread, nor a panic leave a frame between
+ *   a callback, or destroy in a batch, by the end of its thread, nor a panic leave a frame between
  *   pthread_cleanup_push() and _pop().  See singleflight_embedding(7).
  *
  * Wrong use
@@ -497,8 +498,8 @@ SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t ke
  * any, then waits for the others; its own work comes first, so that batches
  * cannot deadlock one another.  Each key succeeds or fails alone: rc[i] and
  * r[i] are what sflight_do_until() would have returned for keys[i].  A key
- * named twice gets one call, and each place a hold of its own.  A panic or an
- * abandonment in fn ends every call of the batch.  A follower that takes over
+ * named twice gets one call, and each place a hold of its own.  A panic, or
+ * leaving fn otherwise, ends every call of the batch.  A follower that takes over
  * an abandoned call runs fn again, with that one call; if that fn does not
  * return, the results that the batch has got for earlier keys are given up.
  *

@@ -53,7 +53,7 @@ void agent_ran(struct running *here);
 /* How many started calls of the group the caller runs. */
 uint32_t agent_n_running_here(struct sflight_group *g);
 
-/* Before it leads: its inner frames will find it. */
+/* Before it leads, or has a batch: its inner frames will find it, and a child that they fork. */
 void agent_leads(struct agent *c);
 
 /*

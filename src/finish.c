@@ -175,8 +175,11 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 /* A callback has been left through who ends the call, and will not give its hold up. */
 static void ender_left(struct sflight_call **c)
 {
-    if (UNLIKELY(*c != NULL))
-        hold_release(thread_slot_again((*c)->group), *c);
+    if (LIKELY(*c == NULL))
+        return;
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    hold_release(thread_slot_again((*c)->group), *c);
+    returned = true;
 }
 
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
@@ -251,6 +254,7 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
             hold_release(slot, c); /* not the last hold, which is given up below */
         }
+        own.left = false;
         return n_followers;
     }
     if (c->result.traits & CALL_HAS_STARTER)

@@ -84,10 +84,10 @@ static void destroy_guard_check(void *arg)
         struct slot *slot = thread_slot_again(guard->call->group);
         bool inherited = call_is_inherited(guard->call);
         hold_give_back(slot, guard->call);
-        if (inherited && guard->n != 0)
-            hold_released_inherited(slot);
-        else
+        if (!inherited)
             gauges_count_n(slot, COUNT_RELEASED, guard->n);
+        for (uint32_t n = inherited ? guard->n : 0; n != 0; n--)
+            hold_released_inherited(slot);
     }
 }
 
@@ -107,6 +107,7 @@ struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c, uint3
  */
 void hold_released_inherited(struct slot *slot)
 {
+    group_enter(slot->group); /* a callback may have forked since the slot was found */
     uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
     while (n != 0)
         if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
@@ -132,7 +133,7 @@ struct hold_own hold_own(struct slot *slot, struct sflight_call *c)
 {
     gauges_count(slot, COUNT_HELD);
     gate_hold(&c->gate);
-    return (struct hold_own){.call = c, .salt = process_salt()};
+    return (struct hold_own){.call = c, .salt = process_salt(), .left = true};
 }
 
 void hold_take_value(struct hold_own *own)
@@ -182,9 +183,12 @@ static NOINLINE void own_destroy(struct hold_own *own)
 
 void hold_counted_ends(struct hold_own *own)
 {
+    bool returned __attribute__((cleanup(invoke_must_return))) = !own->left;
+
     if (own->destroy != NULL)
         own_destroy(own);
     own_drop(own);
+    returned = true;
 }
 
 void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
@@ -204,9 +208,7 @@ void hold_retain(struct slot *slot, struct sflight_call *c)
 {
     hold_open_sole(c);
     REQUIRE(gate_holds(require_word(&c->gate)) != 0);
-    gauges_count(slot, COUNT_HELD);
-    if (UNLIKELY(call_is_inherited(c)))
-        atomic_add_relaxed(&slot->group->n_inherited, 1);
+    hold_count_held(slot, c, 1);
     gate_hold_again(&c->gate);
 }
 

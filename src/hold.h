@@ -66,6 +66,7 @@ struct hold_own {
     sflight_destroy_fn *destroy; /* NULL: there is none */
     void *value, *ctx;
     size_t size;
+    bool left; /* the stack is being unwound through the function: destroy must return */
 };
 struct hold_own hold_own(struct slot *slot, struct sflight_call *call);
 void hold_counted_ends(struct hold_own *own);
@@ -111,6 +112,14 @@ static inline void hold_take(struct slot *slot, struct sflight_call *c)
     gauges_count(slot, COUNT_TAKEN);
     if (UNLIKELY(call_is_inherited(c)))
         atomic_add_relaxed(&slot->group->n_inherited, 1);
+}
+
+/* Counts n more holds, which the end of the call has credited. */
+static inline void hold_count_held(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    gauges_count_n(slot, COUNT_HELD, n);
+    if (UNLIKELY(call_is_inherited(c)))
+        atomic_add_relaxed(&slot->group->n_inherited, n);
 }
 
 /* A result has been given up; the last touch: the group may go now. */

@@ -45,12 +45,15 @@ void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
     bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     if (c->result.traits & CALL_TELLS)
         unwanted_stop(c);
     atomic_store_relaxed(&c->inside, 0); /* the leader's own */
     c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
     returned = true;
 }
 
@@ -68,16 +71,31 @@ struct many_guard {
 static void give_up(struct sflight_call *c)
 {
     uint32_t extra_holds = c->result.extra_holds;
-    gauges_count_n(thread_slot_again(c->group), COUNT_HELD, extra_holds);
+    hold_count_held(thread_slot_again(c->group), c, extra_holds);
     hold_release_n(thread_slot_again(c->group), c, extra_holds + 1);
+}
+
+/* The callbacks of several calls. */
+struct many_callbacks {
+    struct thread_frame frame;
+    bool left; /* the stack is being unwound through who ends the calls */
+};
+
+static void many_called_back(struct many_callbacks *c)
+{
+    bool returned __attribute__((cleanup(invoke_must_return))) = !c->left;
+
+    callback_run(&c->frame);
+    returned = true;
 }
 
 /* Callbacks run when all have ended: one that is left so keeps no call from its end. */
 static void end_many(struct many_guard *m)
 {
-    struct thread_frame callbacks __attribute__((cleanup(callback_run)));
+    struct many_callbacks callbacks __attribute__((cleanup(many_called_back)));
 
-    callback_wait(&callbacks);
+    callback_wait(&callbacks.frame);
+    callbacks.left = true;
     while (m->n_flies != 0) {
         struct sflight_call *c = m->calls[--m->n_flies];
         m->calls[m->n_flies] = NULL; /* destroy, of one that was abandoned, may be left */
@@ -85,6 +103,7 @@ static void end_many(struct many_guard *m)
         if (lead_end(thread_slot_again(c->group), c, false))
             m->calls[m->n_flies] = c;
     }
+    callbacks.left = false;
 }
 
 static void many_guard_check(struct many_guard *m)
@@ -228,7 +247,7 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     if (call->result.traits & CALL_TELLS)
         unwanted_stop(call); /* it stands in the place of what is needed here */
     static char no_memory[] = "sflight_panic: no memory for the message";
-    struct invocation *to = unwanted_invocation(call);
+    struct invocation *to = (struct invocation *)atomic_load_relaxed(&call->inside); /* own */
     struct panic *p __attribute__((cleanup(panic_free))) =
         alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t)); /* destroy may be left */
     char *text = no_memory;

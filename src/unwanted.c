@@ -30,6 +30,7 @@ struct telling {
     struct sflight_future *f;    /* what it asked for */
     struct sflight_future *next; /* what it has asked for since; or NULL */
     bool *again; /* the call has been left to nobody since, and next is to be told */
+    bool over;   /* the callback has ended the call: the word is not this frame's any more */
 };
 
 /* In a forked child: of the thread that forked, the innermost that runs a callback; registry lock.
@@ -73,21 +74,27 @@ static void leave_inherited(struct telling *t)
 static void told(struct telling *t)
 {
     struct sflight_call *c = t->call;
-    uintptr_t next = (uintptr_t)t->f->invocation;
+    struct sflight_group *g = c->group;
 
     if (UNLIKELY(t->salt != process_salt()))
         leave_inherited(t);
     thread_words.frames = t->frame.outer;
     (void)pthread_setcancelstate(t->frame.cancel_state, &t->frame.cancel_state);
-    if (t->next != NULL) {
-        t->next->invocation = t->f->invocation;
-        next = (uintptr_t)t->next | WORD_ARMED;
+    *t->again = false;
+    if (!t->over) {
+        uintptr_t next = (uintptr_t)t->f->invocation;
+        if (t->next != NULL) {
+            t->next->invocation = t->f->invocation;
+            next = (uintptr_t)t->next | WORD_ARMED;
+        }
+        uintptr_t word = atomic_swap_acq_rel(&c->inside, next); /* [TELLING] */
+        if (word & WORD_AWAITED)
+            futex_wake(inside_futex(c), INT_MAX);
+        *t->again = t->next != NULL && (word & WORD_MISSED); /* it was RUNNING */
+    } else if (t->next != NULL) {
+        future_free(thread_slot_again(g), t->next);
     }
-    uintptr_t word = atomic_swap_acq_rel(&c->inside, next); /* [TELLING] */
-    if (word & WORD_AWAITED)
-        futex_wake(inside_futex(c), INT_MAX);
-    future_free(thread_slot_again(c->group), t->f);
-    *t->again = t->next != NULL && (word & WORD_MISSED); /* it was RUNNING */
+    future_free(thread_slot_again(g), t->f);
 }
 
 /* Sets *again if the caller has to tell once more. */
@@ -124,15 +131,9 @@ void unwanted_tell(struct sflight_call *c)
         if (running)
             return; /* who runs the callback looks for it */
         run(c, word_future(word), &again);
+        atomic_fence_seq_cst(); /* [UNWANTED] who has found MISSED set has changed nothing more */
         word = atomic_load_acquire(&c->inside); /* [TELLING] */
     }
-}
-
-struct invocation *unwanted_invocation(const struct sflight_call *c)
-{
-    uintptr_t word = atomic_load_relaxed(&c->inside); /* of others MISSED may come */
-
-    return word & WORD_FUTURE ? word_future(word)->invocation : (struct invocation *)word;
 }
 
 void unwanted_stop(struct sflight_call *c)
@@ -150,9 +151,8 @@ void unwanted_stop(struct sflight_call *c)
                 return;
             }
         } else if ((here = telling_here(c)) != NULL) {
-            if (here->next != NULL)
-                future_free(thread_slot(c->group), here->next);
-            here->next = NULL;
+            here->over = true;
+            (void)atomic_swap_acq_rel(&c->inside, (uintptr_t)f->invocation); /* [TELLING] */
             return;
         } else if (!(word & WORD_AWAITED)) {
             if (atomic_cas_acquire(&c->inside, &word, word | WORD_AWAITED)) /* [TELLING] */
@@ -170,20 +170,23 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
 
     if (call_kind(c) == CALL_OF_LEADER)
         return; /* its leader waits for it */
-    unwanted_stop(c);
-    struct slot *slot = thread_slot(g);
-    struct sflight_future *f = cb != NULL ? future_new(slot, c, false) : NULL;
-    if (f == NULL)
-        return;
-    f->kind = FUTURE_UNWANTED;
-    f->unwanted.cb = cb;
-    f->unwanted.arg = arg;
     struct telling *here = telling_here(c);
-    if (here != NULL) {
-        here->next = f;
-        return;
+    if (here == NULL)
+        unwanted_stop(c);
+    struct slot *slot = thread_slot(g);
+    if (here != NULL && here->next != NULL)
+        future_free(slot, here->next);
+    struct sflight_future *f = cb != NULL ? future_new(slot, c, false) : NULL;
+    if (f != NULL) {
+        f->kind = FUTURE_UNWANTED;
+        f->unwanted.cb = cb;
+        f->unwanted.arg = arg;
     }
-    f->invocation = unwanted_invocation(c);
+    if (here != NULL)
+        here->next = f;
+    if (here != NULL || f == NULL)
+        return;
+    f->invocation = (struct invocation *)atomic_load_relaxed(&c->inside); /* the leader's own */
     c->result.traits |= CALL_TELLS;
     /* A hold of our own: what is asked for may end the call, on any thread, from here on. */
     struct hold_own own __attribute__((cleanup(hold_counted_ends), unused)) = hold_own(slot, c);
@@ -192,6 +195,7 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
     uint64_t state = atomic_load_relaxed(&c->state);             /* ordered by the fence */
     if ((state & STATE_LEFT) && state_unwanted(state))
         unwanted_tell(c); /* everybody has left already */
+    own.left = false;
 }
 
 void unwanted_fork(void)

@@ -13,7 +13,8 @@
  * The leader asks and stops; a teller is whoever has left the call to nobody, and has a hold
  * on it.  Of a teller and a leader that stops one gets the future, by a CAS, and frees it.  A
  * leader ends its call after it has stopped, and it waits for a callback that another thread
- * is in: so none runs after the end.  It does not wait for one that it is in itself.
+ * is in: so none runs after the end.  It does not wait for one that it is in itself, and takes
+ * the word from it.
  *
  * What is asked for inside a callback for the same call takes the word's place when that has
  * ended, ARMED.  Who leaves the call to nobody meanwhile says so, MISSED, to who runs it.
@@ -34,9 +35,6 @@ void unwanted_tell(struct sflight_call *call);
 
 /* From here on nothing is told.  For the leader; `inside` is as if it had not asked. */
 void unwanted_stop(struct sflight_call *call);
-
-/* What the leader runs, as if it had not asked; or NULL.  By the leader, or in a callback. */
-struct invocation *unwanted_invocation(const struct sflight_call *call);
 
 /* In the child, before it has a salt, by the thread that noticed the fork. */
 void unwanted_fork(void);

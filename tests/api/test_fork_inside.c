@@ -118,6 +118,38 @@ static void abandon_with_callbacks(void)
     sflight_abandon(permit);
 }
 
+/* There is nothing to destroy when the callback has returned. */
+static void complete_without_a_value(void)
+{
+    sflight_call *permit = lead(g, "key");
+    assert_int_equal(sflight_future_then(join(g, "key"), callback, NULL), 0);
+    sflight_complete(permit, 0);
+}
+
+static void abandon_without_a_value(void)
+{
+    sflight_call *permit = lead(g, "key");
+    assert_int_equal(sflight_future_then(join(g, "key"), callback, NULL), 0);
+    sflight_abandon(permit);
+}
+
+static int call_back(sflight_call *const *calls, size_t n, void *unused)
+{
+    (void)calls, (void)n, (void)unused;
+    assert_int_equal(sflight_future_then(join(g, "key"), callback, NULL), 0);
+    return 0;
+}
+
+static void one_key_three_times(void)
+{
+    sflight_key keys[] = {{"key", 3}, {"key", 3}, {"key", 3}};
+    sflight_result r[LENGTH(keys)];
+    int rc[LENGTH(keys)];
+    assert_int_equal(sflight_do_many(g, keys, LENGTH(keys), call_back, NULL, NULL, r, rc), 0);
+    for (size_t i = 0; i < LENGTH(keys); i++)
+        sflight_result_release(&r[i]);
+}
+
 static int set_in_fn(sflight_call *call, void *unused)
 {
     (void)unused;
@@ -414,10 +446,11 @@ static void check(void)
     group_end(g);
 }
 
-static void fork_inside(void (*run)(void))
+static void fork_inside(void (*run)(void), int on_abandon)
 {
     struct counting counting = {0};
     sflight_options o = counting_options(&counting);
+    o.on_abandon = on_abandon;
     g = group_new(&o);
     assert_int_equal(sflight_queue_create(&q), 0);
     assert_key_usable(g, "key");
@@ -441,8 +474,8 @@ static void fork_inside_of(void (*const *runs)(void), size_t n, enum place where
         if (e == ANOTHER_THREAD_LOOKS && (SANITIZED || EMULATED))
             continue; /* no threads after a fork there */
         early = (enum early)e;
-        for (size_t i = 0; i < n; i++)
-            fork_inside(runs[i]);
+        for (size_t i = 0; i < 2 * n; i++)
+            fork_inside(runs[i / 2], i % 2 ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE);
     }
 }
 
@@ -454,6 +487,9 @@ static void everywhere(void **state)
         complete_with_an_own_callback,
         call_back_at_once,
         abandon_with_callbacks,
+        complete_without_a_value,
+        abandon_without_a_value,
+        one_key_three_times,
         release_a_result,
         complete_for_nobody,
         set_again,
@@ -530,6 +566,43 @@ static void of_a_batch_that_is_left(void **state)
     group_end(g);
 }
 
+static void fork_and_leave(void *value, size_t size, void *ctx)
+{
+    (void)value, (void)size, (void)ctx;
+    pid = fork_child();
+    if (pid == 0)
+        pthread_exit(NULL);
+}
+
+static void *drain_and_be_left(void *done)
+{
+    assert_int_equal(sflight_queue_drain(q, done, 3), 3);
+    pthread_cleanup_push(end_child, NULL);
+    sflight_completions_release(done, 3);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+/* Three holds at once, all from before the fork. */
+static void of_a_destroy_that_is_left(void **state)
+{
+    (void)state;
+    sflight_completion done[3];
+    g = group_new(NULL);
+    assert_int_equal(sflight_queue_create(&q), 0);
+    sflight_call *permit = lead(g, "key");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q, 0), 0);
+    sflight_call_set(permit, "", 1, fork_and_leave, NULL);
+    sflight_complete(permit, 0);
+    pid = -1;
+    thread_join(thread_start(drain_and_be_left, done));
+    assert_true(pid > 0);
+    assert_child_succeeds(pid);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -537,6 +610,7 @@ int main(void)
         cmocka_unit_test(of_other_threads_calls),
         cmocka_unit_test(of_another_threads_callback),
         cmocka_unit_test(of_a_batch_that_is_left),
+        cmocka_unit_test(of_a_destroy_that_is_left),
     };
     return RUN_TESTS(tests);
 }

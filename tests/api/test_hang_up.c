@@ -670,6 +670,48 @@ static void panic_in_the_callback(void **state)
     group_end(g);
 }
 
+struct handed_on {
+    sflight_group *g;
+    sflight_call *permit;
+    struct caller follower;
+    atomic_bool leads, go;
+};
+
+static int lead_and_panic(sflight_call *call, void *arg)
+{
+    struct handed_on *h = arg;
+    h->leads = true;
+    WAIT_UNTIL(h->go);
+    sflight_panic(call, "of the second");
+}
+
+static void hand_on(void *arg)
+{
+    struct handed_on *h = arg;
+    caller_start(&h->follower, h->g, "key", lead_and_panic, h);
+    await_waiting(h->g, 2); /* who leaves counts until it has */
+    sflight_call_on_unwanted(h->permit, hand_on, h);
+    sflight_abandon(h->permit);
+    WAIT_UNTIL(h->leads);
+}
+
+/* The call is another leader's before the callback has returned. */
+static void abandon_in_the_callback(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    struct handed_on h = {.g = group_new(&o)};
+    h.permit = lead(h.g, "key");
+    sflight_call_on_unwanted(h.permit, hand_on, &h);
+    assert_int_equal(sflight_future_drop(join(h.g, "key")), 1);
+    h.go = true;
+    caller_join(&h.follower);
+    assert_int_equal(h.follower.rc, -ENOTRECOVERABLE);
+    sflight_result_release(&h.follower.r);
+    group_end(h.g);
+}
+
 /* It asks, and a call inside it is left by longjmp(): its followers are told when the thread ends.
  */
 struct jumper {
@@ -825,6 +867,7 @@ int main(void)
         cmocka_unit_test(not_before_somebody_waited),
         cmocka_unit_test(set_in_the_callback),
         cmocka_unit_test(panic_in_the_callback),
+        cmocka_unit_test(abandon_in_the_callback),
         cmocka_unit_test(not_after_the_end),
         cmocka_unit_test(callback_ends_the_call),
         cmocka_unit_test(blocking_follower),

@@ -691,6 +691,17 @@ static void unwanted_own_late(void)
     world_end();
 }
 
+/* One of three finds that another has said so already. */
+static void unwanted_again_by_two(void)
+{
+    again_begin();
+    go(join_and_drop, fresh(3, "a"));
+    join_all();
+    CHECK(n_told <= n_last && n_leaving_when_told == 3);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
 static void unwanted_again_and_ended(void)
 {
     again_begin();
@@ -885,6 +896,7 @@ const struct scenario scenarios_async[] = {
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
     {"unwanted_again", unwanted_again, 200, 2},
     {"unwanted_own_late", unwanted_own_late, 200, 2},
+    {"unwanted_again_by_two", unwanted_again_by_two, 200, 1},
     {"unwanted_again_and_ended", unwanted_again_and_ended, 200, 2},
     {"unwanted_ends", unwanted_ends, 100, 2},
     {"leave_against_complete", leave_against_complete, 200, 1},

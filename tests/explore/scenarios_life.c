@@ -209,6 +209,24 @@ static void drop(void *ask)
     ask_drop(ask);
 }
 
+static void complete_own(void *ask)
+{
+    ask_complete(ask);
+}
+
+/* The permit holder's own future is dropped as its call ends on another thread. */
+static void destroy_against_own_drop(void)
+{
+    destroyed_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    CHECK(ask_own_future(&asks[0]));
+    go(complete_own, &asks[0]);
+    ask_drop(&asks[0]);
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
 /* Its starter leaves while a call that it started ends. */
 static void destroy_against_start(void)
 {
@@ -684,6 +702,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
+    {"destroy_against_own_drop", destroy_against_own_drop, 200, 2},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},
     {"stats_against_complete", stats_against_complete, 100, 2},
