@@ -187,6 +187,11 @@ void notify_nudge(struct sflight_call *c)
 }
 #endif
 
+#define pthread_setcancelstate(state, old) (*(old) = 0)
+#ifndef PTHREAD_CANCEL_DISABLE
+#define PTHREAD_CANCEL_DISABLE 1
+#endif
+
 #include "finish.c"
 #include "gate.c"
 #include "hold.c"
