@@ -250,7 +250,7 @@ int agent_may_wait(struct agent *self, struct sflight_call *call, const struct t
     bool circle = false;
 
     if (!lock_take_until(&agent_waits, deadline)) /* [WAITS] */
-        return -ETIMEDOUT;
+        return -ETIMEDOUT;                        /* RACE: who has the lock does not go on */
     struct lane *lane = reclaim_enter(thread_self.hint);
     atomic_add_relaxed(&n_looking, 1);
     atomic_fence_seq_cst();                         /* [LOOK] */

@@ -373,8 +373,8 @@ int async_cancel(struct sflight_future *f)
         return 1;
     slot = thread_slot_again(g);
     if (!retract_undo(f)) {
-        leaving_fails(&here, slot);
-        future_free(slot, f); /* RACE: passed by, by who has closed the call */
+        leaving_fails(&here, slot); /* RACE: passed by, by who has closed the call */
+        future_free(slot, f);
         if (q != NULL)
             queue_forgo(q);
     } else if (withdraw(f)) {

@@ -61,9 +61,10 @@ void process_forked(void)
         notice(true);
         return;
     }
-    /* RACE: who has noticed already; or the kernel, or an emulator of one, wipes nothing */
+    /* Somebody has noticed already; or the page is not empty. */
     if (!wiped || salted != getpid()) {
-        child_hook(true); /* the only thread */
+        /* RACE: the kernel, or an emulator of one, wipes nothing; this is the only thread */
+        child_hook(true);
         salt_renew();
     }
 }

@@ -364,9 +364,11 @@ static void drop_last(void)
 static void cancel_last(void)
 {
     sflight_call *none;
-    sflight_future *f;
-    assert_int_equal(sflight_begin_enqueue(g, "key", 3, q, 0, &none, &f), 0);
-    assert_int_equal(sflight_future_cancel(f), 1);
+    sflight_future *f[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(sflight_begin_enqueue(g, "key", 3, q, 0, &none, &f[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(sflight_future_cancel(f[i]), 1);
 }
 
 static void drop_the_last_of_another_thread(void)
