@@ -188,7 +188,10 @@ static int spawn(const sflight_runtime *runtime, struct started *s)
 static void give_result_up(struct slot *slot, struct sflight_call *c)
 {
     hold_take(slot, c);
-    hold_release_early(slot, c);
+    if (LIKELY(gate_is_open(&c->gate)))
+        hold_release(slot, c);
+    else
+        hold_release_early(slot, c); /* RACE: the end is about to credit it */
 }
 
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,

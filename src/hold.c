@@ -155,39 +155,37 @@ static void own_drop(struct hold_own *own)
     hold_count_released(slot, own->salt != process_salt());
 }
 
-/* As struct destroy_guard, for a value that its call has no more. */
+/* However destroy is left, the hold is given up, as by struct destroy_guard. */
 struct own_guard {
-    struct hold_own *own; /* NULL: destroy has returned */
+    struct hold_own *own;
 #if !EXIT_UNWINDS
     struct invoke_exit exit;
 #endif
 };
 
-static void own_guard_check(void *arg)
+static void own_guard_ends(void *arg)
 {
     struct own_guard *guard = arg;
 
     invoke_exited(&guard->exit);
-    if (UNLIKELY(guard->own != NULL))
-        own_drop(guard->own);
+    own_drop(guard->own);
 }
 
-static NOINLINE void own_destroy(struct hold_own *own)
+static void own_end(struct hold_own *own)
 {
+    struct own_guard guard __attribute__((cleanup(own_guard_ends))) = {.own = own};
+
     REQUIRE_NO_SECTION();
-    struct own_guard guard __attribute__((cleanup(own_guard_check))) = {.own = own};
-    invoke_exits(&guard.exit, own_guard_check, &guard);
-    own->destroy(own->value, own->size, own->ctx);
-    guard.own = NULL;
+    invoke_exits(&guard.exit, own_guard_ends, &guard);
+    if (own->destroy != NULL)
+        own->destroy(own->value, own->size, own->ctx);
 }
 
 void hold_counted_ends(struct hold_own *own)
 {
     bool returned __attribute__((cleanup(invoke_must_return))) = !own->left;
 
-    if (own->destroy != NULL)
-        own_destroy(own);
-    own_drop(own);
+    own_end(own);
     returned = true;
 }
 

@@ -209,18 +209,13 @@ static void drop(void *ask)
     ask_drop(ask);
 }
 
-static void complete_own(void *ask)
-{
-    ask_complete(ask);
-}
-
 /* The permit holder's own future is dropped as its call ends on another thread. */
 static void destroy_against_own_drop(void)
 {
     destroyed_begin(NULL);
     ask_begin(fresh(0, "a"));
     CHECK(ask_own_future(&asks[0]));
-    go(complete_own, &asks[0]);
+    go(complete, &asks[0]);
     ask_drop(&asks[0]);
     destroy_when_idle(NULL);
     join_all();
