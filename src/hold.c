@@ -173,7 +173,7 @@ static void own_guard_ends(void *arg)
 
 static void own_end(struct hold_own *own)
 {
-    struct own_guard guard __attribute__((cleanup(own_guard_ends))) = {.own = own};
+    struct own_guard guard __attribute__((cleanup(own_guard_ends), unused)) = {.own = own};
 
     REQUIRE_NO_SECTION();
     invoke_exits(&guard.exit, own_guard_ends, &guard);
