@@ -150,7 +150,7 @@ TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
 install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
-	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig $(D)$(MANDIR)/man3 $(D)$(MANDIR)/man7
+	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
 	install -m 755 $(LIB_SO) $(D)$(LIBDIR)
@@ -161,11 +161,22 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
-	install -m 644 $(filter %.3,$(MAN)) $(D)$(MANDIR)/man3
-	install -m 644 $(filter %.7,$(MAN)) $(D)$(MANDIR)/man7
+	$(call install_man,$(D)$(MANDIR))
 	@$(TELL_LINKER)
 
-variant_pc = sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
+# Most pages of functions only name another one, which man looks for from such a folder.
+define install_man
+install -d $(1)/man3 $(1)/man7
+	install -m 644 $(filter %.3,$(MAN)) $(1)/man3
+	install -m 644 $(filter %.7,$(MAN)) $(1)/man7
+endef
+
+.PHONY: man
+man: ## Have the man pages read without installing: man -M build/man sflight_do
+	$(call install_man,$(BUILD)/man)
+
+# Libs.private is what an archive needs: two have none, and whoever links the third needs it always.
+variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
 	-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|; s|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 	-e 's|^Name: .*|&-$(1)|; s|-lsingleflight|&-$(1)|' $(2) src/singleflight.pc.in \
 	>$(D)$(LIBDIR)/pkgconfig/singleflight-$(1).pc
@@ -177,7 +188,7 @@ install-variants: install variants ## Also install singleflight-tsan.pc, -valgri
 	install -m 755 $(VARIANT_SOS) $(D)$(LIBDIR)
 	ln -sf $(call variant_so,valgrind) $(D)$(LIBDIR)/libsingleflight-valgrind.so
 	ln -sf $(call variant_so,debug) $(D)$(LIBDIR)/libsingleflight-debug.so
-	$(call variant_pc,tsan,-e '/^Libs.private/d; s|^Libs: .*|& -lck -pthread|')
+	$(call variant_pc,tsan,-e 's|^Libs: .*|& -lck -pthread|')
 	$(call variant_pc,valgrind,)
 	$(call variant_pc,debug,)
 	install -m 644 src/valgrind.supp $(D)$(PREFIX)/share/singleflight
@@ -192,6 +203,8 @@ uninstall: ## Remove what install put there (with the same paths)
 		libsingleflight-valgrind.so libsingleflight-debug.so)
 	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
 	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
+	[ ! -d $(D)$(PREFIX)/share/singleflight ] || \
+		rmdir --ignore-fail-on-non-empty $(D)$(PREFIX)/share/singleflight
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
 	@$(TELL_LINKER)

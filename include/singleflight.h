@@ -34,7 +34,8 @@
  *   the user's function returned is delivered apart, in result.status.
  *   sflight_strerror() explains each code:
  *     -EINVAL           an argument is NULL, out of range or malformed
- *     -ENOMEM           the allocator said no; nothing happened
+ *     -ENOMEM           there is no memory: fn has not been run for the key, the caller has
+ *                       no part in its call, futures and permits are as they were
  *     -EAGAIN           the call has options.max_waiters followers already; of
  *                       sflight_start(), also: no thread is to be had now; of
  *                       sflight_future_poll(): the result is not there yet
@@ -45,8 +46,26 @@
  *     -EMFILE, -ENFILE  the process, or the system, has no descriptor left
  *     -EPERM, -ENOSYS   the system does not let this process have a descriptor
  *                       or a thread, as a sandbox (seccomp) may do
- *     -EOWNERDEAD       the leader left fn without returning
+ *     -EOWNERDEAD       the leader left fn without returning, or gave its call up
  *     -ENOTRECOVERABLE  the leader called sflight_panic()
+ *
+ *   What -ENOMEM leaves behind: a call older than options.max_age_ns has been forgotten;
+ *   in a group with options.runtime.park a follower had joined, and has left as at a
+ *   deadline; where sflight_start() got no thread, its call had begun, and has ended.
+ *
+ *   -EOWNERDEAD has these causes:
+ *     - fn was left by pthread_exit(), cancellation or a C++ exception; or by longjmp(),
+ *       as soon as its thread ends, or a call that encloses it;
+ *     - fn has called sflight_call_abandon(), and returned: its leader gets it, too;
+ *     - the permit was used by sflight_abandon(), or by sflight_complete() after
+ *       sflight_call_abandon();
+ *     - sflight_start() got no thread: those who had joined meanwhile get it;
+ *     - this is the child of a fork, and another thread of the parent led the call or had
+ *       got its permit: futures on it get it.
+ *   Where fn of a batch is left, all calls which the batch leads end so.  With
+ *   SFLIGHT_ABANDON_TAKEOVER, and of the first three causes, a follower that blocks goes on
+ *   with the call; the others get the code only if none blocks, or the last that does
+ *   leaves at its deadline before it has begun.
  *
  * Keys
  *   Byte strings of any length, copied by the library, compared in full.  The
@@ -63,6 +82,15 @@
  *   caller.  No wait is a cancellation point.  Nothing here is
  *   async-signal-safe.
  *
+ *   A thread that does not get the CPU, wherever it stands in the library, keeps
+ *   those waiting who follow the call that it leads, until their deadlines.  For
+ *   others it does so only if it stands in one of a few places of some instructions
+ *   each: threads that end, create and destroy; a leader that itself waits, until
+ *   its deadline; who ends a call while that thread clears away what has been given
+ *   up of it; tasks (options.runtime), beyond their deadlines; and who follows a call
+ *   whose dead leader has left it to that thread, until its deadline.  What a thread
+ *   does in a group that it has not used before may take up to a millisecond longer.
+ *
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
  *   when its call returns.  fn starts after everything that its own caller did
@@ -78,7 +106,7 @@
  *
  *   fn may be left by return, sflight_panic(), pthread_exit(), cancellation or
  *   a C++ exception, but not by longjmp().  destroy should return; if it does
- *   not (cancellation, an exception), the hold is given up all the same.
+ *   not (cancellation, an exception), the hold is given up all the same, but see below.
  *
  *   Callbacks, of sflight_future_then() and sflight_call_on_unwanted(), should return.  A C++
  *   exception, or pthread_exit(), that leaves one goes on, up through the function that has
@@ -87,11 +115,17 @@
  *   call are told, and nothing of it is left; a result that the function would have delivered
  *   is released.  If a second one is left while that goes on, or one that runs because fn was
  *   left, the process aborts, with one line: as in C++, where a destructor throws while the
- *   stack is unwound.  Callbacks must not be left by longjmp().
+ *   stack is unwound; so too for destroy, which is not cancelled then.  Callbacks must not
+ *   be left by longjmp().
+ *
+ *   Who ends a call waits while another thread is in its sflight_call_on_unwanted()
+ *   callback.  So two such callbacks on two threads, of which each ends the other's call,
+ *   wait for each other for ever: whether they do it themselves, or a destroy or another
+ *   callback does that runs inside them.
  *
  *   All this holds with glibc and with musl, whose threads end without unwinding
  *   their stacks; but there a task of options.runtime must not leave fn, nor anybody
- *   a callback, by the end of its thread, nor a panic leave a frame between
+ *   a callback, or destroy in a batch, by the end of its thread, nor a panic leave a frame between
  *   pthread_cleanup_push() and _pop().  See singleflight_embedding(7).
  *
  * Wrong use
@@ -110,7 +144,8 @@
  *   tables or threads; a group is put right by its first use in the child, which
  *   looks at its whole table once.  The child can use every group at once, also in
  *   its handlers of pthread_atfork() (those that run before, and those that run in
- *   the parent, may as well).  Calls that other threads of the parent led do not exist
+ *   the parent, may as well).  A fork may come in fn, destroy or a callback: parent and
+ *   child go on from there.  Calls that other threads of the parent led do not exist
  *   there: futures on them, unless given to a callback or a queue, find them
  *   abandoned.  Permits are the child's if the forking thread got them, forgotten or
  *   not; ending another one there does nothing.  Futures stay, whoever got them.  A
@@ -126,7 +161,7 @@
  *   who asks for it there waits for ever), sflight_queue_destroy(), which is harmless
  *   and says -EBUSY while a future is enqueued, or if another thread was enqueueing,
  *   pushing or draining; and a completion or callback that another thread was just
- *   about to deliver keeps its group for good.
+ *   about to deliver, or a future that it was dropping, keeps its group for good.
  *   A group is of one process: parent and child do not join each other's calls.
  *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
@@ -211,7 +246,7 @@ typedef struct sflight_result {
 
 /* ---------------------------------------------------------------- options */
 
-/* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception */
+/* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception; or abandoned it */
 enum {
     SFLIGHT_ABANDON_SHARE = 0,   /* every caller gets -EOWNERDEAD (default) */
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
@@ -463,8 +498,8 @@ SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t ke
  * any, then waits for the others; its own work comes first, so that batches
  * cannot deadlock one another.  Each key succeeds or fails alone: rc[i] and
  * r[i] are what sflight_do_until() would have returned for keys[i].  A key
- * named twice gets one call, and each place a hold of its own.  A panic or an
- * abandonment in fn ends every call of the batch.  A follower that takes over
+ * named twice gets one call, and each place a hold of its own.  A panic, or
+ * leaving fn otherwise, ends every call of the batch.  A follower that takes over
  * an abandoned call runs fn again, with that one call; if that fn does not
  * return, the results that the batch has got for earlier keys are given up.
  *
@@ -515,7 +550,8 @@ typedef struct sflight_queue sflight_queue;   /* completions, with a pollable de
  * *lead is set, and this caller has the PERMIT: it must later, from any thread,
  * end the call with sflight_complete() or sflight_abandon(), using the
  * functions of "inside fn" before that as it likes (but not sflight_panic()).  A
- * permit gives no result by itself: see sflight_call_future().
+ * permit gives no result by itself: see sflight_call_future().  They may be called on
+ * any thread, by one at a time: see there.
  * Or *join is set, a future on somebody else's call.  The other one is NULL.
  *
  * A permit belongs to nobody: the thread that got it may end; and one that waits for
@@ -534,8 +570,9 @@ SFLIGHT_PUBLIC int sflight_begin(sflight_group *g, const void *key, size_t key_l
  * says `leader`; `shared`, `followers`, options.max_waiters, statistics and
  * sflight_forget_unshared() count the others only.  It gives a result, though the
  * key has been forgotten, the call has grown too old or the group has been closed
- * meanwhile.  Until it is consumed it is somebody who waits for the call (see
- * sflight_call_unwanted()); the permit remains, whatever becomes of the future.
+ * meanwhile.  If the permit is abandoned and a follower takes the call over, that one leads,
+ * and this future is a follower's.  Until it is consumed it is somebody who waits for the call
+ * (see sflight_call_unwanted()); the permit remains, whatever becomes of the future.
  * Returns 0, -EINVAL (a NULL, not a permit, or it has one) or -ENOMEM; on failure
  * *out is NULL and the permit is as it was.
  */
@@ -569,7 +606,8 @@ SFLIGHT_PUBLIC uint32_t sflight_complete(sflight_call *call, int status);
 
 /*
  * The same without a result: everybody gets -EOWNERDEAD; or a follower takes over, and
- * what is returned is how many followers there were then.
+ * what is returned is how many followers there were then.  Neither is for the call of an fn,
+ * which is no permit: see sflight_call_abandon().
  */
 SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
 
@@ -583,8 +621,9 @@ SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
  * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
  * meanwhile gets -EOWNERDEAD, and the key is free.  On failure *out is NULL.
  *
- * The starter's result says `leader`, unless a follower has taken the call over: then that
- * one is the leader, and the starter counts as a follower.
+ * The starter's result says `leader`, unless a follower has taken the call over
+ * (SFLIGHT_ABANDON_TAKEOVER): then that one has run its own fn and is the leader, and the
+ * starter is a follower: its result says `shared` and not `leader`, and `followers` counts it.
  */
 SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
                                  void *arg, sflight_future **out);
@@ -697,7 +736,13 @@ SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out
 SFLIGHT_PUBLIC void sflight_completions_release(sflight_completion *c, unsigned n);
 
 /* -------------------------------------------------------------- inside fn */
-/* On the leader's own call, from the thread that runs fn, while fn runs.   */
+/*
+ * On the leader's own call, by the thread or task that runs fn, while fn runs.  Or, but for
+ * sflight_panic(), on a permit, on any thread, from sflight_begin() to sflight_complete() or
+ * sflight_abandon(), these included: by one thread at a time, each after the one before it as
+ * a lock or a queue of the program's orders them, for the library does not.  What is said of
+ * "when fn returns" is then so at sflight_complete().
+ */
 
 /*
  * Sets the result.  The value belongs to the call from here on: destroy (may
@@ -738,23 +783,28 @@ SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
  * others may still join.  cb is not called once the call has ended: who ends the call waits
  * for it, so hold no lock then that cb takes; cb may end the call itself, if nobody else does:
  * an atomic flag decides between it and the answer.  It is called once for each time that it
- * is set, and arg is not used once the call has ended.  cb should return,
+ * is set; if cb sets it itself, when somebody has joined and left again.  arg is not used once
+ * the call has ended.  cb should return,
  * see "User code", must not park a task of options.runtime, and is not cancelled.
  *
  * For a permit, or inside fn of sflight_start(); does nothing for a leader that blocks,
  * who waits for the call.  Called again, cb takes the place of the earlier one; NULL: none.
  * Without memory (for a future) nothing is called: sflight_call_unwanted() still tells.
+ *
+ * "Who ends the call" is complete and abandon, and on a leader's thread the return of fn, a
+ * panic, and whatever else leaves fn.  Who sets another cb waits as well, but for cb itself.
  */
 SFLIGHT_PUBLIC void sflight_call_on_unwanted(sflight_call *call, void (*cb)(void *arg), void *arg);
 
 /*
- * Inside fn: when fn returns, the call ends as if its leader had left fn without
- * returning, whatever fn returns: followers get -EOWNERDEAD or take it over
- * (options.on_abandon), and so does the leader's own sflight_do() return -EOWNERDEAD.
+ * When fn returns, the call ends as if its leader had left fn without returning, whatever
+ * fn returns: followers get -EOWNERDEAD or take it over (options.on_abandon), and so does the
+ * leader's own sflight_do() return -EOWNERDEAD.  Of a permit, sflight_complete() is then
+ * sflight_abandon().
  */
 SFLIGHT_PUBLIC void sflight_call_abandon(sflight_call *call);
 
-/* The key, valid while fn runs; *len (may be NULL) gets its length. */
+/* The key, valid while fn runs, or the permit lasts; *len (may be NULL) gets its length. */
 SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);
 
 /*

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Circles.  Only an agent that leads a call can close a circle of waits, so only such an agent
- * looks for one, when it is about to wait.  One lock guards the `waiting_for` of all agents
- * [WAITS].  An edge "agent A waits for call C" stands from before A's wait until after it; C's
- * owner is the next node.
+ * looks for one, when it is about to wait.  An edge "agent A waits for call C" is A's
+ * `waiting_for`, which is set under one lock [WAITS] before A's wait, and taken back after it,
+ * without the lock; C's owner is the next node.  C was not retired when the edge was set, and is
+ * not before it has been taken back; so who looks does that in a section, in which C stays.
  *
- * A circle that is found is a real one.  Say that every edge of it is there, and that every call
- * in it is open when it is looked at.  The last agent of the circle waits for a call that is led by
- * the agent which looks: that call stays open.  So the last agent stays waiting, and the call that
- * it leads stays open; so the agent before it stays waiting; and so on.  As the edges are set
- * one after the other, exactly the agent that sets the last one finds the circle.
+ * A circle that is found is a real one.  Each edge of it was set before the lock was taken, and
+ * seen later: so all were there when it was taken.  Say that every call in it is open when it is
+ * looked at.  The last agent of the circle waits for a call that is led by the agent which looks:
+ * that call stays open.  So the last agent stays waiting, and the call that it leads stays open; so
+ * the agent before it stays waiting; and so on.  As the edges are set one after the other, exactly
+ * the agent that sets the last one finds the circle.
  *
  * An owner that is looked at is still there.  It is looked at only while its call is open, and
  * an agent that goes makes sure, after its last call has closed, that nobody is looking: the agent
@@ -21,6 +23,9 @@
  */
 #include "agent.h"
 
+#include "reclaim.h"
+
+#include <errno.h>
 #include <string.h>
 
 enum { BIN_BITS = 4 };
@@ -239,38 +244,41 @@ void agent_ends(struct agent *agent)
 
 /* ----------------------------------------------------------------- circles */
 
-bool agent_may_wait(struct agent *self, struct sflight_call *call)
+int agent_may_wait(struct agent *self, struct sflight_call *call, const struct timespec *deadline)
 {
-    REQUIRE(self->leading != NULL && self->waiting_for == NULL);
+    REQUIRE(self->leading != NULL && require_word(&self->waiting_for) == NULL);
     bool circle = false;
 
-    lock_take(&agent_waits); /* [WAITS] */
+    if (!lock_take_until(&agent_waits, deadline)) /* [WAITS] */
+        return -ETIMEDOUT;                        /* RACE: who has the lock does not go on */
+    struct lane *lane = reclaim_enter(thread_self.hint);
     atomic_add_relaxed(&n_looking, 1);
-    atomic_fence_seq_cst(); /* [LOOK] */
-    self->waiting_for = call;
+    atomic_fence_seq_cst();                         /* [LOOK] */
+    atomic_store_relaxed(&self->waiting_for, call); /* who looks has the lock after this one */
     for (struct sflight_call *c = call; c != NULL;) {
         struct agent *leader = atomic_load_acquire(&c->owner); /* [OWNER] */
         /* If the leader found nobody looking, it had closed the call: the fence shows CLOSED. */
         if (leader == NULL || (atomic_load_relaxed(&c->state) & STATE_CLOSED))
             break; /* no agent leads it, or those that wait for it are about to go on */
         circle = leader == self;
-        if (circle || leader->waiting_for == c)
+        /* Taken back meanwhile, it is a call that the section keeps. */
+        struct sflight_call *next = atomic_load_relaxed(&leader->waiting_for);
+        if (circle || next == c)
             break; /* the leader has just taken this call over, and its wait is about to end */
-        c = leader->waiting_for;
+        c = next;
     }
     if (circle)
-        self->waiting_for = NULL;
-    (void)atomic_sub_release(&n_looking, 1); /* [LOOK] */
+        atomic_store_relaxed(&self->waiting_for, NULL); /* under the lock */
+    (void)atomic_sub_release(&n_looking, 1);            /* [LOOK] */
+    reclaim_leave(lane);
     lock_give(&agent_waits);
-    return !circle;
+    return circle ? -EDEADLK : 0;
 }
 
 void agent_waited(struct agent *self)
 {
-    REQUIRE(self->waiting_for != NULL);
-    lock_take(&agent_waits); /* [WAITS] */
-    self->waiting_for = NULL;
-    lock_give(&agent_waits);
+    REQUIRE(require_word(&self->waiting_for) != NULL);
+    atomic_store_relaxed(&self->waiting_for, NULL); /* whoever still sees the call: see above */
 }
 
 void agent_unseen(void)
@@ -281,12 +289,6 @@ void agent_unseen(void)
     /* RACE: somebody looks for a circle at this moment. */
     lock_take(&agent_waits); /* [WAITS] */
     lock_give(&agent_waits);
-}
-
-void agent_unseen_without_slot(const struct slot *slot)
-{
-    if (UNLIKELY(slot->common))
-        agent_unseen();
 }
 
 /* -------------------------------------------------------------------- fork */

@@ -13,7 +13,7 @@
 #include "call.h"
 #include "lock.h"
 
-extern struct lock agent_waits; /* over `waiting_for` of all agents */
+extern struct lock agent_waits; /* under which agents set their `waiting_for`, and look */
 
 /* The calling fiber, as the group's runtime calls it; or NULL: a plain thread. */
 static inline void *agent_fiber(const struct sflight_group *g)
@@ -53,7 +53,7 @@ void agent_ran(struct running *here);
 /* How many started calls of the group the caller runs. */
 uint32_t agent_n_running_here(struct sflight_group *g);
 
-/* Before it leads: its inner frames will find it. */
+/* Before it leads, or has a batch: its inner frames will find it, and a child that they fork. */
 void agent_leads(struct agent *c);
 
 /*
@@ -80,10 +80,11 @@ void agent_ends(struct agent *agent);
 
 /*
  * To be called when the agent that calls is about to wait for a call, while it leads others.  It
- * has joined the call, or has a future on it.  Returns false if the wait would close a circle.
- * Otherwise notes the wait, until agent_waited(), and returns true.
+ * has joined the call, or has a future on it.  Returns -EDEADLK if the wait would close a circle;
+ * -ETIMEDOUT if the deadline passes before that is known.  Otherwise notes the wait, until
+ * agent_waited(), while it keeps the call, and returns 0.
  */
-bool agent_may_wait(struct agent *c, struct sflight_call *call);
+int agent_may_wait(struct agent *c, struct sflight_call *call, const struct timespec *deadline);
 void agent_waited(struct agent *c);
 
 /*
@@ -91,12 +92,6 @@ void agent_waited(struct agent *c);
  * agent looks at it any more.
  */
 void agent_unseen(void);
-
-/*
- * The same, if slot, which is the calling thread's, is the common one: such a thread may end
- * without thread_end(), so it does this after each call.
- */
-void agent_unseen_without_slot(const struct slot *slot);
 
 /*
  * In a forked child, by the thread that forked, before anything else: its agent; NULL if it is

@@ -139,7 +139,7 @@ const char *sflight_strerror(int rc)
     case -ENOSYS:
         return "this system, or a sandbox, has no descriptor or thread of the kind needed";
     case -EOWNERDEAD:
-        return "the leader left its function without returning";
+        return "the leader left its function without returning, or gave its call up";
     case -ENOTRECOVERABLE:
         return "the leader panicked";
     default:

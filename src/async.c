@@ -135,7 +135,7 @@ uint32_t async_complete(struct sflight_call *call, int status)
         return release_ended(slot, call);
     }
     /* Nobody else knows the record, and who ends it knows no more: its gate stays closed. */
-    gauges_count(hold_last(slot, call), COUNT_RELEASED); /* the last touch: the group may go now */
+    hold_last_ends(slot, call);
     return 0;
 }
 
@@ -188,11 +188,14 @@ static int spawn(const sflight_runtime *runtime, struct started *s)
     return rc == 0 || rc == -ENOMEM || rc == -EPERM || rc == -ENOSYS ? rc : -EAGAIN;
 }
 
-/* A future's result is there, and is given up. */
+/* A future's result, which is there or is about to be, is given up. */
 static void give_result_up(struct slot *slot, struct sflight_call *c)
 {
     hold_take(slot, c);
-    hold_release(slot, c);
+    if (LIKELY(gate_is_open(&c->gate)))
+        hold_release(slot, c);
+    else
+        hold_release_early(slot, c); /* RACE: the end is about to credit it */
 }
 
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
@@ -275,6 +278,7 @@ static uint64_t leaving_begins(struct slot *slot, bool starter)
  */
 struct leaving {
     struct sflight_group *group; /* NULL: it has not left */
+    uint64_t salt;               /* of the process in which that began */
     bool starter;
     struct sflight_future *retracted; /* what is taken back, or NULL */
     struct sflight_queue *queue;      /* where from, or NULL */
@@ -290,13 +294,21 @@ static void leaving_left(struct leaving *l)
     if (l->queue != NULL)
         queue_forgo(l->queue);
     gauges_count(slot, COUNT_FUTURES_LEFT);
-    gauges_count(slot, l->starter ? COUNT_RELEASED : COUNT_RETURNED); /* the last touch */
+    if (UNLIKELY(l->salt != process_salt())) {
+        /* The callback has forked: in the child a future that waits for nothing has a result. */
+        if (l->starter)
+            hold_released_inherited(slot);
+        gauges_count(slot, COUNT_RELEASED); /* the last touch */
+    } else {
+        gauges_count(slot, l->starter ? COUNT_RELEASED : COUNT_RETURNED); /* the last touch */
+    }
 }
 
-/* What leaving_begins() did, where it was too late.  The last touch. */
-static void leaving_failed(struct slot *slot, bool starter)
+/* It was too late: takes back what leaving_begins() did.  The future still keeps the group. */
+static void leaving_fails(struct leaving *l, struct slot *slot)
 {
-    if (starter)
+    l->group = NULL;
+    if (l->starter)
         gauges_count(slot, COUNT_RELEASED);
 }
 
@@ -316,19 +328,14 @@ int async_drop(struct sflight_future *f)
     if (hung)
         list_sweep(slot, c);
     uint64_t unit = leaving_begins(slot, starter);
-    struct leaving here __attribute__((cleanup(leaving_left))) = {.group = g, .starter = starter};
+    struct leaving here __attribute__((cleanup(leaving_left))) = {
+        .group = g, .salt = process_salt(), .starter = starter};
     enum wait_leave leave = wait_leave(slot, c, unit);
-    if (leave == LEAVE_LEFT || leave == LEAVE_LAST)
+    if (leave != LEAVE_TOO_LATE)
         return leave == LEAVE_LAST;
-    here.group = NULL;
     slot = thread_slot_again(g);
-    if (leave == LEAVE_TOO_LATE) {
-        give_result_up(slot, c);
-    } else {
-        gauges_count(slot, COUNT_TAKEN);
-        gauges_count(slot, COUNT_RELEASED);
-    }
-    leaving_failed(slot, starter);
+    leaving_fails(&here, slot);
+    give_result_up(slot, c);
     return 0;
 }
 
@@ -365,25 +372,26 @@ int async_cancel(struct sflight_future *f)
     struct slot *slot = thread_slot(g);
     struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
-    struct leaving here __attribute__((cleanup(leaving_left))) = {g, starter, f, q};
+    struct leaving here __attribute__((cleanup(leaving_left))) = {
+        .group = g, .salt = process_salt(), .starter = starter, .retracted = f, .queue = q};
     retract_begin(f);
     list_sweep(slot, c); /* of others: while this one keeps the call */
-    if (wait_leave_open(slot, c, unit) != LEAVE_TOO_LATE)
+    if (wait_leave(slot, c, unit) != LEAVE_TOO_LATE)
         return 1;
-    here.group = NULL;
     slot = thread_slot_again(g);
     if (!retract_undo(f)) {
-        future_free(slot, f); /* RACE: passed by, by who has closed the call */
+        leaving_fails(&here, slot); /* RACE: passed by, by who has closed the call */
+        future_free(slot, f);
         if (q != NULL)
             queue_forgo(q);
     } else if (withdraw(f)) {
+        leaving_fails(&here, slot);
         future_free(slot, f);
     } else {
-        leaving_failed(slot, starter);
-        return 0; /* RACE: another thread is about to bring it */
+        leaving_fails(&here, slot); /* the last touch */
+        return 0;                   /* RACE: another thread is about to bring it */
     }
-    give_result_up(slot, c); /* told, and so the gate is open */
-    leaving_failed(slot, starter);
+    give_result_up(slot, c);
     return 1;
 }
 
@@ -474,10 +482,11 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
 
     if (!is_ready(f)) {
         struct agent *agent = agent_leading(c->group);
-        if (agent != NULL && !agent_may_wait(agent, c)) {
+        if (agent != NULL)
+            rc = agent_may_wait(agent, c, deadline);
+        if (rc == -EDEADLK)
             gauges_count(thread_slot(c->group), COUNT_DEADLOCKS);
-            rc = -EDEADLK;
-        } else {
+        if (rc == 0) {
             rc = wait_until_told(f, deadline);
             if (agent != NULL)
                 agent_waited(agent);

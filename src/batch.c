@@ -62,10 +62,12 @@ static void batch_undo(struct batch *b)
             hold_release(batch_slot(b), p->taken);
         if (!joined(b, i))
             continue;
+        struct sflight_call *call = p->call;
         struct timespec past = {0};
+        p->call = NULL; /* for a child that is forked meanwhile */
         /* With a deadline in the past nobody takes a call over. */
-        if (wait_for_end(batch_slot(b), b->agent, p->call, UINT32_MAX, &past) == JOIN_FOLLOWS)
-            hold_release(batch_slot(b), p->call);
+        if (wait_for_end(batch_slot(b), b->agent, call, UINT32_MAX, &past) == JOIN_FOLLOWS)
+            hold_release(batch_slot(b), call);
     }
 }
 
@@ -95,8 +97,11 @@ static void batch_end(struct batch *b)
 void batch_abandon(struct batch *b)
 {
     bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     batch_undo(b);
     batch_end(b);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
     returned = true;
 }
 
@@ -236,6 +241,7 @@ static struct batch *batch_begin(struct agent *agent, struct slot *slot, const s
         }
     }
     gauges_count(slot, COUNT_BATCHES);
+    agent_leads(agent); /* it is to be found by a child that is forked inside the batch */
     b->outer = agent->batches;
     agent->batches = b;
     return b;
@@ -330,7 +336,7 @@ int batch_do(struct sflight_group *g, const sflight_key *keys, size_t n, sflight
             continue;
         }
         if (p->first != i) /* its hold was credited at the end of the call */
-            gauges_count(batch_slot(b), COUNT_HELD);
+            hold_count_held(batch_slot(b), b->places[p->first].call, 1);
         rc[i] = deliver(b, i, b->places[p->first].call, true, &r[i]);
     }
     for (size_t i = 0; i < n; i++) {

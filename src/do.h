@@ -116,7 +116,7 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
 static ALWAYS_INLINE struct slot *do_destroy_short(struct slot *slot, struct sflight_call *c)
 {
     if (c->result.destroy != NULL) {
-        slot = hold_destroy_value(slot, c);
+        slot = hold_destroy_value(slot, c, 1);
         c->result.destroy = NULL;
     }
     c->result.traits = 0;

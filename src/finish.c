@@ -175,8 +175,11 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline)
 /* A callback has been left through who ends the call, and will not give its hold up. */
 static void ender_left(struct sflight_call **c)
 {
-    if (UNLIKELY(*c != NULL))
-        hold_release(thread_slot_again((*c)->group), *c);
+    if (LIKELY(*c == NULL))
+        return;
+    bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    hold_release(thread_slot_again((*c)->group), *c);
+    returned = true;
 }
 
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
@@ -186,7 +189,6 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state_async(state);
 
-    agent_unseen_without_slot(slot);
     c->result.needs_grace = true;
     if (!table_unlink_first(&g->table, &c->node)) {
         struct lane *lane = reclaim_enter(thread_self.hint);
@@ -237,25 +239,22 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
 
     gauges_count(slot, COUNT_ABANDONED);
     if (g->takeover) {
-        hold_set_value(c, NULL, 0, NULL, NULL);
-        slot = thread_slot_if_moved(slot);
+        /* The one who takes over may be done before the nudge is; and destroy may be left. */
+        struct hold_own own __attribute__((cleanup(hold_counted_ends))) = hold_own(slot, c);
+        hold_take_value(&own);
         c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
-        /* A hold of our own: the one who takes over may be done before the nudge is. */
-        gauges_count(slot, COUNT_HELD);
-        gate_hold(&c->gate);
-        struct sflight_call *own __attribute__((cleanup(hold_counted_ends), unused)) = c;
         uint64_t state;
         bool followed = state_orphan_or_close(&c->state, &state);
         n_followers = state_joiners(state);
         if (followed) {
-            agent_unseen_without_slot(slot);
             notify_nudge(c);
         } else {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
             hold_release(slot, c); /* not the last hold, which is given up below */
         }
+        own.left = false;
         return n_followers;
     }
     if (c->result.traits & CALL_HAS_STARTER)

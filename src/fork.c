@@ -26,6 +26,7 @@ static void fork_noticed(bool by_handler)
     forker.bare_id = thread_bare_identity();
     forker.agent = agent;
     batch_fork(agent != NULL ? agent->batches : NULL);
+    unwanted_fork();
     for (struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL; c = c->outer)
         filter_see(&c->node); /* fn ends the general way, which looks at the group */
 }

@@ -82,7 +82,9 @@ int future_take(struct sflight_future *f, sflight_result *r)
     struct slot *slot = thread_slot(c->group);
     bool starter = f->starter;
 
-    handle_delivered(f->handle, f);
+    handle_delivered(f->handle, f,
+                     f->kind == FUTURE_QUEUED ? "sflight_queue_drain"
+                                              : "the callback of sflight_future_then");
     future_free(slot, f);
     hold_take(slot, c);
     return hold_deliver(slot, c, future_leads(c, starter), r);

@@ -256,7 +256,7 @@ static ALWAYS_INLINE void future_take_same(struct slot *slot, struct sflight_fut
 {
     struct sflight_call *c = f->call;
 
-    handle_delivered(f->handle, f);
+    handle_delivered(f->handle, f, "sflight_queue_drain");
     future_free(slot, f);
     hold_take(slot, c);
     *r = *same;

@@ -165,6 +165,8 @@ bool gauges_in_use(struct sflight_group *g)
     if (atomic_load_acquire(&g->n_runners) >= GROUP_RUNNER) /* [RUNNER] */
         return true;
     group_sum(g, sum);
+    if (gauge(sum[COUNT_LED], sum[COUNT_ENDED]) != 0)
+        return true; /* RACE: a starter may have given up the hold that the end is about to count */
     return gauge(sum[COUNT_SEARCHES] + sum[COUNT_BATCHES] + sum[COUNT_JOINED] + sum[COUNT_DEMOTED] +
                      sum[COUNT_LED] + sum[COUNT_HELD] + sum[COUNT_CLAIMED],
                  sum[COUNT_SEARCHES_ENDED] + sum[COUNT_BATCHES_ENDED] + sum[COUNT_RETURNED] +

@@ -4,8 +4,8 @@
  *
  * Only the slot's own thread counts in it, by a load and a store; in the common slot every
  * thread counts, by read-modify-writes.  A GAUGE is the difference of two counters (stats.h),
- * one that goes up and one that goes down.  Its value is never below the truth, so a group
- * is never taken for unused while something keeps it:
+ * one that goes up and one that goes down.  Its value is never below the truth, but for a moment
+ * where gauges_stats() says so, and so a group is never taken for unused while something keeps it:
  *   - whatever passes from one gauge to another, as a joiner that becomes a holder, is counted
  *     up in the new one before it is counted down in the old one;
  *   - a down half is written with release and read with acquire, and every down half is read

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "group.h"
 
+#include "cpu.h"
 #include "lock.h"
 
 static struct lock registry;
@@ -42,9 +43,8 @@ static void mend_groups(void)
     }
 }
 
-void registry_lock(void)
+static void registry_taken(void)
 {
-    lock_take(&registry);
     REQUIRE_REGISTRY_TAKEN();
     if (UNLIKELY(right_in != process_salt())) {
         if (right_in != 0) {
@@ -53,6 +53,26 @@ void registry_lock(void)
         }
         right_in = process_salt();
     }
+}
+
+void registry_lock(void)
+{
+    lock_take(&registry);
+    registry_taken();
+}
+
+bool registry_lock_soon(void)
+{
+    enum { TURNS = 18 }; /* the last two are sleeps */
+    unsigned n_turns = 0;
+
+    while (!lock_try(&registry)) {
+        if (n_turns == TURNS)
+            return false;
+        cpu_back_off(&n_turns);
+    }
+    registry_taken();
+    return true;
 }
 
 bool registry_try_lock(void)

@@ -123,12 +123,14 @@ static inline void slot_to_idle(struct slot *slot)
 /*
  * The lock over all lists of groups and slots.  Taken when a thread first uses a group, when
  * threads end, by create and destroy, and when a group is put right in a forked child; never by an
- * operation on a key besides.  Who adds up over a group's slots does without it.  A fork leaves it
- * free, with a change half made perhaps: putting a group right makes its lists anew, and a thread
- * does so with its own.
+ * operation on a key besides, and by those not for long.  Who adds up over a group's slots does
+ * without it.  A fork leaves it free, with a change half made perhaps: putting a group right makes
+ * its lists anew, and a thread does so with its own.
  */
 void registry_lock(void);
 void registry_unlock(void);
+/* The same by an operation on a key; false: who has it does not go on, after some 200 us. */
+bool registry_lock_soon(void);
 bool registry_try_lock(void); /* false: somebody has it */
 
 #ifdef SFLIGHT_CHECKED
@@ -147,6 +149,15 @@ void group_fini(struct sflight_group *g);
 static ALWAYS_INLINE uint64_t group_key(const struct sflight_group *g)
 {
     return g->number + process_salt();
+}
+
+/*
+ * The same of a group that is not right yet: what no salt makes, also not that of a child which
+ * nobody has noticed.
+ */
+static inline uint64_t group_key_inherited(const struct sflight_group *g)
+{
+    return g->number + PROCESS_SALT_NONE;
 }
 
 /*

@@ -162,15 +162,17 @@ void handle_moved(void *handle, void *record)
     lock_give(&lock);
 }
 
-void handle_delivered(void *handle, const void *record)
+void handle_delivered(void *handle, const void *record, const char *by)
 {
     struct handle *h = handle;
 
     if (h == NULL)
         return;
     lock_take(&lock);
-    if (h->record == record)
+    if (h->record == record) {
+        h->by = by;
         end(h);
+    }
     lock_give(&lock);
 }
 

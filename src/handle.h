@@ -53,8 +53,11 @@ void handle_cancelled(void *handle);
 /* Another record takes its record's place. */
 void handle_moved(void *handle, void *record);
 
-/* What a future was given for comes; if it has been handed out, and is still that record's. */
-void handle_delivered(void *handle, const void *record);
+/*
+ * What a future was given for comes; if it has been handed out, and is still that record's.
+ * by: the user's function that it comes in.
+ */
+void handle_delivered(void *handle, const void *record, const char *by);
 
 #else
 
@@ -66,7 +69,7 @@ void handle_delivered(void *handle, const void *record);
 #define handle_given(handle, given) ((void)0)
 #define handle_to_cancel(handle) (handle)
 #define handle_cancelled(handle) ((void)0)
-#define handle_delivered(handle, record) ((void)0)
+#define handle_delivered(handle, record, by) ((void)0)
 
 #endif
 #endif

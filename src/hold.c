@@ -69,6 +69,7 @@ void *hold_alloc_value(struct sflight_call *c, size_t size)
  */
 struct destroy_guard {
     struct sflight_call *call; /* NULL: destroy has returned */
+    uint32_t n;                /* holds that are given up */
 #if !EXIT_UNWINDS
     struct invoke_exit exit;
 #endif
@@ -83,14 +84,17 @@ static void destroy_guard_check(void *arg)
         struct slot *slot = thread_slot_again(guard->call->group);
         bool inherited = call_is_inherited(guard->call);
         hold_give_back(slot, guard->call);
-        hold_count_released(slot, inherited);
+        if (!inherited)
+            gauges_count_n(slot, COUNT_RELEASED, guard->n);
+        for (uint32_t n = inherited ? guard->n : 0; n != 0; n--)
+            hold_released_inherited(slot);
     }
 }
 
-struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
+struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
     REQUIRE_NO_SECTION();
-    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {.call = c};
+    struct destroy_guard guard __attribute__((cleanup(destroy_guard_check))) = {.call = c, .n = n};
     invoke_exits(&guard.exit, destroy_guard_check, &guard);
     c->result.destroy(c->result.value, c->result.size, c->result.ctx);
     guard.call = NULL;
@@ -103,6 +107,7 @@ struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c)
  */
 void hold_released_inherited(struct slot *slot)
 {
+    group_enter(slot->group); /* a callback may have forked since the slot was found */
     uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
     while (n != 0)
         if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
@@ -111,30 +116,77 @@ void hold_released_inherited(struct slot *slot)
         }
 }
 
-struct slot *hold_drop(struct slot *slot, struct sflight_call *c)
+struct slot *hold_drop(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
     if (gate_drop(&c->gate))
-        slot = hold_last(slot, c);
+        slot = hold_last(slot, c, n);
     return slot;
 }
 
 void hold_own_ends(struct sflight_call **own)
 {
     if (*own != NULL)
-        hold_drop(thread_slot_again((*own)->group), *own);
+        hold_drop(thread_slot_again((*own)->group), *own, 0);
 }
 
-void hold_counted_ends(struct sflight_call **own)
+struct hold_own hold_own(struct slot *slot, struct sflight_call *c)
 {
-    if (*own != NULL) {
-        struct slot *slot = hold_drop(thread_slot_again((*own)->group), *own);
-        gauges_count(slot, COUNT_RELEASED);
-    }
+    gauges_count(slot, COUNT_HELD);
+    gate_hold(&c->gate);
+    return (struct hold_own){.call = c, .salt = process_salt(), .left = true};
 }
 
-void hold_last_ends(struct slot *slot, struct sflight_call *c)
+void hold_take_value(struct hold_own *own)
 {
-    gauges_count(hold_last(slot, c), COUNT_RELEASED); /* RACE: see do_release_one() */
+    struct result *r = &own->call->result;
+
+    own->destroy = r->destroy;
+    own->value = r->value;
+    own->ctx = r->ctx;
+    own->size = r->size;
+    r->destroy = NULL;
+    hold_set_value(own->call, NULL, 0, NULL, NULL);
+}
+
+static void own_drop(struct hold_own *own)
+{
+    struct slot *slot = hold_drop(thread_slot_again(own->call->group), own->call, 1);
+
+    hold_count_released(slot, own->salt != process_salt());
+}
+
+/* However destroy is left, the hold is given up, as by struct destroy_guard. */
+struct own_guard {
+    struct hold_own *own;
+#if !EXIT_UNWINDS
+    struct invoke_exit exit;
+#endif
+};
+
+static void own_guard_ends(void *arg)
+{
+    struct own_guard *guard = arg;
+
+    invoke_exited(&guard->exit);
+    own_drop(guard->own);
+}
+
+static void own_end(struct hold_own *own)
+{
+    struct own_guard guard __attribute__((cleanup(own_guard_ends), unused)) = {.own = own};
+
+    REQUIRE_NO_SECTION();
+    invoke_exits(&guard.exit, own_guard_ends, &guard);
+    if (own->destroy != NULL)
+        own->destroy(own->value, own->size, own->ctx);
+}
+
+void hold_counted_ends(struct hold_own *own)
+{
+    bool returned __attribute__((cleanup(invoke_must_return))) = !own->left;
+
+    own_end(own);
+    returned = true;
 }
 
 void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
@@ -146,7 +198,7 @@ void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
         return;
     }
     if (gate_drop_n(&c->gate, n))
-        slot = hold_last(slot, c);
+        slot = hold_last(slot, c, n);
     gauges_count_n(slot, COUNT_RELEASED, n); /* the last touch: the group may go now */
 }
 
@@ -154,9 +206,7 @@ void hold_retain(struct slot *slot, struct sflight_call *c)
 {
     hold_open_sole(c);
     REQUIRE(gate_holds(require_word(&c->gate)) != 0);
-    gauges_count(slot, COUNT_HELD);
-    if (UNLIKELY(call_is_inherited(c)))
-        atomic_add_relaxed(&slot->group->n_inherited, 1);
+    hold_count_held(slot, c, 1);
     gate_hold_again(&c->gate);
 }
 

@@ -49,20 +49,36 @@ int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t 
                          sflight_result *r);
 
 /*
- * Gives up a hold, perhaps one that the end of the call has not credited yet, and does not count
- * that.  Returns the slot to be used from then on.
+ * Gives up a hold, perhaps one that the end of the call has not credited yet.  The caller counts
+ * that as n holds given up afterwards, which are counted if destroy is left, too.  Returns the slot
+ * to be used from then on.
  */
-struct slot *hold_drop(struct slot *slot, struct sflight_call *call);
+struct slot *hold_drop(struct slot *slot, struct sflight_call *call, uint32_t n);
+
+/* The cleanup of a function's own hold, which is not counted; NULL: it has none. */
+void hold_own_ends(struct sflight_call **own);
+
+/* A function's own hold, which is counted: given up, with what it has to destroy, by a cleanup. */
+struct hold_own {
+    struct sflight_call *call;
+    uint64_t salt; /* of the process that it was counted in */
+    /* of a value that the call has no more */
+    sflight_destroy_fn *destroy; /* NULL: there is none */
+    void *value, *ctx;
+    size_t size;
+    bool left; /* the stack is being unwound through the function: destroy must return */
+};
+struct hold_own hold_own(struct slot *slot, struct sflight_call *call);
+void hold_counted_ends(struct hold_own *own);
+
+/* Takes the value out of the call, which has none then, for that cleanup to destroy. */
+void hold_take_value(struct hold_own *own);
 
 /*
- * Cleanups of a function's own hold, which it gives up however it is left; NULL: it has none.  The
- * first does not count that, as hold_drop().
+ * Calls destroy, which is not NULL, for the value.  If it is left, n holds are counted as given up.
+ * Returns the slot to be used from then on.
  */
-void hold_own_ends(struct sflight_call **own);
-void hold_counted_ends(struct sflight_call **own);
-
-/* Calls destroy, which is not NULL, for the value.  Returns the slot to be used from then on. */
-struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call);
+struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call, uint32_t n);
 
 /* The rare part of hold_count_released(), in a forked child. */
 void hold_released_inherited(struct slot *slot);
@@ -76,17 +92,14 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
         call_discard(slot, c);
 }
 
-/* hold_last(), and counts it.  The last touch: the group may go now. */
-void hold_last_ends(struct slot *slot, struct sflight_call *call);
-
 /*
- * The last hold is given up: destroys the value and gives the record back.  Returns the slot to
- * be used from then on.
+ * The last hold is given up: destroys the value and gives the record back.  n: as hold_drop().
+ * Returns the slot to be used from then on.
  */
-static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c)
+static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
     if (c->result.destroy != NULL) {
-        (void)hold_destroy_value(slot, c);
+        (void)hold_destroy_value(slot, c, n);
         slot = thread_slot_again(c->group); /* destroy may have forked */
     }
     hold_give_back(slot, c);
@@ -101,6 +114,14 @@ static inline void hold_take(struct slot *slot, struct sflight_call *c)
         atomic_add_relaxed(&slot->group->n_inherited, 1);
 }
 
+/* Counts n more holds, which the end of the call has credited. */
+static inline void hold_count_held(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    gauges_count_n(slot, COUNT_HELD, n);
+    if (UNLIKELY(call_is_inherited(c)))
+        atomic_add_relaxed(&slot->group->n_inherited, n);
+}
+
 /* A result has been given up; the last touch: the group may go now. */
 static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
 {
@@ -110,15 +131,33 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
         gauges_count(slot, COUNT_RELEASED);
 }
 
+/*
+ * Gives up the last hold, of a call that is not from before a fork, and counts that.  The group may
+ * go from then on.
+ */
+static ALWAYS_INLINE void hold_last_ends(struct slot *slot, struct sflight_call *c)
+{
+    gauges_count(hold_last(slot, c, 1), COUNT_RELEASED);
+}
+
 /* Gives up a hold on a call whose gate is open, and counts that.  The group may go from then on. */
 static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c)
 {
     bool inherited = call_is_inherited(c);
 
     if (LIKELY(gate_hold_is_last(&c->gate))) /* then there is nobody to see it given up */
-        slot = hold_last(slot, c);
+        slot = hold_last(slot, c, 1);
     else
-        slot = hold_drop(slot, c);
+        slot = hold_drop(slot, c, 1);
+    hold_count_released(slot, inherited);
+}
+
+/* The same of a hold that the end of the call may not have credited yet. */
+static inline void hold_release_early(struct slot *slot, struct sflight_call *c)
+{
+    bool inherited = call_is_inherited(c);
+
+    slot = hold_drop(slot, c, 1);
     hold_count_released(slot, inherited);
 }
 

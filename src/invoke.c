@@ -141,8 +141,8 @@ bool invoke_is_left(const struct invocation *inner, const struct invocation *out
 
 _Noreturn void invoke_left(void)
 {
-    fputs("singleflight: a callback was left, by an exception or by its thread, where it must "
-          "return\n",
+    fputs("singleflight: a callback, or destroy, was left, by an exception or by its thread, where "
+          "it must return\n",
           stderr);
     abort();
 }

@@ -45,38 +45,80 @@ void lead_abandon(struct sflight_call *c)
 {
     REQUIRE(require_word(&c->owner) != NULL);
     bool returned __attribute__((cleanup(invoke_must_return))) = false;
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     lead_exit(atomic_load_relaxed(&c->owner), c); /* written by this caller */
     if (c->result.traits & CALL_TELLS)
         unwanted_stop(c);
     atomic_store_relaxed(&c->inside, 0); /* the leader's own */
     c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
     returned = true;
 }
 
-/* As struct lead_guard, for several calls. */
+/* As struct lead_guard, for several calls; NULL for one that many has abandoned. */
 struct many_guard {
-    const struct invocation *invocation; /* NULL: the caller goes on with the calls */
-    bool ended;                          /* many has returned, or panicked, and they have ended */
+    struct agent *agent;
+    struct sflight_call **calls;
+    size_t n;       /* 0: the caller goes on with the calls */
+    size_t n_flies; /* of them so many, from the first, have not ended */
+    int status;
+    bool returned; /* many has, or has panicked */
 };
 
 /* The caller's holds, for all places of its batch, on a call that has ended. */
 static void give_up(struct sflight_call *c)
 {
     uint32_t extra_holds = c->result.extra_holds;
-    gauges_count_n(thread_slot_again(c->group), COUNT_HELD, extra_holds);
+    hold_count_held(thread_slot_again(c->group), c, extra_holds);
     hold_release_n(thread_slot_again(c->group), c, extra_holds + 1);
 }
 
-static void many_guard_check(struct many_guard *guard)
+/* The callbacks of several calls. */
+struct many_callbacks {
+    struct thread_frame frame;
+    bool left; /* the stack is being unwound through who ends the calls */
+};
+
+static void many_called_back(struct many_callbacks *c)
 {
-    for (size_t i = guard->invocation != NULL ? guard->invocation->n : 0; i-- != 0;) {
-        struct sflight_call *c = guard->invocation->calls[i];
-        if (!guard->ended)
-            lead_abandon(c);
-        else if (c != NULL)
-            give_up(c);
+    bool returned __attribute__((cleanup(invoke_must_return))) = !c->left;
+
+    callback_run(&c->frame);
+    returned = true;
+}
+
+/* Callbacks run when all have ended: one that is left so keeps no call from its end. */
+static void end_many(struct many_guard *m)
+{
+    struct many_callbacks callbacks __attribute__((cleanup(many_called_back)));
+
+    callback_wait(&callbacks.frame);
+    callbacks.left = true;
+    while (m->n_flies != 0) {
+        struct sflight_call *c = m->calls[--m->n_flies];
+        m->calls[m->n_flies] = NULL; /* destroy, of one that was abandoned, may be left */
+        lead_ran(m->agent, c, m->status);
+        if (lead_end(thread_slot_again(c->group), c, false))
+            m->calls[m->n_flies] = c;
     }
+    callbacks.left = false;
+}
+
+static void many_guard_check(struct many_guard *m)
+{
+    if (LIKELY(m->n == 0))
+        return;
+    bool ended __attribute__((cleanup(invoke_must_return))) = false;
+    if (m->returned)
+        end_many(m);
+    for (size_t i = m->n; i-- != 0;)
+        if (!m->returned)
+            lead_abandon(m->calls[i]);
+        else if (m->calls[i] != NULL)
+            give_up(m->calls[i]);
+    ended = true;
 }
 
 void lead_ran_with_traits(struct sflight_call *c, int status)
@@ -110,24 +152,9 @@ bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
     return true;
 }
 
-/* Callbacks run when all have ended: one that is left so keeps no call from its end. */
-static void end_many(struct agent *agent, struct slot *slot, struct sflight_call **calls, size_t n,
-                     int status)
-{
-    struct thread_frame callbacks __attribute__((cleanup(callback_run)));
-
-    callback_wait(&callbacks);
-    while (n-- != 0) {
-        lead_ran(agent, calls[n], status);
-        if (!lead_end(slot, calls[n], false))
-            calls[n] = NULL;
-    }
-}
-
 void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
                    sflight_many_fn *many, void *arg)
 {
-    struct sflight_group *g = calls[0]->group;
     struct invocation here;
     here.calls = calls;
     here.n = n;
@@ -135,11 +162,12 @@ void lead_run_many(struct agent *agent, struct sflight_call **calls, size_t n,
     agent_leads(agent);
     for (size_t i = 0; i < n; i++)
         lead_enter(agent, calls[i], &here);
-    struct many_guard guard __attribute__((cleanup(many_guard_check))) = {&here, false};
-    int status = invoke_many(many, arg, &here);
-    guard.ended = true;
-    end_many(agent, thread_slot_again(g), calls, n, status);
-    guard.invocation = NULL;
+    struct many_guard guard __attribute__((cleanup(many_guard_check))) = {
+        .agent = agent, .calls = calls, .n = n, .n_flies = n};
+    guard.status = invoke_many(many, arg, &here);
+    guard.returned = true;
+    end_many(&guard);
+    guard.n = 0;
 }
 
 bool lead_run(struct agent *agent, struct sflight_call *call, sflight_fn *fn, void *arg)
@@ -209,13 +237,19 @@ static void panic_text(struct panic *p, const char *fmt, va_list ap)
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
 }
 
+static void panic_free(struct panic **p)
+{
+    alloc_put(&alloc_process, *p, sizeof(**p));
+}
+
 _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap)
 {
     if (call->result.traits & CALL_TELLS)
         unwanted_stop(call); /* it stands in the place of what is needed here */
     static char no_memory[] = "sflight_panic: no memory for the message";
     struct invocation *to = (struct invocation *)atomic_load_relaxed(&call->inside); /* own */
-    struct panic *p = alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t));
+    struct panic *p __attribute__((cleanup(panic_free))) =
+        alloc_get(&alloc_process, sizeof(*p), _Alignof(max_align_t)); /* destroy may be left */
     char *text = no_memory;
     int saved = errno;
 
@@ -242,6 +276,5 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
             hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
         }
     }
-    alloc_put(&alloc_process, p, sizeof(*p));
     invoke_unwind(to);
 }

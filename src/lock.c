@@ -4,10 +4,12 @@
 #include "futex.h"
 #include "process.h"
 
+#include <errno.h>
+
 #define LOCK_HELD UINT32_C(1)
 #define LOCK_CONTENDED UINT32_C(2)
 
-void lock_take(struct lock *lock)
+bool lock_take_until(struct lock *lock, const struct timespec *deadline)
 {
     (void)process_salt_now();
     uint32_t held = process_generation() | LOCK_HELD;
@@ -17,16 +19,23 @@ void lock_take(struct lock *lock)
     for (;;) {
         if ((word | LOCK_CONTENDED) != (held | LOCK_CONTENDED)) { /* free, or a parent's */
             if (atomic_cas_acquire(&lock->word, &word, wanted))   /* [LOCK] */
-                return;
+                return true;
             continue; /* RACE: somebody else takes it */
         }
         if (!(word & LOCK_CONTENDED) &&
             !atomic_cas_relaxed(&lock->word, &word, word | LOCK_CONTENDED))
             continue; /* RACE: given back, perhaps */
-        (void)futex_wait((uint32_t *)(void *)&lock->word, held | LOCK_CONTENDED, NULL);
+        if (futex_wait((uint32_t *)(void *)&lock->word, held | LOCK_CONTENDED, deadline) ==
+            -ETIMEDOUT)
+            return false;
         wanted = held | LOCK_CONTENDED; /* there may be others that sleep */
         word = atomic_load_relaxed(&lock->word);
     }
+}
+
+void lock_take(struct lock *lock)
+{
+    (void)lock_take_until(lock, NULL);
 }
 
 bool lock_try(struct lock *lock)

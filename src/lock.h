@@ -11,11 +11,14 @@
 
 #include "atomic.h"
 
+#include <time.h>
+
 struct lock {
     _Atomic(uint32_t) word;
 };
 
 void lock_take(struct lock *lock);
+bool lock_take_until(struct lock *lock, const struct timespec *deadline); /* false: it has passed */
 bool lock_try(struct lock *lock); /* false: somebody has it */
 void lock_give(struct lock *lock);
 

@@ -4,8 +4,9 @@
 /*
  * A list that nobody is going to tell: a future that still has an owner is found told, the other
  * entries go to *unowned.  Returns how many of those were callbacks or enqueued, and get nothing.
+ * here: the thread that forked is taking one back, and frees it.
  */
-static uint32_t orphan_list(struct sflight_future *list, struct sflight_future **unowned)
+static uint32_t orphan_list(struct sflight_future *list, bool here, struct sflight_future **unowned)
 {
     uint32_t n_consumed = 0;
 
@@ -13,6 +14,8 @@ static uint32_t orphan_list(struct sflight_future *list, struct sflight_future *
         struct sflight_future *f = list;
         list = f->next;
         if (f->kind == FUTURE_OWNED && notify_after_fork(f))
+            continue;
+        if (here && retract_after_fork(f))
             continue;
         bool taken_back = atomic_load_relaxed(&f->state) == FUTURE_GONE; /* alone in the child */
         if (f->kind == FUTURE_QUEUED && !taken_back)
@@ -48,8 +51,9 @@ void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
     uint64_t state = atomic_load_relaxed(&c->state); /* alone with the group */
 
     state_after_fork(&c->state);
-    unwanted_after_fork(c, false);
     gate_init(&c->gate);
+    if (unwanted_after_fork(c, false))
+        gate_hold(&c->gate); /* who leaves goes on when the callback has returned */
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
     atomic_store_relaxed(&c->result.gone, 0); /* nobody holds the list: alone with the call */
     c->result.generation = process_generation();
@@ -64,9 +68,9 @@ void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
 {
     struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
 
-    unwanted_after_fork(c, true);
+    bool here = unwanted_after_fork(c, true);
     if (list != WAITERS_TOLD)
-        kept->n_lost += orphan_list(list, &c->group->orphan_futures);
+        kept->n_lost += orphan_list(list, here, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
     atomic_store_relaxed(&c->result.gone, 0);
     atomic_store_relaxed(&c->owner, NULL);

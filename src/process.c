@@ -32,6 +32,7 @@ void process_init(void (*in_child)(bool by_handler))
             madvise(&process_page, sizeof(process_page), MADV_WIPEONFORK) == 0;
     errno = saved;
     salt_renew();
+    atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
 }
 
 /* RACE: several may come at once, if the fork had no handlers. */
@@ -45,8 +46,8 @@ static void notice(bool by_handler)
         salt_renew();
         atomic_store_release(&process_page.noticing, 2); /* [PROCESS] */
     }
-    while (atomic_load_acquire(&process_page.noticing) != 2) /* [PROCESS] */
-        cpu_back_off(&n_turns);                              /* RACE: another thread is about to */
+    while (!process_noticed())
+        cpu_back_off(&n_turns); /* RACE: another thread is about to */
 }
 
 void process_notice(void)
@@ -56,13 +57,14 @@ void process_notice(void)
 
 void process_forked(void)
 {
-    if (process_salt() == 0) {
+    if (!process_noticed()) {
         notice(true);
         return;
     }
-    /* RACE: who has noticed already; or the kernel, or an emulator of one, wipes nothing */
+    /* Somebody has noticed already; or the page is not empty. */
     if (!wiped || salted != getpid()) {
-        child_hook(true); /* the only thread */
+        /* RACE: the kernel, or an emulator of one, wipes nothing; this is the only thread */
+        child_hook(true);
         salt_renew();
     }
 }

@@ -20,13 +20,14 @@ enum { PROCESS_PAGE = 4096 };
 enum { PROCESS_PAGE = 65536 }; /* the largest there is */
 #endif
 
-enum { PROCESS_SALT_SHIFT = 40 }; /* below it is room for a number */
+enum { PROCESS_SALT_SHIFT = 40 };                            /* below it is room for a number */
+#define PROCESS_SALT_NONE (UINT64_MAX << PROCESS_SALT_SHIFT) /* no process's: of 16,777,215 */
 
 union process_page {
     _Alignas(PROCESS_PAGE) struct {
         uint64_t salt;              /* 0: a child that nobody has noticed */
         uint32_t generation;        /* the same, shorter */
-        _Atomic(uint32_t) noticing; /* somebody is about to change that, 1, or has, 2 */
+        _Atomic(uint32_t) noticing; /* somebody is about to change that, 1, or has, 2; 0: a child */
     };
     char whole[PROCESS_PAGE];
 };
@@ -36,19 +37,32 @@ extern union process_page process_page __attribute__((visibility("hidden")));
 /*
  * As it is: 0 in a child that nobody has noticed, which is nobody's.  Not atomic, and so an
  * operand of the addition that uses it: it changes once in a process, while that has only
- * one thread; or, after a fork without handlers, where process_notice() orders it.
+ * one thread; or, after a fork without handlers, before process_noticed().  Who reads it earlier
+ * than that, whether 0 or new, finds by it no slot and no group that is right, and so takes a
+ * lock, which begins with process_salt_now().
  */
 static ALWAYS_INLINE uint64_t process_salt(void)
 {
     return process_page.salt;
 }
 
+/*
+ * Have salt and generation, and what in_child has found, been written?  The salt alone does not
+ * tell: a thread may see it before it sees what was written before it.
+ */
+#ifndef process_noticed /* a build for tests has its own */
+static inline bool process_noticed(void)
+{
+    return atomic_load_acquire(&process_page.noticing) == 2; /* [PROCESS] */
+}
+#endif
+
 void process_notice(void);
 
-/* The same, never 0. */
+/* The same, never 0, and whatever belongs to it can be used. */
 static inline uint64_t process_salt_now(void)
 {
-    if (UNLIKELY(process_salt() == 0))
+    if (UNLIKELY(!process_noticed()))
         process_notice();
     return process_salt();
 }

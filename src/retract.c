@@ -39,6 +39,14 @@ bool retract_undo(struct sflight_future *f)
     return atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG); /* [TAKE-BACK] */
 }
 
+bool retract_after_fork(struct sflight_future *f)
+{
+    if (atomic_load_relaxed(&f->state) != FUTURE_GOING)
+        return false;
+    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* alone in the child */
+    return true;
+}
+
 bool retract_callback(struct sflight_future *f)
 {
     struct thread_frame *all = thread_callbacks();

@@ -26,6 +26,12 @@ void retract_end(struct slot *slot, struct sflight_future *f);
  */
 bool retract_undo(struct sflight_future *f);
 
+/*
+ * In a forked child, of the list of a call that is abandoned there: the thread that forked is
+ * taking one back.  True: it is this one, which will be passed by and is that thread's to free.
+ */
+bool retract_after_fork(struct sflight_future *f);
+
 /* Takes it out of the callbacks that this thread is about to run; false: it is not there. */
 bool retract_callback(struct sflight_future *f);
 

@@ -82,8 +82,8 @@ static void place_slots(struct thread *t)
     REQUIRE_REGISTRY();
     for (struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread) {
         struct sflight_group *g = slot->group;
-        bool right = atomic_load_relaxed(&g->salt) == process_salt(); /* found by number if not */
-        place_slot(t, slot, right ? group_key(g) : g->number);
+        bool right = atomic_load_relaxed(&g->salt) == process_salt(); /* under the lock */
+        place_slot(t, slot, right ? group_key(g) : group_key_inherited(g));
     }
 }
 
@@ -102,22 +102,29 @@ static void places_free(struct slot_place *places, size_t n, const struct thread
         alloc_put(&alloc_process, places, n * sizeof(*places));
 }
 
-static size_t count_slots(const struct thread *t)
+/* False if the registry lock is not to be had. */
+static bool count_slots(const struct thread *t, size_t *n)
 {
-    size_t n = 0;
-    registry_lock();
+    *n = 0;
+    if (!registry_lock_soon())
+        return false;
     for (const struct slot *slot = t->slots; slot != NULL; slot = slot->next_of_thread)
-        n++;
+        ++*n;
     registry_unlock();
-    return n;
+    return true;
 }
 
-/* Makes the table anew, for a quarter to be used, and one place more; false: no memory. */
+/*
+ * Makes the table anew, for a quarter to be used, and one place more; false: no memory, or the
+ * registry lock is not to be had.
+ */
 static NOINLINE bool places_renew(struct thread *t)
 {
-    size_t n = THREAD_PLACES, n_slots = count_slots(t), n_old = t->n_places;
+    size_t n = THREAD_PLACES, n_slots, n_old = t->n_places;
     struct slot_place *places = t->first, *old = t->places;
 
+    if (!count_slots(t, &n_slots))
+        return false;
     while (n < 4 * (n_slots + 1))
         n *= 2;
     if (n == n_old)
@@ -125,9 +132,13 @@ static NOINLINE bool places_renew(struct thread *t)
     else if (n > THREAD_PLACES &&
              (places = alloc_get(&alloc_process, n * sizeof(*places), CACHE_LINE)) == NULL)
         return false;
+    if (!registry_lock_soon()) {
+        if (places != old) /* RACE: somebody has it since they were counted */
+            places_free(places, n, t);
+        return false;
+    }
     places_set(t, places, n);
-    registry_lock(); /* some may have gone meanwhile */
-    place_slots(t);
+    place_slots(t); /* some may have gone meanwhile */
     registry_unlock();
     if (places != old)
         places_free(old, n_old, t);
@@ -136,7 +147,8 @@ static NOINLINE bool places_renew(struct thread *t)
 
 /*
  * The thread's first use of a group in this process, if it is a forked child: what it has is found
- * by the groups' numbers, and its list mended, which another thread may have been about to change.
+ * by group_key_inherited(), and its list mended, which another thread may have been about to
+ * change.
  */
 static NOINLINE void places_after_fork(struct thread *t)
 {
@@ -157,7 +169,7 @@ static NOINLINE void places_after_fork(struct thread *t)
 /* Its slot from before a fork, which is found by the group's key from here on; or NULL. */
 static struct slot *slot_inherited(struct thread *t, const struct sflight_group *g)
 {
-    struct slot_place *place = place_search(t, g->number);
+    struct slot_place *place = place_search(t, group_key_inherited(g));
 
     if (place->slot != NULL)
         place->group = group_key(g); /* the same place: they differ above the mask */
@@ -173,6 +185,27 @@ static bool has_place(struct thread *t)
 
 /* ------------------------------------------------------------------- threads */
 
+/* Enters the thread into the list of all, unless it is there, or in that of a parent's. */
+static void enlist(struct thread *t)
+{
+    REQUIRE_REGISTRY();
+    if (t->listed_in != 0)
+        return;
+    t->listed_in = process_salt();
+    if (threads_in != t->listed_in) {
+        threads_in = t->listed_in;
+        if (threads != NULL)
+            threads_of_parents = threads;
+        threads = NULL;
+    }
+    t->last = threads == NULL;
+    t->next = t->last ? threads_of_parents : threads;
+    t->prev = &threads;
+    if (!t->last)
+        t->next->prev = &t->next;
+    threads = t;
+}
+
 bool thread_make(void)
 {
     if (LIKELY(!thread_self.bare))
@@ -186,26 +219,16 @@ bool thread_make(void)
     places_set(t, t->first, THREAD_PLACES);
     t->number = 2 * (1 + atomic_add_relaxed(&n_numbers_given, 1)); /* even: no bare one's */
     t->hint = (unsigned)(t->number / 2);                           /* any spread will do */
-    t->salt = t->made_in = process_salt_now();
+    t->salt = process_salt_now();
     if (pthread_setspecific(end_key, t) != 0) {
         alloc_put(&alloc_process, t, sizeof(*t));
         return false;
     }
-    registry_lock();
-    if (threads_in != t->made_in) {
-        threads_in = t->made_in;
-        if (threads != NULL)
-            threads_of_parents = threads;
-        threads = NULL;
-    }
-    t->last = threads == NULL;
-    t->next = t->last ? threads_of_parents : threads;
-    t->prev = &threads;
-    if (!t->last)
-        t->next->prev = &t->next;
-    threads = t;
-    registry_unlock();
     thread_words.self = t;
+    if (registry_lock_soon()) { /* otherwise the first use of a group with its own slot does it */
+        enlist(t);
+        registry_unlock();
+    }
     return true;
 }
 
@@ -227,7 +250,7 @@ void thread_free(struct thread *t)
     REQUIRE(t == &thread_self && t->slots == NULL);
     thread_words.self = &thread_ended;
     registry_lock();
-    if (t->made_in == process_salt())
+    if (t->listed_in == process_salt())
         unlist(t);
     registry_unlock();
     places_free(t->places, t->n_places, t);
@@ -259,7 +282,10 @@ static struct slot *slot_new(struct sflight_group *g)
     slot->group = g;
     slot->max_spare = SLOT_SPARES;
     spinner_init(&slot->spinner, g->spin_ns);
-    registry_lock();
+    if (!registry_lock_soon()) {
+        alloc_put(&g->alloc, slot, sizeof(*slot)); /* RACE: somebody has it since none was idle */
+        return NULL;
+    }
     slot->next_of_group = atomic_load_relaxed(&g->slots); /* under the lock */
     atomic_store_release(&g->slots, slot);                /* [SLOTS] */
     slot_to_thread(slot);
@@ -282,7 +308,9 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
         return slot;
     if (!has_place(&thread_self))
         return &g->common;
-    registry_lock();
+    if (!registry_lock_soon())
+        return &g->common; /* somebody stands still there: the next use tries again */
+    enlist(&thread_self);
     slot = g->idle;
     if (slot != NULL) {
         g->idle = slot->next_of_thread;

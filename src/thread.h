@@ -15,9 +15,9 @@
 
 /* An AGENT: a thread, or a fiber while it is in the library, that leads and waits (agent.h). */
 struct agent {
-    struct sflight_call *leading;     /* innermost; the others by call->outer */
-    struct batch *batches;            /* innermost; the others by batch->outer */
-    struct sflight_call *waiting_for; /* under the lock in agent.c */
+    struct sflight_call *leading;               /* innermost; the others by call->outer */
+    struct batch *batches;                      /* innermost; the others by batch->outer */
+    _Atomic(struct sflight_call *) waiting_for; /* set under the lock in agent.c */
     struct running *running; /* started calls that it runs: innermost; the others by outer */
 #if !EXIT_UNWINDS
     struct invoke_exit exit; /* of a thread: registered while it leads */
@@ -35,8 +35,8 @@ struct agent {
 
 /*
  * Where a thread finds its slot: by the group's key, in a table with open addressing.  In a forked
- * child a slot from before stands there by the group's number, which nobody looks for, until the
- * thread uses the group.
+ * child a slot from before stands there by group_key_inherited(), which only thread_slot_slow()
+ * looks for, until the thread uses the group.
  */
 struct slot_place {
     uint64_t group; /* 0: free.  A group that is no more is never looked for. */
@@ -53,7 +53,7 @@ struct thread {
     size_t n_places, n_used;
     uint64_t number;             /* never given twice; 0: nobody's */
     uint64_t salt;               /* of the process for which `places` is right */
-    uint64_t made_in;            /* the process in whose list it is */
+    uint64_t listed_in;          /* the process in whose list it is; 0: in none yet */
     unsigned hint;               /* for reclaim_enter() */
     bool bare;                   /* nobody's: read only */
     bool ending;                 /* of a bare one: none is to be made any more */

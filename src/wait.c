@@ -38,7 +38,7 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
 
 /* --------------------------------------------------------------------- leave */
 
-enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint64_t unit)
+enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = call_kind(c) != CALL_OF_LEADER;
@@ -52,7 +52,7 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
     uint64_t state = atomic_load_relaxed(&c->state); /* the CAS decides */
     for (;;) {                                       /* RACE: again, if the state has changed */
         if (state & STATE_CLOSED)
-            return LEAVE_TOO_LATE; /* the caller's hold is still there, or to come */
+            return LEAVE_TOO_LATE;
         if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
             notify_nudge(c); /* whoever was nudged may be this one: pass it on */
         bool forgotten = state & STATE_FORGOTTEN;
@@ -72,17 +72,6 @@ enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *c, uint6
         }
         return last ? LEAVE_LAST : LEAVE_LEFT;
     }
-}
-
-enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
-{
-    enum wait_leave leave = wait_leave_open(slot, c, unit);
-
-    if (leave != LEAVE_TOO_LATE || gate_is_open(&c->gate))
-        return leave;
-    /* Counted: a hold is going to be credited. */
-    hold_drop(thread_slot_if_moved(slot), c);
-    return LEAVE_RETURNED;
 }
 
 /* ---------------------------------------------------------------------- wait */
@@ -158,40 +147,63 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
     }
 }
 
-/* A follower that leaves may run a callback, which may be left through its frame. */
-static void leaving_ends(struct sflight_group **g)
+/*
+ * A follower that leaves may run a callback, which may be left through its frame, or fork: in the
+ * child it is no joiner any more.
+ */
+struct leave_guard {
+    struct sflight_group *group;
+    uint64_t salt; /* of the process in which it begins to */
+};
+
+/* The last touch. */
+static void leaving_ends(struct leave_guard *l)
 {
-    if (UNLIKELY(*g != NULL))
-        gauges_count(thread_slot_again(*g), COUNT_RETURNED);
+    struct slot *slot = thread_slot_again(l->group);
+
+    if (l->salt == process_salt())
+        gauges_count(slot, COUNT_RETURNED);
+}
+
+/* Leaves.  Returns rc; or JOIN_FOLLOWS where it was too late, and its result is there. */
+static int leave(struct slot *slot, struct sflight_call *c, int rc)
+{
+    struct sflight_group *g = c->group;
+    struct leave_guard here __attribute__((cleanup(leaving_ends), unused)) = {g, process_salt()};
+
+    if (wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE) {
+        if (gate_is_open(&c->gate)) { /* RACE: it has ended meanwhile */
+            gauges_count(thread_slot_if_moved(slot), COUNT_HELD);
+            return JOIN_FOLLOWS;
+        }
+        /* Counted as a joiner: a hold is going to be credited. */
+        hold_drop(thread_slot_if_moved(slot), c, 0);
+    }
+    slot = thread_slot_again(g);
+    if (rc == -ETIMEDOUT)
+        gauges_count(slot, COUNT_TIMED_OUT);
+    else if (rc == -EDEADLK)
+        gauges_count(slot, COUNT_DEADLOCKS);
+    return rc;
 }
 
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
                  const struct timespec *deadline)
 {
-    struct sflight_group *left __attribute__((cleanup(leaving_ends))) = NULL;
-    bool noted = false;
-    int rc = -EDEADLK;
+    bool noted = agent->leading != NULL && !gate_is_open(&c->gate);
+    int rc = noted ? agent_may_wait(agent, c, deadline) : 0;
 
-    /* The wait is noted only while the agent is a joiner, which keeps the record. */
-    if (agent->leading == NULL || gate_is_open(&c->gate) || (noted = agent_may_wait(agent, c)))
+    if (rc == 0) {
         rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
                                    : wait_at_gate(slot, agent, c, rank, deadline);
-    if (noted)
-        agent_waited(agent);
-    slot = thread_slot_if_moved(slot);
-    if (rc < 0) {
-        left = c->group;
-        if (wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE)
-            rc = JOIN_FOLLOWS; /* RACE: it has ended meanwhile */
-        left = NULL;
+        if (noted)
+            agent_waited(agent); /* while the agent is a joiner, which keeps the record */
     }
     slot = thread_slot_if_moved(slot);
+    if (rc < 0)
+        return leave(slot, c, rc);
     if (rc == JOIN_FOLLOWS)
         gauges_count(slot, COUNT_HELD);
-    else if (rc == -ETIMEDOUT)
-        gauges_count(slot, COUNT_TIMED_OUT);
-    else if (rc == -EDEADLK)
-        gauges_count(slot, COUNT_DEADLOCKS);
-    gauges_count(slot, COUNT_RETURNED);
+    gauges_count(slot, COUNT_RETURNED); /* the last touch */
     return rc;
 }

@@ -45,10 +45,10 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *ca
 
 /* What became of a joiner that wanted to leave. */
 enum wait_leave {
-    LEAVE_LEFT,     /* it has not joined after all */
-    LEAVE_LAST,     /* the same, and nobody waits any more */
-    LEAVE_RETURNED, /* it was counted at the close, and its hold is given back */
-    LEAVE_TOO_LATE, /* the gate is open: it has a hold, to be released */
+    LEAVE_LEFT, /* it has not joined after all */
+    LEAVE_LAST, /* the same, and nobody waits any more */
+    /* nothing has been done: the call has closed, and credits it a hold as its gate opens */
+    LEAVE_TOO_LATE,
 };
 
 /*
@@ -56,8 +56,5 @@ enum wait_leave {
  * leader.  Who leaves a call to nobody may run the callback of sflight_call_on_unwanted().
  */
 enum wait_leave wait_leave(struct slot *slot, struct sflight_call *call, uint64_t unit);
-
-/* The same; but LEAVE_TOO_LATE if the call has closed, and then nothing has been done. */
-enum wait_leave wait_leave_open(struct slot *slot, struct sflight_call *call, uint64_t unit);
 
 #endif

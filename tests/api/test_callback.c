@@ -169,10 +169,81 @@ static void two_exits(void)
     thread_join(thread_start(end_main, &e));
 }
 
+static void destroy_and_exit(void *value, size_t size, void *ctx)
+{
+    (void)value, (void)size, (void)ctx;
+    pthread_exit(NULL);
+}
+
+/* The callback is left first. */
+static void a_callback_and_destroy(void)
+{
+    struct noted noted = {0};
+    sflight_group *g = group_new(NULL);
+    struct ender e = {.call = lead(g, "key")};
+    assert_int_equal(sflight_future_then(join(g, "key"), exit_here, &noted), 0);
+    sflight_call_set(e.call, "", 1, destroy_and_exit, NULL);
+    thread_join(thread_start(end_main, &e));
+}
+
+static void *abandon_main(void *permit)
+{
+    sflight_abandon(permit);
+    return NULL;
+}
+
+/* The same, where it would have been taken over. */
+static void a_callback_and_destroy_of_the_dead(void)
+{
+    struct noted noted = {0};
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    sflight_group *g = group_new(&o);
+    sflight_call *permit = lead(g, "key");
+    assert_int_equal(sflight_future_then(join(g, "key"), exit_here, &noted), 0);
+    sflight_call_set(permit, "", 1, destroy_and_exit, NULL);
+    thread_join(thread_start(abandon_main, permit));
+}
+
+struct batch_left {
+    sflight_group *g;
+    struct noted noted;
+};
+
+static int call_back_and_abandon(sflight_call *const *calls, size_t n, void *arg)
+{
+    struct batch_left *b = arg;
+    assert_int_equal(n, 2);
+    assert_int_equal(sflight_future_then(join(b->g, "b"), exit_here, &b->noted), 0);
+    sflight_call_set(calls[0], "", 1, destroy_and_exit, NULL);
+    sflight_call_abandon(calls[0]);
+    return 0;
+}
+
+static void *batch_main(void *arg)
+{
+    struct batch_left *b = arg;
+    sflight_key keys[] = {{"a", 1}, {"b", 1}};
+    sflight_result r[2];
+    int rc[2];
+    sflight_do_many(b->g, keys, 2, call_back_and_abandon, b, NULL, r, rc);
+    return NULL;
+}
+
+/* The other way round. */
+static void destroy_and_a_callback(void)
+{
+    struct batch_left b = {.g = group_new(NULL)};
+    thread_join(thread_start(batch_main, &b));
+}
+
 static void of_two_that_are_left_the_process_ends(void **state)
 {
     (void)state;
-    assert_aborts(two_exits, "where it must return");
+    assert_aborts(two_exits, "it must return");
+    assert_aborts(a_callback_and_destroy, "it must return");
+    assert_aborts(a_callback_and_destroy_of_the_dead, "it must return");
+    assert_aborts(destroy_and_a_callback, "it must return");
 }
 #endif
 

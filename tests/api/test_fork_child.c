@@ -334,10 +334,72 @@ static void a_fork_without_handlers(void **state)
     flight_end(&f);
 }
 
+static sflight_group *of_early_handler;
+static int n_early_runs, early_rc;
+static struct work open_work = {.open = true};
+
+/* Joins nobody. */
+static void use_in_child(sflight_group *g)
+{
+    struct timespec past = deadline_in_ns(0);
+    sflight_result r;
+    early_rc = sflight_do_until(g, "key", 3, work_fn, &open_work, &past, &r);
+    if (early_rc == 0)
+        sflight_result_release(&r);
+}
+
+/* Runs before the library's own handler; the first child does not use the group. */
+static void use_early(void)
+{
+    if (of_early_handler != NULL && ++n_early_runs == 2)
+        use_in_child(of_early_handler);
+}
+
+__attribute__((constructor(101))) static void register_early_handler(void)
+{
+    assert_int_equal(pthread_atfork(NULL, NULL, use_early), 0);
+}
+
+/* In a child's child, of a group that the child has not used. */
+static void a_group_that_is_not_right_yet(void **state)
+{
+    (void)state;
+    if (SANITIZED || EMULATED)
+        return;
+    for (int by_handler = 0; by_handler < 2; by_handler++) {
+        sflight_group *used = group_new(NULL);
+        struct flight f = {0};
+        assert_key_usable(used, "mine");
+        flight_start(&f, group_new(NULL));
+        assert_key_usable(f.g, "mine");
+        fflush(NULL);
+        of_early_handler = by_handler ? f.g : NULL;
+        pid_t pid = by_handler ? fork() : _Fork();
+        if (pid == 0) {
+            assert_key_usable(used, "mine");
+            pid_t grandchild = by_handler ? fork() : _Fork();
+            if (grandchild == 0) {
+                if (!by_handler)
+                    use_in_child(f.g);
+                assert_int_equal(early_rc, 0);
+                _exit(0);
+            }
+            assert_child_succeeds(grandchild);
+            assert_key_usable(f.g, "key");
+            _exit(0);
+        }
+        of_early_handler = NULL;
+        assert_child_succeeds(pid);
+        flight_end(&f);
+        group_end(used);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fork_without_handlers),
+        cmocka_unit_test(a_group_that_is_not_right_yet),
         cmocka_unit_test(permits_that_were_forgotten),
         cmocka_unit_test(a_result_that_another_thread_completed),
         cmocka_unit_test(a_result_that_another_thread_holds),

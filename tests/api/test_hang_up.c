@@ -415,6 +415,54 @@ static void not_before_somebody_waited(void **state)
     group_end(g);
 }
 
+struct again {
+    sflight_group *g;
+    sflight_call *call;
+    int n, n_sets;
+    bool joins, takes_back, completes;
+};
+
+static void ask_again(void *arg)
+{
+    struct again *a = arg;
+    a->n++;
+    if (a->n <= a->n_sets)
+        sflight_call_on_unwanted(a->call, ask_again, a);
+    if (a->joins)
+        sflight_future_drop(join(a->g, "key"));
+    if (a->takes_back)
+        sflight_call_on_unwanted(a->call, NULL, NULL);
+    if (a->completes)
+        sflight_complete(a->call, 0);
+}
+
+/* What is set inside the callback is for when somebody has joined and left again. */
+static void set_in_the_callback(void **state)
+{
+    (void)state;
+    enum { SETS, JOINS, TAKES_BACK, COMPLETES, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        sflight_group *g = group_new(NULL);
+        struct again a = {.g = g,
+                          .call = lead(g, "key"),
+                          .n_sets = 5,
+                          .joins = way == JOINS,
+                          .takes_back = way == TAKES_BACK,
+                          .completes = way == COMPLETES};
+        sflight_call_on_unwanted(a.call, ask_again, &a);
+        for (int i = 1; i <= 3; i++) {
+            sflight_future_drop(join(g, "key"));
+            assert_int_equal(a.n, way == SETS ? i : way == JOINS ? 6 : 1);
+            if (a.completes)
+                break;
+        }
+        if (!a.completes)
+            sflight_complete(a.call, 0);
+        assert_int_equal(a.n, way == SETS ? 3 : way == JOINS ? 6 : 1);
+        group_end(g);
+    }
+}
+
 /* The call has ended: never. */
 static void not_after_the_end(void **state)
 {
@@ -592,6 +640,78 @@ static void started_call(void **state)
     }
 }
 
+static void panic_here(void *call)
+{
+    sflight_panic(call, "unwanted");
+}
+
+static int panic_when_told(sflight_call *call, void *arg)
+{
+    struct started *s = arg;
+    s->asked = true;
+    WAIT_UNTIL(s->go);
+    sflight_call_on_unwanted(call, panic_here, call);
+    return 0;
+}
+
+/* On the thread of fn, which it leaves. */
+static void panic_in_the_callback(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct started s = {0};
+    sflight_future *f;
+    assert_int_equal(sflight_start(g, "key", 3, panic_when_told, &s, &f), 0);
+    WAIT_UNTIL(s.asked);
+    assert_int_equal(sflight_future_drop(f), 1);
+    s.go = true;
+    await_unused(g);
+    assert_int_equal(stats_of(g).panicked, 1);
+    group_end(g);
+}
+
+struct handed_on {
+    sflight_group *g;
+    sflight_call *permit;
+    struct caller follower;
+    atomic_bool leads, go;
+};
+
+static int lead_and_panic(sflight_call *call, void *arg)
+{
+    struct handed_on *h = arg;
+    h->leads = true;
+    WAIT_UNTIL(h->go);
+    sflight_panic(call, "of the second");
+}
+
+static void hand_on(void *arg)
+{
+    struct handed_on *h = arg;
+    caller_start(&h->follower, h->g, "key", lead_and_panic, h);
+    await_waiting(h->g, 2); /* who leaves counts until it has */
+    sflight_call_on_unwanted(h->permit, hand_on, h);
+    sflight_abandon(h->permit);
+    WAIT_UNTIL(h->leads);
+}
+
+/* The call is another leader's before the callback has returned. */
+static void abandon_in_the_callback(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    struct handed_on h = {.g = group_new(&o)};
+    h.permit = lead(h.g, "key");
+    sflight_call_on_unwanted(h.permit, hand_on, &h);
+    assert_int_equal(sflight_future_drop(join(h.g, "key")), 1);
+    h.go = true;
+    caller_join(&h.follower);
+    assert_int_equal(h.follower.rc, -ENOTRECOVERABLE);
+    sflight_result_release(&h.follower.r);
+    group_end(h.g);
+}
+
 /* It asks, and a call inside it is left by longjmp(): its followers are told when the thread ends.
  */
 struct jumper {
@@ -745,6 +865,9 @@ int main(void)
         cmocka_unit_test(started_call_with_a_jump),
         cmocka_unit_test(last_of_all),
         cmocka_unit_test(not_before_somebody_waited),
+        cmocka_unit_test(set_in_the_callback),
+        cmocka_unit_test(panic_in_the_callback),
+        cmocka_unit_test(abandon_in_the_callback),
         cmocka_unit_test(not_after_the_end),
         cmocka_unit_test(callback_ends_the_call),
         cmocka_unit_test(blocking_follower),

@@ -182,6 +182,27 @@ static void cancel_what_was_drained(void)
     assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
     (void)sflight_future_cancel(f);
 }
+static void cancel_after_begin_enqueue_and_drain(void)
+{
+    sflight_completion done;
+    sflight_call *call;
+    sflight_future *f;
+    sflight_queue *q;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    assert_int_equal(sflight_begin_enqueue(g, "key", 3, q, 1, &call, &f), 0);
+    sflight_complete(call, 0);
+    assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+    (void)sflight_future_cancel(f);
+}
+static void cancel_what_was_called_back(void)
+{
+    struct noted noted = {0};
+    sflight_call *call = lead(g, "key");
+    sflight_future *f = join(g, "key");
+    assert_int_equal(sflight_future_then(f, note, &noted), 0);
+    sflight_complete(call, 0);
+    (void)sflight_future_cancel(f);
+}
 /* Another record took its place when it was given away. */
 static void cancel_what_had_a_descriptor(void)
 {
@@ -297,12 +318,17 @@ static const struct {
     {drop_after_poll, LINE("sflight_future_drop", FUTURE("sflight_future_poll"))},
     {fd_after_drop, LINE("sflight_future_fd", FUTURE("sflight_future_drop"))},
     {then_after_enqueue, LINE("sflight_future_then", FUTURE("sflight_future_enqueue"))},
-    {enqueue_after_then, LINE("sflight_future_enqueue", FUTURE("sflight_future_then"))},
+    {enqueue_after_then,
+     LINE("sflight_future_enqueue", FUTURE("the callback of sflight_future_then"))},
     {get_after_begin_enqueue, LINE("sflight_future_get", FUTURE("sflight_begin_enqueue"))},
     {cancel_after_drop, LINE("sflight_future_cancel", FUTURE("sflight_future_drop"))},
     {cancel_twice, LINE("sflight_future_cancel", FUTURE("sflight_future_cancel"))},
-    {cancel_what_was_drained, LINE("sflight_future_cancel", FUTURE("sflight_future_enqueue"))},
-    {cancel_what_had_a_descriptor, LINE("sflight_future_cancel", FUTURE("sflight_future_enqueue"))},
+    {cancel_what_was_drained, LINE("sflight_future_cancel", FUTURE("sflight_queue_drain"))},
+    {cancel_after_begin_enqueue_and_drain,
+     LINE("sflight_future_cancel", FUTURE("sflight_queue_drain"))},
+    {cancel_what_had_a_descriptor, LINE("sflight_future_cancel", FUTURE("sflight_queue_drain"))},
+    {cancel_what_was_called_back,
+     LINE("sflight_future_cancel", FUTURE("the callback of sflight_future_then"))},
     {drop_a_permit, LINE("sflight_future_drop", "this is no future")},
     {release_a_copy, LINE("sflight_result_release", RESULT("sflight_result_release"))},
     {release_a_copy_of_one_of_two,

@@ -335,7 +335,7 @@ static void spare_nothing(void)
 /* The first in the list knows where it begins: outside of what belongs to a run. */
 static void see_list(void)
 {
-    if (!thread_self.bare && !memory_ours(thread_self.prev))
+    if (thread_self.prev != NULL && !memory_ours(thread_self.prev))
         process.list = thread_self.prev;
 }
 
@@ -355,19 +355,52 @@ int door_mutex_unlock(pthread_mutex_t *mutex)
     return 0;
 }
 
-void door_lock_take(struct lock *lock, const char *name)
+static uint64_t deadline_ns(const struct timespec *deadline)
 {
-    (void)process_salt_now();
-    (void)door_mutex_lock((pthread_mutex_t *)(void *)lock, SITE);
-    d.mutexes[mutex_index(lock)].name = name;
+    if (deadline == NULL)
+        return NEVER;
+    if (deadline->tv_sec < 0)
+        return 0;
+    if ((uint64_t)deadline->tv_sec > UINT64_MAX / 2000000000u)
+        return NEVER - 1;
+    return (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
+}
+
+static void mutex_taken(unsigned i, const char *name)
+{
+    d.mutexes[i].owner = sched.self;
+    d.mutexes[i].name = name;
+    memory_take(&d.mutexes[i].clock);
     sched_stall_point(SITE);
 }
 
-/* As if somebody had it: the program exits between runs, where there are no threads. */
-bool lock_try(struct lock *lock)
+bool door_lock_take(struct lock *lock, const struct timespec *deadline, const char *name)
 {
-    (void)lock;
-    return false;
+    (void)process_salt_now();
+    unsigned i = mutex_index(lock);
+    uint64_t until = deadline_ns(deadline);
+    outside_of_sections(SITE, "a lock");
+    sched_point(SITE);
+    CHECK(d.mutexes[i].owner != sched.self);
+    while (d.mutexes[i].owner >= 0)
+        if (until <= sched.now_ns || sched_sleep(lock, until, false, SITE) == WOKEN_BY_TIME)
+            return false;
+    mutex_taken(i, name);
+    return true;
+}
+
+bool door_lock_try(struct lock *lock, const char *name)
+{
+    if (door_words == NULL)
+        return false; /* as if somebody had it: the program exits, between runs */
+    (void)process_salt_now();
+    unsigned i = mutex_index(lock);
+    outside_of_sections(SITE, "a lock");
+    sched_point(SITE);
+    if (d.mutexes[i].owner >= 0)
+        return false;
+    mutex_taken(i, name);
+    return true;
 }
 
 void lock_give(struct lock *lock)
@@ -436,17 +469,6 @@ void door_fence_after_rmw(const char *site)
 }
 
 /* ------------------------------------------------------ futex, clock, memory */
-
-static uint64_t deadline_ns(const struct timespec *deadline)
-{
-    if (deadline == NULL)
-        return NEVER;
-    if (deadline->tv_sec < 0)
-        return 0;
-    if ((uint64_t)deadline->tv_sec > UINT64_MAX / 2000000000u)
-        return NEVER - 1;
-    return (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
-}
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)
 {

@@ -215,12 +215,17 @@ int door_memcmp(const void *a, const void *b, size_t size);
 
 /* ------------------------------------------------------------------- lock */
 
+#define process_noticed() (process_page.salt != 0) /* its own process_notice() has no races */
+
 #include "../../src/lock.h"
 
 /* name: as the library calls it. */
-void door_lock_take(struct lock *lock, const char *name);
+bool door_lock_take(struct lock *lock, const struct timespec *deadline, const char *name);
+bool door_lock_try(struct lock *lock, const char *name);
 #ifndef EXPLORE_DOOR_INSIDE
-#define lock_take(lock) (HERE, door_lock_take((lock), #lock))
+#define lock_take(lock) (HERE, (void)door_lock_take((lock), NULL, #lock))
+#define lock_take_until(lock, deadline) (HERE, door_lock_take((lock), (deadline), #lock))
+#define lock_try(lock) (HERE, door_lock_try((lock), #lock))
 #define lock_give(lock) (HERE, lock_give(lock))
 #endif
 

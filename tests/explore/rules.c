@@ -29,6 +29,7 @@ static struct {
     unsigned n_forgets;
     bool unordered;          /* a run did not come after one that had ended */
     bool failures;           /* memory is not always to be had */
+    bool unseen;             /* a call has been claimed and ended without a run */
     unsigned n_lost;         /* futures and results of threads that have vanished, at most */
     uint64_t forked, closed; /* 0: not */
     int closer;
@@ -68,6 +69,8 @@ void world_begin(const sflight_options *options)
         door.n_cpus = 4;
         o.spin_ns = 2 * 50; /* a few readings of the clock */
     }
+    world.cancels = o.cancel_unwanted;
+    world.takes_over = o.on_abandon == SFLIGHT_ABANDON_TAKEOVER;
     unsigned failures = door.failures;
     door.failures = 0;
     CHECK(sflight_group_create(&world.group, &o) == 0);
@@ -75,14 +78,121 @@ void world_begin(const sflight_options *options)
     w.failures = failures != 0;
 }
 
+/* May this one, who has not got its result, have been a follower of the run when it closed? */
+static bool may_have_followed(const struct ask *ask, const struct run *run)
+{
+    uint64_t closed = run->first_return; /* at the latest */
+
+    if (run->over != 0 && (closed == 0 || run->over < closed))
+        closed = run->over;
+    return ask->begun != 0 && ask != run->leader && ask->first == NULL && !ask->last &&
+           ask->rc != -EAGAIN && strcmp(ask->key, run->key) == 0 &&
+           (ask->run == NULL || ask->run->left || run->left) && ask->begun < closed &&
+           (ask->gone == 0 || ask->gone > run->ended);
+}
+
+static void check_followers(const struct run *run)
+{
+    unsigned n = run->n_followers;
+
+    if (run->followers < 0)
+        return;
+    CHECK(n <= (uint64_t)run->followers);
+    for (unsigned i = 0; i < MAX_ASKS; i++)
+        n += may_have_followed(&asks[i], run);
+    if (n < (uint64_t)run->followers)
+        explore_fail("%d followers, and there were at most %u", (int)run->followers, n);
+    CHECK(run->followers == 0 || !run->promised);
+}
+
+/* The run that it has waited for; NULL if that may be one or another. */
+static struct run *run_awaited(const struct ask *ask)
+{
+    struct run *found = ask->run;
+
+    for (unsigned i = 0; i < w.n_runs && ask->run == NULL; i++) {
+        struct run *run = &w.runs[i];
+        if (strcmp(run->key, ask->key) != 0 || run->claimed_after > ask->joined ||
+            (run->first_return != 0 && run->first_return < ask->begun) ||
+            (run->over != 0 && run->over < ask->begun))
+            continue;
+        if (found != NULL || w.unseen)
+            return NULL;
+        found = run;
+    }
+    return found;
+}
+
+/* Nobody else waits when the last one leaves. */
+static void check_last(const struct ask *last)
+{
+    const struct run *run = run_awaited(last);
+
+    for (unsigned i = 0; i < MAX_ASKS && run != NULL; i++) {
+        const struct ask *other = &asks[i];
+        if (other == last || other->run != run || other->joined == 0 ||
+            other->joined > last->leaving)
+            continue;
+        if (other->leaving == 0 ? other->over : other->leaving > last->gone)
+            explore_fail("told that it was the last, and another waited");
+    }
+}
+
+/* The one who leads has left, and then everybody else: somebody was the last. */
+static void check_left(const struct run *run)
+{
+    const struct ask *leader = run->leader;
+    bool may = leader->last;
+
+    if (!leader->own || !leader->dropped || leader->gone > run->ended || run->over == 0 ||
+        run->followers != 0)
+        return;
+    for (unsigned i = 0; i < MAX_ASKS; i++) {
+        const struct ask *ask = &asks[i];
+        /* Only who drops a future is told. */
+        may |= ask != leader && ask->begun != 0 && strcmp(ask->key, run->key) == 0 &&
+               (ask->last || !ask->dropped) && ask->begun < run->over &&
+               (ask->gone == 0 || ask->gone > leader->leaving);
+    }
+    if (!may)
+        explore_fail("all have left a call, and none was the last");
+    if (leader->last && run->listens != 0 && world.cancels && !w.failures && run->unwanted == 0)
+        explore_fail("all have left a call, and its leader was not told");
+}
+
+/* If only permits were abandoned: those who were told that the leader is dead had been counted. */
+static void check_dead(const struct run *run)
+{
+    int64_t n_counted = 0, n_dead = 0;
+
+    if (!run->left || world.takes_over || w.unseen)
+        return;
+    for (unsigned i = 0; i < w.n_runs; i++) {
+        const struct run *other = &w.runs[i];
+        if (!other->left || strcmp(other->key, run->key) != 0)
+            continue;
+        if (other->over == 0)
+            return;
+        n_counted += other->followers;
+    }
+    for (unsigned i = 0; i < MAX_ASKS; i++)
+        n_dead += asks[i].rc == -EOWNERDEAD && asks[i].over && !asks[i].led &&
+                  asks[i].first == NULL && asks[i].key != NULL &&
+                  strcmp(asks[i].key, run->key) == 0;
+    if (n_dead > n_counted)
+        explore_fail("%d followers of the dead, of whom %d were counted", (int)n_dead,
+                     (int)n_counted);
+}
+
 static void check_run(struct run *run)
 {
     CHECK(run->holds == 0 || world.leaks);
     CHECK(run->n_destroyed == run->has_destroy || world.leaks);
     CHECK(run->n_leaders <= 1);
-    if (run->followers >= 0) {
-        CHECK(run->n_followers <= (uint64_t)run->followers);
-        CHECK(world.leavers || run->n_followers == (uint64_t)run->followers);
+    check_followers(run);
+    if (!world.leaks) {
+        check_left(run);
+        check_dead(run);
     }
 }
 
@@ -104,6 +214,11 @@ void world_end(void)
     }
     for (unsigned i = 0; i < w.n_runs; i++)
         check_run(&w.runs[i]);
+    for (unsigned i = 0; i < MAX_ASKS; i++) {
+        CHECK(!asks[i].awaited || world.leaks);
+        if (asks[i].last && !world.leaks)
+            check_last(&asks[i]);
+    }
 }
 
 static bool forgotten_since(const char *key, uint64_t since)
@@ -118,14 +233,17 @@ static bool forgotten_since(const char *key, uint64_t since)
 void world_fork(void)
 {
     door_fork();
-    world.leaks = true;   /* what others had in hand is lost with them */
-    world.leavers = true; /* and they do not come for their results */
+    world.leaks = true; /* what others had in hand is lost with them */
     w.forked = step();
     w.n_lost = 0;
     for (unsigned i = 0; i < MAX_ASKS; i++)
-        if (asks[i].begun != 0 && asks[i].thread != sched.self)
-            /* With no slot of its own: stopped in a release, or with a second hold. */
-            w.n_lost += (asks[i].over ? asks[i].n_holds : 1) + (door.common_slots || w.failures);
+        if (asks[i].begun != 0 && (asks[i].thread != sched.self || asks[i].given))
+            /*
+             * What comes to a callback or a queue may do so in another thread.  With no slot of its
+             * own a thread may have been stopped in the middle of a release; or, with a hold
+             * besides the one that it is to have, as it left or abandoned a call.
+             */
+            w.n_lost += asks[i].over ? asks[i].n_holds + (door.common_slots || w.failures) : 2;
     for (unsigned i = 0; i < w.n_runs; i++) {
         struct run *run = &w.runs[i];
         if (run->thread == sched.self)
@@ -360,6 +478,10 @@ static int work(sflight_call *call, void *arg)
         ask->inside(ask);
     if (ask->inner != NULL)
         ask_whole(ask->inner);
+    if (ask->way == ABANDONS) {
+        run->left = true;
+        sflight_call_abandon(call);
+    }
     run_ends(run);
     switch (ask->way) {
     case PANICS:
@@ -370,6 +492,7 @@ static int work(sflight_call *call, void *arg)
         run->left = true;
         sched_exit();
     case RETURNS:
+    case ABANDONS:
         break;
     }
     return run_id(run);
@@ -402,6 +525,7 @@ static void check_result(struct ask *ask, struct run *run)
     CHECK(run->followers < 0 || run->followers == r->followers);
     run->followers = r->followers;
     CHECK(r->shared == (!r->leader || r->followers != 0));
+    ask->run = run;
     CHECK(run->n_destroyed == 0 || run->left);
     if (!run->left && run->has_value) {
         const struct value *value = r->value;
@@ -427,6 +551,9 @@ static void answered(struct ask *ask)
     bool may = false;
 
     ask->over = true;
+    ask->gone = step();
+    ask->awaited = false;
+    w.unseen |= ask->rc == -ESHUTDOWN;
     ask->n_holds = ask->r.hold != NULL;
     CHECK(!shut_before(ask) || ask->rc == -ESHUTDOWN || ask->rc == -ENOMEM);
     if (ask->rc == 0) {
@@ -434,7 +561,6 @@ static void answered(struct ask *ask)
         struct run *run = &w.runs[ask->r.status - 1];
         CHECK(!run->left);
         check_result(ask, run);
-        ask->run = run;
         return;
     }
     if (ask->rc == -ENOTRECOVERABLE) {
@@ -584,14 +710,17 @@ void ask_many(struct ask *asks, unsigned n)
 /* ------------------------------------------------------------------- futures */
 
 /* True if there is a permit or a future. */
-static bool begun(struct ask *ask)
+static bool begun(struct ask *ask, int rc)
 {
-    if (ask->rc != 0) {
+    if (rc != 0) {
         CHECK(ask->permit == NULL && ask->future == NULL);
+        ask->rc = rc;
         answered(ask);
         return false;
     }
     CHECK(!shut_before(ask));
+    if (ask->future != NULL)
+        ask->joined = step();
     if (ask->permit != NULL)
         run_sets(run_begins(ask), ask->permit);
     return true;
@@ -602,38 +731,93 @@ void ask_begin(struct ask *ask)
     ask->begun = step();
     ask->thread = sched.self;
     ask->async = true;
-    ask->rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
+    int rc = sflight_begin(world.group, ask->key, strlen(ask->key), &ask->permit, &ask->future);
     CHECK(ask->permit == NULL || ask->future == NULL);
-    (void)begun(ask);
+    (void)begun(ask, rc);
 }
 
-void ask_begin_enqueue(struct ask *ask, sflight_queue *queue)
+bool ask_begin_enqueue(struct ask *ask, sflight_queue *queue)
 {
     ask->begun = step();
     ask->thread = sched.self;
     ask->async = true;
-    ask->rc = sflight_begin_enqueue(world.group, ask->key, strlen(ask->key), queue,
-                                    (uint64_t)(uintptr_t)ask, &ask->permit, &ask->future);
-    CHECK(ask->rc != 0 || ask->future != NULL);
-    (void)begun(ask);
+    int rc = sflight_begin_enqueue(world.group, ask->key, strlen(ask->key), queue,
+                                   (uint64_t)(uintptr_t)ask, &ask->permit, &ask->future);
+    ask->queue = queue;
+    if (rc != 0 || !ask->over) { /* otherwise it has been drained already */
+        CHECK(rc != 0 || ask->future != NULL);
+        ask->own = ask->permit != NULL;
+        (void)begun(ask, rc);
+    }
+    ask->given = rc == 0;
+    return rc == 0;
 }
 
 bool ask_own_future(struct ask *ask)
 {
     int rc = sflight_call_future(ask->permit, &ask->future);
     CHECK(rc == 0 || (rc == -ENOMEM && w.failures && ask->future == NULL));
+    ask->own = rc == 0;
+    if (rc == 0)
+        ask->joined = step();
     return rc == 0;
 }
 
 bool ask_cancel(struct ask *ask)
 {
+    ask->leaving = step();
     int rc = sflight_future_cancel(ask->future);
     CHECK(rc == 0 || rc == 1);
     if (rc == 1) {
         ask->future = NULL;
         ask->over = true;
+        ask->awaited = false;
+        ask->gone = step();
+    } else {
+        ask->leaving = 0;
     }
     return rc == 1;
+}
+
+static void unwanted(void *arg)
+{
+    struct ask *ask = arg;
+    struct run *run = ask->run;
+
+    CHECK(!door_in_section());
+    CHECK(run->over == 0);
+    CHECK(!ask->own || ask->leaving != 0);
+    CHECK(run->unwanted == 0);
+    run->unwanted = step();
+    run->promised = world.cancels;
+    pause_here();
+    CHECK(run->over == 0);
+    memory_give(&run->called);
+}
+
+void ask_on_unwanted(struct ask *ask)
+{
+    struct run *run = ask->run;
+
+    sflight_call_on_unwanted(ask->permit, unwanted, ask);
+    run->listens = step();
+}
+
+bool ask_unwanted(struct ask *ask)
+{
+    bool is = sflight_call_unwanted(ask->permit);
+
+    ask->run->promised |= is && world.cancels;
+    return is;
+}
+
+/* Its permit is gone. */
+static void run_over(struct run *run, uint32_t n_followers)
+{
+    CHECK(run->followers < 0 || run->followers == n_followers);
+    run->followers = n_followers;
+    CHECK(memory_after(&run->called));
+    run->over = step();
 }
 
 void ask_complete(struct ask *ask)
@@ -644,18 +828,19 @@ void ask_complete(struct ask *ask)
     run_ends(run);
     sflight_call *permit = ask->permit;
     ask->permit = NULL;
-    uint32_t n_followers = sflight_complete(permit, run_id(run));
-    CHECK(run->followers < 0 || run->followers == n_followers);
-    run->followers = n_followers;
+    run_over(run, sflight_complete(permit, run_id(run)));
 }
 
 void ask_abandon(struct ask *ask)
 {
-    run_ends(ask->run);
-    ask->run->left = true;
+    struct run *run = ask->run;
+
     ask->over = ask->future == NULL;
-    sflight_abandon(ask->permit);
+    run_ends(run);
+    run->left = true;
+    sflight_call *permit = ask->permit;
     ask->permit = NULL;
+    run_over(run, sflight_abandon(permit));
 }
 
 void ask_start(struct ask *ask)
@@ -666,9 +851,11 @@ void ask_start(struct ask *ask)
     ask->rc = sflight_start(world.group, ask->key, strlen(ask->key), work, ask, &ask->future);
     if (ask->rc != 0) {
         CHECK(ask->future == NULL);
+        w.unseen = true;
         answered(ask);
         return;
     }
+    ask->joined = step();
     CHECK(!shut_before(ask));
 }
 
@@ -699,11 +886,14 @@ bool ask_poll(struct ask *ask)
 
 bool ask_drop(struct ask *ask)
 {
+    ask->leaving = step();
     int last = sflight_future_drop(ask->future);
     CHECK(last == 0 || last == 1);
     ask->future = NULL;
-    ask->over = true;
-    return last == 1;
+    ask->over = ask->dropped = true;
+    ask->last = last == 1;
+    ask->gone = step();
+    return ask->last;
 }
 
 void ask_get_or_drop(struct ask *ask)
@@ -732,17 +922,23 @@ static void told(void *arg, int rc, sflight_result *r)
 
 void ask_then(struct ask *ask)
 {
+    ask->awaited = true;
     ask->then_on = sched.self;
-    if (sflight_future_then(ask->future, told, ask) != 0)
+    ask->given = sflight_future_then(ask->future, told, ask) == 0;
+    if (!ask->given) {
+        ask->awaited = false;
         ask_drop(ask);
+    }
 }
 
 bool ask_enqueue(struct ask *ask, sflight_queue *queue)
 {
-    if (sflight_future_enqueue(ask->future, queue, (uint64_t)(uintptr_t)ask) == 0)
-        return true;
-    ask_drop(ask);
-    return false;
+    int rc = sflight_future_enqueue(ask->future, queue, (uint64_t)(uintptr_t)ask);
+    ask->queue = queue;
+    ask->given = rc == 0;
+    if (rc != 0)
+        ask_drop(ask);
+    return rc == 0;
 }
 
 unsigned ask_drain(sflight_queue *queue)
@@ -757,7 +953,17 @@ unsigned ask_drain(sflight_queue *queue)
         ask->rc = done[i].rc;
         ask->r = done[i].result;
         answered(ask);
-        ask_release(ask);
+    }
+    for (int i = 0; i < n; i++) {
+        struct ask *ask = (struct ask *)(uintptr_t)done[i].tag;
+        ask->r = (sflight_result){0};
+        if (ask->rc == 0)
+            ask->run->holds--;
+    }
+    sflight_completions_release(done, (unsigned)n);
+    for (int i = 0; i < n; i++) {
+        struct ask *ask = (struct ask *)(uintptr_t)done[i].tag;
+        ask->n_holds -= ask->n_holds != 0;
     }
     return (unsigned)n;
 }

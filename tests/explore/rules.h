@@ -9,8 +9,13 @@
  *     began (I3), or which had been forgotten before it began (I4);
  *   - nobody leads or gets anything who began after the group had been closed;
  *     who has drained it finds no run that had begun before;
- *   - one leader for each run; the same number of followers told to all, and not
- *     fewer than there are (I5);
+ *   - one leader for each run; the same number of followers told to all, also to who
+ *     ends it by a permit: those who get its result, and of those who left no more than
+ *     may have been there when it closed (I5);
+ *   - of those who leave a call to nobody one is told that it was the last, and nobody
+ *     is while another waits; the callback for that comes once, and not after the end;
+ *     with cancel_unwanted nobody gets the result of what it was called for;
+ *   - what was given to a callback comes once, and what was taken back does not;
  *   - a value is what its run wrote, is destroyed once, and after its last hold;
  *   - fn, destroy and callbacks run outside of sections; a callback on the thread that ends
  *     the call, or on that which asks for it;
@@ -25,8 +30,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How fn leaves. */
-enum way { RETURNS, PANICS, EXITS };
+/* How fn leaves; ABANDONS: it returns, after sflight_call_abandon(). */
+enum way { RETURNS, PANICS, EXITS, ABANDONS };
 
 /* Besides 0, which answers are right. */
 enum may {
@@ -57,24 +62,35 @@ struct ask {
     sflight_call *permit;
     sflight_future *future;
     struct run *run; /* whose result it has, or which it leads */
-    uint64_t begun;
+    uint64_t begun, joined, leaving,
+        gone; /* steps; joined: it has a future; gone: it waits no more */
     int thread;
     int then_on; /* the thread that asked for a callback */
     bool led, over;
     unsigned n_holds;
-    bool async; /* by ask_begin() or ask_start() */
+    bool async;   /* by ask_begin() or ask_start() */
+    bool own;     /* it has had a future on the call that it leads */
+    bool given;   /* to a callback or a queue */
+    bool awaited; /* a callback is to come */
+    bool last;    /* it was told that it left the call to nobody */
+    bool dropped;
+    sflight_queue *queue; /* that it was given to */
 };
 
 /* One run of fn, or of a permit. */
 struct run {
     struct ask *leader;
     const char *key;
-    uint64_t claimed_after, begun, ended, first_return; /* steps; 0: not yet */
+    /* Steps; 0: not yet.  Over: the permit is gone; listens: the leader is to be told that the call
+       is unwanted, and when it was. */
+    uint64_t claimed_after, begun, ended, first_return, over, listens, unwanted;
     struct clock end;
+    struct clock called; /* what the callback has done with what it was given */
     bool has_value, has_destroy, left, after_forget;
-    int thread; /* that runs fn, or got the permit */
-    int ender;  /* the thread that ended it */
-    int told;   /* in the message of a panic; 0: none */
+    bool promised; /* its leader was told that nobody gets its result */
+    int thread;    /* that runs fn, or got the permit */
+    int ender;     /* the thread that ended it */
+    int told;      /* in the message of a panic; 0: none */
     unsigned n_destroyed, n_leaders, n_followers, holds;
     int64_t followers; /* as told; -1: not yet */
 };
@@ -82,8 +98,9 @@ struct run {
 extern struct world {
     sflight_group *group;
     unsigned may; /* as of each ask, for all */
-    bool leavers; /* followers may have been counted and yet have left */
     bool forgets; /* runs may overlap where the rules cannot see why */
+    bool cancels; /* options.cancel_unwanted */
+    bool takes_over;
     bool leaks;   /* threads have vanished: so has what they had in hand */
     bool settled; /* the scenario has destroyed the group by itself */
     bool shut;    /* no run may begin any more */
@@ -122,9 +139,10 @@ void ask_many(struct ask *asks, unsigned n); /* one batch */
 void ask_begin(struct ask *ask);
 void ask_complete(struct ask *ask);
 void ask_abandon(struct ask *ask);
-/* sflight_begin_enqueue: then a completion comes, to the one with a permit as well, or rc is not 0.
- */
-void ask_begin_enqueue(struct ask *ask, sflight_queue *queue);
+void ask_on_unwanted(struct ask *ask); /* sflight_call_on_unwanted, of a permit, once */
+bool ask_unwanted(struct ask *ask);    /* sflight_call_unwanted, of a permit */
+/* sflight_begin_enqueue: then a completion comes, to the one with a permit as well; or false. */
+bool ask_begin_enqueue(struct ask *ask, sflight_queue *queue);
 /* sflight_call_future: the permit holder's own; false: there was no memory. */
 bool ask_own_future(struct ask *ask);
 /* sflight_future_cancel: true if it will not come. */

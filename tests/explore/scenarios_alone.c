@@ -150,7 +150,6 @@ static void alone_claims_against_close(void)
 static void alone_against_fork(void)
 {
     alone_begin();
-    world.leavers = true;
     go(some, bare(0, "a"));
     go(some, bare(BARE, variant(2) ? "a" : "b"));
     if (variant(2))

@@ -88,7 +88,6 @@ static void future_against(void (*end)(void *), unsigned may, int on_abandon)
     o.on_abandon = on_abandon;
     o.cancel_unwanted = variant(2);
     world_begin(&o);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
     world.may = may;
     ask_begin(fresh(0, "a"));
@@ -113,7 +112,6 @@ static void future_against_abandon(void)
 static void one_future(void (*way)(void *), uint64_t patience_ns)
 {
     world_begin(NULL);
-    world.leavers = true;
     ask_begin(fresh(0, "a"));
     go(complete_permit, &asks[0]);
     fresh(1, "a")->patience_ns = patience_ns;
@@ -173,7 +171,6 @@ static void own_future_against(void (*end)(void *), unsigned may)
     sflight_options o = world_options();
     o.cancel_unwanted = variant(2);
     world_begin(&o);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
     world.may = may;
     ask_begin(fresh(0, "a"));
@@ -221,7 +218,6 @@ static void permit_taken_over(void)
     sflight_options o = world_options();
     o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
     world_begin(&o);
-    world.leavers = true;
     world.may = MAY_BE_DEAD | MAY_TIME_OUT;
     ask_begin(fresh(0, "a"));
     go(abandon_permit, &asks[0]);
@@ -273,7 +269,6 @@ static void consume_all(void)
 static void hand_over(void)
 {
     queue_begin();
-    world.leavers = true;
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(1, "b"));
     /* Hung before anybody else comes: so each of them must arrive. */
@@ -331,7 +326,6 @@ static void queue_goes(void)
 static void late_enqueue(void)
 {
     queue_begin();
-    world.leavers = true;
     ask_begin(fresh(0, "a"));
     go(complete_permit, &asks[0]);
     go(enqueue, fresh(1, "a"));
@@ -346,7 +340,6 @@ static void late_enqueue(void)
 static void take_back(unsigned n, bool some_stay)
 {
     queue_begin();
-    world.leavers = true;
     for (unsigned i = 0; i < n; i++)
         ask_begin_enqueue(fresh(i, "a"), queue);
     go(complete_permit, &asks[0]);
@@ -380,7 +373,6 @@ static void taken_back_alone(void)
 static void taken_back_follower(void)
 {
     queue_begin();
-    world.leavers = true;
     ask_begin(fresh(0, "a"));
     ask_begin_enqueue(fresh(1, "a"), queue);
     go(complete_permit, &asks[0]);
@@ -411,7 +403,6 @@ static void give_up(void *arg)
 static void swept(void)
 {
     queue_begin();
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     for (unsigned i = 0; i < 6; i++)
         ask_begin(fresh(i, "a"));
@@ -448,7 +439,6 @@ static void both_hang_up(void)
     sflight_options o = world_options();
     o.cancel_unwanted = variant(2);
     world_begin(&o);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
     for (unsigned i = 0; i < 2; i++) {
         CHECK(sflight_queue_create(&queues[i]) == 0);
@@ -495,7 +485,6 @@ static void started_begin(unsigned failures)
     o.on_abandon = (int)variant(2);
     door.failures = failures;
     world_begin(&o);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
     world.may = MAY_BE_DEAD;
 }
@@ -517,7 +506,7 @@ static void unwanted_begin(void)
     sflight_options o = world_options();
     o.cancel_unwanted = true;
     world_begin(&o);
-    world.leavers = world.forgets = true;
+    world.forgets = true;
 }
 
 static void started_and_dropped(void)
@@ -555,18 +544,7 @@ static void unwanted(void)
 }
 
 /* Whoever leads is told once, by the last of those who leave at once, and not after the end. */
-static unsigned n_told, n_last;
-static bool has_ended;
-
-static void tell(void *arg)
-{
-    CHECK(arg == &asks[0]);
-    CHECK(!door_in_section());
-    CHECK(!has_ended);
-    pause_here();
-    CHECK(!has_ended);
-    n_told++;
-}
+static unsigned n_last;
 
 static void drop_own(void *arg)
 {
@@ -578,10 +556,8 @@ static void tell_begin(void)
     sflight_options o = world_options();
     o.cancel_unwanted = variant(2);
     world_begin(&o);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
-    n_told = n_last = 0;
-    has_ended = false;
+    n_last = 0;
     ask_begin(fresh(0, "a"));
     CHECK(ask_own_future(&asks[0]));
     ask_begin(fresh(1, "a"));
@@ -592,9 +568,9 @@ static void unwanted_told(void)
     tell_begin();
     go(drop_own, &asks[0]);
     go(drop_own, &asks[1]);
-    sflight_call_on_unwanted(asks[0].permit, tell, &asks[0]);
+    ask_on_unwanted(&asks[0]);
     join_all();
-    CHECK(n_told == 1);
+    CHECK(asks[0].run->unwanted != 0);
     CHECK(n_last == 1);
     CHECK(sflight_call_unwanted(asks[0].permit));
     ask_complete(&asks[0]);
@@ -604,23 +580,21 @@ static void unwanted_told(void)
 static void unwanted_and_ended(void)
 {
     tell_begin();
-    sflight_call_on_unwanted(asks[0].permit, tell, &asks[0]);
+    ask_on_unwanted(&asks[0]);
     go(drop_own, &asks[0]);
     go(drop_own, &asks[1]);
     pause_here();
     ask_complete(&asks[0]);
-    has_ended = true;
     join_all();
-    CHECK(n_told <= 1 && n_last <= 1);
+    CHECK(n_last <= 1);
     world_end();
 }
 
 /* The callback ends the call. */
-static void tell_and_complete(void *arg)
+static void complete_unwanted(void *arg)
 {
-    tell(arg);
+    CHECK(!door_in_section());
     ask_complete(arg);
-    has_ended = true;
 }
 
 static void unwanted_ends(void)
@@ -628,9 +602,113 @@ static void unwanted_ends(void)
     tell_begin();
     go(drop_own, &asks[0]);
     go(drop_own, &asks[1]);
-    sflight_call_on_unwanted(asks[0].permit, tell_and_complete, &asks[0]);
+    sflight_call_on_unwanted(asks[0].permit, complete_unwanted, &asks[0]);
     join_all();
-    CHECK(n_told == 1 && asks[0].permit == NULL);
+    CHECK(asks[0].permit == NULL);
+    world_end();
+}
+
+/* One drops, one takes back, one comes for its result: all are counted, or have left. */
+static void leave_against_complete(void)
+{
+    queue_begin();
+    ask_begin_enqueue(fresh(0, "a"), queue);
+    ask_on_unwanted(&asks[0]);
+    ask_begin(fresh(1, "a"));
+    go(drop_own, &asks[1]);
+    go(get, fresh(2, "a"));
+    go(complete_permit, &asks[0]);
+    n_queued = !ask_cancel(&asks[0]);
+    consume_all();
+    CHECK(sflight_queue_destroy(queue) == 0);
+    join_all();
+    world_end();
+}
+
+static unsigned n_told, n_leaving, n_leaving_when_told;
+static struct clock told; /* what the callbacks have done */
+
+/* Each time it is asked for again, in the callback. */
+static void tell_again(void *arg)
+{
+    struct ask *ask = arg;
+    n_leaving_when_told = n_leaving;
+    CHECK(!door_in_section());
+    pause_here();
+    n_told++;
+    sflight_call_on_unwanted(ask->permit, tell_again, ask);
+    pause_here();
+    memory_give(&told);
+}
+
+static void join_and_drop(void *ask)
+{
+    ask_begin(ask);
+    n_leaving++;
+    if (((struct ask *)ask)->permit != NULL)
+        ask_complete(ask);
+    else
+        drop_own(ask);
+}
+
+static void again_begin(void)
+{
+    world_begin(NULL);
+    n_told = n_last = n_leaving = n_leaving_when_told = 0;
+    told = (struct clock){0};
+    ask_begin(fresh(0, "a"));
+    sflight_call_on_unwanted(asks[0].permit, tell_again, &asks[0]);
+    go(join_and_drop, fresh(1, "a"));
+    go(join_and_drop, fresh(2, "a"));
+}
+
+/* Also of who leaves it to nobody while the callback runs. */
+static void unwanted_again(void)
+{
+    again_begin();
+    join_all();
+    CHECK(n_told <= n_last && n_leaving_when_told == 2);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
+/* The leader has its own future, and asks, after somebody has left: not to be told of that. */
+static void unwanted_own_late(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.forgets = o.cancel_unwanted;
+    n_last = n_leaving = 0;
+    ask_begin(fresh(0, "a"));
+    go(join_and_drop, fresh(1, "a"));
+    pause_here();
+    CHECK(ask_own_future(&asks[0]));
+    ask_on_unwanted(&asks[0]);
+    join_all();
+    drop_own(&asks[0]);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
+/* One of three finds that another has said so already. */
+static void unwanted_again_by_two(void)
+{
+    again_begin();
+    go(join_and_drop, fresh(3, "a"));
+    join_all();
+    CHECK(n_told <= n_last && n_leaving_when_told == 3);
+    ask_complete(&asks[0]);
+    world_end();
+}
+
+static void unwanted_again_and_ended(void)
+{
+    again_begin();
+    pause_here();
+    ask_complete(&asks[0]);
+    CHECK(memory_after(&told)); /* what callbacks were given is the leader's again */
+    join_all();
     world_end();
 }
 
@@ -639,6 +717,7 @@ static void unwanted_and_wanted(void)
 {
     unwanted_begin();
     ask_begin(fresh(0, "a"));
+    ask_on_unwanted(&asks[0]);
     go(drop, fresh(1, "a"));
     go(get, fresh(2, "a"));
     go(complete_permit, &asks[0]);
@@ -733,7 +812,7 @@ static void unwanted_taken_over(void)
     o.cancel_unwanted = true;
     o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
     world_begin(&o);
-    world.leavers = world.forgets = true;
+    world.forgets = true;
     world.may = MAY_BE_DEAD;
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(2, "a"));
@@ -778,7 +857,7 @@ static void unwanted_stops_early(void)
     sflight_options o = world_options();
     o.cancel_unwanted = true;
     world_begin(&o);
-    world.leavers = world.forgets = true;
+    world.forgets = true;
     sflight_future *f;
     CHECK(sflight_start(world.group, "a", 1, stops_early, NULL, &f) == 0);
     go(join_raw, NULL);
@@ -815,7 +894,12 @@ const struct scenario scenarios_async[] = {
     {"unwanted", unwanted, 200, 2},
     {"unwanted_told", unwanted_told, 200, 2},
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
+    {"unwanted_again", unwanted_again, 200, 2},
+    {"unwanted_own_late", unwanted_own_late, 200, 2},
+    {"unwanted_again_by_two", unwanted_again_by_two, 200, 1},
+    {"unwanted_again_and_ended", unwanted_again_and_ended, 200, 2},
     {"unwanted_ends", unwanted_ends, 100, 2},
+    {"leave_against_complete", leave_against_complete, 200, 1},
     {"unwanted_and_wanted", unwanted_and_wanted, 100, 2},
     {"unwanted_start", unwanted_start, 200, 2},
     {"async_no_memory", async_no_memory, 200, 0},

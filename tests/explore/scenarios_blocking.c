@@ -149,7 +149,6 @@ static void forget_unshared(void)
 static void deadline_against_complete(void)
 {
     world_begin(NULL);
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     go_ask(0, "a");
     fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 1;
@@ -274,7 +273,6 @@ static void takeover_twice(void)
 static void takeover_against_leaving(void)
 {
     takeover_begin();
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     fresh(0, "a")->way = EXITS;
     go(ask_whole, &asks[0]);
@@ -293,7 +291,6 @@ static void takeover_against_leaving(void)
 static void last_follower_leaves(void)
 {
     takeover_begin();
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     fresh(0, "a")->way = EXITS;
     go(ask_whole, &asks[0]);
@@ -404,7 +401,6 @@ static void dying_batch(void)
     o.on_abandon = variant(2) ? SFLIGHT_ABANDON_SHARE : SFLIGHT_ABANDON_TAKEOVER;
     world_begin(&o);
     world.may = MAY_BE_DEAD;
-    world.leavers = true;
     fresh(0, "a"), fresh(1, "b"), fresh(2, "a");
     for (unsigned i = 0; i < 3; i++)
         asks[i].way = EXITS;
@@ -601,7 +597,6 @@ static void no_memory(void)
     o.on_abandon = variant(2) ? SFLIGHT_ABANDON_SHARE : SFLIGHT_ABANDON_TAKEOVER;
     door.failures = 3;
     world_begin(&o);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     fresh(0, "a"), fresh(1, "a key that is too long for the record");
     fresh(2, "a key that is too long for the record"), fresh(3, "a");

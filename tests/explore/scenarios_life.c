@@ -214,6 +214,19 @@ static void drop(void *ask)
     ask_drop(ask);
 }
 
+/* The permit holder's own future is dropped as its call ends on another thread. */
+static void destroy_against_own_drop(void)
+{
+    destroyed_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    CHECK(ask_own_future(&asks[0]));
+    go(complete, &asks[0]);
+    ask_drop(&asks[0]);
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
 /* Its starter leaves while a call that it started ends. */
 static void destroy_against_start(void)
 {
@@ -273,6 +286,57 @@ static void stats_against_complete(void)
         CHECK(stats.waiting + stats.held >= 1);
     }
     get_and_release(&asks[1]);
+    join_all();
+    world_end();
+}
+
+static void drop_both(void *unused)
+{
+    (void)unused;
+    ask_drop(&asks[0]);
+    ask_drop(&asks[1]);
+}
+
+static void join_and_get(void *ask)
+{
+    ask_begin(ask);
+    if (asks[1].permit != NULL)
+        ask_complete(ask);
+    ask_get_or_drop(ask);
+}
+
+/* Counted as a joiner after it has joined: the end of the call may come between. */
+static void stats_against_join(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    go(join_and_get, fresh(1, "a"));
+    go(complete, &asks[0]);
+    for (unsigned i = 0; i < 3; i++) {
+        sflight_stats stats;
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+        CHECK(stats.waiting <= 1 && stats.held <= MAX_ASKS);
+    }
+    join_all();
+    world_end();
+}
+
+/* Given up between the close and the publishing: released before it is counted as held. */
+static void stats_against_drop(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    CHECK(ask_own_future(&asks[0]));
+    ask_begin(fresh(1, "a"));
+    go(complete, &asks[0]);
+    go(drop_both, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        sflight_stats stats;
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+        CHECK(stats.held <= MAX_ASKS);
+    }
     join_all();
     world_end();
 }
@@ -359,7 +423,6 @@ static void fork_amidst(void)
     sflight_options o = world_options();
     o.on_abandon = (int)variant(2);
     world_begin(&o);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     if (variant(2))
         ask_whole(fresh(0, "a"));
@@ -400,7 +463,6 @@ static void fork_in_fn(void)
     o.on_abandon = (int)variant(2);
     world_begin(&o);
     world.may = MAY_BE_DEAD | MAY_TIME_OUT;
-    world.leavers = true;
     forked = false;
     door.forks_noticed = variant(2);
     fresh(0, "a")->inside = door.forks_noticed ? fork_here_and_start : fork_here;
@@ -442,7 +504,6 @@ static void futures_begin(void)
     o.cancel_unwanted = variant(2);
     world_begin(&o);
     world.may = MAY_BE_DEAD;
-    world.leavers = true;
     world.forgets = o.cancel_unwanted;
 }
 
@@ -490,6 +551,23 @@ static void fork_amid_sweep(void)
     go(hang_and_drop, fresh(2, "c"));
     go(hang_and_drop, fresh(3, "c"));
     fork_and_end_all(2);
+}
+
+/* It got its permit when there was no memory for what a thread has, and then there was. */
+static void fork_with_bare_permit(void)
+{
+    door.failures = 2;
+    world_begin(NULL);
+    world.may = MAY_BE_DEAD | MAY_TIME_OUT;
+    ask_begin(fresh(0, "a"));
+    door.failures = 0;
+    ask_whole(fresh(1, "b"));
+    world_fork();
+    world_drain(SHORT_NS);
+    if (asks[0].permit != NULL)
+        ask_complete(&asks[0]);
+    world_drain(0);
+    world_end();
 }
 
 /* It has futures on the calls of others, which do not exist in the child. */
@@ -642,10 +720,13 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
+    {"destroy_against_own_drop", destroy_against_own_drop, 200, 2},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},
     {"stats_against_join", stats_against_join, 100, 1},
     {"stats_against_complete", stats_against_complete, 100, 2},
+    {"stats_against_join", stats_against_join, 100, 2},
+    {"stats_against_drop", stats_against_drop, 100, 1},
     {"drain_against_claims", drain_against_claims, 200, 1},
     {"threads_come_and_go", threads_come_and_go, 100, 0},
     {"exit_against_destroy", exit_against_destroy, 100, 2},
@@ -653,6 +734,7 @@ const struct scenario scenarios_life[] = {
     {"fork_in_fn", fork_in_fn, 200, 0},
     {"fork_with_permits", fork_with_permits, 200, 0},
     {"fork_amid_sweep", fork_amid_sweep, 200, 0},
+    {"fork_with_bare_permit", fork_with_bare_permit, 50, 0},
     {"fork_with_futures", fork_with_futures, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},

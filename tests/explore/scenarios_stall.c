@@ -8,7 +8,7 @@
  * A wait is seen when nobody can go on any more without the victim.  Deadlines pass before that, so
  * one that is not kept is such a wait.  In the end the victim goes on, and all rules hold.
  */
-#include "rules.h"
+#include "tasks.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -41,6 +41,16 @@ enum {
 static sflight_queue *queue, *own_queue; /* the actor's own */
 static sflight_group *other_groups[2], *created;
 static unsigned n_out; /* of the queue */
+
+static bool in_tasks; /* all but the main thread are tasks of a runtime */
+
+static void go_one(void (*body)(void *arg), void *arg)
+{
+    if (in_tasks)
+        go_task(body, arg);
+    else
+        (void)go(body, arg);
+}
 
 static void let_time_pass(void)
 {
@@ -78,7 +88,8 @@ static void abandons(void)
 
 static void follow_and_abandon(void)
 {
-    go(ask_whole, fresh(FOLLOWER, "a"));
+    if (!in_tasks) /* who came last is nudged there, and at a gate who came first */
+        (void)go(ask_whole, fresh(FOLLOWER, "a"));
     sched_settle();
     ask_abandon(&asks[HELD]);
 }
@@ -138,7 +149,8 @@ static void forgets(void)
     (void)forget("a", false);
 }
 
-static const char *const full[] = {"c", "d", "e", "f", "g", "h", "i", "j", "k", "a1", "a2", "a3"};
+/* With HELD, and one more of "a": then the table grows. */
+static const char *const full[] = {"c", "d", "e", "f", "g", "h", "i", "j", "k", "a1", "a2"};
 enum { N_FULL = sizeof(full) / sizeof(full[0]) };
 
 static void fill(void)
@@ -384,6 +396,8 @@ enum {
     FORKS = 8,     /* by the main thread */
     CONSUMES = 16, /* there is one consumer */
     ENDS = 32,     /* the thread's end is what is looked at */
+    EARLY = 64,    /* begins before the victim does */
+    ON_HELD = 128, /* needs the permit, whose call it follows */
 };
 
 static const struct op {
@@ -394,11 +408,15 @@ static const struct op {
 } ops[] = {
     {"same key, deadline", 0, NULL, same_until},
     {"same key", FOLLOWS, NULL, same},
+    {"follow, deadline", EARLY | ON_HELD, NULL, same_until},
+    {"follow", EARLY | ON_HELD | FOLLOWS, NULL, same},
+    {"get, deadline", EARLY | ON_HELD, NULL, begin_same},
     {"other keys", 0, NULL, others},
     {"first use", NEW, NULL, others},
     {"begin, complete", 0, NULL, joins},
     {"begin, same key", 0, NULL, begin_same},
     {"nested wait, deadline", 0, NULL, nested_until},
+    {"end of a nested wait", EARLY, NULL, nested_until},
     {"nested lead", 0, NULL, nested_lead},
     {"future drop", 0, has_future, future_drop},
     {"future get, deadline", 0, has_future, future_get},
@@ -422,35 +440,37 @@ enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
 
 /*
  * NULL: any.  at: a lock that the victim holds, as the source calls it; "a lane", if it is in a
- * section or gives back what was retired; otherwise the function in which it stands.  src/README.md
- * has these, too, with what bounds each.
+ * section or gives back what was retired; "a list", where it takes entries out of one; otherwise
+ * the function in which it stands.  src/README.md has these, too, with what bounds each.
  */
 static const struct exception {
+    enum { EVERYWHERE, THREADS, TASKS } among;
     const char *victim, *at, *op;
 } exceptions[] = {
-    {NULL, "&registry", "first use"},
-    {NULL, "&registry", "start"}, /* its thread's first use */
-    {NULL, "&registry", "create"},
-    {NULL, "&registry", "destroy another group"},
-    {NULL, "&registry", "exit"},
-    {NULL, "&agent_waits", "nested wait, deadline"},
-    {NULL, "&agent_waits", "exit"},
-    {NULL, "a lane", "destroy another group"},
-    {NULL, "queue_push", "queue destroy"},
-    {NULL, "signal_consumer", "queue destroy"},
-    {"take over", NULL, "same key"},
-    {"drop the last", "unwanted_tell", "complete"}, /* where the user's callback runs */
-    {"drop the last", "unwanted_tell", "same key"}, /* whose leader waits for that */
-    {"drop the last", "told", "complete"},
-    {"drop the last", "told", "same key"},
-    {NULL, "gate_is_open", "complete"}, /* a list is held: list_held() */
-    {NULL, "gate_is_open", "same key"},
-    {NULL, "list_sweep", "complete"},
-    {NULL, "list_sweep", "same key"},
-    {NULL, "list_remove", "complete"},
-    {NULL, "list_remove", "same key"},
-    {NULL, "list_let_go", "complete"},
-    {NULL, "list_let_go", "same key"},
+    {EVERYWHERE, NULL, "&registry", "create"},
+    {EVERYWHERE, NULL, "&registry", "destroy another group"},
+    {EVERYWHERE, NULL, "&registry", "exit"},
+    {EVERYWHERE, NULL, "&agent_waits", "exit"},
+    {EVERYWHERE, NULL, "&agent_waits", "destroy another group"}, /* it is in a section, too */
+    {TASKS, NULL, "&agent_waits", NULL}, /* the end of what a task led or followed */
+    {TASKS, NULL, "&bin->lock", NULL},   /* tasks whose names fall into one bin: all of these do */
+    {EVERYWHERE, NULL, "a lane", "destroy another group"},
+    {EVERYWHERE, NULL, "queue_push", "queue destroy"},
+    {EVERYWHERE, NULL, "signal_consumer", "queue destroy"},
+    {EVERYWHERE, "take over", NULL, "same key"},
+    {TASKS, "take over", NULL, "follow"},
+    {EVERYWHERE, "drop the last", "unwanted_tell", "complete"}, /* where the user's callback runs */
+    {EVERYWHERE, "drop the last", "unwanted_tell", "same key"}, /* whose leader waits for that */
+    {EVERYWHERE, "drop the last", "told", "complete"},
+    {EVERYWHERE, "drop the last", "told", "same key"},
+    {EVERYWHERE, NULL, "a list", "complete"},
+    {EVERYWHERE, NULL, "a list", "same key"}, /* in threads who ends the call, and not they */
+    {EVERYWHERE, NULL, "a list", "follow"},
+    {TASKS, "orphan", "a list", "same key, deadline"}, /* takes the call over, and ends it */
+    {TASKS, "orphan", "a list", "batch, deadline"},
+    {TASKS, "orphan", "a list", "follow, deadline"}, /* leaves, and would nudge another one */
+    {TASKS, NULL, "tell_waiter", "follow, deadline"},
+    {TASKS, NULL, "tell_owner", "get, deadline"},
 };
 enum { N_EXCEPTIONS = sizeof(exceptions) / sizeof(exceptions[0]) };
 static bool has_occurred[N_EXCEPTIONS];
@@ -479,14 +499,28 @@ static void choose(uint64_t seed)
     run.op = &ops[pair % N_OPS];
 }
 
+static const char *place_of(int thread)
+{
+    static const char *const of_list[] = {"list_take_waiter", "list_sweep", "list_remove",
+                                          "list_let_go", "gate_is_open" /* list_held() */};
+    const char *function = sched_function_of(thread);
+
+    if (door_lock_of(thread) != NULL)
+        return door_lock_of(thread);
+    if (door_has_lane(thread))
+        return "a lane";
+    for (unsigned i = 0; i < sizeof(of_list) / sizeof(of_list[0]); i++)
+        if (strcmp(function, of_list[i]) == 0)
+            return "a list";
+    return function;
+}
+
 static void note_stall(int thread, bool awaited)
 {
     if (awaited)
         run.waits_in = sched_function_of(run.actor);
-    else if (door_lock_of(thread) != NULL)
-        run.at = door_lock_of(thread);
     else
-        run.at = door_has_lane(thread) ? "a lane" : sched_function_of(thread);
+        run.at = place_of(thread);
 }
 
 static void be_victim(void *unused)
@@ -503,6 +537,7 @@ static void be_victim(void *unused)
 static void be_actor(void *unused)
 {
     (void)unused;
+    run.actor = sched.self;
     if (!(run.op->is & NEW)) {
         ask_whole(own(8, "w"));
         if (run.op->prepare != NULL)
@@ -522,10 +557,12 @@ static void prepare(void)
 
     run.begins = run.done = run.over = false;
     o.on_abandon = run.victim->has & TAKEOVER ? SFLIGHT_ABANDON_TAKEOVER : SFLIGHT_ABANDON_SHARE;
+    tasks_share_a_bin = in_tasks;
+    if (in_tasks)
+        o.runtime = tasks_runtime();
     world_begin(&o);
     door.no_spares = run.no_spares;
     sched.counters = true;
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     n_out = 0;
     CHECK(sflight_queue_create(&queue) == 0);
@@ -536,7 +573,7 @@ static void prepare(void)
     if (run.victim->has & PERMIT)
         ask_begin(fresh(HELD, "a"));
     if (run.victim->has & COMPANY) {
-        go(ask_whole, fresh(FOLLOWER, "a"));
+        (void)go(ask_whole, fresh(FOLLOWER, "a"));
         ask_begin(fresh(QUEUED, "a"));
         n_out += ask_enqueue(&asks[QUEUED], queue);
         ask_begin(fresh(CALLED, "a"));
@@ -582,6 +619,11 @@ static void unlike(const char *fmt, ...)
     n_unlike++;
 }
 
+static bool is_among(const struct exception *e)
+{
+    return e->among == EVERYWHERE || (e->among == TASKS) == in_tasks;
+}
+
 static void judge(void)
 {
     bool expected = false;
@@ -590,7 +632,7 @@ static void judge(void)
         return;
     for (unsigned i = 0; i < N_EXCEPTIONS; i++) {
         const struct exception *e = &exceptions[i];
-        if ((e->victim == NULL || strcmp(e->victim, run.victim->name) == 0) &&
+        if (is_among(e) && (e->victim == NULL || strcmp(e->victim, run.victim->name) == 0) &&
             (e->at == NULL || strcmp(e->at, run.at) == 0) &&
             (e->op == NULL || strcmp(e->op, run.op->name) == 0))
             expected = has_occurred[i] = true;
@@ -600,14 +642,20 @@ static void judge(void)
                run.victim->name, run.at);
 }
 
-static void stalls(void)
+static void one_run(void)
 {
     choose(sched.plan.seed);
     sched_thread_stalls = note_stall;
     prepare();
-    run.actor = run.op->is & FORKS ? 0 : go(be_actor, NULL);
+    run.actor = 0;
+    if (!(run.op->is & FORKS))
+        go_one(be_actor, NULL);
     sched_settle();
-    go(be_victim, NULL);
+    if (run.op->is & EARLY) {
+        reached(&run.begins);
+        sched_settle();
+    }
+    go_one(be_victim, NULL);
     sched_settle();
     if (!sched_stalled() && run.victim->meanwhile != NULL) {
         run.victim->meanwhile();
@@ -616,7 +664,8 @@ static void stalls(void)
     if (run.op->is & FORKS) {
         world_fork();
     } else {
-        reached(&run.begins);
+        if (!(run.op->is & EARLY))
+            reached(&run.begins);
         if (run.op->is & FOLLOWS) {
             sched_settle();
             if (asks[HELD].permit != NULL)
@@ -639,14 +688,16 @@ static bool fits(void)
            !(run.op->is & ENDS_HELD &&
              (!(run.victim->has & PERMIT) || run.victim->has & LEADS_A)) &&
            !(run.op->is & FORKS && run.victim->has & (COMPANY | NOT_FORKED)) &&
+           !(run.op->is & ON_HELD && !(run.victim->has & PERMIT)) &&
            !(run.op->is & CONSUMES && run.victim->has & CONSUMER);
 }
 
 static void all_over(void)
 {
     for (unsigned i = 0; i < N_EXCEPTIONS; i++)
-        if (!has_occurred[i])
-            unlike("%s does not wait for one that stalls in %s, %s", exceptions[i].op,
+        if (is_among(&exceptions[i]) && !has_occurred[i])
+            unlike("%s does not wait for one that stalls in %s, %s",
+                   exceptions[i].op != NULL ? exceptions[i].op : "nothing",
                    exceptions[i].victim != NULL ? exceptions[i].victim : "whatever it does",
                    exceptions[i].at != NULL ? exceptions[i].at : "wherever");
     if (n_unlike != 0)
@@ -671,7 +722,20 @@ uint64_t stall_next(uint64_t seed)
     return pair << (1 + AFTER_BITS);
 }
 
+static void stalls(void)
+{
+    in_tasks = false;
+    one_run();
+}
+
+static void stalled_tasks(void)
+{
+    in_tasks = true;
+    one_run();
+}
+
 const struct scenario scenarios_stall[] = {
     {"stalls", stalls, 0, 0},
+    {"stalled_tasks", stalled_tasks, 0, 0},
     {0},
 };

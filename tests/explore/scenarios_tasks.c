@@ -1,139 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- * Groups with options.runtime.  Coroutines are its tasks; some stay threads.  What a
- * runtime may do is done: park returns early, an unpark that comes first is
- * remembered, and a task may go on on the thread of another one that is parked.
- */
+/* Groups with options.runtime. */
 #include "drain.h"
-
-/* ------------------------------------------------------------------ the runtime */
-
-struct task {
-    void (*body)(void *arg);
-    void *arg;
-    bool exists, parked, unparked;
-    struct clock told; /* what came before an unpark comes before the end of its park */
-    struct clock left; /* what its thread has done, when it is parked */
-};
-
-static struct task tasks[MAX_THREADS]; /* by coroutine */
-static bool some_are_threads;
-
-/* Not an address: what is drawn from it must not differ from process to process. */
-static void *name_of(const struct task *t)
-{
-    return (void *)(uintptr_t)(((uintptr_t)(t - tasks) + 1) * 64);
-}
-
-static struct task *task_of(const void *name)
-{
-    uintptr_t n = (uintptr_t)name;
-    CHECK(n % 64 == 0 && n / 64 >= 1 && n / 64 <= MAX_THREADS);
-    return &tasks[n / 64 - 1];
-}
-
-static void *self(void *ctx)
-{
-    CHECK(ctx == tasks);
-    CHECK(!door_in_section());
-    return tasks[sched.self].exists ? name_of(&tasks[sched.self]) : NULL;
-}
-
-/* Perhaps on the thread of another task that is parked. */
-static void resume(struct task *t)
-{
-    unsigned others[MAX_THREADS], n = 0;
-
-    for (unsigned i = 0; i < MAX_THREADS; i++)
-        if (tasks[i].parked && &tasks[i] != t)
-            others[n++] = i;
-    if (n != 0 && variant(2)) {
-        unsigned other = others[variant(n)];
-        struct clock left = tasks[other].left;
-        door_swap_threads((int)(t - tasks), (int)other);
-        tasks[other].left = t->left;
-        t->left = left;
-    }
-    memory_take(&t->left);
-    t->parked = false;
-}
-
-static void park(void *ctx, void *task, const struct timespec *deadline)
-{
-    struct task *t = task_of(task);
-    uint64_t until_ns = NEVER;
-
-    CHECK(ctx == tasks && t == &tasks[sched.self] && t->exists);
-    CHECK(!door_in_section() && !door_has_mutex());
-    if (deadline != NULL)
-        until_ns = (uint64_t)deadline->tv_sec * 1000000000u + (uint64_t)deadline->tv_nsec;
-    sched_point(SITE);
-    if (sched_mishap(8))
-        return; /* early */
-    (memset)(&t->left, 0, sizeof(t->left));
-    memory_give(&t->left);
-    t->parked = true;
-    if (!t->unparked && until_ns > sched.now_ns)
-        (void)sched_sleep(t, until_ns, true, SITE);
-    if (t->unparked)
-        memory_take(&t->told);
-    t->unparked = false;
-    resume(t);
-}
-
-static void unpark(void *ctx, void *task)
-{
-    struct task *t = task_of(task);
-
-    CHECK(ctx == tasks);
-    CHECK(!door_in_section() && !door_has_mutex());
-    sched_point(SITE);
-    if (!t->exists)
-        explore_fail("a task is unparked that is no more");
-    t->unparked = true;
-    memory_give(&t->told);
-    sched_wake(t, 1);
-}
-
-static void task_ends(struct task **t)
-{
-    (*t)->exists = false;
-}
-
-static void task_body(void *unused)
-{
-    struct task *t __attribute__((cleanup(task_ends))) = &tasks[sched.self];
-    (void)unused;
-    t->exists = true;
-    t->body(t->arg);
-}
-
-static void go_task(void (*body)(void *arg), void *arg)
-{
-    if (some_are_threads && variant(2)) {
-        go(body, arg);
-        return;
-    }
-    int thread = go(task_body, NULL);
-    tasks[thread].body = body;
-    tasks[thread].arg = arg;
-}
-
-static int spawn(void *ctx, void (*run)(void *arg), void *arg)
-{
-    CHECK(ctx == tasks);
-    CHECK(!door_in_section() && !door_has_mutex());
-    go_task(run, arg);
-    return 0;
-}
+#include "tasks.h"
 
 static void tasks_begin(int on_abandon)
 {
     sflight_options o = world_options();
 
-    (memset)(tasks, 0, sizeof(tasks));
     o.on_abandon = on_abandon;
-    o.runtime = (sflight_runtime){tasks, self, park, unpark, spawn};
+    o.runtime = tasks_runtime();
     world_begin(&o);
     sched.counters = sched_mishap(8); /* whose slot is it? */
 }
@@ -185,7 +60,6 @@ static void mixed_join(void)
 static void task_deadline(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     go_ask(0, "a");
     fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 1;
@@ -244,7 +118,6 @@ static void future(void *arg)
 static void task_future(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE);
-    world.leavers = true;
     world.may = MAY_TIME_OUT;
     ask_begin(fresh(0, "a"));
     go_task(complete, &asks[0]);
@@ -277,7 +150,6 @@ static void start_and_get(void *arg)
 static void task_started(void)
 {
     tasks_begin(SFLIGHT_ABANDON_SHARE); /* taken over, it would have two leaders */
-    world.leavers = true;
     world.may = MAY_BE_DEAD;
     for (unsigned i = 0; i < 2; i++) {
         fresh(i, "a")->way = variant(4) == 0 ? EXITS : RETURNS;
@@ -293,7 +165,6 @@ static void task_started(void)
 static void task_takeover(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     fresh(0, "a")->way = EXITS;
     go_task(ask_whole, &asks[0]);
@@ -319,7 +190,6 @@ static void mixed_takeover(void)
 static void task_takeover_futures(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     ask_begin(fresh(0, "a"));
     go_task(abandon, &asks[0]);
@@ -344,7 +214,6 @@ static void hang_and_drop(void *arg)
 static void task_takeover_amid_sweep(void)
 {
     tasks_begin(SFLIGHT_ABANDON_TAKEOVER);
-    world.leavers = true;
     world.may = MAY_BE_DEAD;
     ask_begin(fresh(0, "a"));
     ask_begin(fresh(1, "a"));
@@ -412,7 +281,6 @@ static void task_circle(void)
 static void task_in_fn(void)
 {
     tasks_begin((int)variant(2));
-    world.leavers = true;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD;
     static const char *const keys[] = {"a", "b", "d"};
     for (unsigned i = 0; i < 3; i++) {

@@ -19,15 +19,16 @@ enum {
     MAX_OPS = 4,
     PER_OP = 3, /* asks that an operation has */
     N_KEYS = 4,
+    SECOND = 0x100,
     FIRST_AFTER = MAX_CALLERS * MAX_OPS * PER_OP, /* ask, when all have ended */
 };
 
 static const char *const keys[N_KEYS] = {"a1", "a2", "b", "a key that is too long for the record"};
 
 struct caller_of_bytes {
-    uint8_t ops[MAX_OPS];
+    uint16_t ops[MAX_OPS]; /* with SECOND: of the second table */
     unsigned n_ops, first_ask;
-    struct ask *kept[MAX_OPS]; /* NULL: has ended */
+    struct ask *kept[MAX_OPS];
     unsigned n_kept;
 };
 
@@ -45,6 +46,7 @@ static struct queue {
     sflight_queue *q; /* NULL: there is none, or there was no memory */
     unsigned n_in, n_out;
     struct clock made;         /* who enqueues has been told of it */
+    struct clock handed;       /* who takes back what others enqueued, of that */
 } queues[1 + MAX_OPS], *queue; /* the newest */
 
 static void keep(struct caller_of_bytes *caller, struct ask *ask)
@@ -52,32 +54,45 @@ static void keep(struct caller_of_bytes *caller, struct ask *ask)
     caller->kept[caller->n_kept++] = ask;
 }
 
-static bool keeps_permit(const struct caller_of_bytes *caller)
+/* The first with a permit, or a future that has not been given away, that it keeps; or NULL. */
+static struct ask *kept_permit(const struct caller_of_bytes *caller)
 {
     for (unsigned i = 0; i < caller->n_kept; i++)
         if (caller->kept[i]->permit != NULL)
-            return true;
-    return false;
+            return caller->kept[i];
+    return NULL;
+}
+
+static struct ask *kept_future(const struct caller_of_bytes *caller)
+{
+    for (unsigned i = 0; i < caller->n_kept; i++)
+        if (caller->kept[i]->future != NULL && !caller->kept[i]->given)
+            return caller->kept[i];
+    return NULL;
+}
+
+static bool keeps_permit(const struct caller_of_bytes *caller)
+{
+    return kept_permit(caller) != NULL;
 }
 
 /* Also of a caller that leaves by fn. */
 static void end_kept(struct caller_of_bytes **caller)
 {
     struct ask **kept = (*caller)->kept;
-    unsigned n = (*caller)->n_kept;
+    struct ask *leading;
 
-    for (unsigned i = 0; i < n; i++)
-        if (kept[i]->permit != NULL) {
-            ask_complete(kept[i]);
-            kept[i] = NULL;
-        }
-    for (unsigned i = 0; i < n; i++)
-        if (kept[i] != NULL) {
-            kept[i]->patience_ns = 0;
-            if (kept[i]->future != NULL && !ask_poll(kept[i]))
-                ask_get(kept[i]);
+    while ((leading = kept_permit(*caller)) != NULL)
+        ask_complete(leading);
+    for (unsigned i = 0; i < (*caller)->n_kept; i++) {
+        if (kept[i]->given)
+            continue;
+        kept[i]->patience_ns = 0;
+        if (kept[i]->future != NULL && !ask_poll(kept[i]))
+            ask_get(kept[i]);
+        if (kept[i]->r.hold != NULL)
             ask_release(kept[i]);
-        }
+    }
 }
 
 /* ------------------------------------------------------------ by blocking */
@@ -123,6 +138,12 @@ static enum way exits(void)
 static void do_exit(struct caller_of_bytes *caller, struct ask *ask)
 {
     ask->way = exits();
+    do_one(caller, ask);
+}
+
+static void do_abandon(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->way = ABANDONS;
     do_one(caller, ask);
 }
 
@@ -292,6 +313,112 @@ static void start_keep(struct caller_of_bytes *caller, struct ask *ask)
     keep(caller, ask);
 }
 
+/* A permit holder's own future, if there is a permit. */
+static void begin_own(struct ask *ask)
+{
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        (void)ask_own_future(ask);
+}
+
+static void own_get(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    begin_own(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    ask_get_or_drop(ask);
+}
+
+static void own_drop(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    if (ask->future != NULL)
+        (void)ask_drop(ask);
+    keep(caller, ask);
+}
+
+static void own_keep(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    keep(caller, ask);
+}
+
+static void own_then(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    if (ask->future != NULL)
+        ask_then(ask);
+    keep(caller, ask);
+}
+
+/* Nobody else ends the call, so it is taken back. */
+static void own_then_cancel(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    if (ask->permit != NULL && ask->future != NULL) {
+        ask_then(ask);
+        CHECK(!ask->given || ask_cancel(ask));
+    }
+    keep(caller, ask);
+}
+
+static void listen_keep(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    if (ask->permit != NULL)
+        ask_on_unwanted(ask);
+    keep(caller, ask);
+}
+
+static void listen_drop(struct caller_of_bytes *caller, struct ask *ask)
+{
+    listen_keep(caller, ask);
+    if (ask->future != NULL)
+        (void)ask_drop(ask);
+}
+
+static void drop_kept(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask = kept_future(caller);
+    if (ask != NULL)
+        (void)ask_drop(ask);
+}
+
+static void poll_kept(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask = kept_future(caller);
+    if (ask != NULL && ask_poll(ask))
+        ask_release(ask);
+}
+
+static void complete_kept(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask = kept_permit(caller);
+    if (ask != NULL)
+        ask_complete(ask);
+}
+
+static void abandon_kept(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask = kept_permit(caller);
+    if (ask != NULL)
+        ask_abandon(ask);
+}
+
+static void ask_kept(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask = kept_permit(caller);
+    if (ask != NULL)
+        (void)ask_unwanted(ask);
+}
+
+static void start_abandon(struct caller_of_bytes *caller, struct ask *ask)
+{
+    ask->way = ABANDONS;
+    start_get(caller, ask);
+}
+
 /* -------------------------------------------------------------------- queue */
 
 static void queue_begin(void)
@@ -329,20 +456,78 @@ static void queue_end_of_parent(void)
     }
 }
 
-static void start_enqueue(struct caller_of_bytes *caller, struct ask *ask)
+/* Gives a future away. */
+static void enqueue(struct ask *ask)
 {
-    (void)caller;
-    start(ask);
-    if (ask->future == NULL)
-        return;
     if (queue->q == NULL) {
-        ask_drop(ask);
+        (void)ask_drop(ask);
         return;
     }
     memory_take(&queue->made);
     queue->n_in++;
     if (!ask_enqueue(ask, queue->q))
         queue->n_in--;
+    memory_give(&queue->handed);
+}
+
+static void start_enqueue(struct caller_of_bytes *caller, struct ask *ask)
+{
+    (void)caller;
+    start(ask);
+    if (ask->future != NULL)
+        enqueue(ask);
+}
+
+static void own_enqueue(struct caller_of_bytes *caller, struct ask *ask)
+{
+    begin_own(ask);
+    if (ask->future != NULL)
+        enqueue(ask);
+    keep(caller, ask);
+}
+
+static void enqueue_keep(struct caller_of_bytes *caller, struct ask *ask)
+{
+    if (queue->q == NULL)
+        return;
+    memory_take(&queue->made);
+    queue->n_in++;
+    if (ask_begin_enqueue(ask, queue->q))
+        keep(caller, ask);
+    else
+        queue->n_in--;
+    memory_give(&queue->handed);
+}
+
+static void enqueue_complete(struct caller_of_bytes *caller, struct ask *ask)
+{
+    enqueue_keep(caller, ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+}
+
+static void enqueue_listen(struct caller_of_bytes *caller, struct ask *ask)
+{
+    enqueue_keep(caller, ask);
+    if (ask->permit != NULL)
+        ask_on_unwanted(ask);
+}
+
+/* Whoever drains takes back what is not there yet: all of it. */
+static void cancel_queued(struct caller_of_bytes *caller, struct ask *unused)
+{
+    (void)unused;
+    if (caller != &program.callers[0] || queue->q == NULL)
+        return;
+    for (unsigned i = 0; i < MAX_ASKS; i++) {
+        struct ask *ask = &asks[i];
+        if (!ask->given || ask->over || ask->queue != queue->q || ask->future == NULL)
+            continue;
+        memory_take(&queue->handed);
+        ask->queue = NULL;
+        if (ask_cancel(ask))
+            queue->n_in--;
+    }
 }
 
 static void drain_queue(struct caller_of_bytes *caller, struct ask *ask)
@@ -406,16 +591,26 @@ static void fork_here(struct caller_of_bytes *caller, struct ask *ask)
     queue_begin();
 }
 
-/* By bits 2 to 4, and 5 and 6. */
-static void (*const operations[8][4])(struct caller_of_bytes *caller, struct ask *ask) = {
+typedef void operation(struct caller_of_bytes *caller, struct ask *ask);
+
+/* By bits 2 to 4, and 5 and 6.  NULL: the next byte says which one of the second table. */
+static operation *const operations[8][4] = {
     {do_one, do_nested, start_keep, do_keep},
     {do_now, do_soon, drain_queue, begin_watch},
     {forget_key, forget_unshared, close_group, drain_group},
     {begin_get, begin_then, begin_drop, begin_abandon},
     {start_get, start_then, start_drop, start_panic},
-    {do_panic, do_exit, look, fork_here},
+    {do_panic, do_exit, NULL, fork_here},
     {many_one, many, many_soon, many_leave},
     {do_pause, do_retain, begin_keep, start_enqueue},
+};
+
+static operation *const second_operations[5][4] = {
+    {own_keep, own_get, own_drop, own_then},
+    {own_then_cancel, own_enqueue, listen_keep, listen_drop},
+    {complete_kept, abandon_kept, drop_kept, ask_kept},
+    {enqueue_keep, enqueue_complete, enqueue_listen, cancel_queued},
+    {do_abandon, start_abandon, poll_kept, look},
 };
 
 static void operate(struct caller_of_bytes *caller, unsigned i)
@@ -428,7 +623,11 @@ static void operate(struct caller_of_bytes *caller, unsigned i)
         ask->allocs = ask->key == keys[1];
         ask->patience_ns = keeps_permit(caller) ? SHORT_NS : 0;
     }
-    operations[op >> 2 & 7][op >> 5 & 3](caller, ask);
+    unsigned row = op >> 2 & 7, column = op >> 5 & 3;
+    if (op & SECOND)
+        second_operations[row % 5][column](caller, ask);
+    else
+        operations[row][column](caller, ask);
 }
 
 static void call(void *arg)
@@ -465,7 +664,6 @@ static void scenario(void *unused)
     door.failures = program.options >> 3 & 1 ? 8 : 0;
     world_begin(&o);
     sched.counters = sched_mishap(4);
-    world.leavers = true;
     world.forgets = o.cancel_unwanted || o.max_age_ns != 0;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD | (o.max_waiters != 0 ? MAY_BE_FULL : 0);
     memset(queues, 0, sizeof(queues));
@@ -498,9 +696,15 @@ static const uint8_t *decode(const uint8_t *p, size_t *size)
         caller->first_ask = i * MAX_OPS * PER_OP;
         caller->n_ops = caller->n_kept = 0;
         while (n != 0 && caller->n_ops < MAX_OPS) {
-            uint8_t b = *p++;
+            unsigned b = *p++;
             n--;
-            caller->ops[caller->n_ops++] = b;
+            if (operations[b >> 2 & 7][b >> 5 & 3] == NULL) {
+                if (n == 0)
+                    break;
+                b = SECOND | *p++;
+                n--;
+            }
+            caller->ops[caller->n_ops++] = (uint16_t)b;
             if (b & 0x80)
                 break; /* its last one */
         }

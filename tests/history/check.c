@@ -3,8 +3,8 @@
  * history_check FILE...   do these histories keep the rules?
  *
  * The rules, by the names that complaints begin with:
- *   answer    every caller is answered once; one that has dropped its future, or
- *             whose thread has ended, is not
+ *   answer    every caller is answered once; one that has dropped its future or taken it
+ *             back, or whose thread has ended, is not
  *   leader    every execution has one leader, and who says that it led, did
  *   overlap   executions for a key do not overlap, unless it was forgotten between
  *   belongs   a result is of the caller's key and of an execution that overlaps the
@@ -15,9 +15,14 @@
  *   flying    forget says 1, and forget_unshared 0, only while a call may be in flight
  *   cause     -EOWNERDEAD comes from a leader of the key that died meanwhile; or, with
  *             takeover, before, and who could have taken its call over left it meanwhile
+ *   followers all results of an execution, and who ended it, are told the same number: those
+ *             who got its result, and of those who left no more than may have been there
+ *   last      who leaves a call to nobody is told that it was the last, and nobody is while
+ *             another waits; the leader is told once
  *   destroyed every value is destroyed exactly once
  *   held      and not before the last hold is being given up
- *   counts    callers, executions and how they ended add up with the group's stats
+ *   counts    callers, executions and how they ended add up with the group's stats; where
+ *             unwanted calls are forgotten, as many as had somebody who left last
  *
  * Prints a line for each file that keeps them, complaints otherwise; ends with 1
  * if there was any, 2 if a file is not a history.
@@ -36,15 +41,18 @@ struct caller {
     bool there;
     int kind, outcome;
     unsigned key, answers;
-    long exec; /* -1: none */
+    long exec;         /* -1: none */
+    int64_t followers; /* NEVER: none */
     int64_t began, returned, released;
 };
 
 struct exec {
     bool there;
     int how;
-    unsigned key, destroyed;
+    unsigned key, destroyed, told;
     long leader, n_led; /* n_led: callers that say that they led it */
+    int64_t n_results;  /* followers that got its result */
+    int64_t over, followers;
     int64_t began, ended, destroyed_at;
     int64_t leader_began, leader_returned;
     int64_t first_return; /* of a caller with its result */
@@ -59,6 +67,12 @@ struct forgetting {
     int64_t earliest_after; /* return of those, from here on, that left nothing to join */
 };
 
+/* A caller that left a call, or was told that its leader is dead: of which one is not known. */
+struct leaver {
+    const struct caller *caller;
+    int64_t latest; /* return of those of the key, up to here */
+};
+
 struct history {
     const char *name;
     struct caller *callers; /* by number */
@@ -67,8 +81,10 @@ struct history {
     struct exec **by_key;                     /* executions by key, then by beginning */
     size_t n_callers, n_execs, n_forgettings; /* the highest number, plus 1 */
     size_t n_caller_lines, n_exec_lines;
-    bool has_stats, takeover;
-    uint64_t led, joined, timed_out, rejected, abandoned, panicked, taken_over;
+    struct leaver *leavers; /* by key, then by beginning */
+    size_t n_leavers;
+    bool has_stats, takeover, cancels;
+    uint64_t led, joined, timed_out, rejected, abandoned, panicked, taken_over, forgotten;
     unsigned n_complaints;
 };
 
@@ -125,13 +141,13 @@ struct rooms {
 
 static bool read_caller(struct history *h, struct rooms *rooms, const char *line)
 {
-    char kind[16], outcome[16], exec[24], returned[24], released[24];
+    char kind[16], outcome[16], exec[24], returned[24], released[24], followers[24];
     unsigned long id;
     long long began;
     struct caller c = {.there = true};
 
-    if (sscanf(line, "caller %lu %15s %u %lld %23s %u %15s %23s %23s", &id, kind, &c.key, &began,
-               returned, &c.answers, outcome, exec, released) != 9)
+    if (sscanf(line, "caller %lu %15s %u %lld %23s %u %15s %23s %23s %23s", &id, kind, &c.key,
+               &began, returned, &c.answers, outcome, exec, released, followers) != 10)
         return false;
     c.kind = lookup(kind, kind_names, N_KINDS);
     c.outcome = lookup(outcome, outcome_names, N_OUTCOMES);
@@ -139,6 +155,7 @@ static bool read_caller(struct history *h, struct rooms *rooms, const char *line
     c.began = began;
     c.returned = time_of(returned);
     c.released = time_of(released);
+    c.followers = time_of(followers);
     if (id >= rooms->callers)
         h->callers = grow(h->callers, &rooms->callers, id + 1, sizeof(c));
     if (c.kind < 0 || c.outcome < 0 || h->callers[id].there)
@@ -151,19 +168,21 @@ static bool read_caller(struct history *h, struct rooms *rooms, const char *line
 
 static bool read_exec(struct history *h, struct rooms *rooms, const char *line)
 {
-    char how[16], at[24];
+    char how[16], at[24], over[24], followers[24];
     unsigned long id;
     long long began, ended;
     struct exec e = {.there = true, .first_return = NEVER, .leader_returned = NEVER};
 
-    if (sscanf(line, "exec %lu %u %ld %lld %lld %15s %u %23s", &id, &e.key, &e.leader, &began,
-               &ended, how, &e.destroyed, at) != 8)
+    if (sscanf(line, "exec %lu %u %ld %lld %lld %15s %u %23s %23s %23s %u", &id, &e.key, &e.leader,
+               &began, &ended, how, &e.destroyed, at, over, followers, &e.told) != 11)
         return false;
     e.how = lookup(how, how_names, N_HOWS);
     e.began = began;
     e.ended = ended;
     e.leader_began = began;
     e.destroyed_at = time_of(at);
+    e.over = time_of(over);
+    e.followers = time_of(followers);
     if (id >= rooms->execs)
         h->execs = grow(h->execs, &rooms->execs, id + 1, sizeof(e));
     if (e.how < 0 || h->execs[id].there)
@@ -193,10 +212,10 @@ static bool read_forget(struct history *h, struct rooms *rooms, const char *line
 
 static bool read_stats(struct history *h, const char *line)
 {
-    unsigned long long n[7];
+    unsigned long long n[8];
 
-    if (sscanf(line, "stats %llu %llu %llu %llu %llu %llu %llu", &n[0], &n[1], &n[2], &n[3], &n[4],
-               &n[5], &n[6]) != 7)
+    if (sscanf(line, "stats %llu %llu %llu %llu %llu %llu %llu %llu", &n[0], &n[1], &n[2], &n[3],
+               &n[4], &n[5], &n[6], &n[7]) != 8)
         return false;
     h->led = n[0];
     h->joined = n[1];
@@ -205,6 +224,7 @@ static bool read_stats(struct history *h, const char *line)
     h->abandoned = n[4];
     h->panicked = n[5];
     h->taken_over = n[6];
+    h->forgotten = n[7];
     h->has_stats = true;
     return true;
 }
@@ -226,6 +246,8 @@ static void history_read(struct history *h, FILE *file)
             ok = read_exec(h, &rooms, line);
         else if (strcmp(line, "takeover\n") == 0)
             ok = h->takeover = true;
+        else if (strcmp(line, "cancel_unwanted\n") == 0)
+            ok = h->cancels = true;
         else if (strncmp(line, "forget", 6) == 0)
             ok = read_forget(h, &rooms, line);
         else
@@ -273,15 +295,72 @@ static struct exec *exec_of(const struct history *h, const struct caller *c)
                : NULL;
 }
 
+/* NULL: it has none. */
+static struct caller *leader_of(const struct history *h, const struct exec *e)
+{
+    return e->leader >= 0 && (size_t)e->leader < h->n_callers && h->callers[e->leader].there
+               ? &h->callers[e->leader]
+               : NULL;
+}
+
 static bool has_result(const struct caller *c)
 {
     return c->outcome == OUTCOME_LED || c->outcome == OUTCOME_JOINED ||
            c->outcome == OUTCOME_PANICKED;
 }
 
+static bool has_left(const struct caller *c)
+{
+    return c->outcome == OUTCOME_TIMED_OUT || c->outcome == OUTCOME_LEFT ||
+           c->outcome == OUTCOME_DROPPED || c->outcome == OUTCOME_LAST ||
+           c->outcome == OUTCOME_CANCELLED;
+}
+
+static int leavers_in_order(const void *a, const void *b)
+{
+    const struct leaver *x = a, *y = b;
+    return x->caller->key != y->caller->key ? order(x->caller->key, y->caller->key)
+                                            : order(x->caller->began, y->caller->began);
+}
+
+static void index_leavers(struct history *h)
+{
+    h->leavers = calloc(h->n_callers + 1, sizeof(*h->leavers));
+    for (size_t i = 0; i < h->n_callers; i++) {
+        struct caller *c = &h->callers[i];
+        if (c->there && (has_left(c) || c->outcome == OUTCOME_OWNER_DEAD))
+            h->leavers[h->n_leavers++].caller = c;
+    }
+    qsort(h->leavers, h->n_leavers, sizeof(*h->leavers), leavers_in_order);
+    for (size_t i = 0; i < h->n_leavers; i++) {
+        struct leaver *l = &h->leavers[i];
+        l->latest = l->caller->returned;
+        if (i != 0 && l[-1].caller->key == l->caller->key && l[-1].latest > l->latest)
+            l->latest = l[-1].latest;
+    }
+}
+
+/* Those of the key, or of keys before it, that began before that. */
+static size_t leavers_before(const struct history *h, unsigned key, int64_t when)
+{
+    size_t low = 0, high = h->n_leavers;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct caller *c = h->leavers[middle].caller;
+        if (c->key < key || (c->key == key && c->began < when))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void index_history(struct history *h)
 {
     size_t n = 0;
+
+    index_leavers(h);
 
     h->by_key = calloc(h->n_execs + 1, sizeof(*h->by_key));
     for (size_t i = 0; i < h->n_execs; i++)
@@ -314,14 +393,18 @@ static void index_history(struct history *h)
             e->first_return = c->returned;
         if (c->outcome == OUTCOME_LED)
             e->n_led++;
+        e->n_results += has_result(c) && e->leader != (long)i;
     }
     for (size_t i = 0; i < n; i++) {
         struct exec *e = h->by_key[i];
-        if (e->leader < 0 || (size_t)e->leader >= h->n_callers || !h->callers[e->leader].there)
+        const struct caller *leader = leader_of(h, e);
+        if (leader == NULL)
             continue;
-        e->leader_began = h->callers[e->leader].began;
-        if (h->callers[e->leader].kind != KIND_START) /* its thread ends by itself */
-            e->leader_returned = h->callers[e->leader].returned;
+        e->leader_began = leader->began;
+        if (leader->kind == KIND_OWN) /* its permit ends by itself */
+            e->leader_returned = e->over;
+        else if (leader->kind != KIND_START) /* and so does its thread */
+            e->leader_returned = leader->returned;
     }
 }
 
@@ -347,8 +430,7 @@ static size_t forgetting_from(const struct history *h, unsigned key, int64_t whe
 
 static void check_answers(struct history *h, size_t i, const struct caller *c)
 {
-    bool none =
-        c->outcome == OUTCOME_GONE || c->outcome == OUTCOME_LEFT || c->outcome == OUTCOME_DROPPED;
+    bool none = c->outcome == OUTCOME_GONE || (has_left(c) && c->outcome != OUTCOME_TIMED_OUT);
 
     if (c->answers != !none)
         complain(h, "answer", "caller %zu (%s) was answered %u times", i, outcome_names[c->outcome],
@@ -361,10 +443,7 @@ static void check_leaders(struct history *h)
         struct exec *e = &h->execs[i];
         if (!e->there)
             continue;
-        struct caller *leader =
-            e->leader >= 0 && (size_t)e->leader < h->n_callers && h->callers[e->leader].there
-                ? &h->callers[e->leader]
-                : NULL;
+        struct caller *leader = leader_of(h, e);
         if (leader == NULL || leader->key != e->key) {
             complain(h, "leader", "execution %zu has no leader", i);
             continue;
@@ -373,6 +452,19 @@ static void check_leaders(struct history *h)
             if (e->n_led != 0)
                 complain(h, "leader", "execution %zu was started, but %ld say that they led it", i,
                          e->n_led);
+            continue;
+        }
+        if (leader->kind ==
+            KIND_OWN) { /* its future may be gone, or the call have been taken over */
+            bool led = leader->outcome == OUTCOME_LED && leader->exec == (long)i;
+            bool as_it_ended = e->how == HOW_RETURNED ? led
+                                                      : leader->outcome == OUTCOME_OWNER_DEAD ||
+                                                            (h->takeover && has_result(leader));
+            if (!as_it_ended && !has_left(leader))
+                complain(h, "leader", "execution %zu %s, but its permit's holder %ld %s", i,
+                         how_names[e->how], e->leader, outcome_names[leader->outcome]);
+            if (e->n_led != led)
+                complain(h, "leader", "execution %zu was led by %ld", i, e->n_led);
             continue;
         }
         if (leader->exec != (long)i)
@@ -395,7 +487,11 @@ static void check_leaders(struct history *h)
 static bool forgotten_between(const struct history *h, const struct exec *a, const struct exec *b)
 {
     size_t f = forgetting_from(h, b->key, b->began, false);
+    size_t l = leavers_before(h, b->key, b->began);
 
+    if (h->cancels && l != 0 && h->leavers[l - 1].caller->key == b->key &&
+        h->leavers[l - 1].latest > a->leader_began)
+        return true;
     return f != 0 && h->forgettings[f - 1].key == b->key &&
            h->forgettings[f - 1].latest_before > a->leader_began;
 }
@@ -538,6 +634,80 @@ static void check_cause(struct history *h, size_t i, struct caller *c)
         complain(h, "cause", "caller %zu: no leader of key %u died meanwhile", i, c->key);
 }
 
+/* How many of those who left may have been followers of the execution when it closed? */
+static int64_t may_have_followed(const struct history *h, const struct exec *e)
+{
+    int64_t closed = e->first_return < e->over ? e->first_return : e->over, n = 0;
+
+    for (size_t i = leavers_before(h, e->key, closed); i-- > 0;) {
+        const struct leaver *l = &h->leavers[i];
+        if (l->caller->key != e->key || l->latest < e->ended)
+            break;
+        n += l->caller->returned >= e->ended && l->caller->outcome != OUTCOME_LAST &&
+             l->caller != leader_of(h, e) && (l->caller->kind != KIND_OWN || h->takeover) &&
+             (l->caller->outcome != OUTCOME_OWNER_DEAD || e->how == HOW_DIED);
+    }
+    return n;
+}
+
+static void check_followers(struct history *h)
+{
+    for (size_t i = 0; i < h->n_callers; i++) {
+        struct caller *c = &h->callers[i];
+        struct exec *e = exec_of(h, c);
+        if (!c->there || e == NULL || !has_result(c) || c->followers == NEVER)
+            continue;
+        if (e->followers == NEVER)
+            e->followers = c->followers;
+        else if (e->followers != c->followers)
+            complain(h, "followers", "caller %zu was told %lld for execution %ld, another %lld", i,
+                     (long long)c->followers, c->exec, (long long)e->followers);
+    }
+    for (size_t i = 0; i < h->n_execs; i++) {
+        struct exec *e = &h->execs[i];
+        if (!e->there || e->followers == NEVER || (e->how == HOW_DIED && h->takeover))
+            continue; /* those who follow a dead one may get another's result */
+        int64_t most = e->n_results + may_have_followed(h, e);
+        if (e->followers < e->n_results || e->followers > most)
+            complain(h, "followers", "execution %zu had %lld, and not %lld to %lld", i,
+                     (long long)e->followers, (long long)e->n_results, (long long)most);
+    }
+}
+
+/* Did somebody leave the key after that and before the execution was over, who may have been the
+   last, but for those of whom it is known that they were not? */
+static bool left_last(const struct history *h, const struct exec *e, int64_t after)
+{
+    for (size_t i = leavers_before(h, e->key, e->over); i-- > 0;) {
+        const struct leaver *l = &h->leavers[i];
+        if (l->caller->key != e->key || l->latest < after)
+            return false;
+        if (l->caller->returned >= after && l->caller->outcome != OUTCOME_DROPPED)
+            return true;
+    }
+    return false;
+}
+
+static void check_last(struct history *h)
+{
+    for (size_t i = 0; i < h->n_execs; i++) {
+        struct exec *e = &h->execs[i];
+        const struct caller *leader = e->there ? leader_of(h, e) : NULL;
+        if (leader == NULL)
+            continue;
+        bool dropped = leader->outcome == OUTCOME_DROPPED, last = leader->outcome == OUTCOME_LAST;
+        if (e->told > 1)
+            complain(h, "last", "the leader of execution %zu was told %u times", i, e->told);
+        if (h->cancels && (e->told != 0 || last) && e->followers != 0 && e->followers != NEVER)
+            complain(h, "last", "execution %zu was left to nobody, and has %lld followers", i,
+                     (long long)e->followers);
+        /* The holder of the permit left before the end, and then everybody else. */
+        if (leader->kind == KIND_OWN && dropped && leader->returned < e->ended &&
+            e->followers == 0 && !left_last(h, e, leader->began))
+            complain(h, "last", "all have left execution %zu, and none was the last", i);
+    }
+}
+
 static void check_destroyed(struct history *h)
 {
     for (size_t i = 0; i < h->n_execs; i++)
@@ -577,6 +747,9 @@ static void check_counts(struct history *h)
     check_sum(h, "rejected", h->rejected, n[OUTCOME_REJECTED], slack);
     check_sum(h, "panicked", h->panicked, how[HOW_PANICKED], 0);
     check_sum(h, "died", h->abandoned, how[HOW_DIED], slack);
+    if (h->cancels)
+        check_sum(h, "unwanted", h->forgotten, n[OUTCOME_LAST],
+                  n[OUTCOME_CANCELLED] + n[OUTCOME_TIMED_OUT]);
 }
 
 static void history_check(struct history *h)
@@ -593,6 +766,8 @@ static void history_check(struct history *h)
     check_leaders(h);
     check_overlaps(h);
     check_forgettings(h);
+    check_followers(h);
+    check_last(h);
     check_destroyed(h);
     check_counts(h);
 }
@@ -624,6 +799,7 @@ int main(int argc, char **argv)
         free(h.callers);
         free(h.execs);
         free(h.forgettings);
+        free(h.leavers);
         free((void *)h.by_key);
     }
     return failed;

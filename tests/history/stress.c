@@ -27,6 +27,7 @@ struct mixture {
     unsigned threads, keys, ops; /* ops: of each thread */
     unsigned events;             /* of 64 ops: begin or start */
     bool failures;
+    bool unwanted; /* cancel_unwanted; nothing else forgets, and only who drops a future leaves */
     sflight_options options;
 };
 
@@ -34,8 +35,10 @@ struct caller {
     int kind, outcome;
     unsigned key;
     long exec;
+    long followers; /* -1: not told */
     int64_t began;
     int64_t returned;
+    sflight_future *future; /* for who cancels it */
     atomic_uint answers;
     _Atomic(int64_t) released; /* -1: not */
 };
@@ -47,6 +50,9 @@ struct exec {
     int64_t began, ended;
     atomic_uint destroyed;
     int64_t destroyed_at; /* the first time */
+    int64_t over;         /* -1: no permit */
+    long followers;       /* as who ended it was told; -1: no permit */
+    atomic_uint told;
 };
 
 struct forgetting {
@@ -63,7 +69,9 @@ struct hold {
 
 struct permit {
     struct caller *caller;
+    struct exec *exec;
     sflight_call *call;
+    sflight_future *called_back; /* its holder's own, given to a callback; NULL: none */
 };
 
 struct worker {
@@ -91,6 +99,7 @@ static struct world {
     struct worker workers[MAX_THREADS];
     _Atomic(struct hold *) lot[LOT];
     _Atomic(struct permit *) permits[LOT];
+    _Atomic(struct caller *) hang_ups[LOT]; /* enqueued, to be taken back */
     atomic_bool stop;
 } world;
 
@@ -128,6 +137,7 @@ static struct exec *exec_new(sflight_call *call, struct caller *leader, int64_t 
     e->how = HOW_DIED; /* unless something else turns out */
     e->leader = leader - world.callers;
     e->began = began;
+    e->over = e->followers = -1;
     if (leader->kind != KIND_START)
         leader->exec = id;
     sflight_call_set(call, e, sizeof *e, exec_destroyed, NULL);
@@ -146,6 +156,12 @@ static void hold_end(struct hold *h)
 }
 
 /* --------------------------------------------------------------- leaders */
+
+static void told_unwanted(void *arg)
+{
+    struct exec *e = arg;
+    atomic_fetch_add(&e->told, 1);
+}
 
 struct inside {
     struct exec *execs[MAX_BATCH];
@@ -187,6 +203,8 @@ static int lead_some(sflight_call *const *calls, size_t n, struct caller *caller
     MUST(n >= 1 && n <= MAX_BATCH);
     for (; in.n < n; in.n++)
         in.execs[in.n] = exec_new(calls[in.n], caller_of(callers, calls[in.n]), began);
+    if (callers->kind == KIND_START && pick(2) == 0)
+        sflight_call_on_unwanted(calls[0], told_unwanted, in.execs[0]);
     for (unsigned i = pick(4); i > 0; i--)
         sched_yield();
     switch (world.m->failures ? pick(48) : 48) {
@@ -200,6 +218,12 @@ static int lead_some(sflight_call *const *calls, size_t n, struct caller *caller
     case 3:
         pthread_cancel(pthread_self());
         pthread_testcancel();
+        break;
+    case 4:
+        if (callers->kind == KIND_START) { /* the others answer for it themselves */
+            sflight_call_abandon(calls[0]);
+            return 0;
+        }
         break;
     default:
         break;
@@ -237,7 +261,7 @@ static struct caller *caller_new(struct worker *me, int kind, unsigned key)
     c->kind = kind;
     c->outcome = UNSET;
     c->key = key;
-    c->exec = -1;
+    c->exec = c->followers = -1;
     atomic_init(&c->released, -1);
     return c;
 }
@@ -258,6 +282,10 @@ static void answered(struct caller *c, int rc, sflight_result *r)
 {
     c->returned = now_ns();
     atomic_fetch_add_explicit(&c->answers, 1, memory_order_relaxed);
+    if (rc == 0 || rc == -ENOTRECOVERABLE) {
+        c->followers = r->followers;
+        MUST(r->shared == (!r->leader || r->followers != 0));
+    }
     switch (rc) {
     case 0:
         c->exec = (struct exec *)r->value - world.execs;
@@ -275,6 +303,7 @@ static void answered(struct caller *c, int rc, sflight_result *r)
         break;
     default:
         MUST(rc == -EOWNERDEAD);
+        c->exec = -1; /* of a permit's holder */
         c->outcome = OUTCOME_OWNER_DEAD;
     }
     if (r == NULL || r->hold == NULL)
@@ -292,7 +321,7 @@ static void answered(struct caller *c, int rc, sflight_result *r)
 
 static const struct timespec *maybe_deadline(struct timespec *t)
 {
-    if (pick(4) != 0)
+    if (world.m->unwanted || pick(4) != 0)
         return NULL;
     int64_t at = now_ns() + pick(20) * 1000;
     *t = (struct timespec){at / 1000000000, at % 1000000000};
@@ -335,22 +364,34 @@ static void ask_many(struct worker *me)
 
 /* --------------------------------------------------------------- events */
 
+/* Left without an answer. */
+static void left(struct caller *c, int outcome)
+{
+    c->returned = now_ns();
+    c->exec = -1;
+    c->outcome = outcome;
+}
+
 static void permit_end(struct permit *p)
 {
     if (p == NULL)
         return;
     struct caller *c = p->caller;
-    struct exec *e = &world.execs[c->exec];
-    bool abandon = world.m->failures && pick(8) == 0;
+    struct exec *e = p->exec;
+    bool abandon = world.m->failures && pick(8) == 0, own = c->kind == KIND_OWN;
+    /* By who ends the call: then there is no callback. */
+    if (p->called_back != NULL && !world.m->unwanted && pick(2) == 0 &&
+        sflight_future_cancel(p->called_back) == 1)
+        left(c, OUTCOME_CANCELLED);
     e->how = abandon ? HOW_DIED : HOW_RETURNED;
     e->ended = now_ns();
-    if (abandon)
-        sflight_abandon(p->call);
-    else
-        sflight_complete(p->call, 0);
-    c->returned = now_ns();
-    c->outcome = abandon ? OUTCOME_GONE : OUTCOME_LED;
-    atomic_store(&c->answers, !abandon);
+    e->followers = abandon ? sflight_abandon(p->call) : sflight_complete(p->call, 0);
+    e->over = now_ns();
+    if (!own) {
+        c->returned = e->over;
+        c->outcome = abandon ? OUTCOME_GONE : OUTCOME_LED;
+        atomic_store(&c->answers, !abandon);
+    }
     free(p);
 }
 
@@ -361,9 +402,16 @@ static void called_back(void *arg, int rc, sflight_result *r)
 
 static void dropped(struct caller *c, sflight_future *f)
 {
-    sflight_future_drop(f);
-    c->returned = now_ns();
-    c->outcome = OUTCOME_DROPPED;
+    int last = sflight_future_drop(f);
+    left(c, last == 1 ? OUTCOME_LAST : OUTCOME_DROPPED);
+}
+
+/* Some are taken back by who drains. */
+static void enqueued(struct caller *c, sflight_future *f)
+{
+    c->future = f;
+    if (!world.m->unwanted && pick(2) == 0)
+        atomic_store(&world.hang_ups[pick(LOT)], c);
 }
 
 /* One of the ways to use a future. */
@@ -379,6 +427,7 @@ static void use(sflight_future *f, struct caller *c)
     case 2:
         atomic_fetch_add(&world.enqueued, 1);
         MUST(sflight_future_enqueue(f, world.queue, (uint64_t)(c - world.callers)) == 0);
+        enqueued(c, f);
         return;
     case 3:
         dropped(c, f);
@@ -396,6 +445,10 @@ static void use(sflight_future *f, struct caller *c)
             sched_yield();
         break;
     case 6: {
+        if (world.m->unwanted) {
+            dropped(c, f);
+            return;
+        }
         const int64_t at = now_ns() + pick(20) * 1000;
         const struct timespec t = {at / 1000000000, at % 1000000000};
         rc = sflight_future_get(f, &t, &r);
@@ -411,6 +464,16 @@ static void use(sflight_future *f, struct caller *c)
     answered(c, rc, &r);
 }
 
+/* Somebody ends it, soon. */
+static void hand_over(struct caller *c, sflight_call *call, sflight_future *called_back)
+{
+    struct permit *p = must_alloc(1, sizeof *p);
+    *p = (struct permit){c, exec_new(call, c, now_ns()), call, called_back};
+    if (pick(2) == 0)
+        sflight_call_on_unwanted(call, told_unwanted, p->exec);
+    permit_end(atomic_exchange(&world.permits[pick(LOT)], p));
+}
+
 static void begin(struct worker *me, unsigned key)
 {
     struct caller *c = caller_new(me, KIND_BEGIN, key);
@@ -422,12 +485,41 @@ static void begin(struct worker *me, unsigned key)
         answered(c, rc, NULL);
     } else if (f != NULL) {
         use(f, c);
+    } else if (pick(2) == 0) {
+        hand_over(c, call, NULL);
     } else {
-        struct permit *p = must_alloc(1, sizeof *p);
-        *p = (struct permit){c, call};
-        exec_new(call, c, now_ns());
-        permit_end(atomic_exchange(&world.permits[pick(LOT)], p));
+        c->kind = KIND_OWN;
+        MUST(sflight_call_future(call, &f) == 0);
+        if (pick(4) == 0) { /* before anybody may end the call */
+            MUST(sflight_future_then(f, called_back, c) == 0);
+            hand_over(c, call, f);
+        } else {
+            hand_over(c, call, NULL);
+            use(f, c);
+        }
     }
+}
+
+static void begin_enqueue(struct worker *me, unsigned key)
+{
+    struct caller *c = caller_new(me, KIND_BEGIN, key);
+    sflight_call *call;
+    sflight_future *f;
+    atomic_fetch_add(&world.enqueued, 1);
+    c->began = now_ns();
+    int rc = sflight_begin_enqueue(world.g, &key, sizeof key, world.queue,
+                                   (uint64_t)(c - world.callers), &call, &f);
+    if (rc != 0) {
+        atomic_fetch_sub(&world.enqueued, 1);
+        answered(c, rc, NULL);
+        return;
+    }
+    if (call != NULL) {
+        c->kind = KIND_OWN;
+        hand_over(c, call, NULL);
+    }
+    if (call == NULL)
+        enqueued(c, f);
 }
 
 static void start(struct worker *me, unsigned key)
@@ -447,10 +539,27 @@ static bool drain(void)
     sflight_completion done[8];
     int n = sflight_queue_drain(world.queue, done, 8);
     MUST(n >= 0);
-    for (int i = 0; i < n; i++)
-        answered(&world.callers[done[i].tag], done[i].rc, &done[i].result);
+    for (int i = 0; i < n; i++) {
+        struct caller *c = &world.callers[done[i].tag];
+        sflight_result copy = {0};
+        if (done[i].result.hold != NULL) /* what the batch gives up is held no more by then */
+            MUST(sflight_result_retain(&done[i].result, &copy) == 0);
+        answered(c, done[i].rc, &copy);
+    }
+    sflight_completions_release(done, (unsigned)n);
     world.drained += (unsigned)n;
     return n != 0;
+}
+
+/* By who drains, and only what has not been drained: then there is no completion. */
+static void hang_up(struct caller *c)
+{
+    if (c == NULL || atomic_load(&c->answers) != 0)
+        return;
+    if (sflight_future_cancel(c->future) == 1) {
+        left(c, OUTCOME_CANCELLED);
+        atomic_fetch_sub(&world.enqueued, 1);
+    }
 }
 
 /* Never blocks, so that whoever waits for a permit or for the queue waits for this. */
@@ -464,9 +573,10 @@ static void *serve(void *arg)
         for (int i = 0; i < LOT; i++) {
             struct permit *p = atomic_exchange(&world.permits[i], NULL);
             idle = idle && p == NULL;
+            hang_up(atomic_exchange(&world.hang_ups[i], NULL));
             permit_end(p);
         }
-        if (stop && idle && world.drained == atomic_load(&world.enqueued))
+        if (stop && idle && world.drained >= atomic_load(&world.enqueued))
             return NULL;
         if (idle)
             sched_yield();
@@ -495,10 +605,10 @@ static void *work(void *arg)
         me->n_settled = me->n_callers;
         unsigned key = pick(world.m->keys), what = pick(64);
         if (what < world.m->events)
-            what % 8 == 0 ? start(me, key) : begin(me, key);
+            what % 8 == 0 ? start(me, key) : what % 8 < 3 ? begin_enqueue(me, key) : begin(me, key);
         else if (what < world.m->events + 8)
             ask_many(me);
-        else if (what < world.m->events + 14 && key % 2 == 1)
+        else if (what < world.m->events + 14 && key % 2 == 1 && !world.m->unwanted)
             note_forget(me, key, what % 2 == 1);
         else
             ask(me, key);
@@ -543,6 +653,7 @@ static void write_caller(FILE *file, const struct caller *c)
     fprintf(file, " %u %s", c->answers, outcome_names[c->outcome]);
     write_time(file, c->exec, c->exec >= 0);
     write_time(file, c->released, c->released >= 0);
+    write_time(file, c->followers, c->followers >= 0);
     fputc('\n', file);
 }
 
@@ -553,6 +664,8 @@ static void write_history(const char *path)
     fprintf(file, "# history_stress: %s\n", world.m->name);
     if (world.m->options.on_abandon == SFLIGHT_ABANDON_TAKEOVER)
         fputs("takeover\n", file);
+    if (world.m->unwanted)
+        fputs("cancel_unwanted\n", file);
     for (unsigned i = 0; i < world.m->threads; i++) {
         const struct worker *me = &world.workers[i];
         for (size_t j = 0; j < me->n_callers; j++)
@@ -568,14 +681,17 @@ static void write_history(const char *path)
         fprintf(file, "exec %ld %u %ld %lld %lld %s %u", i, e->key, e->leader, (long long)e->began,
                 (long long)e->ended, how_names[e->how], e->destroyed);
         write_time(file, e->destroyed_at, e->destroyed != 0);
-        fputc('\n', file);
+        write_time(file, e->over, e->over >= 0);
+        write_time(file, e->followers, e->followers >= 0);
+        fprintf(file, " %u\n", e->told);
     }
     sflight_stats s;
     MUST(sflight_group_stats(world.g, &s) == 0);
-    fprintf(file, "stats %llu %llu %llu %llu %llu %llu %llu\n", (unsigned long long)s.led,
+    fprintf(file, "stats %llu %llu %llu %llu %llu %llu %llu %llu\n", (unsigned long long)s.led,
             (unsigned long long)s.joined, (unsigned long long)s.timed_out,
             (unsigned long long)s.rejected, (unsigned long long)s.abandoned,
-            (unsigned long long)s.panicked, (unsigned long long)s.taken_over);
+            (unsigned long long)s.panicked, (unsigned long long)s.taken_over,
+            (unsigned long long)s.forgotten);
     MUST(fclose(file) == 0);
 }
 
@@ -630,6 +746,7 @@ int main(int argc, char **argv)
         {.name = "failures", .threads = 6, .keys = 2, .ops = 6000, .failures = true},
         {.name = "takeover", .threads = 8, .keys = 2, .ops = 5000, .failures = true},
         {.name = "events", .threads = 4, .keys = 2, .ops = 12000, .events = 32},
+        {.name = "unwanted", .threads = 4, .keys = 2, .ops = 12000, .events = 52, .unwanted = true},
         {.name = "all", .threads = 6, .keys = 4, .ops = 6000, .events = 24, .failures = true},
         {.name = "crowded", .threads = 12, .keys = 8, .ops = 4000, .events = 12, .failures = true},
     };
@@ -648,6 +765,7 @@ int main(int argc, char **argv)
             struct mixture *m = &mixtures[i];
             sflight_options_init(&m->options);
             m->options.spin_ns = spins[j];
+            m->options.cancel_unwanted = m->unwanted;
             if (strcmp(m->name, "takeover") == 0 || strcmp(m->name, "all") == 0)
                 m->options.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
             if (strcmp(m->name, "crowded") == 0) { /* one bucket, and few may wait */

@@ -38,6 +38,11 @@ for file in include/singleflight.h include/singleflight.hpp lib/libsingleflight.
     lib/libsingleflight.so share/man/man7/singleflight.7 share/man/man3/sflight_do.3; do
     check "installed: $file" test -s "$prefix/$file"
 done
+# shellcheck disable=SC2016
+reads='cd "$0" && mandoc man3/sflight_complete.3 | grep -q "without blocking"'
+check 'a man page that is another one is read as that' bash -c "$reads" "$prefix/share/man"
+check 'make man' quiet_make man
+check '... and so without installing' bash -c "$reads" "${BUILD:-build}/man"
 check 'no macros in the flags for users' bash -c '! pkg-config --cflags singleflight | grep -e -D'
 
 read -ra flags <<<"$(pkg-config --cflags --libs singleflight) -Wl,-rpath,$prefix/lib"

@@ -64,7 +64,13 @@ check '... and tells of itself' one_line "$work/program"
 check '... compiled for the library' compile gcc -DWRONG singleflight
 check '... it tells with the variant preloaded' \
     one_line env LD_PRELOAD="$prefix/lib/libsingleflight-debug.so" "$work/program"
+# shellcheck disable=SC2016
+check 'what pkg-config --static says of the variants without an archive is what they need' bash -c \
+    'for v; do diff <(pkg-config --static --libs $v) <(pkg-config --libs $v) || exit; done' - \
+    singleflight-valgrind singleflight-debug
 check 'make uninstall' quiet_make uninstall PREFIX="$prefix"
+# shellcheck disable=SC2016
 check '... leaves nothing' bash -c '[ -z "$(find "$0" ! -type d)" ]' "$prefix"
+check '... nor a folder of its own' test ! -e "$prefix/share/singleflight"
 
 finish

@@ -73,11 +73,6 @@ struct agent *agent_leading(struct sflight_group *g)
     return NULL;
 }
 
-#define pthread_setcancelstate(state, old) (*(old) = 0)
-#ifndef PTHREAD_CANCEL_DISABLE
-#define PTHREAD_CANCEL_DISABLE 1
-#endif
-
 static struct sflight_queue queue;
 
 /* The checker knows no swap of pointers that it could not follow; queue.c has its own harness. */

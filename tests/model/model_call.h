@@ -103,7 +103,7 @@ static void reclaim_poll(unsigned hint)
 
 #include "group.h"
 
-union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256};
+union process_page process_page = {.salt = UINT64_C(1) << 40, .generation = 256, .noticing = 2};
 void process_notice(void) {}
 
 static struct thread model_thread[MODEL_THREADS];
@@ -131,10 +131,11 @@ static struct slot *thread_slot_if_moved(struct slot *slot)
     return slot;
 }
 
-static bool agent_may_wait(struct agent *agent, struct sflight_call *call)
+static int agent_may_wait(struct agent *agent, struct sflight_call *call,
+                          const struct timespec *deadline)
 {
-    (void)agent, (void)call;
-    return true;
+    (void)agent, (void)call, (void)deadline;
+    return 0;
 }
 
 static void agent_waited(struct agent *agent)
@@ -158,11 +159,6 @@ static struct agent *agent_enter(struct agent *own, struct sflight_group *g)
 static void agent_leave(struct agent *own)
 {
     (void)own;
-}
-
-static void agent_unseen_without_slot(const struct slot *slot)
-{
-    (void)slot;
 }
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
@@ -189,6 +185,11 @@ void notify_nudge(struct sflight_call *c)
 {
     gate_nudge(&c->gate);
 }
+#endif
+
+#define pthread_setcancelstate(state, old) (*(old) = 0)
+#ifndef PTHREAD_CANCEL_DISABLE
+#define PTHREAD_CANCEL_DISABLE 1
 #endif
 
 #include "finish.c"

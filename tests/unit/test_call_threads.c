@@ -6,9 +6,8 @@
 
 /*
  * `inner` leads "a" and waits for "b", which `outer` leads; `looker` asks if it
- * may wait for "a".  The mutex of the waits is held until looker stands at it,
- * and behind it inner, about to take its edge back: so looker sees the edge as
- * it is at that moment.
+ * may wait for "a".  The lock of the waits is held until looker stands at it, and
+ * inner takes its edge back meanwhile, which takes no lock.
  */
 struct edge {
     struct sflight_group *g;
@@ -21,7 +20,8 @@ static void step_look(void *arg)
 {
     struct edge *e = arg;
     atomic_store(&e->looker_tid, thread_id());
-    assert_true(agent_may_wait(&thread_self.agent, e->inner.call)); /* there is no circle */
+    /* There is no circle. */
+    assert_int_equal(agent_may_wait(&thread_self.agent, e->inner.call, NULL), 0);
     agent_waited(&thread_self.agent);
 }
 
@@ -40,7 +40,7 @@ static void edge_up(struct edge *e, struct sflight_group *g)
     assert_int_equal(e->waits.rc, JOIN_FOLLOWS);
 }
 
-/* looker stands at the mutex; inner waits for "b", or has just given up. */
+/* looker stands at the lock; inner waits for "b", or has just given up. */
 static void edge_stop(struct edge *e, struct party *looker)
 {
     actor_tell(&e->inner.actor, step_wait, &e->waits);
@@ -52,11 +52,9 @@ static void edge_stop(struct edge *e, struct party *looker)
 
 static void edge_go_on(struct edge *e, struct party *looker)
 {
-    for (int n = 0; n < 100; n++) /* let inner come to the mutex */
-        sched_yield();
+    actor_await(&e->inner.actor);
     lock_give(&agent_waits);
     actor_await(&looker->actor);
-    actor_await(&e->inner.actor);
 }
 
 static void edge_down(struct edge *e)
@@ -71,10 +69,7 @@ static void edge_down(struct edge *e)
     group_end(e->g);
 }
 
-/*
- * inner takes "b" over.  It must not seem to wait for itself: who follows the
- * edges would go round for ever, with the mutex taken that inner needs.
- */
+/* inner takes "b" over.  It must not seem to wait for itself. */
 static void test_edge_of_who_takes_over(void **state)
 {
     (void)state;
@@ -92,7 +87,7 @@ static void test_edge_of_who_takes_over(void **state)
 
 /*
  * inner's deadline passes and it leaves "b", which ends, is released and given
- * back.  Nobody may come to that record by the edge that inner still has.
+ * back.  Nobody may come to that record by the edge that inner had.
  */
 static void test_edge_of_who_has_left(void **state)
 {
@@ -106,8 +101,6 @@ static void test_edge_of_who_has_left(void **state)
     e.waits.deadline = &soon;
     edge_stop(&e, &e.looker);
     WAIT_UNTIL(clock_left_ns(&soon) == 0);
-    for (int n = 0; n < 100; n++) /* let it leave, if it does so first */
-        sched_yield();
     party_do(&e.outer, step_finish);
     party_releases(&e.outer);
     reclaim_flush(); /* on a thread without a slot here: a record given back is returned, */
@@ -121,17 +114,14 @@ static void test_edge_of_who_has_left(void **state)
     assert_int_equal(flaky.blocks, 0);
 }
 
-/*
- * outer has ended "b" and now looks itself: that inner, which has not woken up
- * yet, still seems to wait for a call that outer led makes no circle.
- */
+/* outer has ended "b" and now looks itself: that inner has waited for it makes no circle. */
 static void test_edge_of_who_is_waking_up(void **state)
 {
     (void)state;
     struct edge e;
     edge_up(&e, group_small(SFLIGHT_ABANDON_SHARE));
     edge_stop(&e, &e.outer);
-    /* On behalf of outer, which stands at the mutex. */
+    /* On behalf of outer, which stands at the lock. */
     finish_call(thread_slot(e.g), e.outer.call, 0);
     edge_go_on(&e, &e.outer);
     assert_int_equal(e.waits.rc, 0);
@@ -320,6 +310,8 @@ static size_t way_to(const struct sflight_group *g)
     return n;
 }
 
+enum { FEW = 1 + THREAD_PLACES / 2 };
+
 struct many {
     struct sflight_group *g[MANY];
     sem_t used, go;
@@ -352,6 +344,68 @@ static void *use_all_twice(void *arg)
     assert_int_equal(thread_self.n_places, THREAD_PLACES);
     assert_ptr_equal(thread_self.places, thread_self.first);
     return NULL;
+}
+
+/* Nor does its first use of one wait for who has the lock: it counts in the common slot. */
+static void use_in_common_slot(struct sflight_group *g)
+{
+    one_call(g, "key");
+    assert_ptr_equal(thread_slot(g), &g->common);
+}
+
+static void use_in_own_slot(struct sflight_group *g)
+{
+    one_call(g, "key");
+    assert_ptr_not_equal(thread_slot(g), &g->common);
+}
+
+/* The last needs a larger table, too.  Later it has its own slot. */
+static void *use_one_more(void *arg)
+{
+    struct many *m = arg;
+    for (size_t i = 1; i < FEW; i++)
+        use_in_own_slot(m->g[i]);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    use_in_common_slot(m->g[0]);
+    for (size_t i = 1; i < FEW; i++)
+        use_in_own_slot(m->g[i]);
+    sem_post(&m->used);
+    sem_take(&m->go);
+    use_in_own_slot(m->g[0]);
+    return NULL;
+}
+
+/* It is in no list when it ends. */
+static void *use_once(void *arg)
+{
+    struct many *m = arg;
+    use_in_common_slot(m->g[0]);
+    sem_post(&m->used);
+    return NULL;
+}
+
+static void test_first_use_beside_the_registry_lock(void **state)
+{
+    (void)state;
+    struct many m = {0};
+    assert_int_equal(sem_init(&m.used, 0, 0) | sem_init(&m.go, 0, 0), 0);
+    for (size_t i = 0; i < FEW; i++)
+        m.g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+    pthread_t more = thread_start(use_one_more, &m);
+    sem_take(&m.used);
+    registry_lock();
+    sem_post(&m.go);
+    sem_take(&m.used);
+    pthread_t once = thread_start(use_once, &m);
+    sem_take(&m.used);
+    registry_unlock();
+    thread_join(once);
+    sem_post(&m.go);
+    thread_join(more);
+    assert_int_equal(stats_of(m.g[0]).led, 3);
+    for (size_t i = 0; i < FEW; i++)
+        group_end(m.g[i]);
 }
 
 /* Every 37th group that is made, so that the numbers are not those of neighbours. */
@@ -527,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
         cmocka_unit_test(test_slots_are_found_without_a_lock),
+        cmocka_unit_test(test_first_use_beside_the_registry_lock),
         cmocka_unit_test(test_calls_from_a_late_destructor),
         cmocka_unit_test(test_end_while_leading),
         cmocka_unit_test(test_edge_of_who_has_left),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* src/lock.c: held in the parent, free in the child; and a lock as any other. */
+/* src/lock.c: held in the parent, free in the child; and a lock as any other, with a deadline. */
 #include "unit_test.h"
 
 #include "lock.h"
@@ -15,7 +15,8 @@ static unsigned n_turns; /* under the lock */
 static void *take_turns(void *unused)
 {
     for (int i = 0; i < N_TURNS; i++) {
-        lock_take(&lock);
+        if (i % 2 == 0 || !lock_try(&lock))
+            lock_take(&lock);
         n_turns++;
         lock_give(&lock);
     }
@@ -43,6 +44,37 @@ static void test_try(void **state)
     lock_give(&lock);
     assert_true(lock_try(&lock));
     lock_give(&lock);
+}
+
+static _Atomic(pid_t) sleeper;
+
+static void *sleep_for_it(void *deadline)
+{
+    atomic_store(&sleeper, thread_id());
+    assert_true(lock_take_until(&lock, deadline));
+    lock_give(&lock);
+    return NULL;
+}
+
+/* Who gives up takes nothing, and no wake from those that sleep on. */
+static void test_deadline(void **state)
+{
+    (void)state;
+    struct timespec past = {0}, far = deadline_in_an_hour();
+    assert_true(lock_take_until(&lock, &past)); /* it is free */
+    assert_false(lock_take_until(&lock, &past));
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&sleeper, 0);
+        pthread_t thread = thread_start(sleep_for_it, i == 0 ? NULL : &far);
+        WAIT_UNTIL(atomic_load(&sleeper) != 0 && thread_sleeps(atomic_load(&sleeper)));
+        assert_false(lock_take_until(&lock, &past));
+        assert_false(lock_try(&lock));
+        lock_give(&lock);
+        thread_join(thread);
+        lock_take(&lock);
+    }
+    lock_give(&lock);
+    assert_int_equal(atomic_load(&lock.word), 0);
 }
 
 /* The parent's lock is held, with somebody who sleeps for it or without. */
@@ -94,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_at_a_time),
         cmocka_unit_test(test_try),
+        cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_held_at_a_fork),
     };
     return RUN_TESTS(tests);

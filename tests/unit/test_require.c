@@ -152,7 +152,7 @@ static void destroy_inside(void)
 {
     struct sflight_call *c = led();
     enter();
-    (void)hold_destroy_value(slot, c);
+    (void)hold_destroy_value(slot, c, 1);
 }
 static void tell_inside(void)
 {
@@ -220,7 +220,7 @@ static void abandon_without_owner(void)
 }
 static void circle_without_a_call(void)
 {
-    (void)agent_may_wait(&thread_self.agent, led());
+    (void)agent_may_wait(&thread_self.agent, led(), NULL);
 }
 static void waited_without_waiting(void)
 {

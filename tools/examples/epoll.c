@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* epoll.c - an event loop: four clients want two pages, which costs two queries and no thread. */
+#define _POSIX_C_SOURCE 200809L
 #include <singleflight.h>
 #include <stdio.h>
 #include <string.h>
