@@ -251,7 +251,7 @@ int agent_may_wait(struct agent *self, struct sflight_call *call, const struct t
 
     if (!lock_take_until(&agent_waits, deadline)) /* [WAITS] */
         return -ETIMEDOUT;                        /* RACE: who has the lock does not go on */
-    struct lane *lane = reclaim_enter(thread_self.hint);
+    struct lane *lane = reclaim_enter(thread_self.lane);
     atomic_add_relaxed(&n_looking, 1);
     atomic_fence_seq_cst();                         /* [LOOK] */
     atomic_store_relaxed(&self->waiting_for, call); /* who looks has the lock after this one */

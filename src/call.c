@@ -21,43 +21,10 @@ static void buffer_drop(struct sflight_call *c)
     c->buffer = NULL;
 }
 
-/* By a thread that does not use the record's group: to be found by one that does. */
-static void record_return(struct sflight_call *c)
-{
-    struct sflight_call *first = atomic_load_relaxed(&c->group->returned); /* the CAS decides */
-
-    do
-        c->outer = first;
-    while (!atomic_cas_release(&c->group->returned, &first, c)); /* [RETURN] */
-}
-
-void call_take_returned(struct slot *slot)
-{
-    struct sflight_call *c = atomic_swap_acquire(&slot->group->returned, NULL); /* [RETURN] */
-
-    while (c != NULL) {
-        struct sflight_call *next = c->outer;
-        call_discard(slot, c);
-        c = next;
-    }
-}
-
 void call_record_free(struct sflight_call *c)
 {
     buffer_drop(c);
     alloc_put(&c->group->alloc, c, sizeof(*c));
-}
-
-struct sflight_call *call_record_new(struct sflight_group *g)
-{
-    struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
-    if (c != NULL) {
-        c->buffer = NULL;
-        atomic_store_relaxed(&c->inside, 0);
-        atomic_store_relaxed(&c->waiters, NULL); /* both published by [CLAIM] */
-        c->group = g;
-    }
-    return c;
 }
 
 void call_discard_slow(struct slot *slot, struct sflight_call *c)
@@ -107,41 +74,107 @@ bool call_key_long(struct sflight_call *c, const void *key, size_t len)
     return true;
 }
 
-/* Discards a retired record after its grace period.  Runs on any thread, outside of sections. */
-static void call_reclaimed(struct reclaim_entry *entry)
-{
-    struct sflight_call *c = container_of(entry, struct sflight_call, retired);
-    struct sflight_group *g = c->group;
-    struct slot *slot = thread_slot_cached(g);
+/* ------------------------------------------------------------------- retired */
 
+static struct sflight_call *call_of(struct reclaim_entry *entry)
+{
+    return entry != NULL ? container_of(entry, struct sflight_call, retired) : NULL;
+}
+
+static void reclaimed(struct slot *slot, struct sflight_call *c)
+{
     atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
-    if (slot != NULL) {
-        call_discard(slot, c);
-    } else {
-        record_return(c);
-        slot = &g->common; /* to count in */
-    }
+    call_discard(slot, c);
     gauges_count(slot, COUNT_RECLAIMED);
+}
+
+/* Discards those whose grace period is over, or can be ended. */
+static NOINLINE void discard_ripe(struct slot *slot)
+{
+    struct sflight_call *c;
+    unsigned polled = reclaim_poll(thread_self.lane);
+
+    slot->limbo.n_unpolled = 0;
+    while ((c = call_of(reclaim_take(&slot->limbo, polled))) != NULL)
+        reclaimed(slot, c);
+}
+
+/*
+ * In the common slot any thread retires, and who has the lock of its limbo goes on with what others
+ * have left for it; nobody waits.  A stamp may be a later one.
+ */
+static NOINLINE void retire_in_common(struct slot *slot, struct sflight_call *c)
+{
+    struct sflight_group *g = slot->group;
+    struct sflight_call *next = atomic_load_relaxed(&g->retired); /* the CAS decides */
+
+    do
+        c->outer = next;
+    while (!atomic_cas_release(&g->retired, &next, c)); /* [RETURN] */
+    if (!lock_try(&g->limbo_lock))
+        return; /* RACE: another thread is at it */
+    for (c = atomic_swap_acquire(&g->retired, NULL); c != NULL; c = next) { /* [RETURN] */
+        next = c->outer;
+        reclaim_retire(&slot->limbo, &c->retired);
+    }
+    discard_ripe(slot);
+    lock_give(&g->limbo_lock);
 }
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
     bool long_key = c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT;
 
-    if (UNLIKELY(atomic_load_relaxed(&slot->group->returned) != NULL)) /* the swap decides */
-        call_take_returned(slot);
     gauges_count(slot, COUNT_RETIRED);
-    reclaim_retire(thread_self.hint, &c->retired, call_reclaimed);
-    if (UNLIKELY(long_key))
-        reclaim_poll(thread_self.hint); /* threads may be quiet from here on */
+    if (UNLIKELY(slot->common)) {
+        retire_in_common(slot, c);
+        return;
+    }
+    reclaim_retire(&slot->limbo, &c->retired);
+    /* With a long key it does not stay: the thread may be quiet from here on. */
+    if (UNLIKELY(slot->limbo.n_unpolled >= RECLAIM_POLL_EVERY || long_key))
+        discard_ripe(slot);
 }
 
-void call_recount_spares(struct slot *slot)
+void call_discard_retired(struct slot *slot)
+{
+    struct sflight_call *c, *next;
+
+    if (slot->common)
+        for (c = atomic_load_relaxed(&slot->group->retired); c != NULL; c = next) {
+            next = c->outer;
+            reclaimed(slot, c);
+        }
+    while ((c = call_of(reclaim_take_unseen(&slot->limbo))) != NULL)
+        reclaimed(slot, c);
+}
+
+struct sflight_call *call_record_new(struct slot *slot)
+{
+    struct sflight_group *g = slot->group;
+
+    if (!slot->common && slot->limbo.n_unpolled != 0) {
+        discard_ripe(slot);
+        if (slot->spare != NULL)
+            return call_take(slot);
+    }
+    struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
+    if (c != NULL) {
+        c->buffer = NULL;
+        atomic_store_relaxed(&c->inside, 0);
+        atomic_store_relaxed(&c->waiters, NULL); /* both published by [CLAIM] */
+        c->group = g;
+    }
+    return c;
+}
+
+void call_after_fork(struct slot *slot)
 {
     call_keep_none_prepared(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;
+    reclaim_limbo_after_fork(&slot->limbo);
 }
 
 void call_free_spares(struct slot *slot)

@@ -90,7 +90,7 @@ struct sflight_call {
             /* of `waiters`: how many were given up since the last sweep, in steps of LIST_GONE */
             _Atomic(uint32_t) gone;
         } result;
-        struct reclaim_entry retired; /* after that, while the record is retired */
+        struct reclaim_entry retired; /* after that, until its grace period is over */
     };
 };
 
@@ -152,9 +152,9 @@ enum {
  * In all that follows, slot is the calling thread's or the common one, and no function may be
  * called inside a section unless that is said.
  *
- * A record from the group's allocator, not filled in for a call yet; or NULL.
+ * The rare part of call_take(): none is spare.
  */
-struct sflight_call *call_record_new(struct sflight_group *g);
+struct sflight_call *call_record_new(struct slot *slot);
 
 /*
  * Copies a key that is longer than TABLE_KEY_INLINE into the record, which nobody else knows.
@@ -166,16 +166,13 @@ bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
 /*
- * Gives back a record that nobody has a hold on, but that a section may still look at: it is
- * discarded after a grace period.
+ * Gives back a record that nobody has a hold on, but that a section may still look at: it waits in
+ * the slot's limbo, and is discarded after a grace period.
  */
 void call_retire(struct slot *slot, struct sflight_call *call);
 
-/*
- * Discards the records whose grace period was over on a thread that does not use the group, and so
- * must not call its allocator.  By a thread that does.
- */
-void call_take_returned(struct slot *slot);
+/* Discards what has been retired in the slot, at the end of a group: nobody can look at it. */
+void call_discard_retired(struct slot *slot);
 
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
@@ -187,10 +184,10 @@ void call_keep_none_prepared(struct slot *slot);
 void call_free_spares(struct slot *slot);
 
 /*
- * In a forked child: counts the slot's spare records anew, because the fork may have stopped the
- * slot's thread between taking a record and counting.  No record is prepared after it.
+ * In a forked child: mends the slot's spare and retired records, because the fork may have stopped
+ * a thread between two steps.  No record is prepared after it.
  */
-void call_recount_spares(struct slot *slot);
+void call_after_fork(struct slot *slot);
 
 /* Copies a key of at most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
 static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned char *from,
@@ -245,7 +242,7 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
     struct sflight_call *c = slot->spare;
 
     if (UNLIKELY(c == NULL))
-        return call_record_new(slot->group);
+        return call_record_new(slot);
     slot->spare = c->outer;
     slot->n_spare--;
     return c;

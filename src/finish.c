@@ -191,7 +191,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
 
     c->result.needs_grace = true;
     if (!table_unlink_first(&g->table, &c->node)) {
-        struct lane *lane = reclaim_enter(thread_self.hint);
+        struct lane *lane = reclaim_enter(thread_self.lane);
         table_unlink_in_section(&g->table, &c->node);
         reclaim_leave(lane);
     }

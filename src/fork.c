@@ -78,12 +78,13 @@ static void group_after_fork(struct sflight_group *g)
     g->idle = NULL;
     for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
          slot = slot->next_of_group) {
-        call_recount_spares(slot);
+        call_after_fork(slot);
         if (slot_is_of(slot, thread))
             n_threads++;
         else
             slot_to_idle(slot);
     }
+    call_after_fork(&g->common);
     atomic_store_relaxed(&g->n_threads, n_threads);
     /* Nobody drains in the child. */
     (void)atomic_and_relaxed(&g->flags, GROUP_DRAINER - 1);

@@ -15,7 +15,9 @@
 #include "../include/singleflight.h"
 #include "alloc.h"
 #include "gate.h"
+#include "lock.h"
 #include "process.h"
+#include "reclaim.h"
 #include "stats.h"
 #include "table.h"
 
@@ -28,6 +30,7 @@ struct slot {
     struct sflight_call *spare;                         /* spare records, linked by `outer` */
     unsigned n_spare;
     unsigned max_spare;                   /* 0 for the common slot */
+    struct reclaim_limbo limbo;           /* records that wait for a grace period */
     struct sflight_future *spare_futures; /* linked by `next` */
     unsigned n_spare_futures;
     bool common; /* this is the group's common slot */
@@ -70,7 +73,9 @@ struct sflight_group {
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
     _Atomic(uint32_t) n_runners;
-    _Atomic(struct sflight_call *) returned; /* records, by threads that do not use the group */
+    _Atomic(struct sflight_call *)
+        retired; /* for the common slot's limbo, by whoever has its lock */
+    struct lock limbo_lock;
     _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */

@@ -88,7 +88,7 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
     if (lane == NULL) {
         /* Keeps the group while this thread is in it; and comes before a claim, for drainers. */
         gauges_count(slot, COUNT_SEARCHES);
-        lane = reclaim_enter(thread_self.hint);
+        lane = reclaim_enter(thread_self.lane);
     }
     for (;;) {
         search.claim = record != NULL ? &record->node : NULL;
@@ -109,7 +109,7 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
         record = call_new(slot, key->data, key->len, key->hash, newcomer);
         if (record == NULL)
             return search_failed(slot, -ENOMEM);
-        lane = reclaim_enter(thread_self.hint);
+        lane = reclaim_enter(thread_self.lane);
     }
     if (found == TABLE_CLAIMED) {
         gauges_count(slot, COUNT_LED);
@@ -180,7 +180,7 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
     struct table_search search = {
         .key = {hash_key(key, len, g->seed), key, len}, .match = forget_match, .ctx = forget};
 
-    struct lane *lane = reclaim_enter(thread_self.hint);
+    struct lane *lane = reclaim_enter(thread_self.lane);
     (void)table_search_in_section(&g->table, &search);
     reclaim_leave(lane);
     if (forget->done)

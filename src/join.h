@@ -69,7 +69,7 @@ static ALWAYS_INLINE struct sflight_call *join_straight(struct slot *slot, link_
     uint64_t state;
 
     gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
-    *lane = reclaim_enter(thread_self.hint);
+    *lane = reclaim_enter(thread_self.lane);
     struct table_node *node = table_first_in_section(bucket);
     if (LIKELY(node != NULL && table_key_equal(node, key))) {
         struct sflight_call *c = container_of(node, struct sflight_call, node);

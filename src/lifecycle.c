@@ -66,8 +66,6 @@ static void thread_end(void *self)
 
     abandon_all(&t->agent);
     agent_unseen();
-    if (t->salt == process_salt()) /* otherwise a forked child that has not noticed */
-        reclaim_poll(t->hint);     /* while it has its slots; it may be the last for long */
 
     registry_lock();
     while (t->slots != NULL) {
@@ -241,13 +239,18 @@ int lifecycle_destroy(struct sflight_group *g)
     thread_forget_group(g);
     registry_unlock();
 
-    reclaim_flush(); /* from here on nothing refers to the group's records */
-    call_take_returned(&g->common);
+    /*
+     * Who looks at records of the group in a section keeps it in use; but for who looks for a
+     * circle, over all groups.
+     */
+    agent_unseen();
+    call_discard_retired(&g->common);
     orphan_free_all(g);
     future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
     struct slot *next, *slot = atomic_load_relaxed(&g->slots);           /* nobody else any more */
     for (; slot != NULL; slot = next) {
         next = slot->next_of_group;
+        call_discard_retired(slot);
         call_free_spares(slot);
         future_free_spares(slot);
         alloc_put(&g->alloc, slot, sizeof(*slot));

@@ -17,8 +17,10 @@
 #include <string.h>
 
 static struct slot_place no_place;
-struct thread thread_nobody = {.places = &no_place, .n_places = 1, .bare = true};
-struct thread thread_ended = {.places = &no_place, .n_places = 1, .bare = true, .ending = true};
+struct thread thread_nobody = {
+    .places = &no_place, .n_places = 1, .bare = true, .lane = &reclaim_no_lane};
+struct thread thread_ended = {
+    .places = &no_place, .n_places = 1, .bare = true, .ending = true, .lane = &reclaim_no_lane};
 
 _Thread_local struct words thread_words THREAD_WORDS_INITIAL;
 
@@ -219,6 +221,7 @@ bool thread_make(void)
     places_set(t, t->first, THREAD_PLACES);
     t->number = 2 * (1 + atomic_add_relaxed(&n_numbers_given, 1)); /* even: no bare one's */
     t->hint = (unsigned)(t->number / 2);                           /* any spread will do */
+    t->lane = reclaim_lane(t->hint);
     t->salt = process_salt_now();
     if (pthread_setspecific(end_key, t) != 0) {
         alloc_put(&alloc_process, t, sizeof(*t));

@@ -54,7 +54,8 @@ struct thread {
     uint64_t number;             /* never given twice; 0: nobody's */
     uint64_t salt;               /* of the process for which `places` is right */
     uint64_t listed_in;          /* the process in whose list it is; 0: in none yet */
-    unsigned hint;               /* for reclaim_enter() */
+    unsigned hint;               /* spreads threads over what is striped */
+    struct lane *lane;           /* for reclaim_enter() */
     bool bare;                   /* nobody's: read only */
     bool ending;                 /* of a bare one: none is to be made any more */
     struct thread *next, **prev; /* in the list of all of a process, under the registry lock */

@@ -69,13 +69,14 @@ static void *use_and_end(void *g)
     return NULL;
 }
 
-static void who_ends_leaves_nothing(void **state)
+/* What waits there, the next thread goes on with. */
+static void who_ends_leaves_it_to_the_next(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 100; i++) {
         thread_join(thread_start(use_and_end, g));
-        assert_int_equal(stats_of(g).retired_pending, 0);
+        assert_in_range(stats_of(g).retired_pending, 0, 16);
     }
     group_end(g);
 }
@@ -100,45 +101,40 @@ static void *use_another(void *g)
     return NULL;
 }
 
-/* Grace periods end on whatever thread; an allocator is called on those that use its group. */
+/*
+ * Grace periods end on whatever thread; an allocator is called on those that use its group.  What a
+ * quiet thread has retired waits for it, and is not much.
+ */
 static void allocators_are_called_by_users(void **state)
 {
     (void)state;
-    enum { THREADS = 12, OTHERS = 300, CALLS = 7 }; /* some of them on each lane that there is */
+    enum { THREADS = 12, OTHERS = 300, CALLS = 100 };
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    o.allocator.alloc = alloc_here;
+    o.allocator.free = free_here;
+    pthread_t threads[THREADS];
     uses_group = true;
-    for (int used_again = 0; used_again < 2; used_again++) {
-        struct counting counting = {0};
-        sflight_options o = counting_options(&counting);
-        o.allocator.alloc = alloc_here;
-        o.allocator.free = free_here;
-        pthread_t threads[THREADS];
-        struct quiet q = {.g = group_new(&o), .n_calls = CALLS, .key_len = 20};
-        sflight_group *other = group_new(NULL);
-        joined_calls(q.g, 1, 20);
-        quiet_start(&q, threads, THREADS);
-        assert_true(stats_of(q.g).retired_pending > THREADS);
-        for (int i = 0; i < OTHERS; i++)
-            thread_join(thread_start(use_another, other));
-        assert_int_equal(stats_of(q.g).retired_pending, 0);
-        if (used_again) { /* who uses it next takes what others could not give back */
-            size_t blocks = counting.blocks;
-            joined_calls(q.g, 1, 20);
-            assert_true(counting.blocks < blocks);
-        }
-        q.leave = true;
-        threads_join(threads, THREADS);
-        assert_int_equal(n_foreign, 0);
-        group_end(q.g);
-        assert_nothing_allocated(&counting);
-        group_end(other);
-    }
+    struct quiet q = {.g = group_new(&o), .n_calls = CALLS, .key_len = 20};
+    sflight_group *other = group_new(NULL);
+    joined_calls(q.g, 1, 20);
+    quiet_start(&q, threads, THREADS);
+    assert_in_range(stats_of(q.g).retired_pending, 1, (THREADS + 1) * 16);
+    for (int i = 0; i < OTHERS; i++)
+        thread_join(thread_start(use_another, other));
+    q.leave = true;
+    threads_join(threads, THREADS);
+    assert_int_equal(n_foreign, 0);
+    group_end(q.g);
+    assert_nothing_allocated(&counting);
+    group_end(other);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(long_keys_do_not_stay),
-        cmocka_unit_test(who_ends_leaves_nothing),
+        cmocka_unit_test(who_ends_leaves_it_to_the_next),
         cmocka_unit_test(allocators_are_called_by_users),
     };
     return RUN_TESTS(tests);

@@ -38,9 +38,7 @@ static struct {
 
 struct retired {
     struct reclaim_entry *entry;
-    reclaim_fn *fn;
     uint32_t waits_for; /* a bit for each thread in a section that began before */
-    struct clock clock; /* the retirer's */
 };
 
 static struct {
@@ -54,12 +52,12 @@ static struct {
     struct {
         struct words *words;
         const void *specific[MAX_KEYS];
-        bool in_section, giving_back, detached;
+        bool in_section, detached;
         void *(*fn)(void *);
         void *arg;
     } threads[MAX_THREADS];
     struct retired retired[MAX_RETIRED];
-    unsigned n_retired, n_giving_back;
+    unsigned n_retired;
     struct clock left; /* of all sections */
     struct {
         bool open, readable;
@@ -122,11 +120,6 @@ static void outside_of_sections(const char *site, const char *what)
 bool door_in_section(void)
 {
     return d.threads[sched.self].in_section;
-}
-
-bool door_has_lane(int thread)
-{
-    return d.threads[thread].in_section || d.threads[thread].giving_back;
 }
 
 uint64_t door_peek(const volatile void *p, unsigned size)
@@ -618,11 +611,19 @@ void door_wait_readable(int fd)
  * What an epoch promises, and no more: an entry comes back when every section
  * that had begun before it was retired has been left, and not a moment later.
  */
+struct lane reclaim_no_lane;
+
 void reclaim_init(void) {}
 
-struct lane *reclaim_enter(unsigned hint)
+struct lane *reclaim_lane(unsigned hint)
 {
     (void)hint;
+    return &reclaim_no_lane;
+}
+
+struct lane *reclaim_enter(struct lane *lane)
+{
+    CHECK(lane == &reclaim_no_lane);
     sched_point(SITE);
     CHECK(!d.threads[sched.self].in_section);
     d.threads[sched.self].in_section = true;
@@ -631,81 +632,81 @@ struct lane *reclaim_enter(unsigned hint)
     return (struct lane *)&d.threads[sched.self];
 }
 
-/* Gives back what has nothing to wait for; outside of sections. */
-static void give_back(bool all)
-{
-    for (unsigned i = 0; i < d.n_retired;) {
-        struct retired r = d.retired[i];
-        if (r.waits_for != 0 || (door.lazy_reclaim && !all)) {
-            i++;
-            continue;
-        }
-        d.retired[i] = d.retired[--d.n_retired];
-        memory_take(&r.clock);
-        memory_take(&d.left);
-        d.n_giving_back++;
-        d.threads[sched.self].giving_back = true;
-        r.fn(r.entry);
-        d.threads[sched.self].giving_back = false;
-        d.n_giving_back--;
-        i = 0; /* others have been here meanwhile */
-    }
-}
-
 void reclaim_leave(struct lane *lane)
 {
     CHECK(lane == (struct lane *)&d.threads[sched.self] && d.threads[sched.self].in_section);
     sched_point(SITE);
     d.threads[sched.self].in_section = false;
     sched_note(SITE, "leave", NULL, 0);
-    uint32_t me = UINT32_C(1) << sched.self;
     memory_give(&d.left);
     for (unsigned i = 0; i < d.n_retired; i++)
-        d.retired[i].waits_for &= ~me;
-    give_back(false);
+        d.retired[i].waits_for &= ~(UINT32_C(1) << sched.self);
     if (door.left != NULL)
         door.left();
 }
 
-void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
+static struct retired *retired_find(const struct reclaim_entry *entry)
 {
-    (void)hint;
+    for (unsigned i = 0; i < d.n_retired; i++)
+        if (d.retired[i].entry == entry)
+            return &d.retired[i];
+    return NULL;
+}
+
+void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
+{
     outside_of_sections(SITE, "something is retired");
     sched_point(SITE);
     atomic_fence_seq_cst();
-    for (unsigned i = 0; i < d.n_retired; i++)
-        if (d.retired[i].entry == entry)
-            explore_fail("%p is retired twice", (void *)entry);
+    if (retired_find(entry) != NULL)
+        explore_fail("%p is retired twice", (void *)entry);
     CHECK(d.n_retired < MAX_RETIRED);
-    struct retired r = {.entry = entry, .fn = fn};
+    struct retired r = {.entry = entry};
     for (int i = 0; i < MAX_THREADS; i++)
         if (d.threads[i].in_section)
             r.waits_for |= UINT32_C(1) << i;
-    (memset)(entry, 0xee, sizeof(*entry));
-    memory_plain(entry, sizeof(*entry), true); /* it is reclaim.c's */
-    memory_give(&r.clock);
+    memory_plain(entry, sizeof(*entry), true);
+    entry->next = NULL;
+    memory_plain(limbo, sizeof(*limbo), true);
+    if (limbo->first == NULL)
+        limbo->first = entry;
+    else
+        limbo->last->next = entry;
+    limbo->last = entry;
+    limbo->n_unpolled++;
     d.retired[d.n_retired++] = r;
     sched_note(SITE, "retire", entry, r.waits_for);
-    give_back(false);
 }
 
-void reclaim_poll(unsigned hint)
+unsigned reclaim_poll(struct lane *lane)
 {
-    (void)hint;
+    (void)lane;
     outside_of_sections(SITE, "a poll");
     sched_point(SITE);
-    give_back(false);
+    return 0;
 }
 
-void reclaim_flush(void)
+struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
 {
-    outside_of_sections(SITE, "a flush");
-    for (;;) {
-        give_back(true);
-        if (d.n_retired == 0 && d.n_giving_back == 0)
-            return;
-        sched_yield_point(SITE);
-    }
+    memory_plain(limbo, sizeof(*limbo), true);
+    struct reclaim_entry *entry = limbo->first;
+
+    if (entry == NULL)
+        return NULL;
+    memory_plain(entry, sizeof(*entry), false);
+    limbo->first = entry->next;
+    *retired_find(entry) = d.retired[d.n_retired - 1];
+    d.n_retired--;
+    return entry;
+}
+
+struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, unsigned polled)
+{
+    (void)polled;
+    if (limbo->first == NULL || retired_find(limbo->first)->waits_for != 0 || door.lazy_reclaim)
+        return NULL;
+    memory_take(&d.left);
+    return reclaim_take_unseen(limbo);
 }
 
 void reclaim_after_fork(void)
@@ -714,7 +715,15 @@ void reclaim_after_fork(void)
         d.threads[i].in_section = false;
     for (unsigned i = 0; i < d.n_retired; i++)
         d.retired[i].waits_for = 0;
-    d.n_giving_back = 0;
+}
+
+void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
+{
+    struct reclaim_entry *entry = limbo->first;
+
+    while (entry != NULL && entry->next != NULL)
+        entry = entry->next;
+    limbo->last = entry;
 }
 
 /* ----------------------------------------------------------------------- end */

@@ -170,24 +170,34 @@ static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
 
 /* --------------------------------------------------------------- reclaim.h */
 
-struct lane;
-struct reclaim_entry {
-    void *private[2];
+struct lane {
+    int unused;
 };
-typedef void reclaim_fn(struct reclaim_entry *entry);
+extern struct lane reclaim_no_lane;
+struct reclaim_entry {
+    struct reclaim_entry *next;
+    unsigned epoch;
+};
+struct reclaim_limbo {
+    struct reclaim_entry *first, *last;
+    unsigned n_unpolled;
+};
+enum { RECLAIM_POLL_EVERY = 1 };
 
 void reclaim_init(void);
-struct lane *reclaim_enter(unsigned hint);
+struct lane *reclaim_lane(unsigned hint);
+struct lane *reclaim_enter(struct lane *lane);
 void reclaim_leave(struct lane *lane);
-void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
-void reclaim_poll(unsigned hint);
-void reclaim_flush(void);
+void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry);
+unsigned reclaim_poll(struct lane *lane);
+struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, unsigned polled);
+struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo);
 void reclaim_after_fork(void);
+void reclaim_limbo_after_fork(struct reclaim_limbo *limbo);
 #ifndef EXPLORE_DOOR_INSIDE
-#define reclaim_enter(hint) (HERE, reclaim_enter(hint))
+#define reclaim_enter(lane) (HERE, reclaim_enter(lane))
 #define reclaim_leave(lane) (HERE, reclaim_leave(lane))
-#define reclaim_retire(hint, entry, fn) (HERE, reclaim_retire((hint), (entry), (fn)))
-#define reclaim_flush() (HERE, reclaim_flush())
+#define reclaim_retire(limbo, entry) (HERE, reclaim_retire((limbo), (entry)))
 #endif
 
 /* ---------------------------------------------------------- stdlib, string */
@@ -267,7 +277,7 @@ int door_thread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn
 /* What the library's surroundings do in this run; set before its group is made. */
 struct door {
     unsigned n_cpus;    /* 1: nobody spins */
-    bool lazy_reclaim;  /* what is retired comes back only when it must */
+    bool lazy_reclaim;  /* what is retired does not come back before the group's end */
     bool no_spares;     /* records are freed as soon as they are not needed */
     bool forks_noticed; /* by a handler: another thread than 0 may be first in the child */
     bool common_slots;  /* threads cannot have slots of their own */
@@ -293,7 +303,6 @@ void door_wait_readable(int fd); /* as poll(2) would */
 bool door_readable(int fd);
 bool door_has_mutex(void);
 const char *door_lock_of(int thread); /* that the thread holds, by its name; or NULL */
-bool door_has_lane(int thread);       /* in a section, or giving back what was retired */
 /* Coroutines that are parked change their threads, and what belongs to a thread. */
 void door_swap_threads(int a, int b);
 

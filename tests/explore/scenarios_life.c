@@ -254,9 +254,8 @@ static void drained_runner(void)
     world_end();
 }
 
-/* A future counts as waiting or as held, at any moment. */
 /* Who is said to wait has joined: the call that ends then has it as a follower. */
-static void stats_against_join(void)
+static void stats_say_who_waits(void)
 {
     sflight_stats stats = {0};
     world_begin(NULL);
@@ -273,6 +272,7 @@ static void stats_against_join(void)
     world_end();
 }
 
+/* A future counts as waiting or as held, at any moment. */
 static void stats_against_complete(void)
 {
     world_begin(NULL);
@@ -723,7 +723,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_own_drop", destroy_against_own_drop, 200, 2},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},
-    {"stats_against_join", stats_against_join, 100, 1},
+    {"stats_say_who_waits", stats_say_who_waits, 100, 1},
     {"stats_against_complete", stats_against_complete, 100, 2},
     {"stats_against_join", stats_against_join, 100, 2},
     {"stats_against_drop", stats_against_drop, 100, 1},

@@ -439,9 +439,9 @@ enum { N_OPS = sizeof(ops) / sizeof(ops[0]) };
 /* -------------------------------------------------------------- the exceptions */
 
 /*
- * NULL: any.  at: a lock that the victim holds, as the source calls it; "a lane", if it is in a
- * section or gives back what was retired; "a list", where it takes entries out of one; otherwise
- * the function in which it stands.  src/README.md has these, too, with what bounds each.
+ * NULL: any.  at: a lock that the victim holds, as the source calls it; "a list", where it takes
+ * entries out of one; otherwise the function in which it stands.  src/README.md has these, too,
+ * with what bounds each.
  */
 static const struct exception {
     enum { EVERYWHERE, THREADS, TASKS } among;
@@ -451,10 +451,9 @@ static const struct exception {
     {EVERYWHERE, NULL, "&registry", "destroy another group"},
     {EVERYWHERE, NULL, "&registry", "exit"},
     {EVERYWHERE, NULL, "&agent_waits", "exit"},
-    {EVERYWHERE, NULL, "&agent_waits", "destroy another group"}, /* it is in a section, too */
+    {EVERYWHERE, NULL, "&agent_waits", "destroy another group"},
     {TASKS, NULL, "&agent_waits", NULL}, /* the end of what a task led or followed */
     {TASKS, NULL, "&bin->lock", NULL},   /* tasks whose names fall into one bin: all of these do */
-    {EVERYWHERE, NULL, "a lane", "destroy another group"},
     {EVERYWHERE, NULL, "queue_push", "queue destroy"},
     {EVERYWHERE, NULL, "signal_consumer", "queue destroy"},
     {EVERYWHERE, "take over", NULL, "same key"},
@@ -507,8 +506,6 @@ static const char *place_of(int thread)
 
     if (door_lock_of(thread) != NULL)
         return door_lock_of(thread);
-    if (door_has_lane(thread))
-        return "a lane";
     for (unsigned i = 0; i < sizeof(of_list) / sizeof(of_list[0]); i++)
         if (strcmp(function, of_list[i]) == 0)
             return "a list";

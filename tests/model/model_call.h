@@ -60,6 +60,7 @@ struct thread {
     bool bare;
     uint64_t salt;
     unsigned hint; /* index in the arrays below */
+    struct lane *lane;
 };
 
 static _Thread_local struct thread *model_self;
@@ -76,17 +77,20 @@ static inline struct thread_frame *thread_callbacks(void)
 
 struct lane;
 struct reclaim_entry {
-    void *private[2];
+    struct reclaim_entry *next;
 };
-typedef void reclaim_fn(struct reclaim_entry *entry);
+struct reclaim_limbo {
+    unsigned n_unpolled;
+};
+enum { RECLAIM_POLL_EVERY = 1 };
 
 static _Atomic(int) model_in_section[MODEL_THREADS];
 
-static struct lane *reclaim_enter(unsigned hint)
+static struct lane *reclaim_enter(struct lane *lane)
 {
-    atomic_store_relaxed(&model_in_section[hint], 1);
+    atomic_store_relaxed(&model_in_section[thread_self.hint], 1);
     atomic_fence_seq_cst();
-    return NULL;
+    return lane;
 }
 
 static void reclaim_leave(struct lane *lane)
@@ -95,10 +99,26 @@ static void reclaim_leave(struct lane *lane)
     atomic_store_release(&model_in_section[thread_self.hint], 0);
 }
 
-static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn);
-static void reclaim_poll(unsigned hint)
+/* Frees it at once: nothing ever waits in a limbo. */
+static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry);
+static unsigned reclaim_poll(struct lane *lane)
 {
-    (void)hint;
+    (void)lane;
+    return 0;
+}
+static struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, unsigned polled)
+{
+    (void)limbo, (void)polled;
+    return NULL;
+}
+static struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
+{
+    (void)limbo;
+    return NULL;
+}
+static void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
+{
+    (void)limbo;
 }
 
 #include "group.h"
@@ -202,9 +222,9 @@ void notify_nudge(struct sflight_call *c)
 
 static _Atomic(int) model_n_freed;
 
-static void reclaim_retire(unsigned hint, struct reclaim_entry *entry, reclaim_fn *fn)
+static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
 {
-    (void)hint, (void)fn;
+    (void)limbo;
     atomic_fence_seq_cst();
     for (int i = 0; i < MODEL_THREADS; i++)
         model_await(atomic_load_acquire(&model_in_section[i]) == 0);

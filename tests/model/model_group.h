@@ -24,7 +24,6 @@ static int pthread_once(pthread_once_t *once, void (*fn)(void))
 #define memset(p, v, n) model_zero((p), (n))
 
 static void reclaim_init(void) {}
-static void reclaim_flush(void) {}
 static int thread_init(void (*at_end)(void *thread))
 {
     (void)at_end;

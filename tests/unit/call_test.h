@@ -155,4 +155,17 @@ static inline uint32_t joiners(const struct sflight_call *c)
     return state_joiners(atomic_load(&c->state));
 }
 
+/* A call that is joined, so that its record is retired. */
+static inline void joined_call(struct sflight_group *g)
+{
+    sflight_call *permit, *none;
+    sflight_future *joiner = NULL;
+
+    assert_int_equal(sflight_begin(g, "joined", 6, &permit, &joiner), 0);
+    assert_null(joiner);
+    assert_int_equal(sflight_begin(g, "joined", 6, &none, &joiner), 0);
+    assert_int_equal(sflight_future_drop(joiner), 1);
+    assert_int_equal(sflight_complete(permit, 0), 0);
+}
+
 #endif

@@ -81,7 +81,7 @@ static inline enum table_found search_with(struct table *t, const struct item *k
                              .match = match,
                              .ctx = m,
                              .claim = claim != NULL ? &claim->node : NULL};
-    struct lane *lane = reclaim_enter(0);
+    struct lane *lane = reclaim_enter(&reclaim_no_lane);
     enum table_found found = table_search_in_section(t, &s);
     reclaim_leave(lane);
     if (crowded != NULL)
@@ -115,7 +115,7 @@ static inline void claim(struct table *t, struct item *i)
 
 static inline void unlink_item(struct table *t, struct item *i)
 {
-    struct lane *lane = reclaim_enter(0);
+    struct lane *lane = reclaim_enter(&reclaim_no_lane);
     table_unlink_in_section(t, &i->node);
     reclaim_leave(lane);
 }

@@ -424,10 +424,10 @@ static bool find(struct table_node *node, void *ctx)
     return true;
 }
 
-static void step_flush(void *arg)
+static void step_retire_some(void *g)
 {
-    (void)arg;
-    reclaim_flush();
+    for (int i = 0; i < RECLAIM_POLL_EVERY; i++)
+        joined_call(g);
 }
 
 /* The call ends, is released and retired while a forgetter is about to unlink it. */
@@ -436,29 +436,24 @@ static void test_retired_under_a_forgetter(void **state)
     (void)state;
     struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
     struct party leader;
-    struct actor other;
     struct table_search s = {
         .key = {hash_key("key", 3, g->seed), "key", 3}, .match = find, .ctx = NULL};
 
-    actor_start(&other);
     party_start(&leader, g, "key");
     party_leads(&leader);
-    struct lane *lane = reclaim_enter(5);
+    struct lane *lane = reclaim_enter(reclaim_lane(5));
     assert_int_equal(table_search_in_section(&g->table, &s), TABLE_MATCHED);
     (void)atomic_or_acq_rel(&leader.call->state, STATE_FORGOTTEN);
     (void)atomic_or_acq_rel(&leader.call->node.next, LINK_MARK);
     party_finishes(&leader);
     party_releases(&leader);
     assert_int_equal(stats_of(g).retired_pending, 1);
-    actor_tell(&other, step_flush, NULL); /* must wait for the section */
-    for (int i = 0; i < 100; i++)
-        sched_yield();
-    assert_int_equal(stats_of(g).retired_pending, 1);
+    actor_do(&leader.actor, step_retire_some, g); /* which polls */
+    assert_int_equal(stats_of(g).retired_pending, 1 + RECLAIM_POLL_EVERY);
     table_unlink_in_section(&g->table, &leader.call->node);
     reclaim_leave(lane);
-    actor_await(&other);
-    assert_int_equal(stats_of(g).retired_pending, 0);
-    actor_end(&other);
+    actor_do(&leader.actor, step_retire_some, g);
+    assert_in_range(stats_of(g).retired_pending, 0, RECLAIM_POLL_EVERY);
     party_end(&leader);
     group_end(g);
 }
@@ -482,12 +477,40 @@ static void test_record_reuse(void **state)
     party_finishes(leader);
     party_waits(follower, 0);
     party_releases(follower);
+    struct lane *lane = reclaim_enter(reclaim_lane(9)); /* of somebody who may look at it */
     party_releases(leader);
     party_leads(leader); /* the old one awaits its grace period */
     assert_ptr_not_equal(leader->call, record);
+    reclaim_leave(lane);
     party_finishes(leader);
     party_releases(leader);
     parties_end(p, 2);
+}
+
+/* They wait for a grace period, but not longer than they have to. */
+static void test_retired_ones_are_few(void **state)
+{
+    (void)state;
+    enum { N = 2 * SLOT_SPARES };
+    struct sflight_group *g = group_new(NULL);
+    sflight_call *calls[N];
+    sflight_future *f;
+
+    joined_call(g);
+    uint64_t bytes = stats_of(g).bytes;
+    for (int i = 0; i < 10; i++) {
+        joined_call(g);
+        assert_int_equal(stats_of(g).bytes, bytes); /* none is made where one can be had */
+    }
+    for (int i = 0; i < N; i++) /* so that there are spare ones */
+        assert_int_equal(sflight_begin(g, &i, sizeof(i), &calls[i], &f), 0);
+    for (int i = 0; i < N; i++)
+        sflight_complete(calls[i], 0);
+    for (int i = 0; i < 100; i++) {
+        joined_call(g);
+        assert_in_range(stats_of(g).retired_pending, 0, RECLAIM_POLL_EVERY);
+    }
+    group_end(g);
 }
 
 /* Many records with long keys: spare ones keep some memory, and nothing is lost. */
@@ -625,6 +648,7 @@ int main(void)
         cmocka_unit_test(test_nudged_for_nothing),
         cmocka_unit_test(test_newcomer_takes_over),
         cmocka_unit_test(test_retired_under_a_forgetter),
+        cmocka_unit_test(test_retired_ones_are_few),
         cmocka_unit_test(test_record_reuse),
         cmocka_unit_test(test_many_in_flight),
         cmocka_unit_test(test_spares_are_limited),

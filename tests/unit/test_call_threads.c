@@ -103,8 +103,10 @@ static void test_edge_of_who_has_left(void **state)
     WAIT_UNTIL(clock_left_ns(&soon) == 0);
     party_do(&e.outer, step_finish);
     party_releases(&e.outer);
-    reclaim_flush(); /* on a thread without a slot here: a record given back is returned, */
-    call_take_returned(&e.g->common); /* and freed */
+    /* Nobody is in a section: it is freed. */
+    assert_int_equal(reclaim_poll(&reclaim_no_lane) - ck_pr_load_uint(&reclaim_epoch.epoch), 2);
+    call_discard_retired(e.outer.slot);
+    call_free_spares(e.outer.slot);
     edge_go_on(&e, &e.looker);
     if (e.waits.rc == 0)
         actor_do(&e.inner.actor, step_release, &e.waits);
@@ -239,9 +241,65 @@ static void test_no_memory_for_a_slot(void **state)
     atomic_store(&flaky.refused, sizeof(struct slot));
     thread_join(thread_start(without_a_slot, g));
     assert_int_equal(stats_of(g).led, 5);
-    reclaim_flush();
     group_end(g);
     assert_int_equal(flaky.blocks, 0);
+}
+
+static struct lane *others;
+
+static void step_section_enter(void *unused)
+{
+    (void)unused;
+    others = reclaim_enter(reclaim_lane(9));
+}
+
+static void step_section_leave(void *unused)
+{
+    (void)unused;
+    reclaim_leave(others);
+}
+
+/* By whoever has no slot: nobody waits, and nothing is forgotten. */
+static void test_retired_in_the_common_slot(void **state)
+{
+    (void)state;
+    sflight_options o = small_options();
+    o.allocator = (sflight_allocator){&flaky, flaky_alloc, flaky_free};
+    struct sflight_group *g = group_new(&o);
+    struct actor other;
+
+    atomic_store(&flaky.refused, sizeof(struct slot));
+    actor_start(&other);
+    actor_do(&other, step_section_enter, NULL);
+    for (unsigned i = 1; i < 100; i++) {
+        joined_call(g);
+        assert_int_equal(stats_of(g).retired_pending, i);
+    }
+    actor_do(&other, step_section_leave, NULL);
+    joined_call(g);
+    assert_int_equal(stats_of(g).retired_pending, 0);
+    assert_ptr_equal(thread_slot(g), &g->common);
+
+    actor_do(&other, step_section_enter, NULL);
+    joined_call(g);
+    lock_take(&g->limbo_lock); /* another thread stands still there */
+    joined_call(g);
+    assert_non_null(atomic_load(&g->retired));
+    lock_give(&g->limbo_lock);
+    actor_do(&other, step_section_leave, NULL);
+    joined_call(g); /* goes on with what was left */
+    assert_int_equal(stats_of(g).retired_pending, 0);
+
+    actor_do(&other, step_section_enter, NULL);
+    joined_call(g);
+    lock_take(&g->limbo_lock);
+    joined_call(g);
+    lock_give(&g->limbo_lock);
+    atomic_store(&flaky.refused, 0);
+    group_end(g); /* though somebody is in a section, of another group */
+    assert_int_equal(flaky.blocks, 0);
+    actor_do(&other, step_section_leave, NULL);
+    actor_end(&other);
 }
 
 /* The slot of a thread that has ended is the next one's, records and all. */
@@ -578,6 +636,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_end_waits_for_the_callback),
         cmocka_unit_test(test_no_memory_for_a_slot),
+        cmocka_unit_test(test_retired_in_the_common_slot),
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_many_groups),
         cmocka_unit_test(test_slots_are_found_without_a_lock),

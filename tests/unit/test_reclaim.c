@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Nothing is given back while a section that began before is open; everything is, after it. */
+/* Nothing is taken out while a section that began before is open; everything can be, after it. */
 #include "unit_test.h"
 
 #include "reclaim.h"
 
+#include <limits.h>
 #include <signal.h>
 
 /*
@@ -12,7 +13,7 @@
  */
 static struct lane *section_enter(unsigned hint)
 {
-    struct lane *lane = reclaim_enter(hint);
+    struct lane *lane = reclaim_enter(reclaim_lane(hint));
     REQUIRE_SECTION_ENDS();
     return lane;
 }
@@ -29,43 +30,67 @@ enum {
     HINT_B = 2,
 };
 
-struct item {
-    struct reclaim_entry entry;
-    atomic_uint *n_back;
+/* What one thread retires, as a slot does. */
+struct pile {
+    struct reclaim_limbo limbo;
+    unsigned hint;
+    unsigned n_in, n_out; /* retired; and taken out again */
 };
 
-static void item_back(struct reclaim_entry *entry)
+struct item {
+    struct reclaim_entry entry;
+    unsigned number;
+};
+
+static void pile_out(struct pile *p, struct reclaim_entry *entry)
 {
-    struct item *i = container_of(entry, struct item, entry);
-    atomic_fetch_add(i->n_back, 1);
-    free(i);
+    struct item *item = container_of(entry, struct item, entry);
+    assert_int_equal(item->number, p->n_out); /* oldest first */
+    p->n_out++;
+    free(item);
 }
 
-static void retire_some(unsigned hint, unsigned n, atomic_uint *n_back)
+static void pile_poll(struct pile *p)
+{
+    struct reclaim_entry *entry;
+    unsigned polled = reclaim_poll(reclaim_lane(p->hint));
+
+    p->limbo.n_unpolled = 0;
+    while ((entry = reclaim_take(&p->limbo, polled)) != NULL)
+        pile_out(p, entry);
+}
+
+static void pile_end(struct pile *p)
+{
+    struct reclaim_entry *entry;
+
+    while ((entry = reclaim_take_unseen(&p->limbo)) != NULL)
+        pile_out(p, entry);
+    assert_int_equal(p->n_out, p->n_in);
+}
+
+static void retire_unpolled(struct pile *p, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
         struct item *item = malloc(sizeof(*item));
         assert_non_null(item);
-        item->n_back = n_back;
-        reclaim_retire(hint, &item->entry, item_back);
+        item->number = p->n_in++;
+        reclaim_retire(&p->limbo, &item->entry);
     }
 }
 
-struct retire_step {
-    unsigned hint, n;
-    atomic_uint *n_back;
-};
-
-static void step_retire(void *arg)
+static void retire_some(struct pile *p, unsigned n)
 {
-    struct retire_step *s = arg;
-    retire_some(s->hint, s->n, s->n_back);
+    for (unsigned i = 0; i < n; i++) {
+        retire_unpolled(p, 1);
+        if (p->limbo.n_unpolled >= RECLAIM_POLL_EVERY)
+            pile_poll(p);
+    }
 }
 
-static void step_flush(void *arg)
+static void step_retire_many(void *arg)
 {
-    (void)arg;
-    reclaim_flush();
+    retire_some(arg, 2000);
 }
 
 /* ------------------------------------------------------------------ tests */
@@ -74,126 +99,132 @@ static void test_open_section_holds_everything_back(void **state)
 {
     (void)state;
     struct actor other;
-    atomic_uint early = 0, late = 0;
-    struct retire_step step = {HINT_B, 2000, &early};
+    struct pile theirs = {.hint = HINT_B}, mine = {.hint = HINT_B};
 
     actor_start(&other);
     struct lane *lane = section_enter(HINT_A);
-    actor_do(&other, step_retire, &step); /* polls many times */
-    assert_int_equal(early, 0);
-    retire_some(HINT_B, 2000, &early); /* from the thread of the section, on another lane */
-    assert_int_equal(early, 0);
+    actor_do(&other, step_retire_many, &theirs); /* polls many times */
+    assert_int_equal(theirs.n_out, 0);
+    retire_some(&mine, 2000); /* by the thread of the section, on another lane */
+    assert_int_equal(mine.n_out, 0);
     section_leave(lane);
-    /* No flush: going on is enough, on the lane that has the entries. */
-    for (unsigned i = 0; i < 100000 && early != 4000; i++)
-        retire_some(HINT_B, 1, &late);
-    assert_int_equal(early, 4000);
+    retire_some(&mine, RECLAIM_POLL_EVERY); /* going on is enough */
+    assert_int_equal(mine.n_out, 2000 + RECLAIM_POLL_EVERY);
+    pile_poll(&theirs);
+    assert_int_equal(theirs.n_out, 2000);
     actor_end(&other);
-    reclaim_flush();
 }
 
+/* Also from the lane that the poll comes from, which is borrowed then. */
 static void test_each_lane_holds_back(void **state)
 {
     (void)state;
     for (unsigned hint = 0; hint < 300; hint++) {
-        atomic_uint n_back = 0;
+        struct pile p = {.hint = hint + hint % 2};
         struct lane *lane = section_enter(hint);
-        for (unsigned i = 0; i < 8; i++)
-            retire_some(hint + i, 40, &n_back);
-        assert_int_equal(n_back, 0);
+        retire_some(&p, 40);
+        assert_int_equal(p.n_out, 0);
         section_leave(lane);
-        reclaim_flush();
-        assert_int_equal(n_back, 320);
+        pile_poll(&p);
+        assert_int_equal(p.n_out, 40);
     }
 }
 
-/* A chain of sections that always overlap: each holds back only what came after it began. */
+/* A section that begins after the retirement, at the same epoch, holds nothing back for long. */
 static void test_overlapping_sections(void **state)
 {
     (void)state;
     enum { ROUNDS = 1000, EACH = 17 };
-    atomic_uint n_back[ROUNDS + 1] = {0};
+    struct pile p = {.hint = 7};
     struct lane *lane = section_enter(0);
 
     for (unsigned i = 0; i < ROUNDS; i++) {
-        retire_some(7, EACH, &n_back[i]);
+        retire_some(&p, EACH);
         struct lane *next = section_enter(i + 1);
-        assert_int_equal(n_back[i], 0);
+        assert_in_range(p.n_out, 0, i * EACH); /* this section may see those of this round */
         section_leave(lane);
         lane = next;
     }
-    /* Epochs went by: the entries of long ago have come back although there was always a section.
-     */
-    assert_int_equal(n_back[0], EACH);
-    assert_int_equal(n_back[ROUNDS / 2], EACH);
+    /* Epochs went by, although there was always a section. */
+    assert_true(p.n_out >= ROUNDS / 2 * EACH);
     section_leave(lane);
-    reclaim_flush();
-    assert_int_equal(n_back[ROUNDS - 1], EACH);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, ROUNDS * EACH);
 }
 
-static _Atomic(pid_t) flusher;
-
-static void step_flush_watched(void *arg)
-{
-    atomic_store(&flusher, thread_id());
-    step_flush(arg);
-}
-
-/* It sleeps: a real-time thread that only yielded would keep the section's thread from going on. */
-static void test_flush_waits_for_sections(void **state)
+/* What begins later cannot see it, and yet its lane says nothing of that but by its epoch. */
+static void test_a_section_of_each_epoch(void **state)
 {
     (void)state;
-    struct actor other;
-    atomic_uint n_back = 0;
+    struct pile p = {.hint = 7};
+    struct lane *at_first = section_enter(HINT_A);
 
-    actor_start(&other);
-    struct lane *lane = section_enter(HINT_A);
-    retire_some(HINT_B, 3, &n_back);
-    actor_tell(&other, step_flush_watched, NULL);
-    WAIT_UNTIL(flusher != 0 && thread_sleeps(flusher));
-    assert_int_equal(n_back, 0);
-    section_leave(lane);
-    actor_await(&other);
-    assert_int_equal(n_back, 3);
-    actor_end(&other);
+    retire_unpolled(&p, 1);
+    pile_poll(&p); /* once on: that section is of the epoch before */
+    assert_int_equal(p.n_out, 0);
+    struct lane *later = section_enter(HINT_B);
+    for (int i = 0; i < 10; i++)
+        pile_poll(&p);
+    assert_int_equal(p.n_out, 0);
+    section_leave(at_first);
+    pile_poll(&p); /* once more */
+    assert_int_equal(p.n_out, 1);
+    section_leave(later);
 }
 
-/* Gives back what it can, and does not wait for the rest. */
+/* The epoch begins anew after 2^32 of them. */
+static void test_epochs_wrap(void **state)
+{
+    (void)state;
+    for (unsigned before = 0; before < 6; before++) {
+        struct pile p = {.hint = HINT_B};
+        reclaim_epoch.epoch = UINT_MAX - before;
+        for (unsigned i = 0; i < 12; i++) {
+            struct lane *lane = section_enter(HINT_A);
+            retire_unpolled(&p, 1);
+            pile_poll(&p);
+            assert_int_equal(p.n_out, i); /* this section may see the last one */
+            section_leave(lane);
+            lane = section_enter(HINT_A);
+            pile_poll(&p);
+            section_leave(lane);
+            lane = section_enter(HINT_A);
+            pile_poll(&p);
+            section_leave(lane);
+            assert_int_equal(p.n_out, i + 1);
+        }
+    }
+    reclaim_epoch.epoch = 1;
+}
+
 static void test_poll_waits_for_nothing(void **state)
 {
     (void)state;
-    atomic_uint n_back = 0;
+    struct pile p = {.hint = HINT_B};
 
     struct lane *lane = section_enter(HINT_A);
-    retire_some(HINT_B, 3, &n_back);
-    reclaim_poll(HINT_B);
-    assert_int_equal(n_back, 0);
+    retire_unpolled(&p, 3);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, 0);
     section_leave(lane);
-    reclaim_poll(HINT_B);
-    assert_int_equal(n_back, 3);
-    reclaim_poll(HINT_B);
-    assert_int_equal(n_back, 3);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, 3);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, 3);
 }
 
-static void test_two_flushes_at_once(void **state)
+static void test_unseen_ones_need_not_wait(void **state)
 {
     (void)state;
-    struct actor a, b;
+    struct pile p = {.hint = HINT_B};
+    struct lane *lane = section_enter(HINT_A);
 
-    actor_start(&a);
-    actor_start(&b);
-    for (int i = 0; i < 200; i++) {
-        atomic_uint n_back = 0;
-        for (unsigned hint = 0; hint < 16; hint++)
-            retire_some(hint, 1, &n_back);
-        actor_tell(&a, step_flush, NULL);
-        actor_tell(&b, step_flush, NULL);
-        actor_await(&a);
-        actor_await(&b);
-        assert_int_equal(n_back, 16);
-    }
-    actor_end(&a);
-    actor_end(&b);
+    retire_some(&p, 100);
+    assert_int_equal(p.n_out, 0);
+    pile_end(&p);
+    retire_some(&p, 3); /* it can be used again */
+    pile_end(&p);
+    section_leave(lane);
 }
 
 static void step_enter(void *arg)
@@ -224,102 +255,84 @@ static void test_more_sections_than_lanes(void **state)
         if (i != 200)
             section_leave(lanes[i]);
     actor_end(&other);
-    reclaim_flush();
 }
 
-/* What was retired while nearly all lanes were borrowed stands in a lane that hints never name. */
-static void test_flush_finds_the_last_lanes(void **state)
+/* A section on a lane that no hint names holds back like any other. */
+static void test_last_lanes_hold_back(void **state)
 {
     (void)state;
     struct lane *lanes[LANES - 1];
-    atomic_uint n_back = 0;
+    struct pile p = {.hint = HINT_B};
 
     for (size_t i = 0; i < LENGTH(lanes); i++)
         lanes[i] = section_enter(HINT_A);
-    retire_some(HINT_A, 3, &n_back);
+    struct lane *last = section_enter(HINT_A);
     for (size_t i = 0; i < LENGTH(lanes); i++)
         section_leave(lanes[i]);
-    assert_int_equal(n_back, 0);
-    reclaim_flush();
-    assert_int_equal(n_back, 3);
+    retire_some(&p, 40);
+    assert_int_equal(p.n_out, 0);
+    section_leave(last);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, 40);
+}
+
+/* A thread without a lane of its own borrows one. */
+static void test_no_lane(void **state)
+{
+    (void)state;
+    struct pile p = {.hint = HINT_B};
+    struct lane *first = reclaim_enter(&reclaim_no_lane);
+    REQUIRE_SECTION_ENDS();
+    struct lane *second = reclaim_enter(&reclaim_no_lane);
+    REQUIRE_SECTION_ENDS();
+
+    assert_ptr_not_equal(first, &reclaim_no_lane);
+    assert_ptr_not_equal(second, &reclaim_no_lane);
+    assert_ptr_not_equal(first, second);
+    retire_unpolled(&p, 1);
+    assert_null(reclaim_take(&p.limbo, reclaim_poll(&reclaim_no_lane)));
+    section_leave(first);
+    section_leave(second);
+    struct reclaim_entry *entry = reclaim_take(&p.limbo, reclaim_poll(&reclaim_no_lane));
+    assert_non_null(entry);
+    pile_out(&p, entry);
 }
 
 static void test_pending_stays_bounded(void **state)
 {
     (void)state;
     enum { N = 1000000 };
-    atomic_uint n_back = 0;
+    struct pile p = {.hint = HINT_A};
     unsigned most = 0;
 
     for (unsigned i = 1; i <= N; i++) {
         if (i % 64 == 0) /* sections come and go */
             section_leave(section_enter(i));
-        retire_some(HINT_A, 1, &n_back);
-        unsigned pending = i - n_back;
-        if (pending > most)
-            most = pending;
+        retire_some(&p, 1);
+        if (p.n_in - p.n_out > most)
+            most = p.n_in - p.n_out;
     }
-    assert_true(most <= 16);
-    reclaim_flush();
-    assert_int_equal(n_back, N);
+    assert_true(most <= RECLAIM_POLL_EVERY);
+    pile_end(&p);
 }
 
-/* Each lane keeps some, however many there are. */
-static void test_pending_on_all_lanes(void **state)
+/* The same beside a thread that is nearly always in a section, though not in the same for long. */
+static void test_pending_beside_sections(void **state)
 {
     (void)state;
-    enum { N = 200000 };
-    atomic_uint n_back = 0;
+    enum { N = 100000 };
+    struct pile p = {.hint = HINT_A};
+    unsigned most = 0;
 
-    for (unsigned i = 0; i < N; i++)
-        retire_some(i, 1, &n_back);
-    assert_true(N - n_back <= LANES * 16);
-    reclaim_flush();
-    assert_int_equal(n_back, N);
-}
-
-static void *retire_and_end(void *arg)
-{
-    retire_some(HINT_B, 5, arg);
-    return NULL;
-}
-
-static void test_threads_that_end(void **state)
-{
-    (void)state;
-    atomic_uint theirs = 0, mine = 0;
-
-    for (int i = 0; i < 100; i++)
-        thread_join(thread_start(retire_and_end, &theirs));
-    retire_some(HINT_B, 32, &mine); /* the next borrower goes on with what they left */
-    assert_int_equal(theirs, 500);
-    reclaim_flush();
-    assert_int_equal(mine, 32);
-}
-
-static void item_again(struct reclaim_entry *entry)
-{
-    struct item *i = container_of(entry, struct item, entry);
-    atomic_fetch_add(i->n_back, 1);
-    reclaim_retire(HINT_A, entry, item_back);
-}
-
-/* "Runs outside of sections": it may do all that may be done there. */
-static void test_retire_inside_fn(void **state)
-{
-    (void)state;
-    atomic_uint n_back = 0;
-
-    for (int i = 0; i < 1000; i++) {
-        struct item *item = malloc(sizeof(*item));
-        assert_non_null(item);
-        item->n_back = &n_back;
-        reclaim_retire(HINT_A, &item->entry, item_again);
+    for (unsigned i = 1; i <= N; i++) {
+        struct lane *lane = section_enter(HINT_B); /* of the epoch of this moment */
+        retire_some(&p, 1);
+        section_leave(lane);
+        if (p.n_in - p.n_out > most)
+            most = p.n_in - p.n_out;
     }
-    reclaim_flush();
-    assert_true(n_back >= 1000);
-    reclaim_flush();
-    assert_int_equal(n_back, 2000);
+    assert_true(most <= 3 * RECLAIM_POLL_EVERY);
+    pile_end(&p);
 }
 
 /* ------------------------------------------------------------------- fork */
@@ -343,27 +356,49 @@ static void test_fork_with_a_section_open(void **state)
     (void)state;
     struct actor other;
     struct lane *lane = NULL;
-    atomic_uint n_back = 0;
+    struct pile p = {.hint = HINT_B};
 
     actor_start(&other);
     actor_do(&other, step_enter, &lane);
-    retire_some(HINT_B, 20, &n_back);
+    retire_some(&p, 20);
     pid_t child = fork();
     if (child == 0) {
         child_limits();
         reclaim_after_fork();
-        retire_some(HINT_A, 20, &n_back);
-        reclaim_flush();
+        reclaim_limbo_after_fork(&p.limbo);
+        retire_some(&p, 20);
+        pile_poll(&p);
         struct lane *again = section_enter(HINT_A);
         section_leave(again);
-        _exit(n_back == 40 ? 0 : 1);
+        _exit(p.n_out == 40 && again == lane ? 0 : 1);
     }
     assert_child_ok(child);
-    assert_int_equal(n_back, 0);
+    assert_int_equal(p.n_out, 0);
     section_leave(lane); /* not by who entered: lanes do not belong to threads */
-    reclaim_flush();
-    assert_int_equal(n_back, 20);
+    pile_poll(&p);
+    assert_int_equal(p.n_out, 20);
     actor_end(&other);
+}
+
+/* The fork stopped a thread that had linked an entry, but had not said that it is the last. */
+static void test_limbo_in_the_middle_of_a_change(void **state)
+{
+    (void)state;
+    struct reclaim_entry entries[4], elsewhere;
+    struct reclaim_limbo limbo = {.first = &entries[0], .last = &entries[0]};
+
+    entries[0] = (struct reclaim_entry){.next = &entries[1], .epoch = reclaim_epoch.epoch};
+    entries[1] = (struct reclaim_entry){.next = NULL, .epoch = reclaim_epoch.epoch};
+    reclaim_limbo_after_fork(&limbo);
+    reclaim_retire(&limbo, &entries[2]);
+    for (int i = 0; i < 3; i++)
+        assert_ptr_equal(reclaim_take_unseen(&limbo), &entries[i]);
+    assert_null(reclaim_take_unseen(&limbo));
+    limbo.last = &elsewhere; /* as of one that was empty */
+    reclaim_limbo_after_fork(&limbo);
+    reclaim_retire(&limbo, &entries[3]);
+    assert_ptr_equal(reclaim_take_unseen(&limbo), &entries[3]);
+    assert_null(reclaim_take_unseen(&limbo));
 }
 
 /* Without malloc(), whose locks fork() takes. */
@@ -371,14 +406,9 @@ static struct pooled {
     struct reclaim_entry entry;
     atomic_bool out;
 } pool[1024];
+static struct reclaim_limbo pool_limbo;
 static atomic_uint n_pooled_back;
 static atomic_bool frozen, thaw, quit;
-
-static void pooled_back(struct reclaim_entry *entry)
-{
-    atomic_store(&container_of(entry, struct pooled, entry)->out, false);
-    atomic_fetch_add(&n_pooled_back, 1);
-}
 
 static void on_freeze(int sig)
 {
@@ -389,16 +419,30 @@ static void on_freeze(int sig)
     atomic_store(&frozen, false);
 }
 
+static void pool_poll(void)
+{
+    struct reclaim_entry *entry;
+    unsigned polled = reclaim_poll(reclaim_lane(HINT_B));
+
+    while ((entry = reclaim_take(&pool_limbo, polled)) != NULL) {
+        atomic_store(&container_of(entry, struct pooled, entry)->out, false);
+        atomic_fetch_add(&n_pooled_back, 1);
+    }
+}
+
 static void *retire_for_ever(void *arg)
 {
     (void)arg;
     for (unsigned i = 0; !atomic_load(&quit); i++)
-        if (!atomic_exchange(&pool[i % LENGTH(pool)].out, true))
-            reclaim_retire(HINT_B, &pool[i % LENGTH(pool)].entry, pooled_back);
+        if (!atomic_exchange(&pool[i % LENGTH(pool)].out, true)) {
+            reclaim_retire(&pool_limbo, &pool[i % LENGTH(pool)].entry);
+            if (i % 8 == 0)
+                pool_poll();
+        }
     return NULL;
 }
 
-/* Another thread is stopped anywhere, also in the middle of filing or sorting out entries. */
+/* Another thread is stopped anywhere, also in the middle of retiring or taking out. */
 static void test_fork_in_the_middle_of_retiring(void **state)
 {
     (void)state;
@@ -414,10 +458,16 @@ static void test_fork_in_the_middle_of_retiring(void **state)
         WAIT_UNTIL(atomic_load(&frozen));
         pid_t child = fork();
         if (child == 0) {
+            static struct pooled more;
             child_limits();
             reclaim_after_fork();
-            reclaim_flush(); /* must end */
-            _exit(0);
+            reclaim_limbo_after_fork(&pool_limbo);
+            reclaim_retire(&pool_limbo, &more.entry);
+            struct reclaim_entry *entry, *last = NULL;
+            unsigned polled = reclaim_poll(reclaim_lane(HINT_B));
+            while ((entry = reclaim_take(&pool_limbo, polled)) != NULL)
+                last = entry;
+            _exit(last == &more.entry ? 0 : 1); /* it is behind all that were there */
         }
         atomic_store(&thaw, true);
         WAIT_UNTIL(!atomic_load(&frozen));
@@ -426,7 +476,6 @@ static void test_fork_in_the_middle_of_retiring(void **state)
     atomic_store(&quit, true);
     thread_join(other);
     signal(SIGUSR1, SIG_DFL);
-    reclaim_flush();
 }
 
 int main(void)
@@ -435,16 +484,17 @@ int main(void)
         cmocka_unit_test(test_open_section_holds_everything_back),
         cmocka_unit_test(test_each_lane_holds_back),
         cmocka_unit_test(test_overlapping_sections),
-        cmocka_unit_test(test_flush_waits_for_sections),
+        cmocka_unit_test(test_a_section_of_each_epoch),
+        cmocka_unit_test(test_epochs_wrap),
         cmocka_unit_test(test_poll_waits_for_nothing),
-        cmocka_unit_test(test_two_flushes_at_once),
+        cmocka_unit_test(test_unseen_ones_need_not_wait),
         cmocka_unit_test(test_more_sections_than_lanes),
-        cmocka_unit_test(test_flush_finds_the_last_lanes),
+        cmocka_unit_test(test_last_lanes_hold_back),
+        cmocka_unit_test(test_no_lane),
         cmocka_unit_test(test_pending_stays_bounded),
-        cmocka_unit_test(test_pending_on_all_lanes),
-        cmocka_unit_test(test_threads_that_end),
-        cmocka_unit_test(test_retire_inside_fn),
+        cmocka_unit_test(test_pending_beside_sections),
         cmocka_unit_test(test_fork_with_a_section_open),
+        cmocka_unit_test(test_limbo_in_the_middle_of_a_change),
         cmocka_unit_test(test_fork_in_the_middle_of_retiring),
     };
     reclaim_init();

@@ -9,29 +9,26 @@
 
 #include "atomic.h"
 
+#include <ck_epoch.h>
+
 static void another_comes(void);
 
-#undef atomic_load_relaxed
-#undef atomic_load_acquire
-#undef atomic_store_relaxed
-#undef atomic_store_release
-#undef atomic_swap_acquire
 #define MEANWHILE(access) (another_comes(), access)
-#define atomic_load_relaxed(p) MEANWHILE(atomic_load_explicit((p), memory_order_relaxed))
-#define atomic_load_acquire(p) MEANWHILE(atomic_load_explicit((p), memory_order_acquire))
-#define atomic_store_relaxed(p, v) MEANWHILE(atomic_store_explicit((p), (v), memory_order_relaxed))
-#define atomic_store_release(p, v) MEANWHILE(atomic_store_explicit((p), (v), memory_order_release))
-#define atomic_swap_acquire(p, v)                                                                  \
-    MEANWHILE(atomic_exchange_explicit((p), (v), memory_order_acquire))
+#undef ck_pr_load_uint
+#undef ck_pr_store_uint
+#define ck_pr_load_uint(p) MEANWHILE(ck_pr_md_load_uint(p))
+#define ck_pr_store_uint(p, v) MEANWHILE(ck_pr_md_store_uint((p), (v)))
+#define ck_pr_cas_uint(p, was, v) MEANWHILE((ck_pr_cas_uint)((p), (was), (v)))
 
 /* The library's are linked as well. */
 #define reclaim_init own_init
-#define reclaim_enter own_enter
-#define reclaim_leave own_leave
-#define reclaim_retire own_retire
-#define reclaim_flush own_flush
+#define reclaim_lane own_lane
+#define reclaim_no_lane own_no_lane
+#define reclaim_epoch own_epoch
+#define reclaim_enter_any own_enter_any
 #define reclaim_poll own_poll
 #define reclaim_after_fork own_after_fork
+#undef SFLIGHT_RECLAIM_H
 #include "reclaim.c"
 
 enum { HINT = 1 };
@@ -42,7 +39,7 @@ static struct lane *anothers;
 static void another_comes(void)
 {
     if (++n_accesses == comes_at)
-        anothers = own_enter(HINT);
+        anothers = reclaim_enter(own_lane(HINT));
 }
 
 /* Two that come at once have a lane each, wherever the second comes in. */
@@ -52,13 +49,13 @@ static void test_enter_meanwhile(void **state)
     for (comes_at = 1;; comes_at++) {
         n_accesses = 0;
         anothers = NULL;
-        struct lane *lane = own_enter(HINT);
+        struct lane *lane = reclaim_enter(own_lane(HINT));
         n_accesses = comes_at; /* nobody comes while they leave */
-        own_leave(lane);
+        reclaim_leave(lane);
         if (anothers == NULL)
             break;
         assert_ptr_not_equal(lane, anothers);
-        own_leave(anothers);
+        reclaim_leave(anothers);
     }
     assert_true(comes_at > 2); /* it looks, and takes */
 }

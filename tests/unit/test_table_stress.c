@@ -76,12 +76,24 @@ static void piece_free(struct piece *p)
     atomic_fetch_sub(&n_pieces, 1);
 }
 
-static void piece_back(struct reclaim_entry *entry)
+struct worker {
+    pthread_t thread;
+    struct lane *lane;
+    struct reclaim_limbo limbo;
+    uint64_t random;
+};
+
+static void worker_polls(struct worker *w)
 {
-    piece_free(container_of(entry, struct piece, retired));
+    struct reclaim_entry *entry;
+    unsigned polled = reclaim_poll(w->lane);
+
+    w->limbo.n_unpolled = 0;
+    while ((entry = reclaim_take(&w->limbo, polled)) != NULL)
+        piece_free(container_of(entry, struct piece, retired));
 }
 
-static bool piece_claim(struct piece *p, unsigned hint)
+static bool piece_claim(struct piece *p, struct worker *w)
 {
     struct table *t = &world.table;
     link_word *bucket = table_empty_bucket(t, p->node.hash);
@@ -89,7 +101,7 @@ static bool piece_claim(struct piece *p, unsigned hint)
         struct table_search s = {.key = {p->node.hash, p->node.key, p->node.key_len},
                                  .match = match_live,
                                  .claim = &p->node};
-        struct lane *lane = reclaim_enter(hint);
+        struct lane *lane = reclaim_enter(w->lane);
         enum table_found found = table_search_in_section(t, &s);
         reclaim_leave(lane);
         if (found == TABLE_MATCHED) {
@@ -107,7 +119,7 @@ static bool piece_claim(struct piece *p, unsigned hint)
 }
 
 /* Returns true if the piece may be used again at once. */
-static bool piece_remove(struct piece *p, unsigned hint, uint32_t how)
+static bool piece_remove(struct piece *p, struct worker *w, uint32_t how)
 {
     struct table *t = &world.table;
     bool mine = piece_end(p);
@@ -119,20 +131,22 @@ static bool piece_remove(struct piece *p, unsigned hint, uint32_t how)
         atomic_store(&p->life, DEAD);
     WAIT_UNTIL(atomic_load(&p->life) == DEAD); /* a forgetter must have let go of the key */
     if (how % 4 == 0 || !table_unlink_first(t, &p->node)) {
-        struct lane *lane = reclaim_enter(hint);
+        struct lane *lane = reclaim_enter(w->lane);
         table_unlink_in_section(t, &p->node);
         reclaim_leave(lane);
     }
-    reclaim_retire(hint, &p->retired, piece_back);
+    reclaim_retire(&w->limbo, &p->retired);
+    if (w->limbo.n_unpolled >= RECLAIM_POLL_EVERY)
+        worker_polls(w);
     return false;
 }
 
-static void forget_key(unsigned key, unsigned hint)
+static void forget_key(unsigned key, struct worker *w)
 {
     struct piece *found = NULL;
     struct table_search s = {
         .key = {hashes[key], &key, sizeof(key)}, .match = match_forget, .ctx = &found};
-    struct lane *lane = reclaim_enter(hint);
+    struct lane *lane = reclaim_enter(w->lane);
     (void)table_search_in_section(&world.table, &s);
     if (found != NULL)
         table_unlink_in_section(&world.table, &found->node);
@@ -140,12 +154,6 @@ static void forget_key(unsigned key, unsigned hint)
     if (found != NULL)
         atomic_fetch_add(&n_forgotten, 1);
 }
-
-struct worker {
-    pthread_t thread;
-    unsigned number;
-    uint64_t random;
-};
 
 static void *worker_main(void *arg)
 {
@@ -156,7 +164,7 @@ static void *worker_main(void *arg)
         uint32_t r = random_next(&w->random);
         struct piece **place = &kept[step % KEPT];
         if (*place != NULL) {
-            if (piece_remove(*place, w->number, r >> 8)) {
+            if (piece_remove(*place, w, r >> 8)) {
                 if (spare != NULL)
                     piece_free(spare);
                 spare = *place;
@@ -164,7 +172,7 @@ static void *worker_main(void *arg)
             *place = NULL;
         }
         if (r % 8 == 0) {
-            forget_key((r >> 16) % KEYS, w->number);
+            forget_key((r >> 16) % KEYS, w);
             continue;
         }
         struct piece *p = piece_new((r >> 16) % KEYS);
@@ -178,7 +186,7 @@ static void *worker_main(void *arg)
             memcpy(p->node.key_inline, &key, sizeof(key));
         }
         atomic_store(&p->life, NEW);
-        if (piece_claim(p, w->number))
+        if (piece_claim(p, w))
             *place = p;
         else
             piece_free(p);
@@ -186,7 +194,7 @@ static void *worker_main(void *arg)
             sched_yield();
     }
     for (unsigned i = 0; i < KEPT; i++)
-        if (kept[i] != NULL && piece_remove(kept[i], w->number, i))
+        if (kept[i] != NULL && piece_remove(kept[i], w, i))
             piece_free(kept[i]);
     if (spare != NULL)
         piece_free(spare);
@@ -213,17 +221,19 @@ static void test_unique(void **state)
         for (unsigned i = 0; i < KEYS; i++)
             hashes[i] = round % 5 == 4 ? i / 8 : random_next(&random);
         for (unsigned i = 0; i < THREADS; i++) {
-            workers[i] = (struct worker){.number = i, .random = random_from(random_next(&random))};
+            workers[i] = (struct worker){.lane = reclaim_lane(i),
+                                         .random = random_from(random_next(&random))};
             workers[i].thread = thread_start(worker_main, &workers[i]);
         }
         for (unsigned i = 0; i < THREADS; i++)
             thread_join(workers[i].thread);
+        for (unsigned i = 0; i < THREADS; i++)
+            worker_polls(&workers[i]); /* nobody is in a section */
         for (unsigned i = 0; i < KEYS; i++)
             assert_false(taken[i]);
         assert_empty(t);
         if (t->n_buckets > most_buckets)
             most_buckets = t->n_buckets;
-        reclaim_flush();
         assert_int_equal(n_pieces, 0);
         table_down(&world);
     }
