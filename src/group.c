@@ -4,7 +4,7 @@
 #include "cpu.h"
 #include "lock.h"
 
-#ifndef REGISTRY_TURNS /* fewer in a build for tests */
+#ifndef REGISTRY_TURNS        /* fewer in a build for tests */
 enum { REGISTRY_TURNS = 18 }; /* of who looks for the lock; the last two are sleeps */
 #endif
 
