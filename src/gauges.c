@@ -64,16 +64,7 @@ static int64_t results(struct slot *slot)
 void gauges_leave(struct slot *slot)
 {
     REQUIRE_REGISTRY();
-    int64_t n = results(slot);
-
-    /* Up in the one before down in the other. */
-    if (n > 0) {
-        gauges_count_n(&slot->group->common, COUNT_HELD, (uint64_t)n);
-        gauges_count_n(slot, COUNT_RELEASED, (uint64_t)n);
-    } else if (n < 0) {
-        gauges_count_n(slot, COUNT_HELD, (uint64_t)-n);
-        gauges_count_n(&slot->group->common, COUNT_RELEASED, (uint64_t)-n);
-    }
+    slot->loose = results(slot);
 }
 
 /* With n_results kept; and nothing else. */
@@ -89,6 +80,8 @@ static void slot_after_fork(struct slot *slot, int64_t n_results)
     set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) + counter(slot, COUNT_DEMOTED));
     set_counter(slot, COUNT_SEARCHES_ENDED, counter(slot, COUNT_SEARCHES));
     set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
+    if (slot->loose != 0)
+        slot->loose = 0;
 }
 
 uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struct gauges_kept *kept)
@@ -104,8 +97,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
         if (slot == &g->common)
             continue;
         n_all += results(slot);
-        if (slot_is_of(slot, forker))
-            n_kept += results(slot);
+        n_kept += slot_is_of(slot, forker) ? results(slot) : slot->loose;
     }
     /* Where results have been handed on: there are not more than all. */
     if (n_kept > n_all)
@@ -117,7 +109,7 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     int64_t n_loose = n_kept;
     for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
          slot = slot->next_of_group) {
-        int64_t n = slot_is_of(slot, forker) ? results(slot) : 0;
+        int64_t n = slot_is_of(slot, forker) ? results(slot) - slot->loose : 0;
         n = n < 0 ? 0 : n > n_kept ? n_kept : n;
         slot_after_fork(slot, n);
         n_loose -= n;

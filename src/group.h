@@ -40,6 +40,7 @@ struct slot {
     struct slot *next_of_group;   /* all slots of the group: set once */
     struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
     struct slot **prev_of_thread; /* what points here; NULL for an idle one */
+    int64_t loose; /* of its results: of threads that have had it before, so anybody's */
     struct counters counters;
 };
 
