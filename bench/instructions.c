@@ -8,7 +8,9 @@
  *   do        run and release, 13-byte key
  *   do-100    the same, 100-byte key
  *   do-value  the same as do, with a value that is to be destroyed
+ *   taken     the same as do, in a bucket that has another call
  *   permit    claim a key and end the call, no waiter
+ *   join      join a call through a future and drop that (libsingleflight only)
  *   waiter    join through a future, be told through a queue, drain, release
  *             (libsingleflight only; 64 waiters on a call)
  */
@@ -24,6 +26,7 @@ static const struct flight_ops *ops;
 static sflight_group *group;
 static sflight_queue *queue;
 static int value;
+static sflight_call *others[N_KEYS]; /* in flight all the time */
 static sflight_destroy_fn *destroy;
 
 static void destroy_value(void *v, size_t size, void *ctx)
@@ -53,6 +56,15 @@ static void permit(unsigned long i)
     ops->finish(call, 0);
 }
 
+static void join(unsigned long i)
+{
+    sflight_call *call;
+    sflight_future *f;
+    (void)i;
+    BENCH_CHECK(sflight_begin(group, keys[0], key_len, &call, &f) == 0 && f != NULL);
+    sflight_future_drop(f);
+}
+
 static void waiter(unsigned long i)
 {
     sflight_call *call;
@@ -77,15 +89,17 @@ int main(int argc, char **argv)
     void (*one)(unsigned long) = NULL;
     if (argc == 4 && (ops = flight_find(argv[2])) != NULL) {
         if (strcmp(argv[1], "do") == 0 || strcmp(argv[1], "do-100") == 0 ||
-            strcmp(argv[1], "do-value") == 0)
+            strcmp(argv[1], "do-value") == 0 || strcmp(argv[1], "taken") == 0)
             one = run;
         else if (strcmp(argv[1], "permit") == 0)
             one = permit;
+        else if (strcmp(argv[1], "join") == 0 && ops == &flight_sflight)
+            one = join;
         else if (strcmp(argv[1], "waiter") == 0 && ops == &flight_sflight)
             one = waiter;
     }
     if (one == NULL) {
-        fprintf(stderr, "usage: %s do|do-100|do-value|permit|waiter IMPLEMENTATION N\n", argv[0]);
+        fprintf(stderr, "usage: %s do|do-100|do-value|taken|permit|join|waiter IMPLEMENTATION N\n", argv[0]);
         return 2;
     }
     if (strcmp(argv[1], "do-100") == 0)
@@ -96,8 +110,15 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_KEYS; i++)
         snprintf(keys[i], sizeof(keys[i]), "product:%05d%088d", i * 1543 % 100000, i);
     BENCH_CHECK(ops->create(&group, 0) == 0 && sflight_queue_create(&queue) == 0);
+    bool taken = strcmp(argv[1], "taken") == 0;
+    for (int i = 0; i < N_KEYS && (taken || (one == join && i == 0)); i++) {
+        BENCH_CHECK(ops->lead(group, keys[i], key_len, &others[i]) == 0 && others[i] != NULL);
+        BENCH_CHECK(!taken || ops->forget(group, keys[i], key_len) == 1);
+    }
     for (unsigned long i = 0; i < n; i++)
         one(i);
+    for (int i = 0; i < N_KEYS && others[i] != NULL; i++)
+        ops->finish(others[i], 0);
     BENCH_CHECK(sflight_queue_destroy(queue) == 0 && ops->destroy(group) == 0);
     return 0;
 }

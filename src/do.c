@@ -15,16 +15,11 @@ struct sflight_call *do_prepare(struct slot *slot)
     return c;
 }
 
-int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
-           const struct timespec *deadline, sflight_result *r)
+/* From what became of the agent on: rc, an enum join_role or a failure. */
+static ALWAYS_INLINE int go_on(struct slot *slot, struct agent *agent, struct sflight_call *call,
+                               int rc, unsigned rank, sflight_fn *fn, void *arg,
+                               const struct timespec *deadline, sflight_result *r)
 {
-    AGENT_FRAME(own);
-    struct agent *agent = agent_enter(&own, g);
-    struct slot *slot = thread_slot_again(g);
-    struct sflight_call *call = NULL;
-    unsigned rank = 0;
-
-    int rc = join_or_claim(g, slot, key, key_len, NEWCOMER_BLOCKING(agent), NULL, &call, &rank);
     if (rc == JOIN_FOLLOWS)
         rc = wait_for_end(slot, agent, call, rank, deadline);
     if (UNLIKELY(rc < 0)) {
@@ -37,6 +32,49 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
         return -EOWNERDEAD;
     }
     return hold_deliver(thread_slot_if_moved(slot), call, leader, r);
+}
+
+int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
+           const struct timespec *deadline, sflight_result *r)
+{
+    AGENT_FRAME(own);
+    struct agent *agent = agent_enter(&own, g);
+    struct slot *slot = thread_slot_again(g);
+    struct sflight_call *call = NULL;
+    unsigned rank = 0;
+
+    int rc = join_or_claim(g, slot, key, key_len, NEWCOMER_BLOCKING(agent), NULL, &call, &rank);
+    return go_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
+}
+
+int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const struct table_key *key,
+               sflight_fn *fn, void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    struct agent *agent = &thread_self.agent;
+    struct newcomer newcomer = NEWCOMER_BLOCKING(agent);
+    struct lane *lane;
+    unsigned rank = 0;
+    uintptr_t word;
+    int rc = JOIN_FOLLOWS;
+
+    struct sflight_call *call = join_straight(slot, bucket, key, &newcomer, &lane, &rank, &word);
+    if (UNLIKELY(call == NULL)) {
+        /* Nothing is allocated for a record, so it is allowed inside the section. */
+        struct sflight_call *c = slot->prepared != NULL ? slot->prepared : do_prepare(slot);
+        if (word != 0 && c != NULL && key->len <= TABLE_KEY_INLINE) {
+            (void)do_fill(c, key->data, key->len, key->hash);
+            slot->prepared = NULL; /* before the claim: for a child that another thread forks */
+            if (LIKELY(table_claim_beside(bucket, word, &c->node))) {
+                join_leads_beside(slot, lane);
+                return do_lead(g, slot, c, false, fn, arg, r);
+            }
+            slot->prepared = c;
+        }
+        rc = join_search(slot, key, &newcomer, NULL, false, lane, &call, &rank);
+        if (rc == JOIN_LEADS)
+            rc = join_leads(g, slot, call);
+    }
+    return go_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
 }
 
 void do_release_any(struct slot *slot, struct sflight_call *call)

@@ -35,7 +35,7 @@
 
 /*
  * Makes a spare record the slot's prepared one, and returns it; or NULL, if none is spare.  slot:
- * the calling thread's own, which has no prepared record.
+ * the calling thread's own, which has no prepared record.  May be called in a section.
  */
 struct sflight_call *do_prepare(struct slot *slot);
 
@@ -44,33 +44,48 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
            const struct timespec *deadline, sflight_result *r);
 
 /*
+ * The same for a bucket that is not empty, in a group without a limit, a runtime or an end: joins
+ * the key's call, or claims it beside what is there.  slot: the calling thread's own.
+ */
+int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const struct table_key *key,
+               sflight_fn *fn, void *arg, const struct timespec *deadline, sflight_result *r);
+
+/*
  * Gives up a hold, sole or not: the general way of sflight_result_release().  slot: the calling
  * thread's own, or NULL if it is not in the cache.
  */
 void do_release_any(struct slot *slot, struct sflight_call *call);
 
-/*
- * Claims the key in the short way, with the slot's prepared record.  Returns the record; or NULL,
- * and nothing has changed.  slot: the calling thread's own, as thread_slot_cached() finds it.
- */
-static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g, struct slot *slot,
-                                                         const void *key, size_t len, uint64_t hash)
+/* Fills a prepared record in for the key; false if there is no memory for one so long. */
+static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_t len,
+                                  uint64_t hash)
 {
-    link_word *bucket = table_empty_bucket(&g->table, hash);
-    struct sflight_call *c = slot->prepared;
-
-    if (UNLIKELY(bucket == NULL || (c == NULL && (c = do_prepare(slot)) == NULL)))
-        return NULL;
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
         call_copy_key_short(c->node.key_inline, key, len);
     } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
-        return NULL;
+        return false;
     }
     c->node.hash = hash;
     c->node.key_len = len;
     c->result.value = NULL;
     c->result.size = 0;
+    return true;
+}
+
+/*
+ * Claims the key in the short way, with the slot's prepared record, in a bucket that seems to be
+ * empty.  Returns the record; or NULL, and nothing has changed.  slot: the calling thread's own.
+ */
+static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link_word *bucket,
+                                                         const void *key, size_t len, uint64_t hash)
+{
+    struct sflight_call *c = slot->prepared;
+
+    if (UNLIKELY(c == NULL && (c = do_prepare(slot)) == NULL))
+        return NULL;
+    if (UNLIKELY(!do_fill(c, key, len, hash)))
+        return NULL;
     /* Both before the claim: for a child that another thread forks, and for drainers. */
     slot->prepared = NULL;
     gauges_count_own(slot, COUNT_LED);
@@ -84,18 +99,18 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct sflight_group *g
 /*
  * Ends a call that was claimed in the short way, after fn: takes its record out of the table, fills
  * *r, which then has the sole hold, and returns true.  Returns false if somebody has looked at the
- * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  *end_counted:
- * COUNT_ENDED has been counted.
+ * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  alone: claimed
+ * by do_claim_short().  *end_counted: COUNT_ENDED has been counted.
  */
 static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call *c,
-                                          sflight_result *r, bool *end_counted)
+                                          sflight_result *r, bool alone, bool *end_counted)
 {
     *end_counted = false;
     if (UNLIKELY((c->result.traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node)))
         return false;
     gauges_count_own(slot, COUNT_ENDED);
     *end_counted = true;
-    if (UNLIKELY(!table_remove_alone(&c->node)))
+    if (UNLIKELY(!(alone ? table_remove_alone(&c->node) : table_remove_unseen(&c->node))))
         return false;
     finish_check_drainers(c->group);
     r->value = c->result.value;
@@ -154,31 +169,52 @@ static ALWAYS_INLINE bool do_release_one(struct slot *slot, struct sflight_call 
     return true;
 }
 
-/* As sflight_do_until(), in the short way as far as that goes; arguments have been checked. */
-static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
-                                void *arg, const struct timespec *deadline, sflight_result *r)
+/* Leads a call that has been claimed with a prepared record; otherwise as do_one(). */
+static ALWAYS_INLINE int do_lead(sflight_group *g, struct slot *slot, struct sflight_call *call,
+                                 bool alone, sflight_fn *fn, void *arg, sflight_result *r)
 {
-    struct slot *slot = thread_slot_cached(g);
-    struct sflight_call *call = NULL;
     bool end_counted;
 
-    if (LIKELY(!group_has(g, GROUP_CLOSED | GROUP_FIBERS | GROUP_AGES) && slot != NULL))
-        call = do_claim_short(g, slot, key, key_len, hash_key(key, key_len, g->seed));
-    if (UNLIKELY(call == NULL))
-        return do_any(g, key, key_len, fn, arg, deadline, r);
     atomic_fence_after_rmw(); /* [DRAIN] */
     if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
         memset(r, 0, sizeof(*r));
         return finish_shut(slot, call);
     }
     lead_invoke(&thread_self.agent, call, fn, arg);
-    if (LIKELY(do_finish_short(slot, call, r, &end_counted)))
+    if (LIKELY(do_finish_short(slot, call, r, alone, &end_counted)))
         return 0;
     slot = thread_slot_again(g); /* fn may have forked */
     if (LIKELY(lead_end(slot, call, end_counted)))
         return hold_deliver(slot, call, true, r);
     memset(r, 0, sizeof(*r));
     return -EOWNERDEAD;
+}
+
+/* As sflight_do_until(), in the short way as far as that goes; arguments have been checked. */
+static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn,
+                                void *arg, const struct timespec *deadline, sflight_result *r)
+{
+    struct slot *slot = thread_slot_cached(g);
+    uint32_t flags = atomic_load_relaxed(&g->flags); /* looked at again after a claim */
+
+    if (UNLIKELY((flags & (GROUP_CLOSED | GROUP_FIBERS | GROUP_AGES)) || slot == NULL))
+        return do_any(g, key, key_len, fn, arg, deadline, r);
+    uint64_t hash = hash_key(key, key_len, g->seed);
+    link_word *bucket = table_only_bucket(&g->table, hash);
+    if (LIKELY(bucket != NULL)) {
+        struct sflight_call *call = NULL;
+        /* Only a hint: the CAS decides. */
+        if (UNLIKELY(atomic_load_relaxed(bucket) != 0)) {
+            if (LIKELY(!(flags & GROUP_LIMITED)))
+                return do_company(g, slot, bucket, &(struct table_key){hash, key, key_len}, fn, arg,
+                                  deadline, r);
+        } else {
+            call = do_claim_short(slot, bucket, key, key_len, hash);
+        }
+        if (LIKELY(call != NULL))
+            return do_lead(g, slot, call, true, fn, arg, r);
+    }
+    return do_any(g, key, key_len, fn, arg, deadline, r);
 }
 
 #endif

@@ -5,7 +5,8 @@
  *
  * join_or_claim() tries three ways, the cheapest first:
  *   an empty bucket    the newcomer's record is put in by one CAS, without a section;
- *   join_straight()    the key's call stands first in its bucket, and joining takes one addition;
+ *   join_straight()    the key's call stands among the first in its bucket, and joining takes one
+ *                      addition; or none does, and one CAS puts the newcomer's in front;
  *   join_search()      a section, a walk through every array, and an insertion or a join.
  * A claim is counted (COUNT_LED, or COUNT_SEARCHES meanwhile) before it is tried, so that no
  * drainer misses it; and after a claim the newcomer looks once more whether the group has been
@@ -56,35 +57,64 @@ int join_forget(struct sflight_group *g, const void *key, size_t key_len);
 int join_forget_unshared(struct sflight_group *g, const void *key, size_t key_len);
 
 /*
- * Joins the key's call, if it stands first in this bucket and has been SEEN, as a call that many
- * want does.  Returns it; or NULL if that is not so, or the call can only be joined in the general
- * way or not at all: then COUNT_SEARCHES has been counted, and the thread is in the section *lane.
- * slot: the calling thread's own.
+ * Joins the key's call, if it stands among the first in this bucket, as a call that many want does.
+ * Returns it; or NULL, COUNT_SEARCHES has been counted, and the thread is in the section *lane.
+ * Then *word is the bucket's if it has nothing of that key that could be joined, and the key may be
+ * claimed beside; 0: the general way decides.  slot: the calling thread's own.
  */
-static ALWAYS_INLINE struct sflight_call *join_straight(struct slot *slot, link_word *bucket,
-                                                        const struct table_key *key,
-                                                        const struct newcomer *newcomer,
-                                                        struct lane **lane, unsigned *rank)
+static ALWAYS_INLINE struct sflight_call *
+join_straight(struct slot *slot, link_word *bucket, const struct table_key *key,
+              const struct newcomer *newcomer, struct lane **lane, unsigned *rank, uintptr_t *word)
 {
-    uint64_t state;
+    unsigned n_passed = 0;
 
     gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
     *lane = reclaim_enter(thread_self.lane);
-    struct table_node *node = table_first_in_section(bucket);
-    if (LIKELY(node != NULL && table_key_equal(node, key))) {
-        struct sflight_call *c = container_of(node, struct sflight_call, node);
-        /* Only hints: the addition decides; only this agent itself sets the owner to this agent. */
-        if (LIKELY(!(atomic_load_relaxed(&c->state) & (STATE_CLOSED | STATE_FORGOTTEN)) &&
-                   (newcomer->owner == NULL || atomic_load_relaxed(&c->owner) != newcomer->owner) &&
-                   state_join(&c->state, newcomer->unit, &state))) {
-            *rank = state_blocking(state);
-            reclaim_leave(*lane);
-            gauges_count_own(slot, COUNT_JOINED); /* who is told of it may count on it */
-            gauges_count_own(slot, COUNT_SEARCHES_ENDED);
-            return c;
+    *word = table_see_in_section(bucket);
+    for (struct table_node *node = link_node(*word); node != NULL;) {
+        uintptr_t next = atomic_load_acquire(&node->next); /* [CLAIM] */
+        if (LIKELY(!(next & LINK_MARK) && table_key_equal(node, key))) {
+            struct sflight_call *c = container_of(node, struct sflight_call, node);
+            /* As join_match() has it; the addition decides. */
+            uint64_t state = atomic_load_acquire(&c->state); /* [CLOSE] */
+            if (LIKELY(!(state & (STATE_CLOSED | STATE_FORGOTTEN)))) {
+                if (UNLIKELY((newcomer->owner != NULL &&
+                              atomic_load_relaxed(&c->owner) == newcomer->owner) ||
+                             !state_join(&c->state, newcomer->unit, &state)))
+                    break;
+                *rank = state_blocking(state);
+                reclaim_leave(*lane);
+                gauges_count_own(slot, COUNT_JOINED); /* who is told of it may count on it */
+                gauges_count_own(slot, COUNT_SEARCHES_ENDED);
+                return c;
+            }
         }
+        node = link_node(next);
+        if (++n_passed == TABLE_CROWDED)
+            break;
+        if (node == NULL)
+            return NULL;
     }
+    *word = 0;
     return NULL;
+}
+
+/* Counts a call that was claimed in the section of join_straight(), and leaves that. */
+static ALWAYS_INLINE void join_leads_beside(struct slot *slot, struct lane *lane)
+{
+    reclaim_leave(lane);
+    gauges_count_own(slot, COUNT_LED);
+    gauges_count_own(slot, COUNT_SEARCHES_ENDED);
+}
+
+/* After a claim: JOIN_LEADS; or -ESHUTDOWN, and the call has ended. */
+static ALWAYS_INLINE int join_leads(struct sflight_group *g, struct slot *slot,
+                                    struct sflight_call *call)
+{
+    atomic_fence_after_rmw(); /* [DRAIN] */
+    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED))
+        return finish_shut(slot, call);
+    return JOIN_LEADS;
 }
 
 /*
@@ -109,13 +139,22 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
     link_word *bucket = table_only_bucket(&g->table, hash);
     uintptr_t word =
         LIKELY(bucket != NULL) ? atomic_load_relaxed(bucket) : LINK_FROZEN; /* a hint */
-    bool straight = table_word_seen(word) && !slot->common && !(flags & GROUP_LIMITED);
+    bool straight = word != 0 && !(word & LINK_FROZEN) && !slot->common && !(flags & GROUP_LIMITED);
     struct lane *lane = NULL;
     if (straight) {
-        struct sflight_call *c = join_straight(slot, bucket, &wanted, &newcomer, &lane, rank);
+        struct sflight_call *c =
+            join_straight(slot, bucket, &wanted, &newcomer, &lane, rank, &word);
         if (LIKELY(c != NULL)) {
             *out = c;
             return JOIN_FOLLOWS;
+        }
+        /* Nothing is allocated for a record, so it is allowed inside the section. */
+        if (word != 0 && record == NULL && slot->spare != NULL && len <= TABLE_KEY_INLINE)
+            record = call_new(slot, key, len, hash, &newcomer);
+        if (word != 0 && record != NULL && table_claim_beside(bucket, word, &record->node)) {
+            join_leads_beside(slot, lane);
+            *out = record;
+            goto leads;
         }
     } else if (word == 0) {
         if (record == NULL && (record = call_new(slot, key, len, hash, &newcomer)) == NULL)
@@ -138,10 +177,7 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
     if (role != JOIN_LEADS)
         return role;
 leads:
-    atomic_fence_after_rmw(); /* [DRAIN] */
-    if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED))
-        return finish_shut(slot, *out);
-    return JOIN_LEADS;
+    return join_leads(g, slot, *out);
 }
 
 #endif

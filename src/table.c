@@ -6,7 +6,6 @@
 
 enum {
     GROWTH_SHIFT = 3, /* an array is 8 times as large as the one before: few to be searched */
-    CROWDED = 3,      /* a search that passes so many nodes has the shard looked at */
     SWEEP = 8,        /* further buckets that a search of an old array freezes: about a line */
     SAMPLE = 32,      /* buckets that are looked at; 3/8 in use is one node for two buckets */
 };
@@ -138,7 +137,7 @@ bool table_claim_in_section(struct table_search *s)
     REQUIRE_IN_SECTION();
     s->claim->bucket = s->bucket;
     atomic_store_relaxed(&s->claim->next, (uintptr_t)link_node(s->word)); /* published by the CAS */
-    s->crowded = s->n_passed >= CROWDED;
+    s->crowded = s->n_passed >= TABLE_CROWDED;
     return atomic_cas_acq_rel(s->bucket, &s->word, (uintptr_t)s->claim); /* [CLAIM] */
 }
 

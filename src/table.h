@@ -47,6 +47,8 @@
 
 #define TABLE_KEY_INLINE 24
 
+enum { TABLE_CROWDED = 3 }; /* a search that passes so many nodes has the shard looked at */
+
 typedef _Atomic(uintptr_t) link_word;
 
 struct table_node {
@@ -164,12 +166,33 @@ static ALWAYS_INLINE bool table_word_seen(uintptr_t word)
     return (word & LINK_BITS) == LINK_SEEN;
 }
 
-/* The first node of a bucket, inside a section; NULL if it has not been SEEN, or there is none. */
-static ALWAYS_INLINE struct table_node *table_first_in_section(link_word *bucket)
+/*
+ * The word of a bucket, whose first node may be looked at inside the section; 0 if there is none,
+ * or the bucket is frozen or changes at this moment: table_search_in_section() decides.
+ */
+static ALWAYS_INLINE uintptr_t table_see_in_section(link_word *bucket)
 {
     REQUIRE_IN_SECTION();
     uintptr_t word = atomic_load_acquire(bucket); /* [CLAIM] */
-    return LIKELY(table_word_seen(word)) ? link_node(word) : NULL;
+    if (LIKELY(table_word_seen(word)))
+        return word;
+    if (word == 0 || (word & LINK_FROZEN) ||
+        !atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
+        return 0;
+    return word | LINK_SEEN;
+}
+
+/*
+ * Claims the key of the calling function's node, which nothing in the bucket had as this was its
+ * word; false if the bucket has changed since.  In the section in which that was seen.
+ */
+static ALWAYS_INLINE bool table_claim_beside(link_word *bucket, uintptr_t word,
+                                             struct table_node *node)
+{
+    REQUIRE_IN_SECTION();
+    node->bucket = bucket;
+    atomic_store_relaxed(&node->next, (uintptr_t)link_node(word)); /* published by the CAS */
+    return atomic_cas_acq_rel(bucket, &word, (uintptr_t)node);     /* [CLAIM] */
 }
 
 /* Claims the key of the calling function's node in that bucket; false if it is not empty now. */
