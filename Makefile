@@ -231,8 +231,9 @@ test-all: | check test-hpp test-runtime bench-smoke demo-check event-check examp
 CHECKS := layers symbols tags words man codes links selftest
 
 .PHONY: check
-check: lib ## Run tools/checks/*, and make check-format
+check: lib ## Run tools/checks/*, tests/mutants/run --texts, and make check-format
 	@for c in $(CHECKS); do echo "tools/checks/$$c"; BUILD=$(BUILD) tools/checks/$$c || exit; done
+	@echo "tests/mutants/run --texts"; tests/mutants/run --texts
 check: check-format
 
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
