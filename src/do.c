@@ -64,7 +64,7 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
         if (word != 0 && c != NULL && key->len <= TABLE_KEY_INLINE) {
             (void)do_fill(c, key->data, key->len, key->hash);
             slot->prepared = NULL; /* before the claim: for a child that another thread forks */
-            if (LIKELY(table_claim_beside(bucket, word, &c->node))) {
+            if (LIKELY(table_claim_beside(bucket, &word, &c->node))) {
                 join_leads_beside(slot, lane);
                 return do_lead(g, slot, c, false, fn, arg, r);
             }

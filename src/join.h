@@ -151,7 +151,7 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
         /* Nothing is allocated for a record, so it is allowed inside the section. */
         if (word != 0 && record == NULL && slot->spare != NULL && len <= TABLE_KEY_INLINE)
             record = call_new(slot, key, len, hash, &newcomer);
-        if (word != 0 && record != NULL && table_claim_beside(bucket, word, &record->node)) {
+        if (word != 0 && record != NULL && table_claim_beside(bucket, &word, &record->node)) {
             join_leads_beside(slot, lane);
             *out = record;
             goto leads;

@@ -135,10 +135,8 @@ static bool chain_match(struct table_node *node, struct table_search *s, unsigne
 bool table_claim_in_section(struct table_search *s)
 {
     REQUIRE_IN_SECTION();
-    s->claim->bucket = s->bucket;
-    atomic_store_relaxed(&s->claim->next, (uintptr_t)link_node(s->word)); /* published by the CAS */
     s->crowded = s->n_passed >= TABLE_CROWDED;
-    return atomic_cas_acq_rel(s->bucket, &s->word, (uintptr_t)s->claim); /* [CLAIM] */
+    return table_claim_beside(s->bucket, &s->word, s->claim);
 }
 
 enum table_found table_search_in_section(struct table *t, struct table_search *s)

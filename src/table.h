@@ -184,15 +184,16 @@ static ALWAYS_INLINE uintptr_t table_see_in_section(link_word *bucket)
 
 /*
  * Claims the key of the calling function's node, which nothing in the bucket had as this was its
- * word; false if the bucket has changed since.  In the section in which that was seen.
+ * word; false, with the word as it is now, if that has changed.  In the section in which it was
+ * seen.
  */
-static ALWAYS_INLINE bool table_claim_beside(link_word *bucket, uintptr_t word,
+static ALWAYS_INLINE bool table_claim_beside(link_word *bucket, uintptr_t *word,
                                              struct table_node *node)
 {
     REQUIRE_IN_SECTION();
     node->bucket = bucket;
-    atomic_store_relaxed(&node->next, (uintptr_t)link_node(word)); /* published by the CAS */
-    return atomic_cas_acq_rel(bucket, &word, (uintptr_t)node);     /* [CLAIM] */
+    atomic_store_relaxed(&node->next, (uintptr_t)link_node(*word)); /* published by the CAS */
+    return atomic_cas_acq_rel(bucket, word, (uintptr_t)node);       /* [CLAIM] */
 }
 
 /* Claims the key of the calling function's node in that bucket; false if it is not empty now. */

@@ -147,6 +147,24 @@ static void alone_claims_against_close(void)
     world_end();
 }
 
+/* Claims beside another call of the bucket, with ready records. */
+static void alone_beside(void)
+{
+    alone_begin();
+    bare(0, "b"), bare(BARE, "c");
+    asks[1].key = "a1", asks[2].key = "a2";
+    asks[BARE + 1].key = "a2", asks[BARE + 2].key = "a1";
+    ask_begin(fresh(2 * BARE, "a3"));
+    go(some, &asks[0]);
+    go(some, &asks[BARE]);
+    if (variant(2))
+        ask_complete(&asks[2 * BARE]); /* meanwhile */
+    join_all();
+    if (asks[2 * BARE].permit != NULL)
+        ask_complete(&asks[2 * BARE]);
+    world_end();
+}
+
 static void alone_against_fork(void)
 {
     alone_begin();
@@ -195,6 +213,7 @@ static void alone_handed_over(void)
 const struct scenario scenarios_alone[] = {
     {"copied_at_once", copied_at_once, 100, 2},
     {"alone_against_join", alone_against_join, 100, 1},
+    {"alone_beside", alone_beside, 100, 1},
     {"alone_against_forget", alone_against_forget, 100, 2},
     {"alone_against_close", alone_against_close, 100, 2},
     {"alone_claims_against_close", alone_claims_against_close, 300, 1},

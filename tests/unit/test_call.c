@@ -430,6 +430,58 @@ static void step_retire_some(void *g)
         joined_call(g);
 }
 
+static int ask_inside(sflight_call *call, void *g)
+{
+    sflight_result r;
+    const void *key;
+    size_t len;
+
+    if (stats_of(g).in_flight < 6) {
+        char inner[2] = {'i', (char)('0' + stats_of(g).in_flight)};
+        assert_int_equal(sflight_do(g, inner, 2, ask_inside, g, &r), 0);
+        assert_int_equal(r.status, 2);
+        sflight_result_release(&r);
+    }
+    key = sflight_call_key(call, &len);
+    return (int)len + (((const char *)key)[0] != 'i');
+}
+
+/* Calls inside calls, all in one bucket: each has a record of its own. */
+static void test_inside_one_another(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    sflight_result r;
+
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(sflight_do(g, "o", 1, ask_inside, g, &r), 0);
+        assert_int_equal(r.status, 2);
+        sflight_result_release(&r);
+        assert_int_equal(stats_of(g).in_flight, 0);
+    }
+    group_end(g);
+}
+
+/* Who comes for the last of a long chain joins it. */
+static void test_joins_the_last_of_many(void **state)
+{
+    (void)state;
+    enum { N = 12 };
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    struct sflight_call *calls[N];
+    sflight_future *f[N], *none;
+
+    for (int i = 0; i < N; i++)
+        assert_non_null(calls[i] = begins(g, &"abcdefghijkl"[i], 1, &none));
+    for (int i = 0; i < N; i++)
+        assert_null(begins(g, &"abcdefghijkl"[i], 1, &f[i]));
+    for (int i = 0; i < N; i++) {
+        sflight_complete(calls[i], 0);
+        sflight_future_drop(f[i]);
+    }
+    group_end(g);
+}
+
 /* The call ends, is released and retired while a forgetter is about to unlink it. */
 static void test_retired_under_a_forgetter(void **state)
 {
@@ -647,6 +699,8 @@ int main(void)
         cmocka_unit_test(test_leaver_passes_the_nudge_on),
         cmocka_unit_test(test_nudged_for_nothing),
         cmocka_unit_test(test_newcomer_takes_over),
+        cmocka_unit_test(test_inside_one_another),
+        cmocka_unit_test(test_joins_the_last_of_many),
         cmocka_unit_test(test_retired_under_a_forgetter),
         cmocka_unit_test(test_retired_ones_are_few),
         cmocka_unit_test(test_record_reuse),
