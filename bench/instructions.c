@@ -99,7 +99,8 @@ int main(int argc, char **argv)
             one = waiter;
     }
     if (one == NULL) {
-        fprintf(stderr, "usage: %s do|do-100|do-value|taken|permit|join|waiter IMPLEMENTATION N\n", argv[0]);
+        fprintf(stderr, "usage: %s do|do-100|do-value|taken|permit|join|waiter IMPLEMENTATION N\n",
+                argv[0]);
         return 2;
     }
     if (strcmp(argv[1], "do-100") == 0)

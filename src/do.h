@@ -12,8 +12,8 @@
  *   do_finish_short()    one CAS takes the record out again, if nobody has looked at it;
  *   do_release_short()   the record is prepared for the next call.
  *
- * Where its bucket has other calls only, do_company() claims beside them, in a section, and the rest
- * is the same; of a call that it joins, it waits for the end.
+ * Where its bucket has other calls only, do_company() claims beside them, in a section, and the
+ * rest is the same; of a call that it joins, it waits for the end.
  *
  * Those two CAS are its only writes to words that other threads write.  Besides, it has as few
  * stores as possible, because a locked instruction waits for all stores before it.  So it uses a
