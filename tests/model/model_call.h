@@ -88,9 +88,10 @@ static _Atomic(int) model_in_section[MODEL_THREADS];
 
 static struct lane *reclaim_enter(struct lane *lane)
 {
+    (void)lane;
     atomic_store_relaxed(&model_in_section[thread_self.hint], 1);
     atomic_fence_seq_cst();
-    return lane;
+    return (struct lane *)&model_in_section[thread_self.hint];
 }
 
 static void reclaim_leave(struct lane *lane)
