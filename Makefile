@@ -41,7 +41,7 @@ SONAME := libsingleflight.so.$(firstword $(subst ., ,$(VERSION)))
 # --------------------------------------------------------------------------------------- flags
 # Of the command line only: others call a variable of the environment so.
 ifeq ($(origin DEBUG),command line)
-override CPPFLAGS += $(if $(filter-out 0,$(DEBUG)),$(VARIANT_CFLAGS_debug))
+override CPPFLAGS += $(if $(filter-out 0,$(DEBUG)),-DSFLIGHT_DEBUG)
 endif
 # -fexceptions: cleanup handlers run when a C++ exception or a cancelled thread passes through.
 WARN = -Wall -Wextra -Wconversion -Wshadow -Wpedantic $(WERROR)
