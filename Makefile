@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # One make for everything: tests, bench and the demo are included below.  `make help` lists the
 # targets.  V=1 shows the commands, WERROR=-Werror insists.  Settable: CC CXX CPPFLAGS CFLAGS
-# CXXFLAGS LDFLAGS BUILD, and for install PREFIX DESTDIR LIBDIR INCLUDEDIR MANDIR.
+# CXXFLAGS LDFLAGS BUILD, and for install PREFIX DESTDIR LIBDIR INCLUDEDIR MANDIR.  DEBUG=1 makes the
+# library that tells of wrong use (install-variants installs it beside the other).
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -38,6 +39,10 @@ VERSION := $(shell sed -n 's/^\#define SFLIGHT_VERSION_[A-Z]* \([0-9]*\)$$/\1/p'
 SONAME := libsingleflight.so.$(firstword $(subst ., ,$(VERSION)))
 
 # --------------------------------------------------------------------------------------- flags
+# Of the command line only: others call a variable of the environment so.
+ifeq ($(origin DEBUG),command line)
+override CPPFLAGS += $(if $(filter-out 0,$(DEBUG)),-DSFLIGHT_DEBUG)
+endif
 # -fexceptions: cleanup handlers run when a C++ exception or a cancelled thread passes through.
 WARN = -Wall -Wextra -Wconversion -Wshadow -Wpedantic $(WERROR)
 WARN_C := -Wstrict-prototypes

@@ -40,6 +40,22 @@ lto gcc '-O1 -g -flto -ffat-lto-objects' ''
 lto clang '-O1 -g -flto' '-fuse-ld=lld'
 lto clang '-O1 -flto=thin' '-fuse-ld=lld'
 
+# ------------------------------------------------------------------------ wrong use
+# ended_twice ARGUMENT...: of make.  Then a program that ends a call twice.
+ended_twice() {
+    make --no-print-directory -s BUILD="$work/debug" "$@" lib &&
+        gcc -Iinclude -o "$work/twice" $sources/twice.c "$work/debug/libsingleflight.a" -lck -pthread &&
+        "$work/twice"
+}
+told() {
+    ! ended_twice "$@" && { "$work/twice" || true; } 2>&1 | grep 'sflight_complete'
+}
+in_the_environment() {
+    DEBUG=1 ended_twice
+}
+check 'make DEBUG=1: a call that is ended twice is told of' told DEBUG=1
+check 'DEBUG=1 in the environment: nobody asked for that' in_the_environment
+
 # ----------------------------------------------------------------------- C and C++
 warnings='-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wredundant-decls -Werror'
 for cc in gcc clang; do
