@@ -26,9 +26,14 @@ enum {
     /* A turn may last as long as the time slices of others, so a thread does not give the CPU
        up with less than this left until its deadline. */
     YIELD_LEFT_NS = 50000000,
+    /* In what took so long other processes have had the CPU, for a slice or more: whoever sleeps
+       is woken in the middle of those, and whoever gives the CPU up waits for their end. */
+    LOST_NS = 1000000,
     /* A way to wait that has hardly ever paid (HABIT_SCORE_MIN) is still tried in one wait of
-       so many.  Each result moves the score by 1/8 of what is left towards it. */
+       so many; each time that is lost to other processes in half as many.  Each result moves the
+       score by 1/8 of what is left towards it. */
     HABIT_RETRY = 32,
+    HABIT_RETRY_MAX = 8192,
     HABIT_SCORE_MIN = HABIT_SCORE_MAX / 8,
     HABIT_SCORE_SHIFT = 3,
 };
@@ -42,7 +47,7 @@ static uint32_t *futex_word(gate *g)
 
 void spinner_init(struct spinner *s, uint64_t limit_ns)
 {
-    const struct habit untried = {.score = HABIT_SCORE_MAX / 2};
+    const struct habit untried = {.score = HABIT_SCORE_MAX / 2, .retry = HABIT_RETRY};
 
     *s = (struct spinner){.limit_ns = limit_ns, .spin = untried, .yield = untried};
 }
@@ -50,7 +55,7 @@ void spinner_init(struct spinner *s, uint64_t limit_ns)
 /* True if this wait should try it; otherwise the wait is counted as one that has not. */
 static bool habit_tries(struct habit *h)
 {
-    if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < HABIT_RETRY)
+    if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < h->retry)
         return false;
     h->n_skipped = 0;
     return true;
@@ -58,10 +63,23 @@ static bool habit_tries(struct habit *h)
 
 static void habit_learn(struct habit *h, bool paid)
 {
-    if (paid)
-        h->score += (HABIT_SCORE_MAX - h->score) >> HABIT_SCORE_SHIFT;
-    else
-        h->score -= h->score >> HABIT_SCORE_SHIFT;
+    int score = h->score;
+
+    if (paid) {
+        score += (HABIT_SCORE_MAX - score) >> HABIT_SCORE_SHIFT;
+        h->retry = HABIT_RETRY;
+    } else {
+        score -= score >> HABIT_SCORE_SHIFT;
+    }
+    h->score = (uint16_t)score;
+}
+
+/* Whether it has paid or not, it has cost slices of other processes. */
+static void habit_lost(struct habit *h)
+{
+    h->score = 0;
+    if (h->retry < HABIT_RETRY_MAX)
+        h->retry = (uint16_t)(2 * h->retry);
 }
 
 /* How long this wait may spin: nanoseconds, or 0 for not at all. */
@@ -85,34 +103,44 @@ static enum gate_outcome gate_look(gate *g)
     return word & GATE_NUDGED ? GATE_IS_NUDGED : GATE_IS_CLOSED;
 }
 
-static enum gate_outcome spin(gate *g, uint64_t budget_ns)
+static enum gate_outcome spin(gate *g, uint64_t budget_ns, struct habit *h)
 {
-    uint64_t begin = clock_now_ns();
+    uint64_t begin = clock_now_ns(), passed_ns;
+    enum gate_outcome outcome = GATE_IS_CLOSED;
 
     do {
-        for (int i = 0; i < RELAX_PER_LOOK; i++) {
+        for (int i = 0; i < RELAX_PER_LOOK && outcome == GATE_IS_CLOSED; i++) {
             cpu_relax();
-            enum gate_outcome outcome = gate_look(g);
-            if (outcome != GATE_IS_CLOSED)
-                return outcome;
+            outcome = gate_look(g);
         }
-    } while (clock_now_ns() - begin < budget_ns);
-    return GATE_IS_CLOSED;
+        passed_ns = clock_now_ns() - begin;
+    } while (outcome == GATE_IS_CLOSED && passed_ns < budget_ns);
+    if (UNLIKELY(passed_ns >= budget_ns + LOST_NS))
+        habit_lost(h);
+    else
+        habit_learn(h, outcome != GATE_IS_CLOSED);
+    return outcome;
 }
 
-static enum gate_outcome yield(gate *g, const struct timespec *deadline)
+static enum gate_outcome yield(gate *g, const struct timespec *deadline, struct habit *h)
 {
-    uint64_t begin = clock_now_ns();
+    uint64_t begin = clock_now_ns(), before, now = begin;
     int n_yields = 0;
+    enum gate_outcome outcome;
 
     do {
+        before = now;
         cpu_yield();
-        enum gate_outcome outcome = gate_look(g);
-        if (outcome != GATE_IS_CLOSED)
+        outcome = gate_look(g);
+        now = clock_now_ns();
+        if (UNLIKELY(now - before >= LOST_NS)) {
+            habit_lost(h);
             return outcome;
-    } while ((++n_yields < YIELDS || clock_now_ns() - begin < SPIN_MAX_NS) &&
+        }
+    } while (outcome == GATE_IS_CLOSED && (++n_yields < YIELDS || now - begin < SPIN_MAX_NS) &&
              clock_left_ns(deadline) > YIELD_LEFT_NS);
-    return GATE_IS_CLOSED;
+    habit_learn(h, outcome != GATE_IS_CLOSED);
+    return outcome;
 }
 
 enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
@@ -127,14 +155,11 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
         return GATE_TIMED_OUT;
     uint64_t budget_ns = spin_budget(s, rank);
     if (budget_ns != 0) {
-        outcome = spin(g, budget_ns < left_ns ? budget_ns : left_ns);
-        habit_learn(&s->spin, outcome != GATE_IS_CLOSED);
+        outcome = spin(g, budget_ns < left_ns ? budget_ns : left_ns, &s->spin);
     }
     if (outcome == GATE_IS_CLOSED && s->crowded && s->limit_ns == SPIN_ADAPTIVE &&
-        left_ns > YIELD_LEFT_NS && habit_tries(&s->yield)) {
-        outcome = yield(g, deadline);
-        habit_learn(&s->yield, outcome != GATE_IS_CLOSED);
-    }
+        left_ns > YIELD_LEFT_NS && habit_tries(&s->yield))
+        outcome = yield(g, deadline, &s->yield);
     return outcome;
 }
 

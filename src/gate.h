@@ -75,7 +75,8 @@ static inline uint32_t gate_holds(uint64_t word)
 
 /* How often one way to wait has lately paid: it saw the gate open before the thread had to park. */
 struct habit {
-    uint32_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
+    uint16_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
+    uint16_t retry;     /* with a low score it is tried in one wait of so many */
     uint32_t n_skipped; /* waits in which it was not tried, since it last was */
 };
 
