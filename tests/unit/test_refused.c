@@ -506,6 +506,44 @@ static void test_every_lane_is_borrowed(void **state)
         leave_one();
 }
 
+/* --------------------------------------------------- turns that others have had */
+
+static gate opens;
+static bool is_opened;
+static unsigned turns;
+
+static void others_turn(void)
+{
+    uint64_t begin = clock_now_ns();
+    turns++;
+    while (clock_now_ns() - begin < 3000000) /* longer than what a wake costs, many times */
+        ;
+    if (is_opened)
+        gate_open(&opens, 0, 1);
+}
+
+/* Giving the CPU up costs slices of other processes: it is done once, and then hardly ever. */
+static void test_yields_that_cost_slices(void **state)
+{
+    (void)state;
+    enum { WAITS = 3000 };
+    struct spinner s;
+
+    on_yield = others_turn;
+    for (int pays = 0; pays < 2; pays++) { /* also if the gate is open afterwards */
+        is_opened = pays;
+        turns = 0;
+        spinner_init(&s, UINT64_MAX);
+        s.crowded = true;
+        for (int i = 0; i < WAITS; i++) {
+            opens = 0;
+            (void)gate_spin(&opens, cpu_count(), &s, NULL);
+        }
+        assert_in_range(turns, 2, 12);
+    }
+    on_yield = NULL;
+}
+
 static unsigned n_yields;
 
 static void count_yield(void)
@@ -705,6 +743,7 @@ int main(void)
         cmocka_unit_test(test_sizes_that_wrap_around),
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
+        cmocka_unit_test(test_yields_that_cost_slices),
         cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
 #ifndef HAS_ASAN
