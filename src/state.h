@@ -244,8 +244,8 @@ static inline bool state_take_over(state_word *word, bool *starter)
 /*
  * Forgets a call that has become too old.  Only inside the section in which it was found.
  * Returns true to one of those that try; the record stays in its bucket until the call ends.
- * Returns false if the call was closed or forgotten before.  After either the
- * newcomer may lead the next call for the key; if the call had closed, it sees what fn did.
+ * Returns false if the call was closed or forgotten before.  After either the newcomer may lead
+ * the next call for the key; if the call had closed, it sees what fn did.
  */
 static inline bool state_expire(state_word *word)
 {
