@@ -684,6 +684,7 @@ void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
     else
         limbo->last->next = entry;
     limbo->last = entry;
+    limbo->n++;
     limbo->n_unpolled++;
     d.retired[d.n_retired++] = r;
     sched_note(SITE, "retire", entry, r.waits_for);
@@ -707,6 +708,7 @@ struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
         return NULL;
     memory_plain(entry, sizeof(*entry), false);
     limbo->first = entry->next;
+    limbo->n--;
     *retired_find(entry) = d.retired[d.n_retired - 1];
     d.n_retired--;
     return entry;
@@ -732,11 +734,11 @@ void reclaim_after_fork(void)
 
 void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
 {
-    struct reclaim_entry *entry = limbo->first;
-
-    while (entry != NULL && entry->next != NULL)
-        entry = entry->next;
-    limbo->last = entry;
+    limbo->n = 0;
+    for (struct reclaim_entry *entry = limbo->first; entry != NULL; entry = entry->next) {
+        limbo->last = entry;
+        limbo->n++;
+    }
 }
 
 /* ----------------------------------------------------------------------- end */
