@@ -430,8 +430,8 @@ SFLIGHT_PUBLIC int sflight_group_drain(sflight_group *g, const struct timespec *
  * happens, while a call is in flight, a caller is waiting or a result is
  * held.  The caller makes sure that no thread enters the library with this
  * group from now on: close it, join or tell the threads, drain, destroy.
- * Waits until each thread of the process that is searching the table of any group has
- * done so: some steps, without user code; but if it does not get a CPU, as long as that.
+ * Waits for a leader, of any group, that is looking whether its own wait would close a
+ * circle: some steps, without user code; but if it does not get a CPU, as long as that.
  */
 SFLIGHT_PUBLIC int sflight_group_destroy(sflight_group *g);
 

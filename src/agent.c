@@ -95,9 +95,8 @@ static void bin_insert(struct agent *c)
 }
 
 /* While the frame of *own stands the thread gets no struct, so that it has one agent only. */
-static NOINLINE struct agent *bare_agent(struct agent *own, struct sflight_group *g)
+static NOINLINE struct agent *bare_agent(struct agent *own)
 {
-    group_enter(g);
     memset(own, 0, sizeof(*own));
     struct agent *outer = named_agent(&thread_words, NULL);
     if (outer != NULL)
@@ -114,9 +113,11 @@ struct agent *agent_enter(struct agent *own, struct sflight_group *g)
     void *fiber = agent_fiber(g);
 
     own->name = NULL;
-    if (LIKELY(fiber == NULL))
-        return LIKELY(!thread_self.bare || thread_make()) ? &thread_self.agent : bare_agent(own, g);
+    if (LIKELY(fiber == NULL && !thread_self.bare))
+        return &thread_self.agent;
     group_enter(g);
+    if (fiber == NULL)
+        return thread_make() ? &thread_self.agent : bare_agent(own);
     memset(own, 0, sizeof(*own));
     struct agent *outer = named_agent(fiber, &g->runtime);
     if (outer != NULL)

@@ -6,6 +6,8 @@
 
 enum {
     BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
+    /* So many do not stay in a limbo: more than there are where sections come and go. */
+    LIMBO_MANY = 4 * RECLAIM_POLL_EVERY,
 };
 
 struct key_buffer {
@@ -99,26 +101,57 @@ static NOINLINE void discard_ripe(struct slot *slot)
         reclaimed(slot, c);
 }
 
-/*
- * In the common slot any thread retires, and who has the lock of its limbo goes on with what others
- * have left for it; nobody waits.  A stamp may be a later one.
- */
-static NOINLINE void retire_in_common(struct slot *slot, struct sflight_call *c)
+/* Leaves a record to whoever of the group takes it. */
+static void leave_to_others(struct sflight_group *g, struct sflight_call *c)
 {
-    struct sflight_group *g = slot->group;
     struct sflight_call *next = atomic_load_relaxed(&g->retired); /* the CAS decides */
 
     do
         c->outer = next;
     while (!atomic_cas_release(&g->retired, &next, c)); /* [RETURN] */
-    if (!lock_try(&g->limbo_lock))
-        return; /* RACE: another thread is at it */
-    for (c = atomic_swap_acquire(&g->retired, NULL); c != NULL; c = next) { /* [RETURN] */
+}
+
+/* Goes on with what others have left.  A stamp may be a later one. */
+static void take_from_others(struct slot *slot)
+{
+    struct sflight_call *next, *c = atomic_swap_acquire(&slot->group->retired, NULL); /* [RETURN] */
+
+    for (; c != NULL; c = next) {
         next = c->outer;
         reclaim_retire(&slot->limbo, &c->retired);
     }
+}
+
+/* In the common slot any thread retires. Who has the lock of its limbo goes on; nobody waits. */
+static NOINLINE void retire_in_common(struct slot *slot, struct sflight_call *c)
+{
+    struct sflight_group *g = slot->group;
+
+    leave_to_others(g, c);
+    if (!lock_try(&g->limbo_lock))
+        return; /* RACE: another thread is at it */
+    take_from_others(slot);
     discard_ripe(slot);
     lock_give(&g->limbo_lock);
+}
+
+/*
+ * Discards what is ripe.  What cannot be, because somebody stands still in a section, does not
+ * stay if it is much: the thread may be quiet from here on.
+ */
+static NOINLINE void discard_or_leave(struct slot *slot, bool long_key)
+{
+    unsigned n = slot->limbo.n;
+    struct sflight_call *c;
+
+    discard_ripe(slot);
+    if (slot->limbo.n < n && atomic_load_relaxed(&slot->group->retired) != NULL) {
+        take_from_others(slot);
+        discard_ripe(slot);
+    }
+    if (long_key || slot->limbo.n > LIMBO_MANY)
+        while ((c = call_of(reclaim_take_unseen(&slot->limbo))) != NULL)
+            leave_to_others(slot->group, c);
 }
 
 void call_retire(struct slot *slot, struct sflight_call *c)
@@ -131,9 +164,8 @@ void call_retire(struct slot *slot, struct sflight_call *c)
         return;
     }
     reclaim_retire(&slot->limbo, &c->retired);
-    /* With a long key it does not stay: the thread may be quiet from here on. */
     if (UNLIKELY(slot->limbo.n_unpolled >= RECLAIM_POLL_EVERY || long_key))
-        discard_ripe(slot);
+        discard_or_leave(slot, long_key);
 }
 
 void call_discard_retired(struct slot *slot)
@@ -154,7 +186,7 @@ struct sflight_call *call_record_new(struct slot *slot)
     struct sflight_group *g = slot->group;
 
     if (!slot->common && slot->limbo.n_unpolled != 0) {
-        discard_ripe(slot);
+        discard_or_leave(slot, false);
         if (slot->spare != NULL)
             return call_take(slot);
     }

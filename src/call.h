@@ -167,7 +167,8 @@ void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
 /*
  * Gives back a record that nobody has a hold on, but that a section may still look at: it waits in
- * the slot's limbo, and is discarded after a grace period.
+ * the slot's limbo, or, where that is too much, in the group's list for others, and is discarded
+ * after a grace period.
  */
 void call_retire(struct slot *slot, struct sflight_call *call);
 

@@ -16,9 +16,10 @@ struct sflight_call *do_prepare(struct slot *slot)
 }
 
 /* From what became of the agent on: rc, an enum join_role or a failure. */
-static ALWAYS_INLINE int go_on(struct slot *slot, struct agent *agent, struct sflight_call *call,
-                               int rc, unsigned rank, sflight_fn *fn, void *arg,
-                               const struct timespec *deadline, sflight_result *r)
+static ALWAYS_INLINE int one_goes_on(struct slot *slot, struct agent *agent,
+                                     struct sflight_call *call, int rc, unsigned rank,
+                                     sflight_fn *fn, void *arg, const struct timespec *deadline,
+                                     sflight_result *r)
 {
     if (rc == JOIN_FOLLOWS)
         rc = wait_for_end(slot, agent, call, rank, deadline);
@@ -44,7 +45,7 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
     unsigned rank = 0;
 
     int rc = join_or_claim(g, slot, key, key_len, NEWCOMER_BLOCKING(agent), NULL, &call, &rank);
-    return go_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
+    return one_goes_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
 }
 
 int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const struct table_key *key,
@@ -74,7 +75,7 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
         if (rc == JOIN_LEADS)
             rc = join_leads(g, slot, call);
     }
-    return go_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
+    return one_goes_on(slot, agent, call, rc, rank, fn, arg, deadline, r);
 }
 
 void do_release_any(struct slot *slot, struct sflight_call *call)

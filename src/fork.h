@@ -11,8 +11,8 @@
  *   handler, or whoever after the fork; or at the first  notes who forked and its batches,
  *   finds no salt       use of anything, if that is      and has its calls found SEEN
  *                       earlier
- *   registry_lock()     first time in the child          lanes are free; nobody looks for
- *                                                        a circle
+ *   registry_lock()     first time in the child, before  lanes are free; nobody looks for
+ *                       a thread of it gets a lane       a circle
  *   thread_slot_slow()  a group's key has the salt in    the group is put right; the
  *   and group_enter()   it, so no slot is at hand        thread's list of slots mended
  *   queue_enter()       a queue's first use              nobody is pushing
@@ -33,7 +33,7 @@
  *   - Results count for the thread that got them.  Those of other running threads went with
  *     them; those of threads that had ended before are anybody's, and stay.
  *   - Slots of other threads become idle, and are made consistent: their lists of spare
- *     records are whole at every step.
+ *     records, and of retired ones from the first on, are whole at every step.
  *
  * After a fork without handlers (_Fork(3)) the thread that forked has to be the first to use the
  * library: if a new one is, nothing is known of the calls that the other leads.

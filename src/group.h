@@ -74,9 +74,8 @@ struct sflight_group {
     _Atomic(struct sflight_future *) drain_waiters; /* fibers that drain */
     /* futex: threads and tasks that run started calls, in steps of GROUP_RUNNER, and a bit */
     _Atomic(uint32_t) n_runners;
-    _Atomic(struct sflight_call *)
-        retired; /* for the common slot's limbo, by whoever has its lock */
-    struct lock limbo_lock;
+    _Atomic(struct sflight_call *) retired; /* left to any slot's limbo */
+    struct lock limbo_lock;                 /* of the common slot's */
     _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */

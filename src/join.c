@@ -180,11 +180,13 @@ static void forget(struct sflight_group *g, const void *key, size_t len, struct 
     struct table_search search = {
         .key = {hash_key(key, len, g->seed), key, len}, .match = forget_match, .ctx = forget};
 
+    gauges_count(slot, COUNT_BATCHES); /* keeps the group while this thread is in it */
     struct lane *lane = reclaim_enter(thread_self.lane);
     (void)table_search_in_section(&g->table, &search);
     reclaim_leave(lane);
     if (forget->done)
         gauges_count(slot, COUNT_FORGOTTEN);
+    gauges_count(slot, COUNT_BATCHES_ENDED); /* the last use of the group, which may go now */
 }
 
 int join_forget(struct sflight_group *g, const void *key, size_t len)

@@ -55,6 +55,7 @@ struct reclaim_entry {
 struct reclaim_limbo {
     struct reclaim_entry *first, *last; /* last: while there is a first */
     unsigned n_unpolled;                /* retired since reclaim_poll() was called for it */
+    unsigned n;                         /* entries */
 };
 
 /*
@@ -124,6 +125,7 @@ static ALWAYS_INLINE void reclaim_retire(struct reclaim_limbo *limbo, struct rec
     else
         limbo->last->next = entry;
     limbo->last = entry;
+    limbo->n++;
     limbo->n_unpolled++;
 }
 
@@ -142,6 +144,7 @@ static inline struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, un
     if (entry == NULL || polled - entry->epoch < 2)
         return NULL;
     limbo->first = entry->next;
+    limbo->n--;
     return entry;
 }
 
@@ -150,8 +153,10 @@ static inline struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *li
 {
     struct reclaim_entry *entry = limbo->first;
 
-    if (entry != NULL)
-        limbo->first = entry->next;
+    if (entry == NULL)
+        return NULL;
+    limbo->first = entry->next;
+    limbo->n--;
     return entry;
 }
 
@@ -161,11 +166,11 @@ void reclaim_after_fork(void);
 /* In a forked child: the fork may have stopped the limbo's thread in the middle of a change. */
 static inline void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
 {
-    struct reclaim_entry *entry = limbo->first;
-
-    while (entry != NULL && entry->next != NULL)
-        entry = entry->next;
-    limbo->last = entry;
+    limbo->n = 0;
+    for (struct reclaim_entry *entry = limbo->first; entry != NULL; entry = entry->next) {
+        limbo->last = entry;
+        limbo->n++;
+    }
 }
 
 #endif

@@ -243,9 +243,9 @@ static inline bool state_take_over(state_word *word, bool *starter)
 
 /*
  * Forgets a call that has become too old.  Only inside the section in which it was found.
- * Returns true to one of those that try, which may unlink the record (its leader does so at
- * the end of the call); false if the call was closed or forgotten before.  After either the
- * newcomer may lead the next call for the key; if the call had closed, it sees what fn did.
+ * Returns true to one of those that try; the record stays in its bucket until the call ends.
+ * Returns false if the call was closed or forgotten before.  After either the newcomer may lead
+ * the next call for the key; if the call had closed, it sees what fn did.
  */
 static inline bool state_expire(state_word *word)
 {
@@ -261,9 +261,9 @@ enum state_forgot {
 
 /*
  * Forgets the call.  unshared: only if nobody has joined, and then the call is sealed as well.
- * Only inside the section in which it was found.  After STATE_FORGOT the calling function
- * unlinks the record; otherwise nothing has changed.  What the calling thread wrote before is
- * seen by the leader of the key's next call.
+ * Only inside the section in which it was found.  After STATE_FORGOT the record stays in its
+ * bucket until the call ends; otherwise nothing has changed.  What the calling thread wrote
+ * before is seen by the leader of the key's next call.
  */
 static inline enum state_forgot state_forget(state_word *word, bool unshared)
 {

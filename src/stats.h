@@ -21,7 +21,7 @@ enum counter {
     COUNT_CLAIMED,  /* holds of futures, by who ends the call */
     COUNT_SEARCHES, /* searches that may end in a claim */
     COUNT_SEARCHES_ENDED,
-    COUNT_BATCHES, /* batches; each keeps its group until its end */
+    COUNT_BATCHES, /* batches, and searches that never end in a claim; each keeps its group */
     COUNT_BATCHES_ENDED,
     COUNT_RETIRED,   /* records that wait for a grace period */
     COUNT_RECLAIMED, /* and those for which it is over */

@@ -115,7 +115,10 @@ static inline uint64_t thread_identity(void)
     return UNLIKELY(thread_self.bare) ? thread_bare_identity() : thread_self.number;
 }
 
-/* Makes the calling thread's struct, if it has none and can have one; false: it is bare. */
+/*
+ * Makes the calling thread's struct, if it has none and can have one; false: it is bare.  After
+ * group_enter(), because it gets a lane.
+ */
 bool thread_make(void);
 
 /* The calling thread's slot by the group's key, wherever its place is; or NULL.  Makes nothing. */

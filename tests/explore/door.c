@@ -58,7 +58,8 @@ static struct {
     } threads[MAX_THREADS];
     struct retired retired[MAX_RETIRED];
     unsigned n_retired;
-    struct clock left; /* of all sections */
+    bool lanes_of_parent; /* a fork, and reclaim_after_fork() has not been called yet */
+    struct clock left;    /* of all sections */
     struct {
         bool open, readable;
         struct clock clock; /* the kernel has a lock for each */
@@ -215,6 +216,7 @@ void door_fork(void)
     for (unsigned i = 0; i < d.n_mutexes; i++)
         d.mutexes[i].owner = -1;                     /* as src/lock.c has it */
     process_page.salt = process_page.generation = 0; /* as the kernel does */
+    d.lanes_of_parent = true;
     for (unsigned i = 0; i < process.n_fork; i++)
         process.fork[i].child();
 }
@@ -615,15 +617,24 @@ struct lane reclaim_no_lane;
 
 void reclaim_init(void) {}
 
+/* In a child nothing else may be called before. */
+static void lanes_are_right(const char *site)
+{
+    if (d.lanes_of_parent)
+        explore_fail("%s: a lane is used, and reclaim_after_fork() has not been called", site);
+}
+
 struct lane *reclaim_lane(unsigned hint)
 {
     (void)hint;
+    lanes_are_right("reclaim_lane");
     return &reclaim_no_lane;
 }
 
 struct lane *reclaim_enter(struct lane *lane)
 {
     CHECK(lane == &reclaim_no_lane);
+    lanes_are_right(SITE);
     sched_point(SITE);
     CHECK(!d.threads[sched.self].in_section);
     d.threads[sched.self].in_section = true;
@@ -673,6 +684,7 @@ void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
     else
         limbo->last->next = entry;
     limbo->last = entry;
+    limbo->n++;
     limbo->n_unpolled++;
     d.retired[d.n_retired++] = r;
     sched_note(SITE, "retire", entry, r.waits_for);
@@ -682,6 +694,7 @@ unsigned reclaim_poll(struct lane *lane)
 {
     (void)lane;
     outside_of_sections(SITE, "a poll");
+    lanes_are_right(SITE);
     sched_point(SITE);
     return 0;
 }
@@ -695,6 +708,7 @@ struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
         return NULL;
     memory_plain(entry, sizeof(*entry), false);
     limbo->first = entry->next;
+    limbo->n--;
     *retired_find(entry) = d.retired[d.n_retired - 1];
     d.n_retired--;
     return entry;
@@ -711,6 +725,7 @@ struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, unsigned polled)
 
 void reclaim_after_fork(void)
 {
+    d.lanes_of_parent = false;
     for (int i = 0; i < MAX_THREADS; i++)
         d.threads[i].in_section = false;
     for (unsigned i = 0; i < d.n_retired; i++)
@@ -719,11 +734,11 @@ void reclaim_after_fork(void)
 
 void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
 {
-    struct reclaim_entry *entry = limbo->first;
-
-    while (entry != NULL && entry->next != NULL)
-        entry = entry->next;
-    limbo->last = entry;
+    limbo->n = 0;
+    for (struct reclaim_entry *entry = limbo->first; entry != NULL; entry = entry->next) {
+        limbo->last = entry;
+        limbo->n++;
+    }
 }
 
 /* ----------------------------------------------------------------------- end */

@@ -180,7 +180,7 @@ struct reclaim_entry {
 };
 struct reclaim_limbo {
     struct reclaim_entry *first, *last;
-    unsigned n_unpolled;
+    unsigned n_unpolled, n;
 };
 enum { RECLAIM_POLL_EVERY = 1 };
 

@@ -165,6 +165,49 @@ static void alone_beside(void)
     world_end();
 }
 
+/* Who has joined a call that was claimed beside another one drains: fn has returned then. */
+static void beside_against_drain(void)
+{
+    struct ask *joiner = &asks[BARE + 1];
+
+    alone_begin();
+    sched.counters = true;
+    ready[0] = false;
+    bare(0, "b")[1].key = "a1";
+    ask_begin(fresh(BARE, "a3"));
+    go(get_ready_and_ask, &asks[0]);
+    until(&ready[0]);
+    ask_begin(fresh(BARE + 1, "a1"));
+    bool joined = joiner->future != NULL;
+    if (!joined)
+        ask_complete(joiner);
+    ask_complete(&asks[BARE]);
+    CHECK(sflight_group_drain(world.group, NULL) == 0);
+    CHECK(!joined || (asks[1].run != NULL && asks[1].run->ended != 0));
+    join_all();
+    if (joined) {
+        ask_get(joiner);
+        ask_release(joiner);
+    }
+    world_end();
+}
+
+static void beside_against_fork(void)
+{
+    alone_begin();
+    ask_begin(fresh(4 * BARE, "a3"));
+    go(some, bare(0, "a1"));
+    go(some, bare(BARE, variant(2) ? "a1" : "a2"));
+    for (unsigned n = variant(120); n != 0; n--)
+        sched_yield_point(SITE);
+    world_fork();
+    some(bare(2 * BARE, "a1"));
+    some(bare(3 * BARE, "a2"));
+    CHECK(asks[2 * BARE].rc == 0 && asks[3 * BARE].rc == 0);
+    ask_complete(&asks[4 * BARE]);
+    world_end();
+}
+
 static void alone_against_fork(void)
 {
     alone_begin();
@@ -214,6 +257,8 @@ const struct scenario scenarios_alone[] = {
     {"copied_at_once", copied_at_once, 100, 2},
     {"alone_against_join", alone_against_join, 100, 1},
     {"alone_beside", alone_beside, 100, 1},
+    {"beside_against_drain", beside_against_drain, 100, 2},
+    {"beside_against_fork", beside_against_fork, 100, 0},
     {"alone_against_forget", alone_against_forget, 100, 2},
     {"alone_against_close", alone_against_close, 100, 2},
     {"alone_claims_against_close", alone_claims_against_close, 300, 1},

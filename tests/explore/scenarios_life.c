@@ -209,6 +209,32 @@ static void destroy_against_follower(void)
     world_end();
 }
 
+static void forget_a(void *unused)
+{
+    (void)unused;
+    (void)forget("a", false);
+}
+
+/* Somebody knows by the next call for the key that it has been forgotten. */
+static void destroy_against_forget(void)
+{
+    destroyed_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    go(forget_a, NULL);
+    ask_begin(fresh(1, "a"));
+    bool knows = asks[1].permit != NULL;
+    ask_complete(&asks[0]);
+    if (knows)
+        ask_complete(&asks[1]);
+    else
+        get_and_release(&asks[1]);
+    if (!knows)
+        join_all();
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
 static void drop(void *ask)
 {
     ask_drop(ask);
@@ -720,6 +746,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
+    {"destroy_against_forget", destroy_against_forget, 200, 2},
     {"destroy_against_own_drop", destroy_against_own_drop, 200, 2},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},

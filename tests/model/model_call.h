@@ -80,7 +80,7 @@ struct reclaim_entry {
     struct reclaim_entry *next;
 };
 struct reclaim_limbo {
-    unsigned n_unpolled;
+    unsigned n_unpolled, n;
 };
 enum { RECLAIM_POLL_EVERY = 1 };
 

@@ -565,6 +565,48 @@ static void test_retired_ones_are_few(void **state)
     group_end(g);
 }
 
+static void step_retire_long(void *g)
+{
+    static const char key[5000];
+    sflight_call *call, *none;
+    sflight_future *f;
+
+    assert_int_equal(sflight_begin(g, key, sizeof(key), &call, &f), 0);
+    assert_int_equal(sflight_begin(g, key, sizeof(key), &none, &f), 0);
+    sflight_complete(call, 0);
+    sflight_future_drop(f);
+}
+
+/* Somebody stands still in a section while a thread retires much, which is quiet from then on. */
+static void test_retired_ones_are_left_to_others(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 20, MANY = ROUNDS * RECLAIM_POLL_EVERY, FEW = 5 * RECLAIM_POLL_EVERY };
+    struct sflight_group *g = group_new(NULL);
+    struct actor quiet;
+
+    actor_start(&quiet);
+    step_retire_some(g);
+    struct lane *lane = reclaim_enter(reclaim_lane(5));
+    for (int i = 0; i < ROUNDS; i++)
+        actor_do(&quiet, step_retire_some, g);
+    assert_in_range(stats_of(g).retired_pending, MANY, MANY + RECLAIM_POLL_EVERY);
+    reclaim_leave(lane);
+    step_retire_some(g);
+    step_retire_some(g);
+    assert_in_range(stats_of(g).retired_pending, 0, FEW);
+    uint64_t bytes = stats_of(g).bytes;
+    lane = reclaim_enter(reclaim_lane(5));
+    actor_do(&quiet, step_retire_long, g);
+    assert_in_range(stats_of(g).bytes, bytes + 5000, bytes + 20000);
+    reclaim_leave(lane);
+    step_retire_some(g);
+    step_retire_some(g);
+    assert_in_range(stats_of(g).bytes, 0, bytes + 1000);
+    actor_end(&quiet);
+    group_end(g);
+}
+
 /* Many records with long keys: spare ones keep some memory, and nothing is lost. */
 static void test_many_in_flight(void **state)
 {
@@ -703,6 +745,7 @@ int main(void)
         cmocka_unit_test(test_joins_the_last_of_many),
         cmocka_unit_test(test_retired_under_a_forgetter),
         cmocka_unit_test(test_retired_ones_are_few),
+        cmocka_unit_test(test_retired_ones_are_left_to_others),
         cmocka_unit_test(test_record_reuse),
         cmocka_unit_test(test_many_in_flight),
         cmocka_unit_test(test_spares_are_limited),

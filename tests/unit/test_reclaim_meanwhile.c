@@ -60,10 +60,36 @@ static void test_enter_meanwhile(void **state)
     assert_true(comes_at > 2); /* it looks, and takes */
 }
 
+/* Threads stand still as they register all lanes that hints name; one that has none goes on. */
+static void test_all_lanes_are_being_registered(void **state)
+{
+    (void)state;
+    struct reclaim_limbo limbo = {.first = NULL};
+    struct reclaim_entry entry;
+    unsigned char was[MAX_LANES];
+
+    comes_at = 0;
+    reclaim_retire(&limbo, &entry);
+    for (unsigned i = 0; i <= mask; i++) {
+        was[i] = atomic_load_relaxed(&registered[i]);
+        atomic_store_relaxed(&registered[i], REGISTERING);
+    }
+    assert_ptr_equal(reclaim_lane(HINT), &reclaim_no_lane);
+    struct lane *lane = reclaim_enter(&reclaim_no_lane);
+    assert_ptr_equal(lane, &lanes[mask + 1]);
+    reclaim_leave(lane);
+    assert_null(
+        reclaim_take(&limbo, reclaim_poll(&reclaim_no_lane))); /* it waits for another one */
+    for (unsigned i = 0; i <= mask; i++)
+        atomic_store_relaxed(&registered[i], was[i]);
+    assert_ptr_equal(reclaim_take(&limbo, reclaim_poll(&reclaim_no_lane)), &entry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_enter_meanwhile),
+        cmocka_unit_test(test_all_lanes_are_being_registered),
     };
     own_init();
     return RUN_TESTS(tests);
