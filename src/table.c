@@ -3,6 +3,7 @@
 #include "table.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum {
     GROWTH_SHIFT = 3, /* an array is 8 times as large as the one before: few to be searched */

@@ -42,8 +42,7 @@
 
 #include "alloc.h"
 #include "atomic.h"
-
-#include <string.h>
+#include "bytes.h"
 
 #define TABLE_KEY_INLINE 24
 
@@ -135,23 +134,6 @@ struct table_key {
     const void *data;
     size_t len;
 };
-
-/* Most keys are short: these are compared by overlapping words, without a call. */
-static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned char *b, size_t len)
-{
-    uint64_t x[3], y[3];
-
-    if (UNLIKELY(len < 8 || len > 24))
-        return len == 0 || memcmp(a, b, len) == 0;
-    size_t middle = len > 16 ? 8 : 0;
-    memcpy(&x[0], a, 8);
-    memcpy(&y[0], b, 8);
-    memcpy(&x[1], a + middle, 8);
-    memcpy(&y[1], b + middle, 8);
-    memcpy(&x[2], a + len - 8, 8);
-    memcpy(&y[2], b + len - 8, 8);
-    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
-}
 
 /* True if the node has this key. */
 static inline bool table_key_equal(const struct table_node *node, const struct table_key *key)

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The comparison of two keys of equal length. */
+#ifndef SFLIGHT_BYTES_H
+#define SFLIGHT_BYTES_H
+
+#include "compiler.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Most keys are short: these are compared by overlapping words, without a call. */
+static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned char *b, size_t len)
+{
+    uint64_t x[3], y[3];
+
+    if (UNLIKELY(len < 8 || len > 24))
+        return len == 0 || memcmp(a, b, len) == 0;
+    size_t middle = len > 16 ? 8 : 0;
+    memcpy(&x[0], a, 8);
+    memcpy(&y[0], b, 8);
+    memcpy(&x[1], a + middle, 8);
+    memcpy(&y[1], b + middle, 8);
+    memcpy(&x[2], a + len - 8, 8);
+    memcpy(&y[2], b + len - 8, 8);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+}
+
+#endif
