@@ -71,6 +71,7 @@ static void a_kilohertz_of_signals_is_not_felt(void **state)
         caller_join(&c[2]); /* hangs if each signal starts the wait anew */
         assert_int_equal(c[2].rc, -ETIMEDOUT);
         assert_true(has_passed(&soon));
+        await_waiting(g, 2);
         WAIT_UNTIL(signals >= 100);
         atomic_store(&w.open, true);
         caller_join(&leader);
