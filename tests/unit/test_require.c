@@ -91,7 +91,7 @@ static void unlink_first_inside(void)
 }
 static void first_outside(void)
 {
-    (void)table_first_in_section(table_only_bucket(&g->table, 0));
+    (void)table_see_in_section(table_only_bucket(&g->table, 0));
 }
 static void claim_inside(void)
 {
