@@ -5,6 +5,7 @@
 
 #include "compiler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

@@ -16,4 +16,10 @@ int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadlin
 /* Wakes at most n sleepers of the word; returns how many.  errno is kept. */
 uint32_t futex_wake(uint32_t *word, uint32_t n);
 
+/*
+ * The same for those that went to sleep on another CPU than the one the calling thread is on, as
+ * far as 32 are told apart: the kernel likes to have a thread run again where it was.
+ */
+uint32_t futex_wake_elsewhere(uint32_t *word, uint32_t n);
+
 #endif

@@ -201,8 +201,12 @@ void gate_open(gate *g, uint64_t bits, uint32_t holds)
     REQUIRE(!(require_word(g) & GATE_OPEN));
     uint64_t word =
         atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
-    if (word & GATE_PARKED)
-        wake_some(g);
+    if (!(word & GATE_PARKED))
+        return;
+    /* Where there are many, whoever is woken here would soon have this thread's CPU. */
+    if (holds > FAN_OUT && futex_wake_elsewhere(futex_word(g), FAN_OUT) != 0)
+        return; /* each of them goes on with it */
+    wake_some(g);
 }
 
 void gate_nudge(gate *g)
@@ -214,5 +218,7 @@ void gate_nudge(gate *g)
 
 void gate_answer(gate *g)
 {
-    (void)atomic_and_acquire(g, ~GATE_NUDGED); /* [NUDGE] */
+    uint64_t word = atomic_and_acquire(g, ~GATE_NUDGED); /* [NUDGE] */
+    if ((word & GATE_OPEN) && (word & GATE_PARKED))
+        wake_some(g); /* RACE: it may have been the opener that woke this thread */
 }

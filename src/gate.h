@@ -47,10 +47,11 @@
  *
  * The order in which waiters are woken is a chain.  The opener wakes FAN_OUT sleepers, and each
  * waiter that was parked wakes FAN_OUT more as it leaves.  So the opener is soon done, however
- * many wait.  Which sleepers a wake finds is the kernel's choice: by priority, and among equals
- * the one that went to sleep first.  A wake that finds fewer than FAN_OUT has found the last,
- * because nobody goes to sleep at an open gate; it clears PARKED, and the other waiters need
- * not ask the kernel.
+ * many wait.  If there are more than that, the opener wakes such as went to sleep on other CPUs,
+ * if there are any, and so keeps its own.  Otherwise, which sleepers a wake finds is the kernel's
+ * choice: by priority, and among equals the one that went to sleep first.  A wake of any that
+ * finds fewer than FAN_OUT has found the last, because nobody goes to sleep at an open gate; it
+ * clears PARKED, and the other waiters need not ask the kernel.
  */
 #ifndef SFLIGHT_GATE_H
 #define SFLIGHT_GATE_H

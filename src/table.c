@@ -5,118 +5,28 @@
 #include <errno.h>
 #include <string.h>
 
-enum {
-    GROWTH_SHIFT = 3, /* an array is 8 times as large as the one before: few to be searched */
-    SWEEP = 8,        /* further buckets that a search of an old array freezes: about a line */
-    SAMPLE = 32,      /* buckets that are looked at; 3/8 in use is one node for two buckets */
-};
-
-static size_t array_bytes(size_t n)
-{
-    return offsetof(struct bucket_array, buckets) + n * sizeof(link_word);
-}
-
-static struct bucket_array *array_new(struct table *t, size_t n, struct bucket_array *previous)
-{
-    struct bucket_array *a = alloc_get_zeroed(t->alloc, array_bytes(n));
-    if (a == NULL)
-        return NULL;
-    a->mask = n - 1;
-    a->previous = previous;
-    atomic_store_relaxed(&a->older, previous); /* published by [GROW-ARRAY] */
-    atomic_add_relaxed(&t->n_buckets, n);      /* a statistic */
-    return a;
-}
-
 int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buckets_per_shard)
 {
     t->alloc = alloc;
     t->shard_mask = n_shards - 1;
-    atomic_store_relaxed(&t->n_buckets, 0);
+    atomic_store_relaxed(&t->n_buckets, n_shards * buckets_per_shard); /* a statistic */
     t->shards = alloc_get(alloc, n_shards * sizeof(struct shard), CACHE_LINE);
     if (t->shards == NULL)
         return -ENOMEM;
     memset((void *)t->shards, 0, n_shards * sizeof(struct shard));
-    for (size_t i = 0; i < n_shards; i++) {
-        struct bucket_array *a = array_new(t, buckets_per_shard, NULL);
-        if (a == NULL) {
+    for (size_t i = 0; i < n_shards; i++)
+        if (shard_init(&t->shards[i], alloc, buckets_per_shard) != 0) {
             table_destroy(t);
             return -ENOMEM;
         }
-        atomic_store_relaxed(&t->shards[i].newest, a); /* nobody else yet */
-    }
     return 0;
 }
 
 void table_destroy(struct table *t)
 {
-    for (size_t i = 0; i <= t->shard_mask; i++) {
-        struct bucket_array *a = atomic_load_relaxed(&t->shards[i].newest);
-        while (a != NULL) {
-            struct bucket_array *previous = a->previous;
-            alloc_put(t->alloc, a, array_bytes(a->mask + 1));
-            a = previous;
-        }
-    }
+    for (size_t i = 0; i <= t->shard_mask; i++)
+        shard_destroy(&t->shards[i], t->alloc);
     alloc_put(t->alloc, t->shards, (t->shard_mask + 1) * sizeof(struct shard));
-}
-
-static bool array_drained(struct bucket_array *a)
-{
-    /* Once true, true for ever.  Where it is true, what emptied the buckets is seen. */
-    return atomic_load_acquire(&a->n_drained) == a->mask + 1; /* [DRAINED] */
-}
-
-/* The next array to be searched; takes drained ones out of the list on the way. */
-static struct bucket_array *array_older(struct bucket_array *a)
-{
-    for (;;) {
-        struct bucket_array *older = atomic_load_acquire(&a->older); /* [DRAINED] */
-        if (LIKELY(older == NULL || !array_drained(older)))
-            return older;
-        struct bucket_array *next = atomic_load_acquire(&older->older); /* [DRAINED] */
-        (void)atomic_cas_release(&a->older, &older, next);              /* [DRAINED] */
-    }
-}
-
-/* The array that the node's bucket is in. */
-static struct bucket_array *bucket_owner(struct table *t, struct table_node *node)
-{
-    struct bucket_array *a = atomic_load_acquire(&table_shard(t, node->hash)->newest);
-    while (node->bucket < a->buckets || node->bucket > a->buckets + a->mask)
-        a = a->previous;
-    return a;
-}
-
-/* To be called by the function that made a bucket frozen and empty, which happens once. */
-static void bucket_drained(struct bucket_array *a)
-{
-    (void)atomic_add_release(&a->n_drained, 1); /* [DRAINED] */
-}
-
-/* Freezes the bucket; returns its word, with FROZEN and, unless the bucket is empty, SEEN. */
-static uintptr_t bucket_freeze(struct bucket_array *a, link_word *bucket)
-{
-    uintptr_t word = atomic_load_acquire(bucket);
-    while (!(word & LINK_FROZEN)) {
-        uintptr_t frozen = word | LINK_FROZEN | (word != 0 ? LINK_SEEN : 0);
-        if (atomic_cas_acq_rel(bucket, &word, frozen)) { /* [FREEZE] */
-            if (frozen == LINK_FROZEN)
-                bucket_drained(a);
-            return frozen;
-        }
-    }
-    return word;
-}
-
-/* Freezes a few more buckets of an old array, so that those nobody asks for drain as well. */
-static void array_sweep(struct bucket_array *a)
-{
-    if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
-        return;
-    size_t first = atomic_add_relaxed(&a->sweep, SWEEP);
-    for (size_t i = first; i < first + SWEEP && i <= a->mask; i++)
-        (void)bucket_freeze(a, &a->buckets[i]);
 }
 
 /* Walks a chain from its first node; true if the search ends there.  *n_passed counts nodes. */
@@ -148,11 +58,11 @@ enum table_found table_search_in_section(struct table *t, struct table_search *s
 
 again:;
     struct bucket_array *newest = atomic_load_acquire(&shard->newest); /* [GROW-ARRAY] */
-    for (struct bucket_array *a = array_older(newest); a != NULL; a = array_older(a)) {
-        uintptr_t word = bucket_freeze(a, &a->buckets[s->key.hash & a->mask]);
+    for (struct bucket_array *a = shard_older(newest); a != NULL; a = shard_older(a)) {
+        uintptr_t word = shard_freeze(a, &a->buckets[s->key.hash & a->mask]);
         if (chain_match(link_node(word), s, &n_passed))
             return TABLE_MATCHED;
-        array_sweep(a);
+        shard_sweep(a);
     }
 
     link_word *bucket = &newest->buckets[s->key.hash & newest->mask];
@@ -190,12 +100,13 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
     uintptr_t shorter =
         (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
     /* The bucket's array must be found before the node can be reused. */
-    struct bucket_array *drains = shorter == LINK_FROZEN ? bucket_owner(t, first) : NULL;
+    struct bucket_array *drains =
+        shorter == LINK_FROZEN ? shard_array_of(table_shard(t, first->hash), bucket) : NULL;
     if (!atomic_cas_release(bucket, word, shorter)) /* [UNLINK] */
         return false;
     *word = shorter;
     if (drains != NULL)
-        bucket_drained(drains);
+        shard_drained(drains);
     return true;
 }
 
@@ -252,31 +163,10 @@ bool table_unlink_first(struct table *t, struct table_node *node)
     return bucket_drop_first(t, node->bucket, &word, link_node(next));
 }
 
-/* True if the buckets at this hash are mostly in use: a sample. */
-static bool array_full(const struct bucket_array *a, uint64_t hash)
-{
-    size_t n = a->mask + 1 < SAMPLE ? a->mask + 1 : SAMPLE;
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++)
-        used += link_node(atomic_load_relaxed(&a->buckets[(hash + i) & a->mask])) != NULL;
-    return used * 8 >= n * 3;
-}
-
 void table_relieve(struct table *t, uint64_t hash)
 {
     REQUIRE_NO_SECTION();
-    struct shard *shard = table_shard(t, hash);
-    struct bucket_array *newest = atomic_load_acquire(&shard->newest);
-
-    /* A long chain in an array that is not full comes from the keys: growing would not help. */
-    if (!array_full(newest, hash) || newest->mask + 1 >= (SIZE_MAX >> (GROWTH_SHIFT + 8)))
-        return;
-    if (atomic_swap_acquire(&shard->growing, true)) /* [GROW-ONE] */
-        return;
-    if (newest == atomic_load_relaxed(&shard->newest)) { /* ordered by [GROW-ONE] */
-        struct bucket_array *larger = array_new(t, (newest->mask + 1) << GROWTH_SHIFT, newest);
-        if (larger != NULL)                               /* otherwise chains just get longer */
-            atomic_store_release(&shard->newest, larger); /* [GROW-ARRAY] */
-    }
-    atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
+    size_t more = shard_grow(table_shard(t, hash), t->alloc, hash);
+    if (more != 0)
+        atomic_add_relaxed(&t->n_buckets, more); /* a statistic */
 }

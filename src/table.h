@@ -31,24 +31,17 @@
  * unlinks every marked node up to its own.  Another remover may have unlinked this one: in
  * either case the node is unreachable when the removal returns.
  *
- * Growing.  When a walk is long and the shard's buckets are mostly in use, a larger array
- * takes over; the old one stays, linked as `older`.  A search first freezes and searches the
- * key's bucket in every older array.  Nothing comes into a frozen bucket, so it empties as
- * its calls end.  An array whose buckets are all frozen and empty is DRAINED, and is skipped
- * from then on.  Arrays live as long as the table: a claim reads them outside of sections.
+ * Growing: shard.h.
  */
 #ifndef SFLIGHT_TABLE_H
 #define SFLIGHT_TABLE_H
 
-#include "alloc.h"
-#include "atomic.h"
 #include "bytes.h"
+#include "shard.h"
 
 #define TABLE_KEY_INLINE 24
 
 enum { TABLE_CROWDED = 3 }; /* a search that passes so many nodes has the shard looked at */
-
-typedef _Atomic(uintptr_t) link_word;
 
 struct table_node {
     link_word next;
@@ -59,30 +52,13 @@ struct table_node {
     unsigned char key_inline[TABLE_KEY_INLINE];
 };
 
-#define LINK_MARK ((uintptr_t)1)   /* in node.next */
-#define LINK_FROZEN ((uintptr_t)1) /* in a bucket */
-#define LINK_SEEN ((uintptr_t)2)   /* in a bucket */
-#define LINK_BITS ((uintptr_t)3)
+#define LINK_MARK ((uintptr_t)1) /* in node.next */
 
 /* The node that a bucket's or a node's word names, or NULL. */
 static inline struct table_node *link_node(uintptr_t word)
 {
     return (struct table_node *)(word & ~LINK_BITS);
 }
-
-struct bucket_array {
-    size_t mask;
-    _Atomic(struct bucket_array *) older; /* the next one to be searched; NULL at the end */
-    struct bucket_array *previous;        /* the one made before this, drained or not */
-    _Atomic(size_t) n_drained;            /* buckets that are frozen and empty */
-    _Atomic(size_t) sweep;                /* buckets before this one were frozen */
-    link_word buckets[];
-};
-
-struct shard {
-    _Atomic(struct bucket_array *) newest;
-    _Atomic(bool) growing;
-};
 
 struct table {
     struct shard *shards;
@@ -97,28 +73,16 @@ int table_init(struct table *t, struct alloc *alloc, size_t n_shards, size_t buc
 /* Frees all arrays.  No other thread uses the table; nodes are not looked at. */
 void table_destroy(struct table *t);
 
-/* By the high bits; a bucket is chosen by the low ones. */
+/* By the high bits; a shard chooses the bucket by the low ones. */
 static inline struct shard *table_shard(struct table *t, uint64_t hash)
 {
     return &t->shards[(hash >> 48) & t->shard_mask];
 }
 
-/*
- * The bucket of this hash in the newest array; or NULL, if older ones have to be searched: there
- * its bucket is not frozen and empty.  Then table_search_in_section() decides.  Needs no section.
- */
+/* As shard_only_bucket(). */
 static ALWAYS_INLINE link_word *table_only_bucket(struct table *t, uint64_t hash)
 {
-    struct bucket_array *newest =
-        atomic_load_acquire(&table_shard(t, hash)->newest); /* [GROW-ARRAY] */
-    struct bucket_array *older = atomic_load_acquire(&newest->older);
-    while (UNLIKELY(older != NULL)) {
-        /* Frozen and empty stays so; what emptied it comes before this claim [UNLINK]. */
-        if (atomic_load_acquire(&older->buckets[hash & older->mask]) != LINK_FROZEN)
-            return NULL;
-        older = atomic_load_acquire(&older->older);
-    }
-    return &newest->buckets[hash & newest->mask];
+    return shard_only_bucket(table_shard(t, hash), hash);
 }
 
 /* The same, for table_claim_empty(): NULL also if it is not empty. */

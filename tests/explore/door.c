@@ -486,6 +486,16 @@ uint32_t futex_wake(uint32_t *word, uint32_t n)
     return sched_wake(word, n);
 }
 
+uint32_t futex_wake_elsewhere(uint32_t *word, uint32_t n)
+{
+    const uint64_t even = UINT64_C(0x5555555555555555);
+
+    outside_of_sections(SITE, "a futex");
+    sched_point(SITE);
+    sched_note(SITE, "wake elsewhere", word, n);
+    return sched_wake_of(word, n, sched.self % 2 == 0 ? ~even : even);
+}
+
 uint64_t clock_now_ns(void)
 {
     sched_point(SITE);

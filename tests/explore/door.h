@@ -119,6 +119,8 @@ bool door_cas(volatile void *p, unsigned size, void *expected, uint64_t value, i
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline);
 uint32_t futex_wake(uint32_t *word, uint32_t n);
+/* Threads with even numbers are on one CPU, the others on another. */
+uint32_t futex_wake_elsewhere(uint32_t *word, uint32_t n);
 
 uint64_t clock_now_ns(void);
 uint64_t clock_left_ns(const struct timespec *deadline);
@@ -133,6 +135,7 @@ static inline struct timespec clock_after(uint32_t ns)
 #ifndef EXPLORE_DOOR_INSIDE
 #define futex_wait(word, expected, deadline) (HERE, futex_wait((word), (expected), (deadline)))
 #define futex_wake(word, n) (HERE, futex_wake((word), (n)))
+#define futex_wake_elsewhere(word, n) (HERE, futex_wake_elsewhere((word), (n)))
 #define clock_now_ns() (HERE, clock_now_ns())
 #define clock_left_ns(deadline) (HERE, clock_left_ns(deadline))
 #endif

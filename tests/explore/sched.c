@@ -519,12 +519,12 @@ enum woken sched_sleep(const void *key, uint64_t until_ns, bool spurious, const 
     return t->woken;
 }
 
-unsigned sched_wake(const void *key, unsigned n)
+unsigned sched_wake_of(const void *key, unsigned n, uint64_t threads)
 {
     for (unsigned n_woken = 0; n_woken < n; n_woken++) {
         int first = -1;
         for (int i = 0; i < s.n_threads; i++)
-            if (s.threads[i].state == ASLEEP && s.threads[i].key == key &&
+            if (s.threads[i].state == ASLEEP && s.threads[i].key == key && (threads >> i & 1) &&
                 (first < 0 || s.threads[i].asleep_since < s.threads[first].asleep_since))
                 first = i;
         if (first < 0)
@@ -532,6 +532,11 @@ unsigned sched_wake(const void *key, unsigned n)
         wake_thread(first, WOKEN);
     }
     return n;
+}
+
+unsigned sched_wake(const void *key, unsigned n)
+{
+    return sched_wake_of(key, n, UINT64_MAX);
 }
 
 /* ---------------------------------------------------------------- coroutines */

@@ -108,6 +108,8 @@ enum woken { WOKEN, WOKEN_BY_TIME, WOKEN_BY_NOBODY };
 enum woken sched_sleep(const void *key, uint64_t until_ns, bool spurious, const char *site);
 /* Wakes at most n threads, first come first served. */
 unsigned sched_wake(const void *key, unsigned n);
+/* The same, of these threads only. */
+unsigned sched_wake_of(const void *key, unsigned n, uint64_t threads);
 
 /* One of 0..n-1. */
 unsigned sched_choose(unsigned n);

@@ -54,7 +54,11 @@ int main(void)
 #endif
 
     struct bucket_array *larger = array_make(2, old);
-    atomic_store_release(&shard.newest, larger); /* [GROW-ARRAY] */
+    if (!atomic_swap_acquire(&shard.growing, true)) { /* [GROW-ONE] */
+        atomic_store_relaxed(&shard.only, 0);
+        atomic_store_release(&shard.newest, larger); /* [GROW-ARRAY] */
+        atomic_store_release(&shard.growing, false); /* [GROW-ONE] */
+    }
 
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);

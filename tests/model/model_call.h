@@ -218,6 +218,7 @@ void notify_nudge(struct sflight_call *c)
 #include "hold.c"
 #include "join.c"
 #include "lead.c"
+#include "shard.c"
 #include "table.c"
 #include "wait.c"
 
@@ -239,7 +240,8 @@ static struct shard model_shard;
 
 static struct bucket_array *model_array(size_t n, struct bucket_array *older)
 {
-    struct bucket_array *a = malloc(array_bytes(n));
+    struct bucket_array *a = malloc(sizeof(*a));
+    a->buckets = aligned_alloc(SHARD_ALIGN, SHARD_ALIGN);
     a->mask = n - 1;
     a->previous = older;
     atomic_store_relaxed(&a->older, older);
@@ -256,6 +258,7 @@ static void model_init(void)
     atomic_store_relaxed(&group.salt, process_salt());
     group.table.shards = &model_shard;
     atomic_store_relaxed(&model_shard.newest, model_array(1, NULL));
+    shard_settle(&model_shard);
     for (unsigned i = 0; i < MODEL_THREADS; i++) {
         model_thread[i].hint = i;
         model_slot[i].group = &group;

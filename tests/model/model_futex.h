@@ -50,14 +50,14 @@ static int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *
     return 0;
 }
 
-static uint32_t futex_wake(uint32_t *word, uint32_t n)
+/* first, and from there on every step-th */
+static uint32_t model_wake(uint32_t n, int first, int step)
 {
     uint32_t left = n;
 
-    (void)word;
     pthread_mutex_lock(&futex_lock);
     int n_queued = atomic_load_relaxed(&futex_n_queued);
-    for (int i = 0; i < n_queued && left != 0; i++) {
+    for (int i = first; i < n_queued && left != 0; i += step) {
         if (futex_queued[i]) {
             futex_queued[i] = 0;
             atomic_store_relaxed(&futex_woken[i], 1);
@@ -66,6 +66,19 @@ static uint32_t futex_wake(uint32_t *word, uint32_t n)
     }
     pthread_mutex_unlock(&futex_lock);
     return n - left;
+}
+
+static uint32_t futex_wake(uint32_t *word, uint32_t n)
+{
+    (void)word;
+    return model_wake(n, 0, 1);
+}
+
+/* Those that went to sleep as the second, the fourth and so on were on another CPU. */
+static uint32_t futex_wake_elsewhere(uint32_t *word, uint32_t n)
+{
+    (void)word;
+    return model_wake(n, 1, 2);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #define MODEL_THREADS 3
 #endif
 
+#include "shard.c"
 #include "table.c"
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
@@ -52,7 +53,8 @@ static struct table table;
 
 static struct bucket_array *array_make(size_t n, struct bucket_array *older)
 {
-    struct bucket_array *a = malloc(array_bytes(n));
+    struct bucket_array *a = malloc(sizeof(*a));
+    a->buckets = aligned_alloc(SHARD_ALIGN, SHARD_ALIGN);
     a->mask = n - 1;
     a->previous = older;
     atomic_store_relaxed(&a->older, older);
@@ -67,6 +69,7 @@ static void table_make(void)
 {
     table.shards = &shard;
     atomic_store_relaxed(&shard.newest, array_make(1, NULL));
+    shard_settle(&shard);
 }
 
 static void node_key(struct table_node *node, unsigned char key)

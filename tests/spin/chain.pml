@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The chain of wakes: the opener wakes two, and everybody who has slept wakes two
- * more as it comes through, until one has found fewer than two and has taken PARKED
- * back (gate_park() and wake_some() of src/gate.c).  Four waiters, of whom two may be
- * woken by their deadlines instead, at any moment.  All come through.
+ * The chain of wakes: the opener wakes two, or such as slept elsewhere, and everybody
+ * who has slept wakes two more as it comes through, until one has found fewer than two
+ * and has taken PARKED back (gate_park(), gate_open() and wake_some() of src/gate.c).
+ * Four waiters, of whom two may be woken by their deadlines instead, at any moment.  All
+ * come through.
  *
  * -DFAULT=1  who has slept wakes nobody
  *        =2  whose deadline has passed wakes nobody, though the gate was open
  *        =3  PARKED is taken back by who has found two
  *        =4  PARKED is taken back first, by who then finds two
+ *        =5  the opener wakes nobody here, though nobody slept elsewhere
  */
 #define N 4
 #include "futex.inc"
@@ -79,12 +81,17 @@ left:
     n_through++
 }
 
+#define ELSEWHERE (asleep[0] || asleep[2])
+
 active proctype opener()
 {
     bool seen, few;
     atomic { open = true; seen = parked }
     if
+    :: atomic { seen && ELSEWHERE -> asleep[0] = false; asleep[2] = false }
+#if FAULT != 5
     :: seen -> wake_two(few)
+#endif
     :: else
     fi
 }

@@ -3,6 +3,7 @@
 #include "unit_test.h"
 
 #include "cpu.h"
+#include "futex.h"
 #include "gate.h"
 
 #define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
@@ -240,6 +241,90 @@ static void test_deadlines_while_opening(void **state)
             assert_true(hasty[i].outcome == GATE_IS_OPEN || hasty[i].outcome == GATE_TIMED_OUT);
         }
     }
+}
+
+/* ------------------------------------------------------------- elsewhere */
+
+static void run_on(size_t cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+struct sleeper {
+    uint32_t word;
+    size_t cpu;
+    pthread_t thread;
+    _Atomic(pid_t) tid;
+};
+
+static void *sleeper_main(void *arg)
+{
+    struct sleeper *s = arg;
+    run_on(s->cpu);
+    atomic_store(&s->tid, thread_id());
+    (void)futex_wait(&s->word, 0, NULL);
+    return NULL;
+}
+
+static void sleeper_start(struct sleeper *s, size_t cpu)
+{
+    *s = (struct sleeper){.cpu = cpu};
+    s->thread = thread_start(sleeper_main, s);
+    WAIT_UNTIL(atomic_load(&s->tid) != 0 && thread_sleeps(atomic_load(&s->tid)));
+}
+
+/* Where this process may run on one CPU only, nobody sleeps elsewhere. */
+static void test_wake_elsewhere(void **state)
+{
+    (void)state;
+    cpu_set_t allowed;
+    size_t cpus[2];
+    unsigned n = 0;
+    struct sleeper s;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && (n == 0 || cpu % 32 != cpus[0] % 32))
+            cpus[n++] = cpu;
+    for (unsigned i = 0; i < n; i++) {
+        sleeper_start(&s, cpus[0]);
+        run_on(cpus[i]);
+        assert_int_equal(futex_wake_elsewhere(&s.word, 8), i);
+        assert_int_equal(futex_wake(&s.word, 8), !i);
+        thread_join(s.thread);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
+}
+
+/* All on the opener's CPU, or all on another: they are woken all the same. */
+static void test_herd_on_one_cpu(void **state)
+{
+    (void)state;
+    enum { HERD = 40 };
+    cpu_set_t allowed;
+    struct waiter w[HERD];
+
+    assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    size_t first = CPU_SETSIZE, last = 0;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &allowed)) {
+            first = cpu < first ? cpu : first;
+            last = cpu;
+        }
+    for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
+        gate g = 0;
+        run_on(first); /* and the threads that it starts */
+        waiters_start(w, HERD, &g, NULL);
+        waiters_asleep(w, HERD);
+        run_on(elsewhere ? last : first);
+        gate_open(&g, 0, HERD + 1);
+        for (size_t i = 0; i < HERD; i++)
+            thread_join(w[i].thread);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof(allowed), &allowed), 0);
 }
 
 /* --------------------------------------------------------------- nudges */
@@ -488,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_no_wake_is_lost),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadlines_while_opening),
+        cmocka_unit_test(test_wake_elsewhere),
+        cmocka_unit_test(test_herd_on_one_cpu),
         cmocka_unit_test(test_nudge_wakes_one),
         cmocka_unit_test(test_nudge_before_anybody_waits),
         cmocka_unit_test(test_no_nudge_is_lost),

@@ -100,6 +100,7 @@ static void test_fast_claim_looks_at_older_arrays(void **state)
     for (unsigned i = 0; i < 5; i++)
         claim(t, item_set(&items[i], i, i));
     table_relieve(t, 0);
+    assert_int_equal(t->shards[0].only, 0);
     item_set(&low, 8 + 7, 1); /* its old bucket is empty, and not frozen */
     assert_false(claim_empty(t, &low));
     assert_false(present(t, &low)); /* freezes it */
@@ -196,7 +197,10 @@ static void test_old_arrays_drain(void **state)
     assert_int_equal(atomic_load(&first->n_drained), 8);
     assert_int_equal(atomic_load(&second->n_drained), 64);
     assert_null(older(third));
+    assert_int_equal(t->shards[0].only, 0);
     assert_true(claim_empty(t, item_set(&probe, 77, 1003)));
+    assert_int_equal(t->shards[0].only, (uintptr_t)third->buckets | 9); /* 2^9 buckets */
+    assert_ptr_equal(table_only_bucket(t, 512 + 78), &third->buckets[78]);
     assert_true(table_remove_unseen(&probe.node));
     table_down(&f);
 }
