@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Fibers of Boost.Fiber as callers, moving between threads, by fiber_runtime.hpp. */
+#include "../../tools/examples/runtimes/fiber_pool.hpp"
 #include "../hpp/tap.hpp"
-#include "fiber_pool.hpp"
 
 #include <cstdlib>
 #include <cstring>
