@@ -32,6 +32,35 @@ $(BUILD)/examples/%: tools/examples/%.cpp $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) $(filter-out -Iinclude,$(CXXFLAGS_ALL)) -o $@ $< $(EXAMPLE_LINK)
 
+# ----------------------------------------------------------------------------------- languages
+# What bindgen makes of the header: every function and every constant must be there, by its name.
+$(BUILD)/examples/rust/bindings.rs: include/singleflight.h tools/examples/examples.mk
+	@mkdir -p $(@D)
+	$(call say,BINDGEN)bindgen $< --allowlist-function 'sflight_.*' --allowlist-type 'sflight_.*' \
+		--allowlist-var 'SFLIGHT_.*' -o $@
+	@for name in $$(tools/public_api | sed -E 's/.*\b(sflight_[a-z_]+)\(.*/fn:\1/') \
+		$$(sed -nE 's/^ +(SFLIGHT_[A-Z_]+) = [0-9].*/const:sflight_on_[a-z]*_\1/p; \
+			s/^#define (SFLIGHT_[A-Z_]+) [0-9]+$$/const:\1/p' $<); do \
+		grep -qE "pub $${name/:/ }\b" $@ || { echo "bindgen does not see $${name#*:}"; exit 1; }; done
+
+$(BUILD)/examples/rust/test: tools/examples/rust/singleflight.rs $(BUILD)/examples/rust/bindings.rs \
+		$(BUILD)/stage.done
+	$(call say,RUSTC)OUT_DIR=$(abspath $(@D)) rustc --edition 2021 --test -D warnings -o $@ $< \
+		-L $(STAGED)/lib -l singleflight -C link-arg=-Wl,-rpath,$(STAGED)/lib
+
+# cgo, with nothing from elsewhere.
+GO_TEST = cd tools/examples/go && PKG_CONFIG_PATH=$(STAGED)/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(STAGE) \
+	CGO_CFLAGS='-O2 -g -Wall -Werror' CGO_LDFLAGS=-Wl,-rpath,$(STAGED)/lib GOPROXY=off \
+	GOFLAGS=-buildvcs=false GOCACHE=$(abspath $(BUILD))/examples/go-cache timeout 300 go test -count 1 .
+PYTHON_TEST = LD_LIBRARY_PATH=$(STAGED)/lib timeout 300 python3 -B tools/examples/python/test_singleflight.py
+
+.PHONY: binding-check
+binding-check: $(BUILD)/examples/rust/test $(BUILD)/stage.done ## Test the bindings for Rust, Go and Python
+	@said=$$(timeout 300 $< 2>&1) || { echo "$$said"; exit 1; }; echo 'ok - tools/examples/rust'
+	@said=$$({ $(GO_TEST); } 2>&1) || { echo "$$said"; exit 1; }; echo 'ok - tools/examples/go'
+	@said=$$({ $(PYTHON_TEST); } 2>&1) || { echo "$$said"; exit 1; }; echo 'ok - tools/examples/python'
+
+# ------------------------------------------------------------------------------------------ run
 # check_loop NAME: what an event loop says, whatever its order, and how long it is.
 define check_loop
 	@said=$$(timeout 60 $(BUILD)/examples/$(1)); rc=$$?; source=$$(ls tools/examples/$(1).c*); \
@@ -43,7 +72,7 @@ define check_loop
 endef
 
 .PHONY: example-check
-example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up) ## Run the examples
+example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up) binding-check ## Run the examples
 	@said=$$(timeout 60 $(BUILD)/examples/hello) && \
 		diff <(sed 's/, made here$$//' <<<"$$said") <(yes '200 Hello' | head -n 8) && \
 		grep -q ', made here$$' <<<"$$said" && echo 'ok - the first program of README.md'
