@@ -11,38 +11,137 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
+#include <cstdint>
 #include <functional>
 #include <thread>
 #include <vector>
 
 /*
- * One queue of fibers for all threads.  Unlike Boost's shared_work, it wakes a thread
- * that sleeps when there is work, and what belongs to a thread (its dispatcher, which
- * sees to deadlines and wakes from elsewhere) is not kept waiting by fibers that yield.
+ * A queue of ready fibers for each thread.  A fiber that is made ready goes into the queue
+ * of the thread where it ran last; a thread with nothing to do takes half of another one's,
+ * and one that never has nothing to do takes one now and then.  What belongs to a thread
+ * (its dispatcher, which sees to deadlines and wakes from elsewhere) is not kept waiting
+ * by fibers that yield.
+ *
+ * Who makes a fiber ready wakes one thread that sleeps, if there is; otherwise that
+ * costs two locked operations.  A push and a sleep do not miss each other: the one counts
+ * the fiber and then looks who sleeps, the other counts as asleep and then looks for fibers.
  */
-class shared_queue : public boost::fibers::algo::algorithm
+class fiber_queue : public boost::fibers::algo::algorithm
 {
     using context = boost::fibers::context;
-    enum { LOCAL_EVERY = 16 };
+    using list = boost::fibers::scheduler::ready_queue_type;
+    enum { LOCAL_EVERY = 16, STEAL_EVERY = 61 };
+    enum sleep_state { RUNNING, ASLEEP, WOKEN };
 
-    static inline std::mutex mutex_; /* guards all that follows, but local_ and n_picked_ */
-    static inline std::deque<context *> shared_;
-    static inline std::vector<shared_queue *> asleep_;
-    std::condition_variable wake_;
-    bool woken_ = false;
+    static inline std::mutex threads_mutex_; /* guards the list; taken before a mutex_ */
+    static inline std::vector<fiber_queue *> threads_;
+    static inline std::atomic<int> n_asleep_{0};
 
-    boost::fibers::scheduler::ready_queue_type local_;
+    std::mutex mutex_; /* guards ready_ */
+    list ready_;       /* detached, so that any thread may take them */
+    std::atomic<std::size_t> n_ready_{0};
+    list local_; /* of this thread only */
     unsigned n_picked_ = 0;
 
-    context *pick_local()
+    std::atomic<sleep_state> state_{RUNNING};
+    std::mutex sleep_mutex_;
+    std::condition_variable wake_;
+
+    static context *pop(list &from)
     {
-        context *fiber = &local_.front();
-        local_.pop_front();
+        context *fiber = &from.front();
+        from.pop_front();
         return fiber;
     }
 
+    context *pop_ready()
+    {
+        std::lock_guard<std::mutex> guard(mutex_);
+        if (ready_.empty())
+            return nullptr;
+        n_ready_--;
+        return pop(ready_);
+    }
+
+    /* The oldest fibers of another thread, at most half of them: one is returned. */
+    context *steal(std::size_t most)
+    {
+        list stolen;
+        std::size_t n = 0;
+        {
+            std::lock_guard<std::mutex> guard(threads_mutex_);
+            for (fiber_queue *victim : threads_) {
+                if (victim == this || victim->n_ready_ == 0 || n != 0)
+                    continue;
+                std::lock_guard<std::mutex> victims(victim->mutex_);
+                const std::size_t half = (victim->n_ready_ + 1) / 2;
+                for (; n < half && n < most; n++)
+                    stolen.push_back(*pop(victim->ready_));
+                victim->n_ready_ -= n;
+            }
+        }
+        if (n == 0)
+            return nullptr;
+        context *fiber = pop(stolen);
+        std::lock_guard<std::mutex> guard(mutex_);
+        ready_.splice(ready_.end(), stolen);
+        n_ready_ += n - 1;
+        return fiber;
+    }
+
+    context *pick()
+    {
+        n_picked_++;
+        if (!local_.empty() && n_picked_ % LOCAL_EVERY == 0)
+            return pop(local_);
+        context *fiber = n_picked_ % STEAL_EVERY == 0 ? steal(1) : nullptr;
+        if (fiber == nullptr && n_ready_ != 0)
+            fiber = pop_ready();
+        if (fiber == nullptr && !local_.empty())
+            return pop(local_);
+        return fiber != nullptr ? fiber : steal(SIZE_MAX);
+    }
+
+    /* RUNNING: it has not slept, and will look once more before it does. */
+    bool wake()
+    {
+        if (state_.exchange(WOKEN) != ASLEEP)
+            return false;
+        n_asleep_--;
+        std::lock_guard<std::mutex> guard(sleep_mutex_);
+        wake_.notify_one();
+        return true;
+    }
+
+    static void wake_one()
+    {
+        std::lock_guard<std::mutex> guard(threads_mutex_);
+        for (fiber_queue *thread : threads_)
+            if (thread->state_ == ASLEEP && thread->wake())
+                return;
+    }
+
+    static bool work_somewhere()
+    {
+        std::lock_guard<std::mutex> guard(threads_mutex_);
+        return std::any_of(threads_.begin(), threads_.end(),
+                           [](const fiber_queue *t) { return t->n_ready_ != 0; });
+    }
+
   public:
+    fiber_queue()
+    {
+        std::lock_guard<std::mutex> guard(threads_mutex_);
+        threads_.push_back(this);
+    }
+
+    ~fiber_queue() override
+    {
+        std::lock_guard<std::mutex> guard(threads_mutex_);
+        threads_.erase(std::find(threads_.begin(), threads_.end(), this));
+    }
+
     void awakened(context *fiber) noexcept override
     {
         if (fiber->is_context(boost::fibers::type::pinned_context)) {
@@ -50,62 +149,54 @@ class shared_queue : public boost::fibers::algo::algorithm
             return;
         }
         fiber->detach();
-        std::lock_guard<std::mutex> guard(mutex_);
-        shared_.push_back(fiber);
-        if (!asleep_.empty())
-            asleep_.back()->wake();
+        std::size_t n;
+        {
+            std::lock_guard<std::mutex> guard(mutex_);
+            ready_.push_back(*fiber);
+            n = ++n_ready_;
+        }
+        /* The dispatcher picks one itself. */
+        const bool picks = context::active()->is_context(boost::fibers::type::dispatcher_context);
+        if (n > picks && n_asleep_ > 0)
+            wake_one();
     }
 
     context *pick_next() noexcept override
     {
-        if (!local_.empty() && ++n_picked_ % LOCAL_EVERY == 0)
-            return pick_local();
-        std::unique_lock<std::mutex> guard(mutex_);
-        if (shared_.empty()) {
-            guard.unlock();
-            return local_.empty() ? nullptr : pick_local();
-        }
-        context *fiber = shared_.front();
-        shared_.pop_front();
-        guard.unlock();
-        context::active()->attach(fiber);
+        context *fiber = pick();
+        if (fiber != nullptr && !fiber->is_context(boost::fibers::type::pinned_context))
+            context::active()->attach(fiber);
         return fiber;
     }
 
-    bool has_ready_fibers() const noexcept override
-    {
-        std::lock_guard<std::mutex> guard(mutex_);
-        return !shared_.empty() || !local_.empty();
-    }
+    bool has_ready_fibers() const noexcept override { return n_ready_ != 0 || !local_.empty(); }
 
     void suspend_until(const std::chrono::steady_clock::time_point &until) noexcept override
     {
-        const auto has_work = [this] { return woken_ || !shared_.empty(); };
-        std::unique_lock<std::mutex> guard(mutex_);
-        asleep_.push_back(this);
-        if (until == std::chrono::steady_clock::time_point::max())
-            wake_.wait(guard, has_work);
-        else
-            wake_.wait_until(guard, until, has_work);
-        woken_ = false;
-        asleep_.erase(std::find(asleep_.begin(), asleep_.end(), this));
+        sleep_state state = RUNNING;
+        if (state_.compare_exchange_strong(state, ASLEEP)) {
+            n_asleep_++;
+            const auto woken = [this] { return state_ != ASLEEP; };
+            if (!work_somewhere()) {
+                std::unique_lock<std::mutex> guard(sleep_mutex_);
+                if (until == std::chrono::steady_clock::time_point::max())
+                    wake_.wait(guard, woken);
+                else
+                    wake_.wait_until(guard, until, woken);
+            }
+        }
+        if (state_.exchange(RUNNING) == ASLEEP)
+            n_asleep_--;
     }
 
-    void notify() noexcept override
-    {
-        std::lock_guard<std::mutex> guard(mutex_);
-        wake();
-    }
+    /* How many threads have nothing to do. */
+    static int n_asleep() noexcept { return n_asleep_; }
 
-  private:
-    void wake()
-    {
-        woken_ = true;
-        wake_.notify_one();
-    }
+    /* This thread has something to do: called by others. */
+    void notify() noexcept override { (void)wake(); }
 };
 
-/* One pool in a program at a time: the queue is global. */
+/* One pool in a program at a time: its threads are those that steal from each other. */
 class fiber_pool
 {
     using work = std::function<void()>;
@@ -117,7 +208,7 @@ class fiber_pool
 
     void run_thread()
     {
-        boost::fibers::use_scheduling_algorithm<shared_queue>();
+        boost::fibers::use_scheduling_algorithm<fiber_queue>();
         fiber_runtime::thread here;
         work f;
         while (work_.pop(f) == boost::fibers::channel_op_status::success)
