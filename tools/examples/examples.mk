@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The examples, built as a user would, with the library as `make install` leaves it: in C11, which
-# says itself what it needs of POSIX, and C++17.
+# says itself what it needs of POSIX, and C++17, coroutines in C++20.
 
 # README's first program.
 $(BUILD)/examples/hello.c: README.md
@@ -8,12 +8,15 @@ $(BUILD)/examples/hello.c: README.md
 	@sed -n '\|^/\* hello\.c|,/^```/p' $< | sed '/^```/d' >$@
 
 # Each loop with what it is linked with.  In the order of README.md there.
-EXAMPLE_LOOPS := epoll libuv libevent glib sd_event asio io_uring
+EXAMPLE_LOOPS := epoll libuv libevent glib sd_event asio io_uring coroutine
 EXAMPLE_PKG_libuv := libuv
 EXAMPLE_PKG_libevent := libevent_core
 EXAMPLE_PKG_glib := glib-2.0
 EXAMPLE_PKG_sd_event := libsystemd
 EXAMPLE_PKG_io_uring := liburing
+
+$(BUILD)/examples/%: EXAMPLE_STD := c++17
+$(BUILD)/examples/coroutine: EXAMPLE_STD := c++20
 
 example_pkg = $(if $(1),$$(pkg-config --cflags --libs $(1)))
 EXAMPLE_LINK = $$($(STAGED_PKG)) $(call example_pkg,$(EXAMPLE_PKG_$(@F))) -Wl,-rpath,$(STAGED)/lib
@@ -30,7 +33,7 @@ $(BUILD)/examples/%: tools/examples/%.c $(BUILD)/stage.done $(BUILD)/flags
 
 $(BUILD)/examples/%: tools/examples/%.cpp $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(call say,CXX)$(CXX) $(filter-out -Iinclude,$(CXXFLAGS_ALL)) -o $@ $< $(EXAMPLE_LINK)
+	$(call say,CXX)$(CXX) $(filter-out -Iinclude -std=%,$(CXXFLAGS_ALL)) -std=$(EXAMPLE_STD) -o $@ $< $(EXAMPLE_LINK)
 
 # ----------------------------------------------------------------------------------- languages
 # What bindgen makes of the header: every function and every constant must be there, by its name.
@@ -67,7 +70,8 @@ define check_loop
 		if [ $$rc = 77 ]; then echo "ok - $$source # SKIP the system refuses io_uring"; exit; fi; \
 		[ $$rc = 0 ] && diff <(sort <<<"$$said") - \
 			<<<$$'client 0: page 2\nclient 1: page 1\nclient 2: page 2\nclient 3: page 2' && \
-		[ "$$(wc -l <$$source)" -le 60 ] && echo "ok - $$source"
+		{ [ "$$(wc -l <$$source)" -le 60 ] || { echo "$$source has more than 60 lines"; exit 1; }; } && \
+		echo "ok - $$source"
 
 endef
 
