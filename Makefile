@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # One make for everything: tests, bench and the demo are included below.  `make help` lists the
 # targets.  V=1 shows the commands, WERROR=-Werror insists.  Settable: CC CXX CPPFLAGS CFLAGS
-# CXXFLAGS LDFLAGS BUILD, and for install PREFIX DESTDIR LIBDIR INCLUDEDIR MANDIR.  DEBUG=1 makes the
+# CXXFLAGS LDFLAGS BUILD, and for install PREFIX DESTDIR LIBDIR INCLUDEDIR MANDIR DOCDIR.  DEBUG=1 makes the
 # library that tells of wrong use (install-variants installs it beside the other).
 
 .DEFAULT_GOAL := all
@@ -22,6 +22,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/singleflight
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
@@ -74,6 +75,7 @@ OBJ := $(SRC:%.c=$(BUILD)/%.o)
 LIB_A := $(BUILD)/libsingleflight.a
 LIB_SO := $(BUILD)/libsingleflight.so.$(VERSION)
 MAN := $(sort $(wildcard src/man/*.[37]))
+EXAMPLES := $(patsubst tools/%,%,$(sort $(filter-out %.mk,$(wildcard tools/examples/*.* tools/examples/*/*.*))))
 
 .PHONY: all
 all: lib ## Build the library, static and shared (the default)
@@ -154,7 +156,7 @@ D := $(DESTDIR)
 TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
-install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
+install: lib ## Install library, headers, man pages, examples and singleflight.pc (PREFIX, DESTDIR)
 	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
@@ -167,6 +169,8 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	$(call install_man,$(D)$(MANDIR))
+	for example in $(EXAMPLES); do \
+		install -D -m 644 tools/$$example $(D)$(DOCDIR)/$$example || exit; done
 	@$(TELL_LINKER)
 
 # Most pages of functions only name another one, which man looks for from such a folder.
@@ -212,6 +216,9 @@ uninstall: ## Remove what install put there (with the same paths)
 		rmdir --ignore-fail-on-non-empty $(D)$(PREFIX)/share/singleflight
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
 	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(MAN))))
+	rm -f $(addprefix $(D)$(DOCDIR)/,$(EXAMPLES))
+	for dir in $$(printf '%s\n' $(sort $(dir $(EXAMPLES))) | sort -r) ''; do \
+		[ ! -d $(D)$(DOCDIR)/$$dir ] || rmdir --ignore-fail-on-non-empty $(D)$(DOCDIR)/$$dir; done
 	@$(TELL_LINKER)
 
 # --------------------------------------------------------------------------------------- tests

@@ -6,7 +6,7 @@
  * Boost.Fiber, one notify_all().  No fiber ends before all have returned: freeing
  * its stack takes longer than everything else.
  */
-#include "../tests/runtime/fiber_pool.hpp"
+#include "../tools/examples/runtimes/fiber_pool.hpp"
 #include "lib/bench.h"
 
 #include <future>

@@ -247,7 +247,7 @@ typedef struct sflight_result {
 /* ---------------------------------------------------------------- options */
 
 /* options.on_abandon: the leader left fn by pthread_exit, cancel, an exception; or abandoned it */
-enum {
+enum sflight_on_abandon {
     SFLIGHT_ABANDON_SHARE = 0,   /* every caller gets -EOWNERDEAD (default) */
     SFLIGHT_ABANDON_TAKEOVER = 1 /* one blocking follower runs its own fn as
                                     the new leader of the same call, the rest
@@ -259,7 +259,7 @@ enum {
 };
 
 /* options.on_panic: the leader called sflight_panic() */
-enum {
+enum sflight_on_panic {
     SFLIGHT_PANIC_SHARE = 0, /* every caller gets -ENOTRECOVERABLE (default) */
     SFLIGHT_PANIC_ABORT = 1  /* print message and backtrace, then abort() */
 };

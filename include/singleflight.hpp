@@ -21,34 +21,51 @@
  * through the C functions; one that meets another's result of a different kind
  * gets std::logic_error.  Callers may be in different plugins, also with hidden
  * visibility; a plugin stays loaded as long as a result or an exception that it
- * made.  Needs exceptions and RTTI.
+ * made.
+ *
+ * For event loops there are permits, futures and queues, which give themselves up
+ * when they are destroyed, and for coroutines of C++20 group::fly():
+ *
+ *     singleflight::answer page = co_await pages.fly(landings, path, send_query);
+ *
+ * These throw nothing: what may fail returns what the C function does, 0 or a
+ * negative errno.  run() needs exceptions and RTTI; the members of group that throw
+ * need exceptions; a program without has the others, and the C functions.
  */
 #ifndef SFLIGHT_HPP
 #define SFLIGHT_HPP
 
 #include <singleflight.h>
 
-#if !defined(__cpp_exceptions)
-#error "singleflight.hpp needs exceptions, which carry the library's failures: use singleflight.h"
-#elif !defined(__cpp_rtti)
-#error "singleflight.hpp needs RTTI, to tell whether the callers of a key agree: use singleflight.h"
-#else
-
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <ctime>
-#include <cxxabi.h>
-#include <exception>
 #include <memory>
 #include <new>
-#include <stdexcept>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
-#include <typeinfo>
 #include <utility>
+
+#ifdef __cpp_exceptions
+#define SFLIGHT_THROWS 1
+#include <cxxabi.h>
+#include <exception>
+#include <stdexcept>
+#include <system_error>
+#include <typeinfo>
+#endif
+
+/* clang 14 has coroutines with its own library only. */
+#if __cplusplus >= 202002L && __has_include(<coroutine>) &&                                        \
+    (defined(__cpp_impl_coroutine) || (defined(__cpp_coroutines) && defined(_LIBCPP_VERSION)))
+#define SFLIGHT_COROUTINES 1
+#include <coroutine>
+#include <mutex>
+#include <thread>
+#endif
 
 namespace singleflight
 {
@@ -80,6 +97,52 @@ class call
     sflight_call *c_;
 };
 
+namespace detail
+{
+
+/* One hold on a result. */
+class hold
+{
+  public:
+    hold() noexcept : r_() {}
+    explicit hold(const sflight_result &r) noexcept : r_(r) {}
+    hold(const hold &other) noexcept { (void)sflight_result_retain(&other.r_, &r_); }
+    hold(hold &&other) noexcept : r_(std::exchange(other.r_, sflight_result())) {}
+    hold &operator=(hold other) noexcept
+    {
+        std::swap(r_, other.r_);
+        return *this;
+    }
+    ~hold() { sflight_result_release(&r_); }
+
+    /* False for a result that is default-constructed or moved from. */
+    explicit operator bool() const noexcept { return r_.hold != nullptr; }
+
+    bool leader() const noexcept { return r_.leader; }
+    bool shared() const noexcept { return r_.shared; }
+    std::uint32_t followers() const noexcept { return r_.followers; }
+
+  protected:
+    const sflight_result &raw() const noexcept { return r_; }
+
+  private:
+    sflight_result r_;
+};
+
+inline timespec to_timespec(std::chrono::steady_clock::time_point t) noexcept
+{
+    constexpr long long second = 1000000000;
+    const std::chrono::nanoseconds since = t.time_since_epoch();
+    const long long ns = since.count() > 0 ? since.count() : 0; /* the past is the past */
+    timespec ts = {};
+    ts.tv_sec = static_cast<std::time_t>(ns / second);
+    ts.tv_nsec = static_cast<long>(ns % second);
+    return ts;
+}
+
+} // namespace detail
+
+#ifdef SFLIGHT_THROWS
 namespace detail
 {
 
@@ -170,51 +233,11 @@ __attribute__((no_sanitize("null"))) int run_boxed(sflight_call *raw, void *arg)
     return boxed;
 }
 
-/* One hold on a result. */
-class hold
-{
-  public:
-    hold() noexcept : r_() {}
-    explicit hold(const sflight_result &r) noexcept : r_(r) {}
-    hold(const hold &other) noexcept { (void)sflight_result_retain(&other.r_, &r_); }
-    hold(hold &&other) noexcept : r_(std::exchange(other.r_, sflight_result())) {}
-    hold &operator=(hold other) noexcept
-    {
-        std::swap(r_, other.r_);
-        return *this;
-    }
-    ~hold() { sflight_result_release(&r_); }
-
-    /* False for a result that is default-constructed or moved from. */
-    explicit operator bool() const noexcept { return r_.hold != nullptr; }
-
-    bool leader() const noexcept { return r_.leader; }
-    bool shared() const noexcept { return r_.shared; }
-    std::uint32_t followers() const noexcept { return r_.followers; }
-
-  protected:
-    const sflight_result &raw() const noexcept { return r_; }
-
-  private:
-    sflight_result r_;
-};
-
 /* Throws what sflight_do() returned, if it is a failure. */
 inline void check(int rc, const char *what)
 {
     if (rc < 0)
         throw std::system_error(-rc, std::generic_category(), what);
-}
-
-inline timespec to_timespec(std::chrono::steady_clock::time_point t) noexcept
-{
-    constexpr long long second = 1000000000;
-    const std::chrono::nanoseconds since = t.time_since_epoch();
-    const long long ns = since.count() > 0 ? since.count() : 0; /* the past is the past */
-    timespec ts = {};
-    ts.tv_sec = static_cast<std::time_t>(ns / second);
-    ts.tv_nsec = static_cast<long>(ns % second);
-    return ts;
 }
 
 } // namespace detail
@@ -245,6 +268,366 @@ class result<void> : public detail::hold
   public:
     using hold::hold;
 };
+#endif
+
+/* ---------------------------------------------------------- permits, futures, queues */
+
+/*
+ * What a future, a queue or a coroutine gets: one hold on the value, which is what
+ * permit::set(), or another leader, made it.  A copy is another hold.  Holds must be
+ * gone before their group is.
+ */
+class answer : public detail::hold
+{
+  public:
+    answer() noexcept = default;
+    answer(int rc, const sflight_result &r) noexcept : hold(r), rc_(rc) {}
+
+    /* 0, or a negative errno as of sflight_future_get(): then there is no value to use. */
+    int rc() const noexcept { return rc_; }
+
+    const void *value() const noexcept { return raw().value; }
+    std::size_t size() const noexcept { return raw().size; }
+    int status() const noexcept { return raw().status; }
+
+    /* The T that all leaders of this key set; not checked.  nullptr if there is none. */
+    template <class T>
+    const T *get() const noexcept
+    {
+        return rc_ == 0 ? static_cast<const T *>(raw().value) : nullptr;
+    }
+
+  private:
+    int rc_ = -EAGAIN; /* nothing has been delivered here yet */
+};
+
+/* A queue of completions, for an event loop; see sflight_queue_create(). */
+class queue
+{
+  public:
+    queue() noexcept = default; /* none */
+    queue(queue &&other) noexcept : q_(std::exchange(other.q_, nullptr)) {}
+    queue &operator=(queue other) noexcept
+    {
+        std::swap(q_, other.q_);
+        return *this;
+    }
+    /* Nothing may be enqueued any more, or its memory is never freed. */
+    ~queue() { (void)sflight_queue_destroy(q_); }
+
+    static int create(queue &out) noexcept
+    {
+        queue made;
+        const int rc = sflight_queue_create(&made.q_);
+        out = std::move(made);
+        return rc;
+    }
+
+    int fd() const noexcept { return sflight_queue_fd(q_); }
+
+    /* each(std::uint64_t tag, answer) for all that is there; returns how many. */
+    template <class F>
+    unsigned drain(F &&each)
+    {
+        unsigned n = 0;
+        for (sflight_completion c; sflight_queue_drain(q_, &c, 1) == 1; n++)
+            each(c.tag, answer(c.rc, c.result));
+        return n;
+    }
+
+    sflight_queue *native_handle() const noexcept { return q_; }
+
+  private:
+    sflight_queue *q_ = nullptr;
+};
+
+/* A claim on a result to come, given up when it is destroyed; see sflight_future_get(). */
+class future
+{
+  public:
+    future() noexcept = default; /* none */
+    explicit future(sflight_future *f) noexcept : f_(f) {}
+    future(future &&other) noexcept : f_(other.release()) {}
+    future &operator=(future other) noexcept
+    {
+        std::swap(f_, other.f_);
+        return *this;
+    }
+    ~future() { (void)drop(); }
+
+    explicit operator bool() const noexcept { return f_ != nullptr; }
+
+    /*
+     * Return out.rc() when they have consumed the future.  Otherwise -ETIMEDOUT, -EDEADLK
+     * or -EINVAL; poll() -EAGAIN: the future stays, and out is as it was.
+     */
+    int get(answer &out) noexcept { return take(sflight_future_get, out, nullptr); }
+    int get_until(std::chrono::steady_clock::time_point deadline, answer &out) noexcept
+    {
+        const timespec ts = detail::to_timespec(deadline);
+        return take(sflight_future_get, out, &ts);
+    }
+    int poll(answer &out) noexcept
+    {
+        return take([](sflight_future *f, const timespec *,
+                       sflight_result *r) { return sflight_future_poll(f, r); },
+                    out, nullptr);
+    }
+
+    int fd() noexcept { return sflight_future_fd(f_); }
+
+    /* Consume the future where they return 0. */
+    int then(void (*cb)(void *arg, int rc, sflight_result *r), void *arg)
+    {
+        const int rc = sflight_future_then(f_, cb, arg); /* which an exception of cb may leave */
+        f_ = rc == 0 ? nullptr : f_;
+        return rc;
+    }
+    int enqueue(queue &q, std::uint64_t tag) noexcept
+    {
+        const int rc = sflight_future_enqueue(f_, q.native_handle(), tag);
+        f_ = rc == 0 ? nullptr : f_;
+        return rc;
+    }
+
+    int drop() { return sflight_future_drop(release()); }
+
+    sflight_future *release() noexcept { return std::exchange(f_, nullptr); }
+    sflight_future *native_handle() const noexcept { return f_; }
+
+  private:
+    template <class Take>
+    int take(Take how, answer &out, const timespec *deadline) noexcept
+    {
+        sflight_result r;
+        const int rc = how(f_, deadline, &r);
+        if (rc == -ETIMEDOUT || rc == -EDEADLK || rc == -EINVAL || rc == -EAGAIN)
+            return rc;
+        f_ = nullptr;
+        out = answer(rc, r);
+        return rc;
+    }
+
+    sflight_future *f_ = nullptr;
+};
+
+/*
+ * The right, and the duty, to end a call; see sflight_begin().  One that is destroyed
+ * unused abandons its call.
+ */
+class permit
+{
+  public:
+    permit() noexcept = default; /* none */
+    explicit permit(sflight_call *c) noexcept : c_(c) {}
+    permit(permit &&other) noexcept : c_(other.release()) {}
+    permit &operator=(permit other) noexcept
+    {
+        std::swap(c_, other.c_);
+        return *this;
+    }
+    ~permit()
+    {
+        if (c_ != nullptr)
+            (void)sflight_abandon(c_);
+    }
+
+    explicit operator bool() const noexcept { return c_ != nullptr; }
+
+    std::string_view key() const noexcept { return call(c_).key(); }
+    bool unwanted() const noexcept { return sflight_call_unwanted(c_); }
+    void on_unwanted(void (*cb)(void *arg), void *arg) { sflight_call_on_unwanted(c_, cb, arg); }
+
+    /* The value: for answer::get<T>(). */
+    template <class T>
+    void set(std::unique_ptr<T> value) noexcept
+    {
+        sflight_call_set(
+            c_, value.release(), sizeof(T),
+            [](void *v, std::size_t, void *) { delete static_cast<T *>(v); }, nullptr);
+    }
+    void *alloc(std::size_t size) noexcept { return sflight_call_alloc(c_, size); }
+    void set_status(int status) noexcept { sflight_call_set_status(c_, status); }
+
+    /* The holder's own future on the call, once. */
+    int own_future(future &out) noexcept
+    {
+        sflight_future *f;
+        const int rc = sflight_call_future(c_, &f);
+        out = future(f);
+        return rc;
+    }
+
+    /* End the call; return how many followers it had. */
+    std::uint32_t complete(int status) { return sflight_complete(release(), status); }
+    std::uint32_t abandon() { return sflight_abandon(release()); }
+
+    sflight_call *release() noexcept { return std::exchange(c_, nullptr); }
+    sflight_call *native_handle() const noexcept { return c_; }
+
+  private:
+    sflight_call *c_ = nullptr;
+};
+
+#ifdef SFLIGHT_COROUTINES
+/* ----------------------------------------------------------------------- coroutines */
+
+/*
+ * Where coroutines wait that have said group::fly().  The event loop calls deliver()
+ * when the descriptor is readable: it resumes each coroutine whose result is there,
+ * or has it resumed by the executor that fly() was given.  From any thread.  Outlives
+ * its coroutines.
+ */
+class coroutine_queue
+{
+  public:
+    explicit coroutine_queue(queue q) noexcept : q_(std::move(q)) {}
+    coroutine_queue(const coroutine_queue &) = delete;
+    coroutine_queue &operator=(const coroutine_queue &) = delete;
+    ~coroutine_queue()
+    {
+        for (; n_left_ != 0; std::this_thread::yield()) /* another thread brings it: some steps */
+            deliver();
+    }
+
+    int fd() const noexcept { return q_.fd(); }
+
+    void deliver()
+    {
+        std::unique_lock<std::recursive_mutex> guard(mutex_);
+        q_.drain([this](std::uint64_t tag, answer a) noexcept {
+            waiter *w = reinterpret_cast<waiter *>(static_cast<std::uintptr_t>(tag));
+            w->result = std::move(a);
+            w->state = waiter::LANDED;
+            *last_ = w;
+            last_ = &w->next;
+        });
+        while (first_ != nullptr) {
+            waiter *w = first_;
+            first_ = w->next;
+            last_ = first_ != nullptr ? last_ : &first_;
+            w->state = waiter::RESUMED;
+            n_left_ -= w->left;
+            guard.unlock();
+            if (w->left)
+                w->end(w);
+            else
+                w->resume(w);
+            guard.lock();
+        }
+    }
+
+  private:
+    template <class Start, class Post>
+    friend class flight;
+
+    /* What is awaited; the coroutine's until it has left, then the queue's. */
+    struct waiter {
+        enum { IDLE, FLYING, LANDED, RESUMED } state = IDLE; /* under mutex_ */
+        bool left = false;                                   /* its coroutine is no more */
+        answer result;
+        sflight_future *future = nullptr;
+        std::coroutine_handle<> coroutine;
+        waiter *next = nullptr;
+        void (*resume)(waiter *) = nullptr;
+        void (*end)(waiter *) = nullptr; /* delete */
+    };
+
+    /* The coroutine is destroyed.  Callbacks may run in cancel, and destroy other coroutines. */
+    void leave(waiter *w)
+    {
+        std::unique_lock<std::recursive_mutex> guard(mutex_);
+        const bool comes = w->state == waiter::LANDED ||
+                           (w->state == waiter::FLYING && sflight_future_cancel(w->future) == 0);
+        w->left = comes;
+        n_left_ += comes;
+        guard.unlock();
+        if (!comes)
+            w->end(w);
+    }
+
+    queue q_;
+    std::recursive_mutex mutex_; /* so that nobody drains what is being taken back */
+    waiter *first_ = nullptr, **last_ = &first_;
+    std::size_t n_left_ = 0;
+};
+
+/* What group::fly() returns, to be awaited at once. */
+template <class Start, class Post>
+class [[nodiscard]] flight
+{
+  public:
+    flight(sflight_group *g, coroutine_queue &q, std::string_view key, Start start, Post post)
+        : g_(g), q_(q), key_(key), start_(std::move(start)),
+          w_(new (std::nothrow) own_waiter(std::move(post)))
+    {
+    }
+    flight(const flight &) = delete;
+    flight &operator=(const flight &) = delete;
+    ~flight()
+    {
+        if (w_ != nullptr)
+            q_.leave(w_);
+    }
+
+    bool await_ready() const noexcept { return false; }
+
+    bool await_suspend(std::coroutine_handle<> coroutine) noexcept
+    {
+        if (w_ == nullptr)
+            return false;
+        sflight_call *lead;
+        Start start = std::move(start_);
+        {
+            std::lock_guard<std::recursive_mutex> guard(q_.mutex_);
+            w_->coroutine = coroutine;
+            const int rc =
+                sflight_begin_enqueue(g_, key_.data(), key_.size(), q_.q_.native_handle(),
+                                      reinterpret_cast<std::uintptr_t>(w_), &lead, &w_->future);
+            if (rc != 0) {
+                w_->result = answer(rc, sflight_result());
+                return false;
+            }
+            w_->state = coroutine_queue::waiter::FLYING;
+        }
+        /* The coroutine may be resumed, and this be gone, from here on. */
+        if (lead != nullptr)
+            start(permit(lead));
+        return true;
+    }
+
+    answer await_resume() noexcept
+    {
+        return w_ != nullptr ? std::move(w_->result) : answer(-ENOMEM, sflight_result());
+    }
+
+  private:
+    struct own_waiter : coroutine_queue::waiter {
+        Post post;
+
+        explicit own_waiter(Post p) : post(std::move(p))
+        {
+            this->resume = [](waiter *w) {
+                Post here = std::move(static_cast<own_waiter *>(w)->post);
+                here(w->coroutine);
+            };
+            this->end = [](waiter *w) { delete static_cast<own_waiter *>(w); };
+        }
+        using waiter = coroutine_queue::waiter;
+    };
+
+    sflight_group *g_;
+    coroutine_queue &q_;
+    std::string_view key_;
+    Start start_;
+    own_waiter *w_;
+};
+
+/* The executor of who does not say: the thread that calls deliver(), there. */
+struct resume_here {
+    void operator()(std::coroutine_handle<> coroutine) const { coroutine.resume(); }
+};
+#endif
 
 /*
  * A namespace of keys.  Usable from any number of threads at once, but for the
@@ -255,11 +638,7 @@ class group
   public:
     using time_point = std::chrono::steady_clock::time_point; /* CLOCK_MONOTONIC */
 
-    group() : group(options()) {}
-    explicit group(const sflight_options &o)
-    {
-        detail::check(sflight_group_create(&g_, &o), "sflight_group_create");
-    }
+    explicit group(std::nullptr_t) noexcept {} /* none: for create() */
     group(group &&other) noexcept : g_(std::exchange(other.g_, nullptr)) {}
     group &operator=(group other) noexcept
     {
@@ -276,6 +655,65 @@ class group
     {
         if (sflight_group_destroy(g_) != 0)
             (void)sflight_group_close(g_);
+    }
+
+    static int create(group &out, const sflight_options &o = options()) noexcept
+    {
+        group made(nullptr);
+        const int rc = sflight_group_create(&made.g_, &o);
+        out = std::move(made);
+        return rc;
+    }
+
+    /* Either lead or join gets something; see sflight_begin(). */
+    int begin(std::string_view key, permit &lead, future &join) noexcept
+    {
+        sflight_call *c;
+        sflight_future *f;
+        const int rc = sflight_begin(g_, key.data(), key.size(), &c, &f);
+        lead = permit(c);
+        join = future(f);
+        return rc;
+    }
+
+    /*
+     * Every caller gets one completion in q; lead gets something for the one that must do
+     * the work.  *f is for sflight_future_cancel() only; see sflight_begin_enqueue().
+     */
+    int begin_enqueue(std::string_view key, queue &q, std::uint64_t tag, permit &lead,
+                      sflight_future **f = nullptr) noexcept
+    {
+        sflight_call *c;
+        const int rc =
+            sflight_begin_enqueue(g_, key.data(), key.size(), q.native_handle(), tag, &c, f);
+        lead = permit(c);
+        return rc;
+    }
+
+#ifdef SFLIGHT_COROUTINES
+    /*
+     * co_await it: an answer, whose rc() may also be what sflight_begin_enqueue() fails
+     * with.  The coroutine that leads has start(permit) called, before it is suspended for
+     * good: who is given the permit ends the call later, on any thread, or at once.  start
+     * must not throw.  post(std::coroutine_handle<>), which has the coroutine resumed, is
+     * called by q.deliver().
+     *
+     * A coroutine that is destroyed while it waits has left the call, whatever becomes of
+     * the permit (sflight_call_on_unwanted() tells its holder).  Destroy it on no other thread
+     * while it is being resumed, and not when it has been given to post.
+     */
+    template <class Start, class Post = resume_here>
+    flight<Start, Post> fly(coroutine_queue &q, std::string_view key, Start start, Post post = {})
+    {
+        return {g_, q, key, std::move(start), std::move(post)};
+    }
+#endif
+
+#ifdef SFLIGHT_THROWS
+    group() : group(options()) {}
+    explicit group(const sflight_options &o)
+    {
+        detail::check(sflight_group_create(&g_, &o), "sflight_group_create");
     }
 
     /*
@@ -313,10 +751,16 @@ class group
     }
 
     /* Newcomers get ESHUTDOWN from now on. */
-    void close() { detail::check(sflight_group_close(g_), "sflight_group_close"); }
+    void close()
+    {
+        detail::check(sflight_group_close(g_), "sflight_group_close");
+    }
 
     /* Waits until no call is in flight. */
-    void drain() { detail::check(sflight_group_drain(g_, nullptr), "sflight_group_drain"); }
+    void drain()
+    {
+        detail::check(sflight_group_drain(g_, nullptr), "sflight_group_drain");
+    }
     void drain_until(time_point deadline)
     {
         const timespec ts = detail::to_timespec(deadline);
@@ -329,11 +773,22 @@ class group
         detail::check(sflight_group_stats(g_, &s), "sflight_group_stats");
         return s;
     }
+#else
+    template <class F>
+    void run(std::string_view, F &&)
+    {
+        static_assert(!sizeof(F), "run() needs exceptions, which carry the library's failures");
+    }
+#endif
 
     /* For the C functions that have no counterpart here. */
-    sflight_group *native_handle() const noexcept { return g_; }
+    sflight_group *native_handle() const noexcept
+    {
+        return g_;
+    }
 
   private:
+#ifdef SFLIGHT_THROWS
     template <class F>
     result<detail::value_of<F>> do_until(std::string_view key, F &f, const timespec *deadline)
     {
@@ -351,15 +806,21 @@ class group
         const auto *b = static_cast<const detail::box_base *>(r.value);
         if (b->error != nullptr)
             std::rethrow_exception(b->error);
+#ifdef __cpp_rtti
         if (!detail::same_type(typeid(*b), typeid(detail::box<T>)))
             throw std::logic_error("singleflight: callers of one key differ in the result's type");
+#else
+        static_assert(!sizeof(F), "run() needs RTTI, to tell whether the callers of a key agree");
+#endif
         return held;
     }
+#endif
 
     sflight_group *g_ = nullptr;
 };
 
 } // namespace singleflight
 
-#endif /* exceptions and RTTI */
+#undef SFLIGHT_THROWS
+#undef SFLIGHT_COROUTINES
 #endif /* SFLIGHT_HPP */

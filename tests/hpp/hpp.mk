@@ -2,14 +2,24 @@
 # singleflight.hpp and the C functions used from C++, with g++ and with clang++.
 
 HPP_COMPILERS := g++ clang++
-HPP_SRC := $(sort $(wildcard tests/hpp/*.cpp))
-HPP_TESTS := $(foreach cxx,$(HPP_COMPILERS),$(HPP_SRC:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.$(cxx)))
+HPP_SRC := $(filter-out tests/hpp/coroutines.cpp,$(sort $(wildcard tests/hpp/*.cpp)))
+HPP_BARE := tests/hpp/coroutines.cpp tests/hpp/raii.cpp
+HPP_TESTS := $(foreach cxx,$(HPP_COMPILERS),$(HPP_SRC:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.$(cxx)) \
+	$(HPP_BARE:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.bare.$(cxx)))
+# clang 14 has coroutines with its own library only.
+HPP_BARE_FLAGS := -std=c++20 -fno-exceptions -fno-rtti
+HPP_BARE_clang++ := -stdlib=libc++
 HEADERS := $(wildcard include/*)
 
 define hpp_rule
 $(BUILD)/tests/hpp/%.$(1): tests/hpp/%.cpp $(LIB_A)
 	@mkdir -p $$(@D)
 	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) -MMD -MP -MF $$@.d -o $$@ $$< $(LIB_A) $(LIB_DEPS)
+
+$(BUILD)/tests/hpp/%.bare.$(1): tests/hpp/%.cpp $(LIB_A)
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) $(HPP_BARE_FLAGS) $(HPP_BARE_$(1)) -MMD -MP -MF $$@.d -o $$@ $$< \
+		$(LIB_A) $(LIB_DEPS)
 endef
 $(foreach cxx,$(HPP_COMPILERS),$(eval $(call hpp_rule,$(cxx))))
 -include $(HPP_TESTS:=.d)

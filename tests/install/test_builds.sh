@@ -66,21 +66,23 @@ for cc in gcc clang; do
     done
 done
 
-# refused COMPILER FLAG WHY: one error, which says why.
+# refused COMPILER FLAG WHY: run() is one error, which says why.
 refused() {
     local said
-    said=$($1 -std=c++17 "$2" -Iinclude -xc++ -fsyntax-only - <<<'#include <singleflight.hpp>' 2>&1 |
-        grep 'error:')
+    said=$($1 -std=c++17 "$2" -Iinclude -xc++ -fsyntax-only - <<<'#include <singleflight.hpp>
+void use(singleflight::group &g) { g.run("key", [] { return 1; }); }' 2>&1 | grep 'error:')
     echo "$said"
     [ "$(wc -l <<<"$said")" = 1 ] && grep -q "needs $3" <<<"$said"
 }
 for cxx in g++ clang++; do
-    check "singleflight.hpp, $cxx -fno-exceptions: one error says why" \
+    check "singleflight.hpp, $cxx -fno-exceptions: run() says why not" \
         refused $cxx -fno-exceptions exceptions
-    check "singleflight.hpp, $cxx -fno-rtti: one error says why" refused $cxx -fno-rtti RTTI
+    check "singleflight.hpp, $cxx -fno-rtti: run() says why not" refused $cxx -fno-rtti RTTI
     for flag in -fno-exceptions -fno-rtti; do
-        check "singleflight.h, $cxx $flag" \
-            $cxx -std=c++17 $flag -Wall -Wextra -Werror -xc++ -fsyntax-only include/singleflight.h
+        for header in singleflight.h singleflight.hpp; do
+            check "$header, $cxx $flag" \
+                $cxx -std=c++17 $flag -Wall -Wextra -Werror -Iinclude -xc++ -fsyntax-only include/$header
+        done
     done
 done
 

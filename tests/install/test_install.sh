@@ -35,7 +35,8 @@ export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 check 'make install PREFIX=...' quiet_make install PREFIX="$prefix"
 check 'pkg-config finds it' pkg-config --exists --print-errors singleflight
 for file in include/singleflight.h include/singleflight.hpp lib/libsingleflight.a \
-    lib/libsingleflight.so share/man/man7/singleflight.7 share/man/man3/sflight_do.3; do
+    lib/libsingleflight.so share/man/man7/singleflight.7 share/man/man3/sflight_do.3 \
+    share/doc/singleflight/examples/epoll.c share/doc/singleflight/examples/runtimes/fiber_runtime.hpp; do
     check "installed: $file" test -s "$prefix/$file"
 done
 # shellcheck disable=SC2016
@@ -46,6 +47,14 @@ check '... and so without installing' bash -c "$reads" "${BUILD:-build}/man"
 check 'no macros in the flags for users' bash -c '! pkg-config --cflags singleflight | grep -e -D'
 
 read -ra flags <<<"$(pkg-config --cflags --libs singleflight) -Wl,-rpath,$prefix/lib"
+# A program of the user's that includes a runtime's hooks.
+hooked() {
+    local hooks=$prefix/share/doc/singleflight/examples/runtimes/$2
+    echo "#include \"$hooks\"" | $1 -I"$prefix/include" -fsyntax-only -
+}
+check 'hooks for Boost.Fiber, from where they are installed' hooked 'g++ -std=c++17 -xc++' fiber_pool.hpp
+check 'hooks for GNU Pth' hooked 'gcc -std=gnu11 -xc' pth_runtime.h
+check 'hooks for State Threads' hooked 'gcc -std=gnu11 -xc' st_runtime.h
 for cc in gcc clang; do
     check "C program, $cc, shared" use "c-$cc" "$cc -std=c11" consumer.c "${flags[@]}"
     check "... needs libsingleflight.so.N" links_to "c-$cc" "libsingleflight.so.[0-9]* => $prefix/lib"

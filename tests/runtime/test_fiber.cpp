@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Fibers of Boost.Fiber as callers, moving between threads, by fiber_runtime.hpp. */
+#include "../../tools/examples/runtimes/fiber_pool.hpp"
 #include "../hpp/tap.hpp"
-#include "fiber_pool.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -155,7 +155,63 @@ void an_early_unpark_is_remembered()
     OK(late, "an unpark before its park is remembered, once");
 }
 
-/* The same with somebody else on that thread who ends the call. */
+/* One fiber keeps its thread busy until the ones that it has started have run. */
+void a_thread_with_nothing_to_do_takes_fibers()
+{
+    const unsigned n = 100;
+    atomic<unsigned> ran{0};
+    {
+        fiber_pool pool(2);
+        pool.start([&] {
+            while (fiber_queue::n_asleep() != 1)
+                std::this_thread::yield();
+            for (unsigned i = 0; i < n; i++)
+                boost::fibers::fiber(boost::fibers::launch::post, [&] { ran++; }).detach();
+            while (ran != n) /* no fiber runs in this thread meanwhile */
+                std::this_thread::yield();
+        });
+    }
+    OK(ran == n, "a thread with nothing to do takes the fibers of a busy one");
+}
+
+/* Not inlined, and asks the kernel: the compiler may keep the address of thread-local data. */
+__attribute__((noinline)) pid_t this_thread()
+{
+    return gettid();
+}
+
+/* Each of two threads always has another fiber that is ready. */
+void busy_threads_exchange_fibers()
+{
+    atomic<bool> holding{false}, moved{false};
+    atomic<int> n_others{0};
+    {
+        fiber_pool pool(2);
+        pool.start([&] {
+            holding = true;
+            while (n_others != 2) /* this thread runs nothing else meanwhile */
+                std::this_thread::yield();
+            boost::fibers::fiber(boost::fibers::launch::post, [&, here = this_thread()] {
+                while (this_thread() == here)
+                    yield();
+                moved = true;
+            }).detach();
+            while (!moved)
+                yield();
+        });
+        while (!holding)
+            std::this_thread::yield();
+        for (int i = 0; i < 2; i++)
+            pool.start([&] {
+                n_others++;
+                while (!moved)
+                    yield();
+            });
+    }
+    OK(moved, "busy threads exchange fibers");
+}
+
+/* As in a stampede, with somebody else on that thread who ends the call. */
 void another_fiber_of_the_thread_ends_the_call()
 {
     group g;
@@ -212,12 +268,6 @@ void a_plain_thread_ends_the_call()
         }
     }
     OK(right == 20 * n && g.end(), "a plain thread unparks fibers, parked or about to be");
-}
-
-/* Not inlined, and asks the kernel: the compiler may keep the address of thread-local data. */
-__attribute__((noinline)) pid_t this_thread()
-{
-    return gettid();
 }
 
 void a_leader_moves_to_another_thread()
@@ -591,6 +641,8 @@ void stress()
 int main()
 {
     an_early_unpark_is_remembered();
+    a_thread_with_nothing_to_do_takes_fibers();
+    busy_threads_exchange_fibers();
     stampede(1, 1000, 1, "1,000 fibers of one thread wait for one call");
     stampede(2, 10000, 4, "10,000 fibers of two threads, four keys: one execution for each");
     another_fiber_of_the_thread_ends_the_call();
