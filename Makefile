@@ -25,7 +25,7 @@ MANDIR ?= $(PREFIX)/share/man
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx bench test-arm64 \
 	test-musl coverage,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
@@ -223,6 +223,9 @@ demo: demo-run ## Install what the demo needs, then run it
 
 .PHONY: demo-event
 demo-event: demo-event-run ## Install what the event demo needs, then run it
+
+.PHONY: demo-nginx
+demo-nginx: demo-nginx-run ## Install what the nginx demo needs, then run it
 
 .PHONY: model
 model: ## Model-check: small models with spin, the kernels with GenMC if it is on the PATH

@@ -44,3 +44,9 @@ nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) ## Test the nginx module
 	@echo 'under AddressSanitizer and UBSan:'
 	@LD_PRELOAD_NGINX=$$($(asan_CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ASAN)
+
+.PHONY: demo-nginx-run
+demo-nginx-run: $(NGINX_MODULE)
+	@tools/nginx/demo $(NGINX_SBIN) $(NGINX_MODULE) $(NGINX)
+	@gnuplot -c tools/nginx/chart.gp $(NGINX)/nginx.tsv $(NGINX)/nginx
+	@echo; echo 'chart: $(NGINX)/nginx.svg and $(NGINX)/nginx.png'

@@ -40,7 +40,7 @@ struct worker {
 
 struct place {
     ngx_flag_t is_on;
-    ngx_http_complex_value_t *key;
+    ngx_http_complex_value_t *key; /* NULL: the default */
     ngx_array_t *bypass;
     ngx_msec_t timeout;
     size_t buffer_size;
@@ -445,29 +445,53 @@ static void on_event(ngx_event_t *event)
 
 /* ------------------------------------------------------------------------ phase */
 
-/*
- * The key, and what else the answer may depend on: the location, and what makes it conditional or a
- * part of a whole.
- */
+enum { N_PARTS = 4, N_CONDITIONS = 6 };
+
+/* What the same thing is: as singleflight_key says, or
+ * $request_method$scheme$http_host$request_uri. */
+static ngx_int_t get_key_parts(ngx_http_request_t *r, struct place *p, ngx_str_t part[N_PARTS])
+{
+    static const ngx_str_t http = ngx_string("http"), https = ngx_string("https");
+    ngx_memzero(part, N_PARTS * sizeof(part[0]));
+    if (p->key != NULL)
+        return ngx_http_complex_value(r, p->key, &part[0]);
+    part[0] = r->method_name;
+    part[1] = http;
+#if (NGX_HTTP_SSL)
+    if (r->connection->ssl != NULL)
+        part[1] = https;
+#endif
+    if (r->headers_in.host != NULL)
+        part[2] = r->headers_in.host->value;
+    part[3] = r->unparsed_uri;
+    return NGX_OK;
+}
+
+/* Also what else the answer may depend on: the location, and what makes it conditional or a part of
+ * a whole. */
 static ngx_int_t make_key(struct caller *c)
 {
     ngx_http_headers_in_t *in = &c->r->headers_in;
-    ngx_table_elt_t *conditions[] = {in->range,         in->if_range,
-                                     in->if_match,      in->if_unmodified_since,
-                                     in->if_none_match, in->if_modified_since};
-    const size_t n_conditions = sizeof(conditions) / sizeof(conditions[0]);
-    ngx_str_t key;
-    if (ngx_http_complex_value(c->r, c->place->key, &key) != NGX_OK)
+    ngx_table_elt_t *conditions[N_CONDITIONS] = {in->range,         in->if_range,
+                                                 in->if_match,      in->if_unmodified_since,
+                                                 in->if_none_match, in->if_modified_since};
+    ngx_str_t part[N_PARTS];
+    if (get_key_parts(c->r, c->place, part) != NGX_OK)
         return NGX_ERROR;
-    c->key.len = sizeof(c->place) + key.len;
-    for (size_t i = 0; i < n_conditions; i++)
+    c->key.len = sizeof(c->place);
+    for (size_t i = 0; i < N_PARTS; i++)
+        c->key.len += part[i].len;
+    for (size_t i = 0; i < N_CONDITIONS; i++)
         c->key.len += conditions[i] != NULL ? 2 + conditions[i]->value.len : 0;
     u_char *p = c->key.data = ngx_pnalloc(c->r->pool, c->key.len);
     if (p == NULL)
         return NGX_ERROR;
     p = ngx_cpymem(p, &c->place, sizeof(c->place));
-    p = ngx_cpymem(p, key.data, key.len);
-    for (size_t i = 0; i < n_conditions; i++) {
+    for (size_t i = 0; i < N_PARTS; i++) {
+        if (part[i].len > 0)
+            p = ngx_cpymem(p, part[i].data, part[i].len);
+    }
+    for (size_t i = 0; i < N_CONDITIONS; i++) {
         if (conditions[i] == NULL)
             continue;
         *p++ = '\n'; /* is in no header */
@@ -638,6 +662,7 @@ static ngx_int_t start_worker(ngx_cycle_t *cycle)
     sflight_options_init(&options);
     options.max_waiters = (uint32_t)w->max_waiters;
     options.shards = 1; /* one thread */
+    options.expected_inflight = 256; /* grows by itself */
     int rc = sflight_group_create(&w->group, &options);
     if (rc == 0)
         rc = sflight_queue_create(&w->queue);
@@ -692,16 +717,6 @@ static void *create_place(ngx_conf_t *cf)
     return p;
 }
 
-static char *set_default_key(ngx_conf_t *cf, struct place *p)
-{
-    static ngx_str_t key = ngx_string("$request_method$scheme$http_host$request_uri");
-    p->key = ngx_pcalloc(cf->pool, sizeof(*p->key));
-    if (p->key == NULL)
-        return NGX_CONF_ERROR;
-    ngx_http_compile_complex_value_t compile = {.cf = cf, .value = &key, .complex_value = p->key};
-    return ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
-}
-
 static char *merge_place(ngx_conf_t *cf, void *parent, void *child)
 {
     struct worker *w = ngx_http_conf_get_module_main_conf(cf, ngx_http_singleflight_module);
@@ -713,10 +728,9 @@ static char *merge_place(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_off_value(p->max_file_size, above->max_file_size, 1024 * 1024 * 1024);
     if (p->key == NULL)
         p->key = above->key;
-    if (!p->is_on)
-        return NGX_CONF_OK;
-    w->is_used = true;
-    return p->key != NULL ? NGX_CONF_OK : set_default_key(cf, p);
+    if (p->is_on)
+        w->is_used = true;
+    return NGX_CONF_OK;
 }
 
 static ngx_int_t add_variable(ngx_conf_t *cf)
