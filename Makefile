@@ -26,7 +26,7 @@ DOCDIR ?= $(PREFIX)/share/doc/singleflight
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event bench test-arm64 \
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx bench test-arm64 \
 	test-musl coverage,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
@@ -231,13 +231,16 @@ demo: demo-run ## Install what the demo needs, then run it
 .PHONY: demo-event
 demo-event: demo-event-run ## Install what the event demo needs, then run it
 
+.PHONY: demo-nginx
+demo-nginx: demo-nginx-run ## Install what the nginx demo needs, then run it
+
 .PHONY: model
 model: ## Model-check: small models with spin, the kernels with GenMC if it is on the PATH
 	tests/spin/run
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check
+test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check nginx-check
 
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest
@@ -269,7 +272,7 @@ format: ## Let clang-format change it
 -include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
-	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk
+	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

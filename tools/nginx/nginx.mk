@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The nginx module: for Debian's nginx, which tools/bootstrap unpacks and does not install; its tests; the
+# demo.
+
+NGINX := $(BUILD)/nginx
+# What nginx-dev has: /usr/share/nginx/src where it is installed.
+NGINX_DEV ?= build/nginx/debian/usr/share/nginx/src
+NGINX_SBIN ?= build/nginx/debian/usr/sbin/nginx
+NGINX_MODULE := $(NGINX)/ngx_http_singleflight_module.so
+NGINX_SRC := $(wildcard tools/nginx/*.c)
+NGINX_OBJS := $(NGINX)/src/objs
+
+# As the headers of nginx are made: by its configure, for the options that Debian has.
+$(NGINX_OBJS)/Makefile: tools/nginx/config $(NGINX_DEV)/conf_flags
+	@rm -rf $(NGINX)/src
+	@mkdir -p $(NGINX)
+	@cp -rL $(NGINX_DEV) $(NGINX)/src
+	$(call say,CONF)cd $(NGINX)/src && . ./conf_flags && \
+		SFLIGHT_CFLAGS='-I$(abspath include)' SFLIGHT_LIBS='$(abspath $(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)' \
+		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(WERROR)' \
+		--add-dynamic-module=$(abspath tools/nginx) >configure.log || { tail configure.log; exit 1; }
+
+$(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h) $(LIB_A) include/singleflight.h
+	@rm -f $(NGINX_OBJS)/*.so $(NGINX_OBJS)/addon/nginx/*.o
+	$(call say,CC)$(MAKE) --no-print-directory -s -C $(NGINX)/src -f objs/Makefile modules
+	@cp $(NGINX_OBJS)/$(@F) $@
+
+.PHONY: nginx-module
+nginx-module: $(NGINX_MODULE) ## Build the nginx module, for Debian's nginx (tools/nginx)
+
+# The same, and the library, under AddressSanitizer and UBSan; nginx itself is as it is.
+NGINX_ASAN := $(NGINX)/asan/$(notdir $(NGINX_MODULE))
+NGINX_INCLUDES := $(patsubst %,-isystem $(NGINX)/src/%,objs src/core src/event src/os/unix src/http src/http/v2 src/http/modules)
+NGINX_NAMES = $(NGINX_OBJS)/$(basename $(notdir $(NGINX_MODULE)))_modules.c
+$(NGINX_ASAN): $(NGINX_MODULE) $(SRC)
+	@mkdir -p $(@D)
+	$(call say,CC)$(asan_CC) $(filter-out -Wpedantic,$(CFLAGS_ALL)) $(asan_FLAGS) $(LIB_CFLAGS) -fvisibility=default \
+		$(NGINX_INCLUDES) -shared -o $@ $(NGINX_SRC) $(NGINX_NAMES) $(SRC) $(LIB_DEPS)
+
+# nginx keeps memory until the process ends: no leaks are looked for.
+.PHONY: nginx-check
+nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) ## Test the nginx module
+	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_MODULE)
+	@echo 'under AddressSanitizer and UBSan:'
+	@LD_PRELOAD_NGINX=$$($(asan_CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ASAN)
+
+.PHONY: demo-nginx-run
+demo-nginx-run: $(NGINX_MODULE)
+	@tools/nginx/demo $(NGINX_SBIN) $(NGINX_MODULE) $(NGINX)
+	@gnuplot -c tools/nginx/chart.gp $(NGINX)/nginx.tsv $(NGINX)/nginx
+	@echo; echo 'chart: $(NGINX)/nginx.svg and $(NGINX)/nginx.png'
