@@ -283,7 +283,10 @@ class answer : public detail::hold
     answer() noexcept = default;
     answer(int rc, const sflight_result &r) noexcept : hold(r), rc_(rc) {}
 
-    /* 0, or a negative errno as of sflight_future_get(): then there is no value to use. */
+    /*
+     * 0, or a negative errno as of sflight_future_get(): then there is no value, but after
+     * -ENOTRECOVERABLE the message.
+     */
     int rc() const noexcept { return rc_; }
 
     const void *value() const noexcept { return raw().value; }
