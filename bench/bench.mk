@@ -5,7 +5,7 @@
 # oneTBB, of which Debian has no archive.
 
 BENCH := $(BUILD)/bench
-BENCH_QUESTIONS := uncontended disjoint hotkey zipf trace herd timeouts inflight churn memory \
+BENCH_QUESTIONS := uncontended disjoint hotkey busy zipf trace herd timeouts inflight churn memory \
 	waiters fibers limits
 BENCH_BIN := $(BENCH_QUESTIONS:%=$(BENCH)/%)
 BENCH_LIB_OBJ := $(patsubst %.c,$(BENCH)/obj/%.o,$(wildcard bench/lib/*.c))
@@ -66,7 +66,7 @@ BENCH_RESULTS := $(BENCH)/results
 # Go itself, where it is installed.
 GO := $(shell command -v go)
 BENCH_GO := $(if $(GO),$(BENCH)/flight-go)
-BENCH_GO_QUESTIONS := $(filter-out limits,$(BENCH_QUESTIONS))
+BENCH_GO_QUESTIONS := $(filter-out busy limits,$(BENCH_QUESTIONS))
 
 $(BENCH)/flight-go: bench/go/flight.go
 	@mkdir -p $(@D)

@@ -3,7 +3,7 @@
  * hotkey.c - everybody wants the same key, all the time: 2..256 threads, fn
  * computes for 0, 1, 10 or 100 us.  The time for a call is that of all threads
  * together: perfect coalescing, with a core for each thread, is the time of fn
- * divided by the number of threads.
+ * divided by the number of threads; "limit" is that, measured.
  */
 #include "lib/load.h"
 
@@ -26,6 +26,7 @@ int main(int argc, char **argv)
     load.keys = &key;
     load.order = &only;
     size_t n = bench_subjects(s);
+    n = bench_subject_add(s, n, "limit", NULL, NULL);
     for (unsigned threads = 2; bench_wants(threads, 8) && (bench.max != 0 || threads <= 256);
          threads *= 2) {
         load.team = bench_team_create(threads);

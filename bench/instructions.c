@@ -11,11 +11,14 @@
  *   taken     the same as do, in a bucket that has another call
  *   permit    claim a key and end the call, no waiter
  *   join      join a call through a future and drop that (libsingleflight only)
+ *   block     join a call as one that blocks, and leave it, since its deadline
+ *             has passed
  *   waiter    join through a future, be told through a queue, drain, release
  *             (libsingleflight only; 64 waiters on a call)
  */
 #include "lib/bench.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum { N_KEYS = 64, N_WAITERS = 64, WARM_UP = 1000 };
@@ -65,6 +68,14 @@ static void join(unsigned long i)
     sflight_future_drop(f);
 }
 
+static void block(unsigned long i)
+{
+    static const struct timespec passed = {.tv_nsec = 1};
+    sflight_result r;
+    (void)i;
+    BENCH_CHECK(ops->run_until(group, keys[0], key_len, fn, &value, &passed, &r) == -ETIMEDOUT);
+}
+
 static void waiter(unsigned long i)
 {
     sflight_call *call;
@@ -93,13 +104,17 @@ int main(int argc, char **argv)
             one = run;
         else if (strcmp(argv[1], "permit") == 0)
             one = permit;
+        else if (strcmp(argv[1], "block") == 0)
+            one = block;
         else if (strcmp(argv[1], "join") == 0 && ops == &flight_sflight)
             one = join;
         else if (strcmp(argv[1], "waiter") == 0 && ops == &flight_sflight)
             one = waiter;
     }
     if (one == NULL) {
-        fprintf(stderr, "usage: %s do|do-100|do-value|taken|permit|join|waiter IMPLEMENTATION N\n",
+        fprintf(stderr,
+                "usage: %s do|do-100|do-value|taken|permit|join|block|waiter IMPLEMENTATION "
+                "N\n",
                 argv[0]);
         return 2;
     }
@@ -112,7 +127,7 @@ int main(int argc, char **argv)
         snprintf(keys[i], sizeof(keys[i]), "product:%05d%088d", i * 1543 % 100000, i);
     BENCH_CHECK(ops->create(&group, 0) == 0 && sflight_queue_create(&queue) == 0);
     bool taken = strcmp(argv[1], "taken") == 0;
-    for (int i = 0; i < N_KEYS && (taken || (one == join && i == 0)); i++) {
+    for (int i = 0; i < N_KEYS && (taken || ((one == join || one == block) && i == 0)); i++) {
         BENCH_CHECK(ops->lead(group, keys[i], key_len, &others[i]) == 0 && others[i] != NULL);
         BENCH_CHECK(!taken || ops->forget(group, keys[i], key_len) == 1);
     }

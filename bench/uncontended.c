@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * uncontended.c - what one call costs that nobody joins: run and release, one
- * thread, 64 keys in turn.  "limit" is what nothing of the kind can do without:
+ * uncontended.c - what one call costs that nobody joins, one thread, 64 keys in
+ * turn:
+ *   call      run and release
+ *   permit    a key is claimed and the call ended, without fn
+ *   taken     the same as call, where another call of the key is in flight that
+ *             was forgotten: its bucket is taken
+ * "limit" is what nothing of the kind can do without:
  * the hash, a copy of the key and three locked operations on a line that nobody
  * else has.
  *
@@ -48,6 +53,40 @@ static void measured(struct bench_subject *s, uint64_t n)
     BENCH_CHECK(w.n_runs == n);
 }
 
+static void measured_permit(struct bench_subject *s, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        sflight_call *call;
+        int rc = s->ops->lead(s->group, keys[i % N_KEYS], key_len, &call);
+        BENCH_CHECK(rc == 0 && call != NULL);
+        s->ops->finish(call, 0);
+    }
+}
+
+/* In another group: forgotten calls of all keys. */
+struct taken {
+    struct bench_subject s;
+    sflight_call *calls[N_KEYS];
+};
+
+static void take(struct taken *t, const struct bench_subject *s)
+{
+    t->s = *s;
+    bench_groups_create(&t->s, 1, 0);
+    for (int i = 0; i < N_KEYS && s->ops != NULL; i++) {
+        int rc = s->ops->lead(t->s.group, keys[i], key_len, &t->calls[i]);
+        BENCH_CHECK(rc == 0 && t->calls[i] != NULL);
+        BENCH_CHECK(s->ops->forget(t->s.group, keys[i], key_len) == 1);
+    }
+}
+
+static void give_back(struct taken *t)
+{
+    for (int i = 0; i < N_KEYS && t->s.ops != NULL; i++)
+        t->s.ops->finish(t->calls[i], 0);
+    bench_groups_destroy(&t->s, 1);
+}
+
 static void measured_limit(uint64_t n)
 {
     static struct {
@@ -67,13 +106,24 @@ static void measured_limit(uint64_t n)
 
 static void round_of(struct bench_subject *s, struct bench_round *r)
 {
-    uint64_t begin = bench_now_ns();
-    if (s->ops != NULL)
-        measured(s, r->n);
-    else
-        measured_limit(r->n);
-    r->value[0] = (double)(bench_now_ns() - begin) / (double)r->n;
+    struct taken *t = s->own;
+    uint64_t at[4] = {bench_now_ns()};
     r->n_done = r->n;
+    if (s->ops == NULL) {
+        measured_limit(r->n);
+        r->value[0] = (double)(bench_now_ns() - at[0]) / (double)r->n;
+        r->value[1] = r->value[2] = r->value[0];
+        return;
+    }
+    measured(&t->s, r->n);
+    samples.n = 0;
+    at[1] = bench_now_ns();
+    measured_permit(s, r->n);
+    at[2] = bench_now_ns();
+    measured(s, r->n);
+    at[3] = bench_now_ns();
+    for (int i = 0; i < 3; i++) /* the last one first */
+        r->value[i] = (double)(at[3 - i] - at[2 - i]) / (double)r->n;
     bench_round_samples(r, &samples);
 }
 
@@ -87,19 +137,27 @@ int main(int argc, char **argv)
     bench_begin(argc, argv, "uncontended", "What does one call cost that nobody joins?");
     size_t n = bench_subjects(s);
     n = bench_subject_add(s, n, "limit", NULL, NULL);
-    bench_groups_create(s, n, 0);
     for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
         key_len = lengths[k];
         for (int i = 0; i < N_KEYS; i++)
             snprintf(keys[i], sizeof(keys[i]), "product:%05d%0*d", i * 1543 % 100000,
                      (int)key_len - 13 + 1, i);
-        bench_run(&(struct bench_case){.label = "key bytes",
-                                       .x = (double)key_len,
-                                       .sized = true,
-                                       .metrics = {{"call", "ns"}},
-                                       .round = round_of},
-                  s, n);
+        struct taken taken[BENCH_SUBJECTS];
+        bench_groups_create(s, n, 0);
+        for (size_t i = 0; i < n; i++) {
+            take(&taken[i], &s[i]);
+            s[i].own = &taken[i];
+        }
+        bench_run(
+            &(struct bench_case){.label = "key bytes",
+                                 .x = (double)key_len,
+                                 .sized = true,
+                                 .metrics = {{"call", "ns"}, {"permit", "ns"}, {"taken", "ns"}},
+                                 .round = round_of},
+            s, n);
+        for (size_t i = 0; i < n; i++)
+            give_back(&taken[i]);
+        bench_groups_destroy(s, n);
     }
-    bench_groups_destroy(s, n);
     return bench_end();
 }

@@ -2,8 +2,14 @@
 /*
  * waiters.c - what a waiter costs that blocks no thread: begin, enqueue, its
  * share of the completion, drain, release.  All waiters are on one call; one or
- * two threads join it, one completes and drains.  "mutex" is what one would
- * write with one mutex.
+ * two threads join it, one completes and drains.
+ *   singleflight  begin, then enqueue; each result is released by itself
+ *   bulk          the same with sflight_begin_enqueue() and
+ *                 sflight_completions_release()
+ *   mutex1        what one would write with one mutex
+ *   limit         what nothing of the kind can do without: the hash, and one locked
+ *                 operation on a line of the thread's own that hangs the waiter up;
+ *                 a walk over the waiters
  */
 #include "lib/bench.h"
 
@@ -13,6 +19,9 @@
 #include <sys/eventfd.h>
 #include <sys/queue.h>
 #include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 enum { AT_A_TIME = 64, KEY_LEN = BENCH_KEY_LEN };
 
@@ -35,9 +44,12 @@ struct ops {
 
 static sflight_group *group;
 static sflight_queue *queue;
+static unsigned n_using; /* "singleflight" and "bulk" */
 
 static void sf_create(void)
 {
+    if (n_using++ > 0)
+        return;
     BENCH_CHECK(sflight_group_create(&group, NULL) == 0);
     BENCH_CHECK(sflight_queue_create(&queue) == 0);
 }
@@ -76,8 +88,29 @@ static unsigned sf_drain(uint64_t *sum)
     return (unsigned)n;
 }
 
+static void bulk_join(uint64_t tag)
+{
+    sflight_call *call;
+    BENCH_CHECK(sflight_begin_enqueue(group, key, KEY_LEN, queue, tag, &call, NULL) == 0 &&
+                call == NULL);
+}
+
+static unsigned bulk_drain(uint64_t *sum)
+{
+    sflight_completion done[AT_A_TIME];
+    int n = sflight_queue_drain(queue, done, AT_A_TIME);
+    for (int i = 0; i < n; i++) {
+        BENCH_CHECK(done[i].rc == 0 && done[i].result.value == &value);
+        *sum += done[i].tag;
+    }
+    sflight_completions_release(done, (unsigned)n);
+    return (unsigned)n;
+}
+
 static void sf_destroy(void)
 {
+    if (--n_using > 0)
+        return;
     BENCH_CHECK(sflight_queue_destroy(queue) == 0);
     BENCH_CHECK(sflight_group_destroy(group) == 0);
 }
@@ -222,11 +255,81 @@ static void m_destroy(void)
     close(m.fd);
 }
 
+/* --------------------------------------------------------------- the limit */
+
+enum { MAX_WAITERS = 100000, MAX_JOINERS = 3 };
+
+struct l_waiter {
+    struct l_waiter *next;
+    uint64_t tag, hash;
+};
+
+struct l_joiner {
+    _Alignas(64) _Atomic(struct l_waiter *) first;
+    bool known;
+};
+
+static struct l_waiter *l_waiters;
+static _Atomic(struct l_joiner *) l_joiners[MAX_JOINERS];
+static atomic_uint l_n_joiners;
+static _Thread_local struct l_joiner l_own;
+
+static void l_create(void)
+{
+    l_waiters = calloc(MAX_WAITERS, sizeof(*l_waiters));
+    BENCH_CHECK(l_waiters != NULL);
+}
+
+static void *l_lead(void)
+{
+    return &value;
+}
+
+static void l_join(uint64_t tag)
+{
+    struct l_waiter *w = &l_waiters[tag];
+    if (!l_own.known) {
+        l_own.known = true;
+        unsigned n = l_n_joiners++;
+        BENCH_CHECK(n < MAX_JOINERS);
+        l_joiners[n] = &l_own;
+    }
+    w->tag = tag;
+    w->hash = XXH3_64bits_withSeed(key, KEY_LEN, 1);
+    w->next = l_own.first;
+    while (!atomic_compare_exchange_weak(&l_own.first, &w->next, w))
+        ;
+}
+
+static void l_complete(void *call)
+{
+    BENCH_CHECK(call == &value);
+}
+
+static unsigned l_drain(uint64_t *sum)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < l_n_joiners; i++) {
+        struct l_joiner *j = l_joiners[i];
+        for (struct l_waiter *w = atomic_exchange(&j->first, NULL); w != NULL; w = w->next, n++)
+            *sum += w->tag;
+    }
+    return n;
+}
+
+static void l_destroy(void)
+{
+    free(l_waiters);
+}
+
 /* ------------------------------------------------------------------ rounds */
 
 static const struct ops sf = {"sflight",   sf_create, sf_lead,   sf_join,
                               sf_complete, sf_drain,  sf_destroy};
+static const struct ops bulk = {"bulk",      sf_create,  sf_lead,   bulk_join,
+                                sf_complete, bulk_drain, sf_destroy};
 static const struct ops mutex = {"mutex", m_create, m_lead, m_join, m_complete, m_drain, m_destroy};
+static const struct ops limit = {"limit", l_create, l_lead, l_join, l_complete, l_drain, l_destroy};
 
 static struct bench_team *team;
 static uint64_t n_waiters;
@@ -270,7 +373,9 @@ int main(int argc, char **argv)
     bench.rounds = 40;
     bench_begin(argc, argv, "waiters", "What does a waiter cost that blocks no thread?");
     size_t n = bench_subject_add(s, 0, "singleflight", NULL, (void *)(uintptr_t)&sf);
+    n = bench_subject_add(s, n, "bulk", NULL, (void *)(uintptr_t)&bulk);
     n = bench_subject_add(s, n, "mutex1", NULL, (void *)(uintptr_t)&mutex);
+    n = bench_subject_add(s, n, "limit", NULL, (void *)(uintptr_t)&limit);
     for (size_t i = 0; i < n; i++)
         ((const struct ops *)s[i].own)->create();
     for (unsigned threads = 1; threads <= 2; threads++) {

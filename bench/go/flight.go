@@ -44,7 +44,9 @@ type row struct {
 	Metric     string  `json:"metric"`
 	Unit       string  `json:"unit"`
 	Min        float64 `json:"min"`
+	Q1         float64 `json:"q1"`
 	Median     float64 `json:"median"`
+	Q3         float64 `json:"q3"`
 	Spread     float64 `json:"spread"`
 	P50        float64 `json:"p50_ns"`
 	P90        float64 `json:"p90_ns"`
@@ -136,10 +138,11 @@ func run(label string, x float64, sized bool, fewer int, longer float64, metrics
 	}
 	for m, v := range values {
 		sort.Float64s(v)
-		r := row{question, label, x, "go", metrics[m].name, metrics[m].unit, v[0], quantile(v, 0.5),
+		r := row{question, label, x, "go", metrics[m].name, metrics[m].unit, v[0], quantile(v, 0.25),
+			quantile(v, 0.5), quantile(v, 0.75),
 			0, 0, 0, 0, 0, 0, count, done}
 		if r.Median > 0 {
-			r.Spread = (quantile(v, 0.75) - quantile(v, 0.25)) / r.Median
+			r.Spread = (r.Q3 - r.Q1) / r.Median
 		}
 		if m == 0 && latency.h.TotalCount() > 0 {
 			at := func(percent float64) float64 { return float64(latency.h.ValueAtQuantile(percent)) }
@@ -157,10 +160,10 @@ func write() {
 		return
 	}
 	base := filepath.Join(*outDir, "go-"+question)
-	csv := "question,case,x,subject,metric,unit,min,median,spread,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,rounds,operations\n"
+	csv := "question,case,x,subject,metric,unit,min,q1,median,q3,spread,p50_ns,p90_ns,p99_ns,p999_ns,max_ns,rounds,operations\n"
 	for _, r := range rows {
-		csv += fmt.Sprintf("%s,%s,%g,%s,%s,%s,%.6g,%.6g,%.6g,%g,%g,%g,%g,%g,%d,%d\n", r.Question, r.Case, r.X,
-			r.Subject, r.Metric, r.Unit, r.Min, r.Median, r.Spread, r.P50, r.P90, r.P99, r.P999, r.Max,
+		csv += fmt.Sprintf("%s,%s,%g,%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%.6g,%g,%g,%g,%g,%g,%d,%d\n", r.Question, r.Case, r.X,
+			r.Subject, r.Metric, r.Unit, r.Min, r.Q1, r.Median, r.Q3, r.Spread, r.P50, r.P90, r.P99, r.P999, r.Max,
 			r.Rounds, r.Operations)
 	}
 	text, err := json.MarshalIndent(map[string]interface{}{"question": question, "go": runtime.Version(),

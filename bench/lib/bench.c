@@ -298,8 +298,9 @@ static void report(const struct bench_case *c, const struct bench_subject *s, si
     double *v = t->value[metric];
     gsl_sort(v, 1, rounds);
     double median = gsl_stats_median_from_sorted_data(v, 1, rounds);
-    double spread = gsl_stats_quantile_from_sorted_data(v, 1, rounds, 0.75) -
-                    gsl_stats_quantile_from_sorted_data(v, 1, rounds, 0.25);
+    double q1 = gsl_stats_quantile_from_sorted_data(v, 1, rounds, 0.25);
+    double q3 = gsl_stats_quantile_from_sorted_data(v, 1, rounds, 0.75);
+    double spread = q3 - q1;
     bool sampled = metric == 0 && t->latency.max > 0;
     double p50 = sampled ? histogram_percentile(&t->latency, 50) : 0;
     double p90 = sampled ? histogram_percentile(&t->latency, 90) : 0;
@@ -325,7 +326,9 @@ static void report(const struct bench_case *c, const struct bench_subject *s, si
     json_object_object_add(row, "metric", json_object_new_string(m->name));
     json_object_object_add(row, "unit", json_object_new_string(m->unit));
     add_number(row, "min", v[0]);
+    add_number(row, "q1", q1);
     add_number(row, "median", median);
+    add_number(row, "q3", q3);
     add_number(row, "spread", median > 0 ? spread / median : 0);
     add_number(row, "p50_ns", p50);
     add_number(row, "p90_ns", p90);

@@ -54,6 +54,7 @@ struct bench_options {
     double rest_ms;       /* before each round */
     double max;           /* the largest x, 0: the program's own */
     bool smoke;           /* one short round, for the answers' sake */
+    bool scheduled;       /* teams are the scheduler's, even if there is a CPU for each thread */
 };
 
 extern struct bench_options bench;
@@ -143,6 +144,9 @@ static inline uint64_t bench_now_ns(void)
 
 /* The CPU time of the process so far. */
 uint64_t bench_cpu_ns(void);
+
+/* The CPUs that this process may use. */
+unsigned bench_n_cpus(void);
 
 /* Computes for that long, or sleeps. */
 void bench_spin_ns(uint64_t ns);

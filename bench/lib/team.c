@@ -50,6 +50,12 @@ static unsigned find_cpus(size_t cpus[CPU_SETSIZE])
     return n;
 }
 
+unsigned bench_n_cpus(void)
+{
+    size_t cpus[CPU_SETSIZE];
+    return find_cpus(cpus);
+}
+
 struct bench_team *bench_team_create(unsigned n)
 {
     size_t cpus[CPU_SETSIZE];
@@ -70,7 +76,7 @@ struct bench_team *bench_team_create(unsigned n)
     for (unsigned i = 0; i < n; i++) {
         t->threads[i].number = i;
         t->threads[i].team = t;
-        if (n > 1 && n <= n_cpus) {
+        if (n > 1 && n <= n_cpus && !bench.scheduled) {
             cpu_set_t own;
             CPU_ZERO(&own);
             CPU_SET(cpus[i], &own);
