@@ -10,15 +10,18 @@ NGINX_MODULE := $(NGINX)/ngx_http_singleflight_module.so
 NGINX_SRC := $(wildcard tools/nginx/*.c)
 NGINX_OBJS := $(NGINX)/src/objs
 
-# As the headers of nginx are made: by its configure, for the options that Debian has.
-$(NGINX_OBJS)/Makefile: tools/nginx/config $(NGINX_DEV)/conf_flags
+# As the headers of nginx are made: by its configure, for the options that Debian has.  What it notes down is
+# relative, so that a copy of the project is built from the copy.
+from_nginx = $(shell realpath -m --relative-to=$(NGINX)/src $(1))
+$(NGINX_OBJS)/Makefile: tools/nginx/config tools/nginx/nginx.mk $(NGINX_DEV)/conf_flags
 	@rm -rf $(NGINX)/src
 	@mkdir -p $(NGINX)
 	@cp -rL $(NGINX_DEV) $(NGINX)/src
 	$(call say,CONF)cd $(NGINX)/src && . ./conf_flags && \
-		SFLIGHT_CFLAGS='-I$(abspath include)' SFLIGHT_LIBS='$(abspath $(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)' \
-		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(WERROR)' \
-		--add-dynamic-module=$(abspath tools/nginx) >configure.log || { tail configure.log; exit 1; }
+		SFLIGHT_CFLAGS='-I$(call from_nginx,include)' \
+		SFLIGHT_LIBS='$(call from_nginx,$(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)' \
+		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(or $(WERROR),-Wno-error)' \
+		--add-dynamic-module=$(call from_nginx,tools/nginx) >configure.log || { tail configure.log; exit 1; }
 
 $(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h) $(LIB_A) include/singleflight.h
 	@rm -f $(NGINX_OBJS)/*.so $(NGINX_OBJS)/addon/nginx/*.o

@@ -4,6 +4,7 @@
 All of it on 127.0.0.1, on free ports, and in a temporary directory.  Nothing waits for a time: what has to
 have happened is looked for, in nginx's status page or in what the upstream has got.
 """
+import contextlib
 import os
 import re
 import shutil
@@ -281,6 +282,17 @@ http {
 
     def worker(self):
         return int(re.search(r'worker="(\d+)"', self.ask('/status').read().body.decode()).group(1))
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """The worker does nothing, and finds all that has come when it goes on."""
+        pid = self.worker()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            eventually('it has stopped', lambda: open('/proc/%d/stat' % pid).read().rsplit(')')[1].split()[0] == 'T')
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def number_is(self, name, value):
         eventually('%s is %d' % (name, value), lambda: self.numbers()[name] == value)

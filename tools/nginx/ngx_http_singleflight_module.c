@@ -661,7 +661,7 @@ static ngx_int_t start_worker(ngx_cycle_t *cycle)
     sflight_options options;
     sflight_options_init(&options);
     options.max_waiters = (uint32_t)w->max_waiters;
-    options.shards = 1; /* one thread */
+    options.shards = 1;              /* one thread */
     options.expected_inflight = 256; /* grows by itself */
     int rc = sflight_group_create(&w->group, &options);
     if (rc == 0)
