@@ -154,7 +154,7 @@ D := $(DESTDIR)
 TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
-install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX, DESTDIR)
+install: lib ## Install library, headers, man pages, singleflight.pc and gdb.py (PREFIX, DESTDIR)
 	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
@@ -166,6 +166,8 @@ install: lib ## Install library, headers, man pages and singleflight.pc (PREFIX,
 		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	install -d $(D)$(PREFIX)/share/singleflight
+	install -m 644 src/gdb.py $(D)$(PREFIX)/share/singleflight
 	$(call install_man,$(D)$(MANDIR))
 	@$(TELL_LINKER)
 
@@ -188,7 +190,6 @@ variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(
 
 .PHONY: install-variants
 install-variants: install variants ## Also install singleflight-tsan.pc, -valgrind.pc and -debug.pc, and what they name
-	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 $(BUILD)/libsingleflight-tsan.a $(D)$(LIBDIR)
 	install -m 755 $(VARIANT_SOS) $(D)$(LIBDIR)
 	ln -sf $(call variant_so,valgrind) $(D)$(LIBDIR)/libsingleflight-valgrind.so
@@ -207,7 +208,7 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(notdir $(VARIANT_SOS)) \
 		libsingleflight-valgrind.so libsingleflight-debug.so)
 	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
-	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
+	rm -f $(addprefix $(D)$(PREFIX)/share/singleflight/,gdb.py valgrind.supp)
 	[ ! -d $(D)$(PREFIX)/share/singleflight ] || \
 		rmdir --ignore-fail-on-non-empty $(D)$(PREFIX)/share/singleflight
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))
