@@ -97,13 +97,15 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
 # One object whose hidden names are local: they cannot collide with those of a program.  Not so the
-# references to personality routines: each is in a section of which the linker keeps one program-wide.
+# references to personality routines, and what the notes of tracepoints refer to: each is in a section
+# of which the linker keeps one program-wide.
 LIB_O := $(LIB_A:.a=.o) $(BUILD)/libsingleflight-tsan.o
 $(LIB_A:.a=.o): $(OBJ)
 $(LIB_O):
 	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
-	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
+	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' \
+		--globalize-symbol=_.stapsdt.base $@
 
 $(LIB_O:.o=.a): %.a: %.o
 	@rm -f $@
@@ -111,6 +113,8 @@ $(LIB_O:.o=.a): %.a: %.o
 
 $(LIB_SO): $(OBJ) src/libsingleflight.map
 	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(LIB_LDFLAGS) -pthread -o $@ $(OBJ) $(LIB_DEPS)
+	@echo '#include <sys/sdt.h>' | $(CC) $(CFLAGS_ALL) -E -xc - >/dev/null 2>&1 || \
+		echo '  (without tracepoints: there is no <sys/sdt.h>, which Debian has in systemtap-sdt-dev)'
 	@ln -sf $(@F) $(BUILD)/$(SONAME)
 	@ln -sf $(SONAME) $(BUILD)/libsingleflight.so
 

@@ -43,6 +43,7 @@
 #include "gate.h"
 #include "gauges.h"
 #include "invoke.h"
+#include "probe.h"
 #include "reclaim.h"
 #include "state.h"
 #include "table.h"
