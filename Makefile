@@ -99,13 +99,15 @@ $(BUILD)/src/%.o: src/%.c $(BUILD)/flags
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(LIB_CFLAGS) -MMD -MP -c -o $@ $<
 
 # One object whose hidden names are local: they cannot collide with those of a program.  Not so the
-# references to personality routines: each is in a section of which the linker keeps one program-wide.
+# references to personality routines, and what the notes of tracepoints refer to: each is in a section
+# of which the linker keeps one program-wide.
 LIB_O := $(LIB_A:.a=.o) $(BUILD)/libsingleflight-tsan.o
 $(LIB_A:.a=.o): $(OBJ)
 $(LIB_O):
 	$(call say,LD)$(CC) -nostdlib -r -fno-lto -o $@ $^
 	@$(OBJCOPY) --localize-hidden $@
-	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' $@
+	@$(OBJCOPY) --wildcard --globalize-symbol='DW.ref.*' --weaken-symbol='DW.ref.*' \
+		--globalize-symbol=_.stapsdt.base $@
 
 $(LIB_O:.o=.a): %.a: %.o
 	@rm -f $@
@@ -113,6 +115,8 @@ $(LIB_O:.o=.a): %.a: %.o
 
 $(LIB_SO): $(OBJ) src/libsingleflight.map
 	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) $(LIB_LDFLAGS) -pthread -o $@ $(OBJ) $(LIB_DEPS)
+	@echo '#include <sys/sdt.h>' | $(CC) $(CFLAGS_ALL) -E -xc - >/dev/null 2>&1 || \
+		echo '  (without tracepoints: there is no <sys/sdt.h>, which Debian has in systemtap-sdt-dev)'
 	@ln -sf $(@F) $(BUILD)/$(SONAME)
 	@ln -sf $(SONAME) $(BUILD)/libsingleflight.so
 
@@ -156,7 +160,7 @@ D := $(DESTDIR)
 TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
-install: lib ## Install library, headers, man pages, examples and singleflight.pc (PREFIX, DESTDIR)
+install: lib ## Install library, headers, man pages, examples, singleflight.pc and gdb.py (PREFIX, DESTDIR)
 	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
@@ -168,6 +172,8 @@ install: lib ## Install library, headers, man pages, examples and singleflight.p
 		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	install -d $(D)$(PREFIX)/share/singleflight
+	install -m 644 src/gdb.py $(D)$(PREFIX)/share/singleflight
 	$(call install_man,$(D)$(MANDIR))
 	for example in $(EXAMPLES); do \
 		install -D -m 644 tools/$$example $(D)$(DOCDIR)/$$example || exit; done
@@ -192,7 +198,6 @@ variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(
 
 .PHONY: install-variants
 install-variants: install variants ## Also install singleflight-tsan.pc, -valgrind.pc and -debug.pc, and what they name
-	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 $(BUILD)/libsingleflight-tsan.a $(D)$(LIBDIR)
 	install -m 755 $(VARIANT_SOS) $(D)$(LIBDIR)
 	ln -sf $(call variant_so,valgrind) $(D)$(LIBDIR)/libsingleflight-valgrind.so
@@ -211,7 +216,7 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(notdir $(VARIANT_SOS)) \
 		libsingleflight-valgrind.so libsingleflight-debug.so)
 	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
-	rm -f $(D)$(PREFIX)/share/singleflight/valgrind.supp
+	rm -f $(addprefix $(D)$(PREFIX)/share/singleflight/,gdb.py valgrind.supp)
 	[ ! -d $(D)$(PREFIX)/share/singleflight ] || \
 		rmdir --ignore-fail-on-non-empty $(D)$(PREFIX)/share/singleflight
 	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(MAN))))

@@ -391,6 +391,28 @@ typedef struct sflight_stats {
                                  leaves that to the next thread that comes */
 } sflight_stats;
 
+/* sflight_info.kind */
+enum {
+    SFLIGHT_KIND_LEADER = 0, /* led by a caller that blocks in fn; or by one that took it over */
+    SFLIGHT_KIND_PERMIT = 1, /* of sflight_begin() and its like: whoever has the permit leads */
+    SFLIGHT_KIND_STARTED = 2 /* of sflight_start() */
+};
+
+#define SFLIGHT_AGE_UNKNOWN UINT64_MAX /* sflight_info.age_ns */
+
+/* A call in flight, as it was at one moment. */
+typedef struct sflight_info {
+    sflight_key key;   /* a copy, valid until the visit is over */
+    uint64_t age_ns;   /* since the key was claimed; SFLIGHT_AGE_UNKNOWN in a group without
+                          options.max_age_ns, which takes no such times */
+    int kind;          /* SFLIGHT_KIND_... */
+    uint32_t blocking; /* followers that block a thread or task */
+    uint32_t futures;  /* followers that do not; the future of who started the call, or has
+                          its permit, does not count */
+    bool forgotten;    /* newcomers lead another call for the key */
+    bool orphaned;     /* its leader has died, and no follower has taken it over yet */
+} sflight_info;
+
 /* -------------------------------------------------------------- lifecycle */
 
 /*
@@ -441,6 +463,27 @@ SFLIGHT_PUBLIC int sflight_group_destroy(sflight_group *g);
  * Returns 0, or -EINVAL for a NULL.
  */
 SFLIGHT_PUBLIC int sflight_group_stats(sflight_group *g, sflight_stats *out);
+
+/*
+ * Calls visit(info, ctx) for the calls in flight, one after the other, in no particular order,
+ * and stops nobody: one that is in flight all the while is shown once, one that begins or ends
+ * meanwhile once or not at all.  Each is shown as it was a moment before.
+ *
+ * visit returns 0 to go on; anything else ends the walk and is returned.  It is user code like
+ * fn: it may use the group, wait, fork, and be left by an exception, a panic or the end of its
+ * thread (with musl not by that in a task of options.runtime), but not by longjmp().  Until the
+ * walk is over sflight_group_destroy() says -EBUSY.  Later versions may add members to
+ * sflight_info; visit gets it in 128 bytes, zero beyond what the library knows.
+ *
+ * The walk looks at every bucket (sflight_stats.buckets, about 1 ns each), takes some memory from
+ * the group's allocator while it lasts, and costs the leader of each call that it meets, once,
+ * about as much as a follower would that joins.
+ *
+ * Returns 0, what visit returned, -ENOMEM (some calls have been shown, perhaps), or -EINVAL for
+ * a NULL g or visit.
+ */
+SFLIGHT_PUBLIC int sflight_group_each(sflight_group *g,
+                                      int (*visit)(const sflight_info *info, void *ctx), void *ctx);
 
 /* One line for a code this library returns, negative or 0; never NULL. */
 SFLIGHT_PUBLIC const char *sflight_strerror(int rc);
@@ -823,19 +866,20 @@ SFLIGHT_NORETURN SFLIGHT_PUBLIC void sflight_panic(sflight_call *call, const cha
 
 /* ------------------------------------------------------------ structs that grow */
 /*
- * Later versions may add members at the end of sflight_options, sflight_stats and
- * sflight_result (and so of sflight_completion, which ends with one), under the same
- * soname.  Nothing is to be done about it: a program and a library of different
- * versions agree on what both know.  Members that the program knows and the library
- * does not are 0; of sflight_options they must be, or sflight_group_create() says
- * -EINVAL.  The other structs stay as they are.
+ * Later versions may add members at the end of sflight_options, sflight_stats,
+ * sflight_info and sflight_result (and so of sflight_completion, which ends with one), under the
+ * same soname.  Nothing is to be done about it: a program and a library of different versions agree
+ * on what both know.  Members that the program knows and the library does not are 0; of
+ * sflight_options they must be, or sflight_group_create() says -EINVAL.  The other structs stay as
+ * they are.
  *
  * How: the functions above have the layouts of 0.1.0 for good, whether they are
  * called from a program built then, through a pointer, or by way of dlsym().  Where
  * this header's structs are larger, a call goes to the function of the same name with
  * _sized, which is told how large.  These are for this header and for bindings that
  * have no C compiler; each is as its namesake (sflight_do() has the one with a
- * deadline).  A callback gets its result in 128 bytes, zero beyond what is known.
+ * deadline).  A callback gets its result, and a visit its info, in 128 bytes, zero
+ * beyond what is known.
  */
 #define SFLIGHT_SIZE_OPTIONS 120
 #define SFLIGHT_SIZE_STATS 144

@@ -784,6 +784,30 @@ class group
     }
 #endif
 
+    /*
+     * Calls visit(const sflight_info &) for each call in flight, as sflight_group_each().  It
+     * returns nothing, or whether to go on; what it throws ends the walk and goes on.  False: it
+     * said no.
+     */
+    template <class F>
+    bool each(F &&visit) const
+    {
+        using V = std::remove_reference_t<F>;
+        auto step = [](const sflight_info *info, void *arg) -> int {
+            V &v = *static_cast<V *>(arg);
+            if constexpr (std::is_void_v<std::invoke_result_t<V &, const sflight_info &>>) {
+                v(*info);
+                return 0;
+            } else {
+                return v(*info) ? 0 : 1;
+            }
+        };
+        void *arg = const_cast<void *>(static_cast<const void *>(std::addressof(visit)));
+        const int rc = sflight_group_each(g_, step, arg);
+        detail::check(rc, "sflight_group_each");
+        return rc == 0;
+    }
+
     /* For the C functions that have no counterpart here. */
     sflight_group *native_handle() const noexcept
     {

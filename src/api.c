@@ -4,6 +4,7 @@
 #include "../include/singleflight.h"
 
 #include "clock.h"
+#include "each.h"
 #include "finish.h"
 #include "lifecycle.h"
 #include "sizes.h"
@@ -108,6 +109,12 @@ int sflight_group_stats_sized(sflight_group *g, sflight_stats *out, size_t size)
 int sflight_group_stats(sflight_group *g, sflight_stats *out)
 {
     return sflight_group_stats_sized(g, out, SFLIGHT_SIZE_STATS);
+}
+
+int sflight_group_each(sflight_group *g, int (*visit)(const sflight_info *info, void *ctx),
+                       void *ctx)
+{
+    return g == NULL || visit == NULL ? -EINVAL : each_call(g, visit, ctx);
 }
 
 const char *sflight_strerror(int rc)

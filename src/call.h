@@ -43,6 +43,7 @@
 #include "gate.h"
 #include "gauges.h"
 #include "invoke.h"
+#include "probe.h"
 #include "reclaim.h"
 #include "state.h"
 #include "table.h"
@@ -111,9 +112,9 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 #define CALL_GIVEN_UP 32u   /* its permit has been used: whoever uses it again does nothing */
 
 enum call_kind {
-    CALL_OF_LEADER,  /* led by an agent that blocks in fn */
-    CALL_OF_PERMIT,  /* sflight_begin(): led by whoever has the permit */
-    CALL_OF_STARTER, /* sflight_start(): fn runs elsewhere */
+    CALL_OF_LEADER = SFLIGHT_KIND_LEADER,   /* led by an agent that blocks in fn */
+    CALL_OF_PERMIT = SFLIGHT_KIND_PERMIT,   /* sflight_begin(): led by whoever has the permit */
+    CALL_OF_STARTER = SFLIGHT_KIND_STARTED, /* sflight_start(): fn runs elsewhere */
 };
 
 /* Who comes for a key: what its call is if it claims the key, and what it is if it joins. */

@@ -115,6 +115,7 @@ static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call
     *end_counted = true;
     if (UNLIKELY(!(alone ? table_remove_alone(&c->node) : table_remove_unseen(&c->node))))
         return false;
+    PROBE(complete, c);
     finish_check_drainers(c->group);
     r->value = c->result.value;
     r->size = c->result.size;
@@ -178,6 +179,7 @@ static ALWAYS_INLINE int do_lead(sflight_group *g, struct slot *slot, struct sfl
 {
     bool end_counted;
 
+    PROBE(claim, call);
     atomic_fence_after_rmw(); /* [DRAIN] */
     if (UNLIKELY(group_has(g, GROUP_CLOSED))) {
         memset(r, 0, sizeof(*r));

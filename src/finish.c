@@ -196,6 +196,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
         reclaim_leave(lane);
     }
     c->result.n_followers = n_joiners;
+    PROBE(complete, c);
     /* Futures pass from waiting to held, all at once; each blocking joiner counts for itself. */
     bool started = state & STATE_STARTER; /* and waits */
     gauges_count_n(slot, COUNT_CLAIMED, n_async + started);

@@ -79,6 +79,7 @@ static ALWAYS_INLINE bool finish_unseen(struct slot *slot, struct sflight_call *
     *end_counted = true;
     if (UNLIKELY(!table_remove_unseen(&c->node)))
         return false; /* RACE: somebody has looked at the record since */
+    PROBE(complete, c);
     finish_check_drainers(slot->group);
     return true;
 }

@@ -34,8 +34,10 @@ static bool join_match(struct table_node *node, void *ctx)
         return true;
     }
     if (g->max_age_ns != 0 && clock_now_ns() - c->started_ns > g->max_age_ns) {
-        if (state_expire(&c->state))
+        if (state_expire(&c->state)) {
+            PROBE(expire, c);
             gauges_count(join->slot, COUNT_EXPIRED);
+        }
         return false;
     }
     if (g->max_waiters == 0) {
@@ -46,6 +48,7 @@ static bool join_match(struct table_node *node, void *ctx)
         case STATE_JOINED:
             break;
         case STATE_FULL:
+            PROBE(reject, c);
             join->rc = -EAGAIN;
             return true;
         case STATE_GONE: /* RACE: closed or forgotten since it was looked at */
@@ -123,6 +126,7 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
         call_discard(slot, record);
     if (join.rc != 0)
         return search_failed(slot, join.rc);
+    PROBE(join, join.found);
     gauges_count(slot, COUNT_JOINED);
     gauges_count(slot, COUNT_SEARCHES_ENDED);
     *rank = join.rank;
@@ -146,8 +150,10 @@ bool join_is_unwanted(struct sflight_call *c)
     if (!c->group->cancel_unwanted)
         return true;
     enum state_sealed sealed = state_seal(&c->state);
-    if (sealed == STATE_SEALED_NOW)
+    if (sealed == STATE_SEALED_NOW) {
+        PROBE(forget, c);
         gauges_count(thread_slot(c->group), COUNT_FORGOTTEN);
+    }
     return sealed != STATE_WANTED;
 }
 
@@ -164,6 +170,7 @@ static bool forget_match(struct table_node *node, void *ctx)
 
     switch (state_forget(&c->state, forget->unshared_only)) {
     case STATE_FORGOT:
+        PROBE(forget, c);
         forget->done = true;
         return true;
     case STATE_SHARED:

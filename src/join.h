@@ -84,6 +84,7 @@ join_straight(struct slot *slot, link_word *bucket, const struct table_key *key,
                     break;
                 *rank = state_blocking(state);
                 reclaim_leave(*lane);
+                PROBE(join, c);
                 gauges_count_own(slot, COUNT_JOINED); /* who is told of it may count on it */
                 gauges_count_own(slot, COUNT_SEARCHES_ENDED);
                 return c;
@@ -111,6 +112,7 @@ static ALWAYS_INLINE void join_leads_beside(struct slot *slot, struct lane *lane
 static ALWAYS_INLINE int join_leads(struct sflight_group *g, struct slot *slot,
                                     struct sflight_call *call)
 {
+    PROBE(claim, call);
     atomic_fence_after_rmw(); /* [DRAIN] */
     if (UNLIKELY(atomic_load_relaxed(&g->flags) & GROUP_CLOSED))
         return finish_shut(slot, call);

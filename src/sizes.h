@@ -25,9 +25,11 @@ _Static_assert(SIZES_END(sflight_completion, result) == sizeof(sflight_completio
 enum {
     SIZES_MAX_OPTIONS = 4096, /* more is no struct_size */
     SIZES_CALLBACK_RESULT = 128,
+    SIZES_CALLBACK_INFO = 128,
 };
 
 _Static_assert(sizeof(sflight_result) <= SIZES_CALLBACK_RESULT, "there is room for a callback's");
+_Static_assert(sizeof(sflight_info) <= SIZES_CALLBACK_INFO, "there is room for a callback's");
 
 /* Copies what both know; the rest of the caller's is zeroed. */
 static inline void sizes_copy(void *to, size_t size, const void *from, size_t from_size)

@@ -163,6 +163,37 @@ bool table_unlink_first(struct table *t, struct table_node *node)
     return bucket_drop_first(t, node->bucket, &word, link_node(next));
 }
 
+link_word *table_next_bucket(struct table *t, struct table_place *at)
+{
+    REQUIRE_NO_SECTION();
+    for (; at->shard <= t->shard_mask; at->shard++) {
+        if (at->array == NULL)
+            at->array = atomic_load_acquire(&t->shards[at->shard].newest); /* [GROW-ARRAY] */
+        for (; at->array != NULL; at->array = shard_older(at->array), at->bucket = 0)
+            while (at->bucket <= at->array->mask) {
+                link_word *bucket = &at->array->buckets[at->bucket++];
+                /* What was claimed before the walk is seen in any order. */
+                if (link_node(atomic_load_relaxed(bucket)) != NULL)
+                    return bucket;
+            }
+    }
+    return NULL;
+}
+
+void table_look_in_section(link_word *bucket, void (*look)(struct table_node *, void *), void *ctx)
+{
+    REQUIRE_IN_SECTION();
+    uintptr_t next = atomic_load_acquire(bucket); /* [CLAIM] */
+
+    while (link_node(next) != NULL && !(next & LINK_SEEN))
+        if (atomic_cas_acquire(bucket, &next, next | LINK_SEEN)) /* [SEEN] */
+            break; /* otherwise RACE: claimed, seen or removed since */
+    for (struct table_node *node = link_node(next); node != NULL; node = link_node(next)) {
+        look(node, ctx);
+        next = atomic_load_acquire(&node->next); /* [CLAIM] */
+    }
+}
+
 void table_relieve(struct table *t, uint64_t hash)
 {
     REQUIRE_NO_SECTION();

@@ -224,6 +224,24 @@ void table_unlink_in_section(struct table *t, struct table_node *node);
  */
 bool table_unlink_first(struct table *t, struct table_node *node);
 
+/* Where a walk over the whole table is; all zero: at its beginning. */
+struct table_place {
+    size_t shard;
+    struct bucket_array *array; /* NULL: the newest one of the shard */
+    size_t bucket;              /* the next of it to be looked at */
+};
+
+/*
+ * The next bucket with a node in it; NULL: that was the last.  Outside of sections.  A node stays
+ * in its bucket, so a walk comes by each once at most; and by each that is there all the while:
+ * arrays made meanwhile have none of those.
+ */
+link_word *table_next_bucket(struct table *t, struct table_place *at);
+
+/* Shows look() each node of the bucket.  Inside a section. */
+void table_look_in_section(link_word *bucket, void (*look)(struct table_node *node, void *ctx),
+                           void *ctx);
+
 /* Grows the hash's shard, if its buckets are mostly in use.  Outside of sections. */
 void table_relieve(struct table *t, uint64_t hash);
 

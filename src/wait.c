@@ -32,6 +32,7 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
     atomic_store_release(&c->owner, agent); /* [OWNER] */
     if (call_kind(c) != CALL_OF_LEADER)
         atomic_store_relaxed(&c->result.kind, CALL_OF_LEADER);
+    PROBE(takeover, c);
     gauges_count(slot, COUNT_TAKEN_OVER);
     return true;
 }
@@ -65,8 +66,10 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
             hold_release(slot, c);
         } else if (last) {
-            if (seals && !forgotten)
+            if (seals && !forgotten) {
+                PROBE(forget, c);
                 gauges_count(slot, COUNT_FORGOTTEN);
+            }
             atomic_fence_seq_cst(); /* [UNWANTED] */
             unwanted_tell(c);
         }
@@ -92,7 +95,9 @@ static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_c
         enum gate_outcome outcome = gate_spin(&c->gate, rank, spinner, deadline);
         if (outcome == GATE_IS_CLOSED) {
             gauges_count(slot, COUNT_PARKED);
+            PROBE(park, c);
             outcome = gate_park(&c->gate, deadline);
+            PROBE(wake, c);
         } else if (outcome == GATE_IS_OPEN) {
             gauges_count(slot, COUNT_SPUN);
         }
@@ -134,7 +139,10 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
                 return JOIN_LEADS;
             }
         }
-        switch (notify_park(g, f, deadline, FUTURE_GONE)) {
+        PROBE(park, c);
+        enum notify_outcome outcome = notify_park(g, f, deadline, FUTURE_GONE);
+        PROBE(wake, c);
+        switch (outcome) {
         case NOTIFY_TOLD:
             future_free(thread_slot_again(g), f);
             return JOIN_FOLLOWS;

@@ -359,6 +359,40 @@ static void takeover_without_memory(void **state)
     assert_nothing_allocated(&counting);
 }
 
+static int note_orphan(const sflight_info *info, void *orphaned)
+{
+    assert_int_equal(info->blocking, info->orphaned ? 1 : 0); /* who takes over is none any more */
+    assert_int_equal(info->kind, info->orphaned ? SFLIGHT_KIND_PERMIT : SFLIGHT_KIND_LEADER);
+    *(int *)orphaned = info->orphaned;
+    return 0;
+}
+
+static void each_shows_an_orphan(void **state)
+{
+    (void)state;
+    struct runtime runtime = {0};
+    sflight_group *g = runtime_takeover_group(&runtime);
+    struct work w = {0};
+    struct task_caller c;
+    int orphaned = -1;
+    sflight_call *call = lead(g, "key");
+    task_caller_start(&c, &runtime, g, "key", work_fn, &w);
+    await_parked(&runtime, 1);
+    atomic_store(&runtime.holds, true);
+    (void)sflight_abandon(call);
+    assert_int_equal(sflight_group_each(g, note_orphan, &orphaned), 0);
+    assert_int_equal(orphaned, 1);
+    atomic_store(&runtime.holds, false);
+    WAIT_UNTIL(w.runs == 1);
+    assert_int_equal(sflight_group_each(g, note_orphan, &orphaned), 0);
+    assert_int_equal(orphaned, 0);
+    atomic_store(&w.open, true);
+    task_caller_join(&c);
+    assert_int_equal(c.c.rc, 0);
+    sflight_result_release(&c.c.r);
+    runtime_group_end(g, &runtime);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +406,7 @@ int main(void)
         cmocka_unit_test(without_anybody_who_blocks_the_call_ends),
         cmocka_unit_test(deadlines_against_takeover),
         cmocka_unit_test(takeover_without_memory),
+        cmocka_unit_test(each_shows_an_orphan),
     };
     return RUN_TESTS(tests);
 }

@@ -200,6 +200,29 @@ static void check_copy(void *arg, int rc, sflight_result *r)
     *called = true;
 }
 
+/* A visit's info is in 128 bytes. */
+static int check_info(const sflight_info *info, void *called)
+{
+    unsigned char bytes[128];
+    memcpy(bytes, info, sizeof bytes);
+    for (size_t i = offsetof(sflight_info, orphaned) + 1; i < sizeof bytes; i++)
+        assert_int_equal(bytes[i], 0);
+    *(bool *)called = true;
+    return 0;
+}
+
+static void infos_of_calls(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *call = lead(g, "key");
+    bool called = false;
+    assert_int_equal(sflight_group_each(g, check_info, &called), 0);
+    assert_true(called);
+    sflight_complete(call, 0);
+    group_end(g);
+}
+
 static void results_of_futures(void **state)
 {
     (void)state;
@@ -378,6 +401,7 @@ int main(void)
         cmocka_unit_test(results_of_blocking_callers),
         cmocka_unit_test(results_of_batches),
         cmocka_unit_test(results_of_futures),
+        cmocka_unit_test(infos_of_calls),
         cmocka_unit_test(statistics),
         cmocka_unit_test(options),
         cmocka_unit_test(by_address),

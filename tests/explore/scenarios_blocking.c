@@ -6,6 +6,7 @@
 #include "rules.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void go_ask(unsigned i, const char *key)
 {
@@ -467,6 +468,85 @@ static void growth_by_two(void)
     world_end();
 }
 
+/* ---------------------------------------------------------------------- each */
+
+static unsigned n_shown[MAX_ASKS];
+
+static int show(const sflight_info *info, void *n)
+{
+    pause_here();
+    for (unsigned i = 0; i < *(unsigned *)n; i++)
+        if (asks[i].key[info->key.len] == 0 &&
+            memcmp(asks[i].key, info->key.data, info->key.len) == 0) {
+            n_shown[i]++;
+            return 0;
+        }
+    CHECK(!"a key that somebody asks for");
+    return 0;
+}
+
+/* Of the n asks the first n_held lead, each its own key, all the while. */
+static void walk(unsigned n, unsigned n_held)
+{
+    memset(n_shown, 0, sizeof(n_shown));
+    int rc = sflight_group_each(world.group, show, &n);
+    CHECK(rc == 0 || (rc == -ENOMEM && door.failures != 0));
+    for (unsigned i = 0; i < n_held; i++)
+        CHECK(n_shown[i] <= 1 && (n_shown[i] == 1 || rc != 0 || asks[i].permit == NULL));
+}
+
+static void walk_full(void *unused)
+{
+    (void)unused;
+    walk(N + 2, N);
+}
+
+/* A larger array takes over amid a walk. */
+static void each_against_growth(void)
+{
+    begin_full();
+    fresh(N, "a4");
+    fresh(N + 1, "a5");
+    go(walk_full, NULL);
+    go(begin_one, &asks[N]);
+    go(begin_one, &asks[N + 1]);
+    join_all();
+    walk(N + 2, N + 2);
+    complete_all(N + 2);
+    walk(N + 2, 0);
+    for (unsigned i = 0; i < N + 2; i++)
+        CHECK(n_shown[i] == 0);
+    world_end();
+}
+
+static void walk_one(void *unused)
+{
+    (void)unused;
+    walk(5, 1);
+}
+
+/* Neighbours of what stays are claimed and end, and are forgotten, amid a walk. */
+static void each_against_complete(void)
+{
+    static const char *const keys[] = {"a1", "a2", "a3", "a2", "a2"};
+    world_begin(NULL);
+    for (unsigned i = 0; i < 5; i++)
+        fresh(i, keys[i]);
+    ask_begin(&asks[0]);
+    go(walk_one, NULL);
+    go(two, &asks[1]);
+    if (variant(2))
+        go(two, &asks[3]);
+    else
+        go(ask_whole, &asks[3]);
+    if (variant(2))
+        go(forget_once, variant(2) ? "a1" : "a2");
+    join_all();
+    if (asks[0].permit != NULL)
+        ask_complete(&asks[0]);
+    world_end();
+}
+
 static void let_others_go_on(void)
 {
     for (unsigned n = variant(30); n != 0; n--)
@@ -636,6 +716,8 @@ const struct scenario scenarios_blocking[] = {
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
     {"growth_by_two", growth_by_two, 50, 2},
+    {"each_against_growth", each_against_growth, 100, 1},
+    {"each_against_complete", each_against_complete, 200, 1},
     {"drained", drained, 200, 0},
     {"third_array", third_array, 200, 0},
     {"two_drain", two_drain, 100, 0},

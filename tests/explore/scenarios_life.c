@@ -235,6 +235,37 @@ static void destroy_against_forget(void)
     world_end();
 }
 
+static bool walks;
+
+static int walks_now(const sflight_info *info, void *unused)
+{
+    (void)info, (void)unused;
+    reached(&walks);
+    return 0;
+}
+
+static void walk(void *unused)
+{
+    (void)unused;
+    int rc = sflight_group_each(world.group, walks_now, NULL);
+    CHECK(rc == 0 || rc == -ENOMEM);
+    reached(&walks);
+}
+
+/* A walk has begun, and ends while somebody destroys. */
+static void destroy_against_each(void)
+{
+    walks = false;
+    destroyed_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    go(walk, NULL);
+    until(&walks);
+    ask_complete(&asks[0]);
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
 static void drop(void *ask)
 {
     ask_drop(ask);
@@ -747,6 +778,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_leader", destroy_against_leader, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
     {"destroy_against_forget", destroy_against_forget, 200, 2},
+    {"destroy_against_each", destroy_against_each, 100, 2},
     {"destroy_against_own_drop", destroy_against_own_drop, 200, 2},
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},

@@ -196,6 +196,17 @@ static void looks(void)
     CHECK(sflight_group_stats(world.group, &stats) == 0);
 }
 
+static int nothing_of_it(const sflight_info *info, void *unused)
+{
+    (void)info, (void)unused;
+    return 0;
+}
+
+static void walks(void)
+{
+    (void)sflight_group_each(world.group, nothing_of_it, NULL);
+}
+
 static void drains(void)
 {
     world_drain(SHORT_NS);
@@ -247,6 +258,7 @@ static const struct victim {
     {"nested wait", WARM, NULL, waits_in_fn, let_time_pass},
     {"start", WARM | LEADS_A, NULL, starts, NULL},
     {"stats", WARM, NULL, looks, NULL},
+    {"each", WARM | PERMIT, NULL, walks, NULL},
     {"drain", WARM | PERMIT, NULL, drains, let_time_pass},
     {"create", WARM | NOT_FORKED, NULL, creates, NULL},
     {"queue", WARM | PERMIT | COMPANY | CONSUMER, completes_first, drains_queue, NULL},
@@ -427,6 +439,7 @@ static const struct op {
     {"start", 0, NULL, start_get},
     {"queue destroy", CONSUMES, NULL, queue_destroy},
     {"stats", 0, NULL, looks},
+    {"each", 0, NULL, walks},
     {"close", 0, NULL, close_group},
     {"drain, deadline", 0, NULL, drains},
     {"create", 0, NULL, create},

@@ -345,6 +345,31 @@ static void test_lifecycle()
     OK(*g.run("k", [] { return 1; }) == 1, "assignment replaces the group");
 }
 
+static void test_each()
+{
+    sf::group g;
+    std::string seen;
+    bool caught = false, ended = true;
+    g.run("outer", [&] {
+        g.run("inner", [&] {
+            g.each([&](const sflight_info &i) {
+                seen += std::string_view(static_cast<const char *>(i.key.data), i.key.len);
+            });
+            ended = g.each([](const sflight_info &) { return false; });
+            try {
+                g.each([](const sflight_info &) { throw std::runtime_error("a visit"); });
+            } catch (const std::runtime_error &) {
+                caught = true;
+            }
+        });
+    });
+    OK(seen == "outerinner" || seen == "innerouter", "each call in flight is visited");
+    OK(!ended, "a visit ends the walk");
+    OK(caught, "what a visit throws goes on");
+    OK(g.each([](const sflight_info &) { return true; }), "nothing is in flight");
+    OK(idle(g), "and nothing is left of a walk");
+}
+
 /* Leads through the C functions, for a follower that comes through the wrapper. */
 static int lead_c(sflight_call *call, void *arg)
 {
@@ -456,6 +481,7 @@ int main()
     test_deadline();
     test_forget();
     test_lifecycle();
+    test_each();
     test_mixed();
     test_thread_ends(exit_in_callable, false,
                      "pthread_exit() in the callable ends the thread as asked");

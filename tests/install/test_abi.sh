@@ -13,11 +13,11 @@ grown=$work/grown
 mkdir "$grown"
 cp -r include src tools Makefile "$grown"
 header=$grown/include/singleflight.h
-for struct in options stats result; do
+for struct in options stats info result; do
     perl -0pi -e "s{(struct sflight_$struct \\{.*?)(\n\} sflight_$struct;)}{\$1\n    uint64_t grown[3];\$2}s" \
         "$header"
 done
-check 'three structs have grown' test "$(grep -c 'uint64_t grown\[3\]' "$header")" = 3
+check 'four structs have grown' test "$(grep -c 'uint64_t grown\[3\]' "$header")" = 4
 check 'a library with structs that have grown' \
     make --no-print-directory -s -C "$grown" BUILD="$work/build" CC="$cc" lib
 so=libsingleflight.so.$(sed -n 's/^#define SFLIGHT_VERSION_MAJOR //p' include/singleflight.h)

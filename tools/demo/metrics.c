@@ -2,6 +2,7 @@
 /* metrics.c - see metrics.h. */
 #include "metrics.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -47,6 +48,41 @@ void metrics_of_group(FILE *f, sflight_group *group)
         memcpy(&value, (const char *)&stats + metrics[i].offset, sizeof(value));
         metric(f, metrics[i].name, metrics[i].type, metrics[i].help, (double)value);
     }
+}
+
+struct flights {
+    FILE *f;
+    unsigned n;
+};
+
+static int print_flight(const sflight_info *info, void *arg)
+{
+    static const char *const leaders[] = {
+        [SFLIGHT_KIND_LEADER] = "a client's thread",
+        [SFLIGHT_KIND_PERMIT] = "a permit",
+        [SFLIGHT_KIND_STARTED] = "a thread of its own",
+    };
+    struct flights *flights = arg;
+    FILE *f = flights->f;
+    uint32_t product;
+
+    flights->n++;
+    memcpy(&product, info->key.data, sizeof(product));
+    fprintf(f, "product %" PRIu32 ": %" PRIu32 " followers, led by %s", product,
+            info->blocking + info->futures, leaders[info->kind]);
+    if (info->age_ns != SFLIGHT_AGE_UNKNOWN)
+        fprintf(f, ", for %.3f s", (double)info->age_ns / 1e9);
+    fprintf(f, "%s%s\n", info->forgotten ? ", forgotten" : "", info->orphaned ? ", orphaned" : "");
+    return 0;
+}
+
+bool metrics_flights(FILE *f, sflight_group *group)
+{
+    struct flights flights = {.f = f};
+    if (sflight_group_each(group, print_flight, &flights) != 0)
+        return false;
+    fprintf(f, "%u in flight\n", flights.n);
+    return true;
 }
 
 void metrics_of_process(FILE *f)

@@ -191,6 +191,22 @@ static enum MHD_Result answer_product(struct MHD_Connection *c, const char *numb
 
 /* ------------------------------------------------------------------ metrics */
 
+static enum MHD_Result answer_flights(struct MHD_Connection *c)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL)
+        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    bool all = metrics_flights(f, group);
+    if (fclose(f) != 0 || !all) {
+        free(text);
+        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    }
+    return send_response(c, MHD_HTTP_OK, "text/plain",
+                         MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
+}
+
 static enum MHD_Result answer_metrics(struct MHD_Connection *c)
 {
     char *text;
@@ -239,6 +255,8 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
     }
     if (strcmp(url, "/metrics") == 0)
         return answer_metrics(c);
+    if (strcmp(url, "/flights") == 0 && options.coalesces_by_library)
+        return answer_flights(c);
     if (strcmp(url, "/healthz") == 0)
         return send_text(c, MHD_HTTP_OK, "ok\n");
     return send_error(c, MHD_HTTP_NOT_FOUND);
@@ -349,7 +367,7 @@ static const char usage[] =
     "       singleflight-server --create-db FILE\n"
     "\n"
     "Serves the product pages of a made-up web shop on 127.0.0.1 until SIGTERM or SIGINT:\n"
-    "/product/0 to /product/13755, /metrics (for Prometheus) and /healthz.\n"
+    "/product/0 to /product/13755, /metrics (for Prometheus), /flights and /healthz.\n"
     "\n"
     "  --db FILE           the shop's SQLite database\n"
     "  --create-db FILE    make one (about 20 MB), then exit\n"

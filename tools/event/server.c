@@ -272,6 +272,31 @@ static void answer_product(struct http_exchange *x, uint32_t product)
         start_query(product, call, NULL);
 }
 
+static void answer_text(struct http_exchange *x, const char *type, char *text, size_t size)
+{
+    const struct http_body body = {
+        .type = type, .data = text, .size = size, .give_back = free, .owner = text};
+    http_answer(x, 200, 0, &body);
+}
+
+static void answer_flights(struct http_exchange *x)
+{
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    if (f == NULL) {
+        answer_status(x, 503);
+        return;
+    }
+    bool all = metrics_flights(f, group);
+    if (fclose(f) != 0 || !all) {
+        free(text);
+        answer_status(x, 503);
+        return;
+    }
+    answer_text(x, "text/plain", text, size);
+}
+
 static void answer_metrics(struct http_exchange *x)
 {
     char *text;
@@ -312,12 +337,7 @@ static void answer_metrics(struct http_exchange *x)
         answer_status(x, 503);
         return;
     }
-    const struct http_body body = {.type = "text/plain; version=0.0.4",
-                                   .data = text,
-                                   .size = size,
-                                   .give_back = free,
-                                   .owner = text};
-    http_answer(x, 200, 0, &body);
+    answer_text(x, "text/plain; version=0.0.4", text, size);
 }
 
 static void answer(struct http_exchange *x, const char *path)
@@ -329,6 +349,8 @@ static void answer(struct http_exchange *x, const char *path)
         answer_product(x, (uint32_t)product);
     else if (strcmp(path, "/metrics") == 0)
         answer_metrics(x);
+    else if (strcmp(path, "/flights") == 0)
+        answer_flights(x);
     else if (strcmp(path, "/healthz") == 0)
         http_answer_text(x, 200, 0, "ok\n");
     else
@@ -389,6 +411,7 @@ static int run_server(void)
         return fail("cannot start", "out of memory");
     sflight_options group_options;
     sflight_options_init(&group_options);
+    group_options.max_age_ns = UINT64_C(3600) * 1000000000; /* no query: for the ages in /flights */
     group_options.cancel_unwanted = true; /* whoever comes next has a query of its own sent */
     int rc = sflight_group_create(&group, &group_options);
     if (rc == 0)
@@ -434,7 +457,7 @@ static const char usage[] =
     "                    [--timeout-ms N] [--max-waiting N] [--max-clients N] [--cache-ttl-ms N]\n"
     "\n"
     "Serves the product pages of a made-up web shop on 127.0.0.1, by one thread, until SIGTERM or\n"
-    "SIGINT: /product/0 to /product/13755, /metrics (for Prometheus) and /healthz.\n"
+    "SIGINT: /product/0 to /product/13755, /metrics (for Prometheus), /flights and /healthz.\n"
     "\n"
     "  --db CONNINFO       the shop's PostgreSQL database, as psql takes it (default: what "
     "PGHOST,\n"

@@ -76,7 +76,7 @@ define check_loop
 endef
 
 .PHONY: example-check
-example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up) binding-check ## Run the examples
+example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up prometheus) binding-check ## Run the examples
 	@said=$$(timeout 60 $(BUILD)/examples/hello) && \
 		diff <(sed 's/, made here$$//' <<<"$$said") <(yes '200 Hello' | head -n 8) && \
 		grep -q ', made here$$' <<<"$$said" && echo 'ok - the first program of README.md'
@@ -84,3 +84,15 @@ example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up) bi
 	@said=$$(timeout 60 $(BUILD)/examples/hang_up) && diff <(LC_ALL=C sort <<<"$$said") - \
 		<<<$$'/b: called off\nclient 0 hangs up\nclient 1 hangs up\nclient 2: page /a\nclient 3: page /b' && \
 		echo 'ok - tools/examples/hang_up.c'
+	@timeout 60 $(BUILD)/examples/prometheus >$(BUILD)/examples/metrics && \
+		grep -qx 'sflight_led_total{group="pages"} 0' $(BUILD)/examples/metrics && \
+		! grep -vE '^(# TYPE )?sflight_[a-z_]+(\{group="pages"\} [0-9]+| counter| gauge)$$' $(BUILD)/examples/metrics && \
+		[ "$$(wc -l <tools/examples/prometheus.c)" -le 40 ] && echo 'ok - tools/examples/prometheus.c'
+	@diff <(sed -n 's/^    uint64_t \([a-z_]*\);.*/\1/p' \
+		<(sed -n '/^typedef struct sflight_stats/,/^}/p' include/singleflight.h)) \
+		<(sed -nE 's/^# TYPE sflight_(.*) (counter|gauge)$$/\1/p' $(BUILD)/examples/metrics | sed 's/_total$$//') && \
+		echo 'ok - ... with every statistic'
+	@python3 -c 'import json; json.load(open("tools/examples/grafana.json"))' && \
+		for name in $$(grep -oE 'sflight_[a-z_]+' tools/examples/grafana.json | sort -u); do \
+			grep -q "^$$name{" $(BUILD)/examples/metrics || exit 1; done && \
+		echo 'ok - tools/examples/grafana.json'
