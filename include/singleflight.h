@@ -392,7 +392,7 @@ typedef struct sflight_stats {
 } sflight_stats;
 
 /* sflight_info.kind */
-enum {
+enum sflight_kind {
     SFLIGHT_KIND_LEADER = 0, /* led by a caller that blocks in fn; or by one that took it over */
     SFLIGHT_KIND_PERMIT = 1, /* of sflight_begin() and its like: whoever has the permit leads */
     SFLIGHT_KIND_STARTED = 2 /* of sflight_start() */

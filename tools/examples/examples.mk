@@ -42,7 +42,7 @@ $(BUILD)/examples/rust/bindings.rs: include/singleflight.h tools/examples/exampl
 	$(call say,BINDGEN)bindgen $< --allowlist-function 'sflight_.*' --allowlist-type 'sflight_.*' \
 		--allowlist-var 'SFLIGHT_.*' -o $@
 	@for name in $$(tools/public_api | sed -E 's/.*\b(sflight_[a-z_]+)\(.*/fn:\1/') \
-		$$(sed -nE 's/^ +(SFLIGHT_[A-Z_]+) = [0-9].*/const:sflight_on_[a-z]*_\1/p; \
+		$$(sed -nE 's/^ +(SFLIGHT_[A-Z_]+) = [0-9].*/const:sflight_[a-z_]*_\1/p; \
 			s/^#define (SFLIGHT_[A-Z_]+) [0-9]+$$/const:\1/p' $<); do \
 		grep -qE "pub $${name/:/ }\b" $@ || { echo "bindgen does not see $${name#*:}"; exit 1; }; done
 
