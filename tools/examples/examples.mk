@@ -19,8 +19,13 @@ $(BUILD)/examples/hello: $(BUILD)/examples/hello.c $(BUILD)/stage.done $(BUILD)/
 $(BUILD)/examples/%: tools/examples/%.c $(BUILD)/stage.done $(BUILD)/flags
 	$(example_cc)
 
+$(BUILD)/examples/rocksdb: tools/examples/rocksdb.cpp $(BUILD)/stage.done $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) $(filter-out -Wpedantic -Iinclude,$(CXXFLAGS_ALL)) -o $@ $< $$($(STAGED_PKG)) \
+		-Wl,-rpath,$(STAGED)/lib -lrocksdb
+
 .PHONY: example-check
-example-check: $(addprefix $(BUILD)/examples/,hello epoll hang_up) ## Run the examples
+example-check: $(addprefix $(BUILD)/examples/,hello epoll hang_up rocksdb) ## Run the examples
 	@said=$$(timeout 60 $(BUILD)/examples/hello) && \
 		diff <(sed 's/, made here$$//' <<<"$$said") <(yes '200 Hello' | head -n 8) && \
 		grep -q ', made here$$' <<<"$$said" && echo 'ok - the first program of README.md'
@@ -30,3 +35,5 @@ example-check: $(addprefix $(BUILD)/examples/,hello epoll hang_up) ## Run the ex
 	@said=$$(timeout 60 $(BUILD)/examples/hang_up) && diff <(LC_ALL=C sort <<<"$$said") - \
 		<<<$$'/b: called off\nclient 0 hangs up\nclient 1 hangs up\nclient 2: page /a\nclient 3: page /b' && \
 		echo 'ok - tools/examples/hang_up.c'
+	@said=$$(timeout 120 $(BUILD)/examples/rocksdb $(BUILD)/examples/rocksdb.db) && \
+		diff - <<<'1280 right answers, 20 reads' <(echo "$$said") && echo 'ok - tools/examples/rocksdb.cpp'
