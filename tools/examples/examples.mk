@@ -31,6 +31,11 @@ $(BUILD)/examples/hello: $(BUILD)/examples/hello.c $(BUILD)/stage.done $(BUILD)/
 $(BUILD)/examples/%: tools/examples/%.c $(BUILD)/stage.done $(BUILD)/flags
 	$(example_cc)
 
+$(BUILD)/examples/rocksdb: tools/examples/rocksdb.cpp $(BUILD)/stage.done $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX)$(CXX) $(filter-out -Wpedantic -Iinclude,$(CXXFLAGS_ALL)) -o $@ $< $$($(STAGED_PKG)) \
+		-Wl,-rpath,$(STAGED)/lib -lrocksdb
+
 $(BUILD)/examples/%: tools/examples/%.cpp $(BUILD)/stage.done $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) $(filter-out -Iinclude -std=%,$(CXXFLAGS_ALL)) -std=$(EXAMPLE_STD) -o $@ $< $(EXAMPLE_LINK)
@@ -76,7 +81,7 @@ define check_loop
 endef
 
 .PHONY: example-check
-example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up prometheus) binding-check ## Run the examples
+example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up prometheus rocksdb) binding-check ## Run the examples
 	@said=$$(timeout 60 $(BUILD)/examples/hello) && \
 		diff <(sed 's/, made here$$//' <<<"$$said") <(yes '200 Hello' | head -n 8) && \
 		grep -q ', made here$$' <<<"$$said" && echo 'ok - the first program of README.md'
@@ -96,3 +101,5 @@ example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up pro
 		for name in $$(grep -oE 'sflight_[a-z_]+' tools/examples/grafana.json | sort -u); do \
 			grep -q "^$$name{" $(BUILD)/examples/metrics || exit 1; done && \
 		echo 'ok - tools/examples/grafana.json'
+	@said=$$(timeout 120 $(BUILD)/examples/rocksdb $(BUILD)/examples/rocksdb.db) && \
+		diff - <<<'1280 right answers, 20 reads' <(echo "$$said") && echo 'ok - tools/examples/rocksdb.cpp'

@@ -10,6 +10,9 @@ NGINX_MODULE := $(NGINX)/ngx_http_singleflight_module.so
 NGINX_SRC := $(wildcard tools/nginx/*.c)
 NGINX_OBJS := $(NGINX)/src/objs
 
+$(NGINX_DEV)/conf_flags:
+	@echo 'no nginx-dev: tools/bootstrap demo-nginx unpacks it; or say where it is, by NGINX_DEV' >&2; exit 1
+
 # As the headers of nginx are made: by its configure, for the options that Debian has.  What it notes down is
 # relative, so that a copy of the project is built from the copy.
 from_nginx = $(shell realpath -m --relative-to=$(NGINX)/src $(1))

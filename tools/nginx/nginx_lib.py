@@ -11,11 +11,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 LIMIT_S = int(os.environ.get('NGINX_LIMIT_S', '60'))  # after which something will never happen
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and ends what it has started
 
 
 def eventually(what, condition):
