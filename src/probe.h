@@ -12,6 +12,9 @@
 #if defined(__has_include) && !defined(SFLIGHT_NO_PROBES)
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>
+#ifdef __clang__ /* of macros inside of that header's, which are expanded here */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
 #endif
 #endif
 
