@@ -176,7 +176,7 @@ int main(int argc, char **argv)
     struct bench_subject s[BENCH_SUBJECTS];
     struct bench_key key;
 
-    bench.rounds = 9;
+    bench.rounds = 7;
     bench.round_ms = 60;
     bench.scheduled = true;
     bench_begin(argc, argv, "busy",
