@@ -6,8 +6,8 @@
  *   0, 2 or 4 busy     processes of the same priority that compute all the time
  *   half a CPU         for the process, by a quota of its control group
  *   one CPU            for the process, which is pinned to it
- * Threads go where the scheduler wants them.  A round is longer than a slice of
- * the scheduler's, and the median counts: a fast one is one that met nobody.
+ * Threads go where the scheduler wants them.  A round lasts for many slices of the
+ * scheduler's, and the median counts: a fast one is one that met nobody.
  *
  * The quota needs a control group with a controller for CPU time, version 1 or
  * 2, below or beside which this process may make another one; without, these
@@ -176,8 +176,8 @@ int main(int argc, char **argv)
     struct bench_subject s[BENCH_SUBJECTS];
     struct bench_key key;
 
-    bench.rounds = 9;
-    bench.round_ms = 60;
+    bench.rounds = 5;
+    bench.round_ms = 120;
     bench.scheduled = true;
     bench_begin(argc, argv, "busy",
                 "What does a call cost when everybody wants the same key, and the CPUs are busy?");

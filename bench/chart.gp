@@ -2,7 +2,8 @@
 # gnuplot -c chart.gp BASE TITLE X-AXIS Y-AXIS LOW HIGH COLOURS   draws BASE.svg and BASE.png from
 # BASE.tsv: what grows in the first column, then three columns for each subject: its line, and the
 # lower and the upper edge of its band.  The y axis goes from LOW to HIGH.  COLOURS are words like
-# #0055aa, one for each subject; BASE.labels sets their names at the right.
+# #0055aa, one for each subject; BASE.labels sets their names at the right, the x axis, and
+# the marks of both.
 base = ARG1
 colours = ARG7
 n = words(colours)
@@ -12,8 +13,6 @@ set title ARG2
 set xlabel ARG3
 set ylabel ARG4
 set logscale xy
-set format "%.0s%c"
-set autoscale xfix
 set yrange [ARG5 + 0:ARG6 + 0]
 set grid ytics lc rgb "#dddddd"
 set tics nomirror
