@@ -776,13 +776,6 @@ class group
         detail::check(sflight_group_stats(g_, &s), "sflight_group_stats");
         return s;
     }
-#else
-    template <class F>
-    void run(std::string_view, F &&)
-    {
-        static_assert(!sizeof(F), "run() needs exceptions, which carry the library's failures");
-    }
-#endif
 
     /*
      * Calls visit(const sflight_info &) for each call in flight, as sflight_group_each().  It
@@ -807,6 +800,13 @@ class group
         detail::check(rc, "sflight_group_each");
         return rc == 0;
     }
+#else
+    template <class F>
+    void run(std::string_view, F &&)
+    {
+        static_assert(!sizeof(F), "run() needs exceptions, which carry the library's failures");
+    }
+#endif
 
     /* For the C functions that have no counterpart here. */
     sflight_group *native_handle() const noexcept
