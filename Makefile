@@ -190,6 +190,10 @@ endef
 man: ## Have the man pages read without installing: man -M build/man sflight_do
 	$(call install_man,$(BUILD)/man)
 
+.PHONY: html
+html: ## Make the man pages a small site: build/html/index.html
+	tools/manual/html $(BUILD)/html
+
 # Libs.private is what an archive needs: two have none, and whoever links the third needs it always.
 variant_pc = sed -e '/^Libs.private/d' -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' \
 	-e 's|@LIBDIR@|$(call pc_path,$(LIBDIR))|; s|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
