@@ -183,7 +183,7 @@ static int note_many(const sflight_info *info, void *ctx)
 {
     struct many *m = ctx;
     char expected[KEY_MAX + 8];
-    if (info->key.len < 4) { /* a key of many_key() is not */
+    if (info->key.len < 4) { /* no key of many_key() is so short */
         m->n_others++;
         return 0;
     }
