@@ -107,7 +107,8 @@ int each_call(struct sflight_group *g, int (*visit)(const sflight_info *, void *
                 sflight_info info;
                 char room[SIZES_CALLBACK_INFO]; /* zero beyond what is known here */
             } shown = {.room = {0}};
-            shown.info = copy->info;
+            /* Not what stands behind the last member, of which a later one may be made. */
+            memcpy(shown.room, &copy->info, SIZES_END(sflight_info, orphaned));
             done += copy->bytes;
             rc = visit(&shown.info, ctx);
             walk_goes_on(&w);
