@@ -70,11 +70,8 @@ again:;
     for (;;) {
         if (UNLIKELY(word & LINK_FROZEN))
             goto again; /* whoever froze it had seen a newer array [FREEZE] */
-        if (word != 0 && !(word & LINK_SEEN)) {
-            if (!atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
-                continue; /* RACE: claimed, seen or removed since */
-            word |= LINK_SEEN;
-        }
+        if (!table_set_seen(bucket, &word))
+            continue; /* RACE: the bucket has changed */
         n_passed = 0;
         if (chain_match(link_node(word), s, &n_passed))
             return TABLE_MATCHED;
@@ -117,11 +114,8 @@ again:; /* RACE: the bucket has changed */
     uintptr_t word = atomic_load_acquire(bucket);
     if (link_node(word) == NULL)
         return;
-    if (!(word & LINK_SEEN)) {
-        if (!atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
-            goto again; /* RACE: claimed, seen or removed since */
-        word |= LINK_SEEN;
-    }
+    if (!table_set_seen(bucket, &word))
+        goto again; /* RACE: the bucket has changed */
     link_word *from = bucket;
     struct table_node *node = link_node(word);
     while (node != NULL) {
@@ -185,9 +179,8 @@ void table_look_in_section(link_word *bucket, void (*look)(struct table_node *, 
     REQUIRE_IN_SECTION();
     uintptr_t next = atomic_load_acquire(bucket); /* [CLAIM] */
 
-    while (link_node(next) != NULL && !(next & LINK_SEEN))
-        if (atomic_cas_acquire(bucket, &next, next | LINK_SEEN)) /* [SEEN] */
-            break; /* otherwise RACE: claimed, seen or removed since */
+    while (!table_set_seen(bucket, &next))
+        ;
     for (struct table_node *node = link_node(next); node != NULL; node = link_node(next)) {
         look(node, ctx);
         next = atomic_load_acquire(&node->next); /* [CLAIM] */

@@ -113,6 +113,20 @@ static ALWAYS_INLINE bool table_word_seen(uintptr_t word)
 }
 
 /*
+ * Sets SEEN, if the word names a node: from then on that may be dereferenced.  False, with the word
+ * as it is now, if it has changed.
+ */
+static ALWAYS_INLINE bool table_set_seen(link_word *bucket, uintptr_t *word)
+{
+    if (link_node(*word) == NULL || (*word & LINK_SEEN))
+        return true;
+    if (!atomic_cas_acquire(bucket, word, *word | LINK_SEEN)) /* [SEEN] */
+        return false; /* RACE: claimed, seen or removed since */
+    *word |= LINK_SEEN;
+    return true;
+}
+
+/*
  * The word of a bucket, whose first node may be looked at inside the section; 0 if there is none,
  * or the bucket is frozen or changes at this moment: table_search_in_section() decides.
  */
@@ -122,10 +136,7 @@ static ALWAYS_INLINE uintptr_t table_see_in_section(link_word *bucket)
     uintptr_t word = atomic_load_acquire(bucket); /* [CLAIM] */
     if (LIKELY(table_word_seen(word)))
         return word;
-    if (word == 0 || (word & LINK_FROZEN) ||
-        !atomic_cas_acquire(bucket, &word, word | LINK_SEEN)) /* [SEEN] */
-        return 0;
-    return word | LINK_SEEN;
+    return word == 0 || (word & LINK_FROZEN) || !table_set_seen(bucket, &word) ? 0 : word;
 }
 
 /*
@@ -168,7 +179,7 @@ static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
     /* Nobody else writes this next pointer while the node is unseen. */
     uintptr_t next = atomic_load_relaxed(&node->next);
     return atomic_cas_release(node->bucket, &expected,
-                              next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] */
+                              next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] [SEEN] */
 }
 
 /*
@@ -179,7 +190,7 @@ static ALWAYS_INLINE bool table_remove_alone(struct table_node *node)
 {
     uintptr_t expected = (uintptr_t)node;
     REQUIRE(require_word(node->bucket) != expected || require_word(&node->next) == 0);
-    return atomic_cas_release(node->bucket, &expected, 0); /* [CLAIM] */
+    return atomic_cas_release(node->bucket, &expected, 0); /* [CLAIM] [SEEN] */
 }
 
 /*
