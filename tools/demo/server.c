@@ -191,29 +191,31 @@ static enum MHD_Result answer_product(struct MHD_Connection *c, const char *numb
 
 /* ------------------------------------------------------------------ metrics */
 
-static enum MHD_Result answer_flights(struct MHD_Connection *c)
+/* What write() writes, which says whether it could. */
+static enum MHD_Result answer_written(struct MHD_Connection *c, const char *type,
+                                      bool (*write)(FILE *f))
 {
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
     if (f == NULL)
         return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
-    bool all = metrics_flights(f, group);
+    bool all = write(f);
     if (fclose(f) != 0 || !all) {
         free(text);
         return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
     }
-    return send_response(c, MHD_HTTP_OK, "text/plain",
+    return send_response(c, MHD_HTTP_OK, type,
                          MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
 }
 
-static enum MHD_Result answer_metrics(struct MHD_Connection *c)
+static bool write_flights(FILE *f)
 {
-    char *text;
-    size_t size;
-    FILE *f = open_memstream(&text, &size);
-    if (f == NULL)
-        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+    return metrics_flights(f, group);
+}
+
+static bool write_metrics(FILE *f)
+{
     metric(f, "shop_requests_total", "counter", "Requests for a product page.", (double)n_requests);
     metric(f, "shop_cache_hits_total", "counter", "Of these, answered from the page cache.",
            (double)n_hits);
@@ -222,12 +224,7 @@ static enum MHD_Result answer_metrics(struct MHD_Connection *c)
     metrics_of_process(f);
     if (options.coalesces_by_library)
         metrics_of_group(f, group);
-    if (fclose(f) != 0) {
-        free(text);
-        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
-    }
-    return send_response(c, MHD_HTTP_OK, "text/plain; version=0.0.4",
-                         MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
+    return true;
 }
 
 /* ------------------------------------------------------------------- server */
@@ -254,9 +251,9 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *u
         return answer_product(c, url + sizeof(product_prefix) - 1);
     }
     if (strcmp(url, "/metrics") == 0)
-        return answer_metrics(c);
+        return answer_written(c, "text/plain; version=0.0.4", write_metrics);
     if (strcmp(url, "/flights") == 0 && options.coalesces_by_library)
-        return answer_flights(c);
+        return answer_written(c, "text/plain", write_flights);
     if (strcmp(url, "/healthz") == 0)
         return send_text(c, MHD_HTTP_OK, "ok\n");
     return send_error(c, MHD_HTTP_NOT_FOUND);

@@ -272,14 +272,8 @@ static void answer_product(struct http_exchange *x, uint32_t product)
         start_query(product, call, NULL);
 }
 
-static void answer_text(struct http_exchange *x, const char *type, char *text, size_t size)
-{
-    const struct http_body body = {
-        .type = type, .data = text, .size = size, .give_back = free, .owner = text};
-    http_answer(x, 200, 0, &body);
-}
-
-static void answer_flights(struct http_exchange *x)
+/* What write() writes, which says whether it could. */
+static void answer_written(struct http_exchange *x, const char *type, bool (*write)(FILE *f))
 {
     char *text;
     size_t size;
@@ -288,24 +282,24 @@ static void answer_flights(struct http_exchange *x)
         answer_status(x, 503);
         return;
     }
-    bool all = metrics_flights(f, group);
+    bool all = write(f);
     if (fclose(f) != 0 || !all) {
         free(text);
         answer_status(x, 503);
         return;
     }
-    answer_text(x, "text/plain", text, size);
+    const struct http_body body = {
+        .type = type, .data = text, .size = size, .give_back = free, .owner = text};
+    http_answer(x, 200, 0, &body);
 }
 
-static void answer_metrics(struct http_exchange *x)
+static bool write_flights(FILE *f)
 {
-    char *text;
-    size_t size;
-    FILE *f = open_memstream(&text, &size);
-    if (f == NULL) {
-        answer_status(x, 503);
-        return;
-    }
+    return metrics_flights(f, group);
+}
+
+static bool write_metrics(FILE *f)
+{
     const struct http_stats h = http_stats(http);
     const struct pg_stats p = pg_stats(db);
     metric(f, "shop_requests_total", "counter", "Requests for a product page.", (double)n_requests);
@@ -332,12 +326,7 @@ static void answer_metrics(struct http_exchange *x)
     metrics_of_process(f);
     if (options.coalesces)
         metrics_of_group(f, group);
-    if (fclose(f) != 0) {
-        free(text);
-        answer_status(x, 503);
-        return;
-    }
-    answer_text(x, "text/plain; version=0.0.4", text, size);
+    return true;
 }
 
 static void answer(struct http_exchange *x, const char *path)
@@ -348,9 +337,9 @@ static void answer(struct http_exchange *x, const char *path)
         parse_number(path + sizeof(product_prefix) - 1, SHOP_PRODUCTS - 1, &product))
         answer_product(x, (uint32_t)product);
     else if (strcmp(path, "/metrics") == 0)
-        answer_metrics(x);
+        answer_written(x, "text/plain; version=0.0.4", write_metrics);
     else if (strcmp(path, "/flights") == 0)
-        answer_flights(x);
+        answer_written(x, "text/plain", write_flights);
     else if (strcmp(path, "/healthz") == 0)
         http_answer_text(x, 200, 0, "ok\n");
     else
