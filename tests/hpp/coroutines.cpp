@@ -2,6 +2,7 @@
 /* singleflight.hpp: group::fly(), for coroutines, without exceptions or RTTI. */
 #include <singleflight.hpp>
 
+#include "page.hpp"
 #include "tap.hpp"
 
 #include <algorithm>
@@ -16,16 +17,6 @@ namespace sf = singleflight;
 
 namespace
 {
-std::atomic<int> n_alive; /* pages */
-
-struct page {
-    int number;
-    explicit page(int n) : number(n) { n_alive++; }
-    page(const page &) = delete;
-    page &operator=(const page &) = delete;
-    ~page() { n_alive--; }
-};
-
 /* A coroutine, destroyed with this, wherever it stands. */
 class routine
 {

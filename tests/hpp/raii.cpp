@@ -2,6 +2,7 @@
 /* singleflight.hpp: permits, futures and queues, also where there are no exceptions and no RTTI. */
 #include <singleflight.hpp>
 
+#include "page.hpp"
 #include "tap.hpp"
 
 #include <cerrno>
@@ -12,16 +13,6 @@ using std::chrono::steady_clock;
 
 namespace
 {
-int n_alive; /* pages */
-
-struct page {
-    int number;
-    explicit page(int n) : number(n) { n_alive++; }
-    page(const page &) = delete;
-    page &operator=(const page &) = delete;
-    ~page() { n_alive--; }
-};
-
 sf::group new_group()
 {
     sf::group g(nullptr);
