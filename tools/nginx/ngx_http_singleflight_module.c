@@ -5,14 +5,13 @@
  *
  * README.md has the directives.  How a request goes:
  *
- *                       +--> LEADER: the upstream is asked, as ever -----> the head comes,
- * filter_header(): on_phase(), fly() |                                                  nobody
- * waits: sent as ever |                                                  not to be shared: the
- * same, and |                                                  the followers are sent on |
- * otherwise: collected, by |                                                  filter_body(), and
- * then sent
- *                       +--> follower: stays in its phase until the queue tells it, or its time is
- * over; then it sends the leader's response, or flies again, or asks alone
+ * on_phase(), fly():
+ *   leader     the upstream is asked, as ever; then its head comes (filter_header()):
+ *                nobody waits: it is sent as ever;
+ *                it is not to be shared: the same, and the followers are sent on;
+ *                otherwise it is collected, by filter_body(), and then sent.
+ *   follower   stays in its phase until the queue tells it, or its time is over; then it sends the
+ *              leader's response, or flies again, or asks alone.
  *
  * While a response is collected nothing of it is sent to the leader's own client, so a client that
  * is slow, or has hung up, keeps nobody waiting.  No subrequest, and no request of the module's
