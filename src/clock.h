@@ -16,6 +16,14 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* The CPU time that this process has had, in nanoseconds. */
+static inline uint64_t clock_process_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 /* So many nanoseconds, less than a second, from now. */
 static inline struct timespec clock_after(uint32_t ns)
 {

@@ -206,7 +206,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
-    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1);
+    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1, &g->rivals);
     finish_check_drainers(g);
     if (!told)
         return;

@@ -26,14 +26,9 @@ enum {
     /* A turn may last as long as the time slices of others, so a thread does not give the CPU
        up with less than this left until its deadline. */
     YIELD_LEFT_NS = 50000000,
-    /* In what took so long other processes have had the CPU, for a slice or more: whoever sleeps
-       is woken in the middle of those, and whoever gives the CPU up waits for their end. */
-    LOST_NS = 1000000,
     /* A way to wait that has hardly ever paid (HABIT_SCORE_MIN) is still tried in one wait of
-       so many; each time that is lost to other processes in half as many.  Each result moves the
-       score by 1/8 of what is left towards it. */
+       so many.  Each result moves the score by 1/8 of what is left towards it. */
     HABIT_RETRY = 32,
-    HABIT_RETRY_MAX = 8192,
     HABIT_SCORE_MIN = HABIT_SCORE_MAX / 8,
     HABIT_SCORE_SHIFT = 3,
 };
@@ -45,17 +40,18 @@ static uint32_t *futex_word(gate *g)
     return (uint32_t *)(void *)g;
 }
 
-void spinner_init(struct spinner *s, uint64_t limit_ns)
+void spinner_init(struct spinner *s, uint64_t limit_ns, struct rivals *rivals)
 {
-    const struct habit untried = {.score = HABIT_SCORE_MAX / 2, .retry = HABIT_RETRY};
+    const struct habit untried = {.score = HABIT_SCORE_MAX / 2};
 
-    *s = (struct spinner){.limit_ns = limit_ns, .spin = untried, .yield = untried};
+    *s =
+        (struct spinner){.limit_ns = limit_ns, .rivals = rivals, .spin = untried, .yield = untried};
 }
 
 /* True if this wait should try it; otherwise the wait is counted as one that has not. */
 static bool habit_tries(struct habit *h)
 {
-    if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < h->retry)
+    if (h->score < HABIT_SCORE_MIN && ++h->n_skipped < HABIT_RETRY)
         return false;
     h->n_skipped = 0;
     return true;
@@ -63,23 +59,13 @@ static bool habit_tries(struct habit *h)
 
 static void habit_learn(struct habit *h, bool paid)
 {
-    int score = h->score;
+    int score = (int)h->score;
 
-    if (paid) {
+    if (paid)
         score += (HABIT_SCORE_MAX - score) >> HABIT_SCORE_SHIFT;
-        h->retry = HABIT_RETRY;
-    } else {
+    else
         score -= score >> HABIT_SCORE_SHIFT;
-    }
-    h->score = (uint16_t)score;
-}
-
-/* Whether it has paid or not, it has cost slices of other processes. */
-static void habit_lost(struct habit *h)
-{
-    h->score = 0;
-    if (h->retry < HABIT_RETRY_MAX)
-        h->retry = (uint16_t)(2 * h->retry);
+    h->score = (uint32_t)score;
 }
 
 /* How long this wait may spin: nanoseconds, or 0 for not at all. */
@@ -103,7 +89,7 @@ static enum gate_outcome gate_look(gate *g)
     return word & GATE_NUDGED ? GATE_IS_NUDGED : GATE_IS_CLOSED;
 }
 
-static enum gate_outcome spin(gate *g, uint64_t budget_ns, struct habit *h)
+static enum gate_outcome spin(gate *g, uint64_t budget_ns, struct spinner *s)
 {
     uint64_t begin = clock_now_ns(), passed_ns;
     enum gate_outcome outcome = GATE_IS_CLOSED;
@@ -115,15 +101,21 @@ static enum gate_outcome spin(gate *g, uint64_t budget_ns, struct habit *h)
         }
         passed_ns = clock_now_ns() - begin;
     } while (outcome == GATE_IS_CLOSED && passed_ns < budget_ns);
-    if (UNLIKELY(passed_ns >= budget_ns + LOST_NS))
-        habit_lost(h);
+    /* Whoever sleeps is woken in the middle of others' slices, whoever spins loses its own. */
+    if (UNLIKELY(passed_ns >= budget_ns + RIVALS_SLICE_NS) &&
+        rivals_took(s->rivals, begin + passed_ns))
+        s->spin.score = 0;
     else
-        habit_learn(h, outcome != GATE_IS_CLOSED);
+        habit_learn(&s->spin, outcome != GATE_IS_CLOSED);
     return outcome;
 }
 
-static enum gate_outcome yield(gate *g, const struct timespec *deadline, struct habit *h)
+static enum gate_outcome yield(gate *g, const struct timespec *deadline, struct spinner *s)
 {
+    enum rivals_advice advice = rivals_advise(s->rivals);
+    if (advice == RIVALS_THERE)
+        return GATE_IS_CLOSED;
+
     uint64_t begin = clock_now_ns(), before, now = begin;
     int n_yields = 0;
     enum gate_outcome outcome;
@@ -133,13 +125,13 @@ static enum gate_outcome yield(gate *g, const struct timespec *deadline, struct 
         cpu_yield();
         outcome = gate_look(g);
         now = clock_now_ns();
-        if (UNLIKELY(now - before >= LOST_NS)) {
-            habit_lost(h);
+        if (UNLIKELY(now - before >= RIVALS_SLICE_NS) && rivals_took(s->rivals, now))
             return outcome;
-        }
     } while (outcome == GATE_IS_CLOSED && (++n_yields < YIELDS || now - begin < SPIN_MAX_NS) &&
              clock_left_ns(deadline) > YIELD_LEFT_NS);
-    habit_learn(h, outcome != GATE_IS_CLOSED);
+    if (advice == RIVALS_PROBE)
+        rivals_gone(s->rivals);
+    habit_learn(&s->yield, outcome != GATE_IS_CLOSED);
     return outcome;
 }
 
@@ -154,20 +146,19 @@ enum gate_outcome gate_spin(gate *g, unsigned rank, struct spinner *s,
     if (left_ns == 0)
         return GATE_TIMED_OUT;
     uint64_t budget_ns = spin_budget(s, rank);
-    if (budget_ns != 0) {
-        outcome = spin(g, budget_ns < left_ns ? budget_ns : left_ns, &s->spin);
-    }
+    if (budget_ns != 0)
+        outcome = spin(g, budget_ns < left_ns ? budget_ns : left_ns, s);
     if (outcome == GATE_IS_CLOSED && s->crowded && s->limit_ns == SPIN_ADAPTIVE &&
         left_ns > YIELD_LEFT_NS && habit_tries(&s->yield))
-        outcome = yield(g, deadline, &s->yield);
+        outcome = yield(g, deadline, s);
     return outcome;
 }
 
-/* Wakes up to FAN_OUT sleepers of an open gate, and clears PARKED if those were the last. */
-static void wake_some(gate *g)
+/* Wakes up to n sleepers of an open gate, and clears PARKED if those were the last. */
+static void wake_some(gate *g, uint32_t n)
 {
     /* Nobody goes to sleep at an open gate: fewer than asked for are the last. */
-    if (futex_wake(futex_word(g), FAN_OUT) < FAN_OUT)
+    if (futex_wake(futex_word(g), n) < n)
         (void)atomic_and_relaxed(g, ~GATE_PARKED); /* only spares the others a system call */
 }
 
@@ -180,7 +171,7 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
         uint64_t word = atomic_load_acquire(g); /* [PUB-RESULT] */
         if (word & GATE_OPEN) {
             if (slept && (word & GATE_PARKED))
-                wake_some(g);
+                wake_some(g, FAN_OUT);
             return GATE_IS_OPEN;
         }
         if (expired)
@@ -196,17 +187,21 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline)
     }
 }
 
-void gate_open(gate *g, uint64_t bits, uint32_t holds)
+void gate_open(gate *g, uint64_t bits, uint32_t holds, const struct rivals *rivals)
 {
     REQUIRE(!(require_word(g) & GATE_OPEN));
     uint64_t word =
         atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (!(word & GATE_PARKED))
         return;
+    if (rivals_there(rivals)) {
+        wake_some(g, UINT32_MAX);
+        return;
+    }
     /* Where there are many, whoever is woken here would soon have this thread's CPU. */
     if (holds > FAN_OUT && futex_wake_elsewhere(futex_word(g), FAN_OUT) != 0)
         return; /* each of them goes on with it */
-    wake_some(g);
+    wake_some(g, FAN_OUT);
 }
 
 void gate_nudge(gate *g)
@@ -220,5 +215,5 @@ void gate_answer(gate *g)
 {
     uint64_t word = atomic_and_acquire(g, ~GATE_NUDGED); /* [NUDGE] */
     if ((word & GATE_OPEN) && (word & GATE_PARKED))
-        wake_some(g); /* RACE: it may have been the opener that woke this thread */
+        wake_some(g, FAN_OUT); /* RACE: it may have been the opener that woke this thread */
 }

@@ -48,15 +48,16 @@
  * The order in which waiters are woken is a chain.  The opener wakes FAN_OUT sleepers, and each
  * waiter that was parked wakes FAN_OUT more as it leaves.  So the opener is soon done, however
  * many wait.  If there are more than that, the opener wakes such as went to sleep on other CPUs,
- * if there are any, and so keeps its own.  Otherwise, which sleepers a wake finds is the kernel's
- * choice: by priority, and among equals the one that went to sleep first.  A wake of any that
- * finds fewer than FAN_OUT has found the last, because nobody goes to sleep at an open gate; it
- * clears PARKED, and the other waiters need not ask the kernel.
+ * if there are any, and so keeps its own.  Where other processes want the CPUs, each link of the
+ * chain would wait for some of their slices: there the opener wakes all.  Otherwise, which sleepers
+ * a wake finds is the kernel's choice: by priority, and among equals the one that went to sleep
+ * first.  A wake of any that finds fewer than FAN_OUT has found the last, because nobody goes to
+ * sleep at an open gate; it clears PARKED, and the other waiters need not ask the kernel.
  */
 #ifndef SFLIGHT_GATE_H
 #define SFLIGHT_GATE_H
 
-#include "atomic.h"
+#include "rivals.h"
 
 #include <time.h>
 
@@ -76,8 +77,7 @@ static inline uint32_t gate_holds(uint64_t word)
 
 /* How often one way to wait has lately paid: it saw the gate open before the thread had to park. */
 struct habit {
-    uint16_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
-    uint16_t retry;     /* with a low score it is tried in one wait of so many */
+    uint32_t score;     /* 0 (never) to HABIT_SCORE_MAX (always) */
     uint32_t n_skipped; /* waits in which it was not tried, since it last was */
 };
 
@@ -86,6 +86,7 @@ struct habit {
 /* How a thread waits before it parks, and how that has fared.  Used by one thread at a time. */
 struct spinner {
     uint64_t limit_ns; /* spin never longer than this; SPIN_ADAPTIVE: as gate.c decides */
+    struct rivals *rivals;
     struct habit spin;
     struct habit yield; /* giving the CPU up instead */
     bool crowded;       /* there may be more threads than CPUs; set by the room that waits */
@@ -93,8 +94,9 @@ struct spinner {
 
 #define SPIN_ADAPTIVE UINT64_MAX
 
-/* Sets a spinner up that has learnt nothing yet.  limit_ns: options.spin_ns. */
-void spinner_init(struct spinner *s, uint64_t limit_ns);
+/* Sets a spinner up that has learnt nothing yet, but for the group's rivals.  limit_ns:
+ * options.spin_ns. */
+void spinner_init(struct spinner *s, uint64_t limit_ns, struct rivals *rivals);
 
 enum gate_outcome {
     GATE_IS_CLOSED, /* of gate_spin() only: the thread should park */
@@ -123,9 +125,9 @@ enum gate_outcome gate_park(gate *g, const struct timespec *deadline);
 /*
  * Opens a gate that others may know, adds the holds, and wakes.  Once, by whoever ends the
  * call.  bits: the opener's, already shifted.  One of the holds is the calling function's own,
- * and keeps the gate until this returns.
+ * and keeps the gate until this returns.  rivals: the group's.
  */
-void gate_open(gate *g, uint64_t bits, uint32_t holds);
+void gate_open(gate *g, uint64_t bits, uint32_t holds, const struct rivals *rivals);
 
 /*
  * Makes one waiter, if there is any, return GATE_IS_NUDGED.  By a function that has a hold, after

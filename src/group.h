@@ -79,6 +79,7 @@ struct sflight_group {
     _Atomic(uint64_t) n_inherited;         /* of what is held, in a forked child: from the parent */
     struct sflight_call *orphans;          /* in a forked child: calls that nobody there will end */
     struct sflight_future *orphan_futures; /* futures on those that nobody has any more */
+    _Alignas(CACHE_LINE) struct rivals rivals;
     struct slot common;
     _Atomic(struct slot *) slots; /* all: new ones come in front, and none goes */
     /* under the registry lock, as are the other links of slots */

@@ -284,7 +284,7 @@ static struct slot *slot_new(struct sflight_group *g)
     memset((void *)slot, 0, sizeof(*slot));
     slot->group = g;
     slot->max_spare = SLOT_SPARES;
-    spinner_init(&slot->spinner, g->spin_ns);
+    spinner_init(&slot->spinner, g->spin_ns, &g->rivals);
     if (!registry_lock_soon()) {
         alloc_put(&g->alloc, slot, sizeof(*slot)); /* RACE: somebody has it since none was idle */
         return NULL;

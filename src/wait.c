@@ -87,7 +87,7 @@ static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_c
     struct spinner own, *spinner = &slot->spinner;
 
     if (UNLIKELY(slot->common)) { /* several threads use the common slot, but not its spinner */
-        spinner_init(&own, g->spin_ns);
+        spinner_init(&own, g->spin_ns, &g->rivals);
         spinner = &own;
     }
     spinner->crowded = atomic_load_relaxed(&g->n_threads) > cpu_count(); /* a hint */

@@ -123,6 +123,7 @@ uint32_t futex_wake(uint32_t *word, uint32_t n);
 uint32_t futex_wake_elsewhere(uint32_t *word, uint32_t n);
 
 uint64_t clock_now_ns(void);
+uint64_t clock_process_ns(void);
 uint64_t clock_left_ns(const struct timespec *deadline);
 
 static inline struct timespec clock_after(uint32_t ns)

@@ -218,6 +218,7 @@ void notify_nudge(struct sflight_call *c)
 #include "hold.c"
 #include "join.c"
 #include "lead.c"
+#include "rivals.c"
 #include "shard.c"
 #include "table.c"
 #include "wait.c"

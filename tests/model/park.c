@@ -3,7 +3,8 @@
  * The gate: src/gate.c as it is, over the model of a futex.
  *
  * WAITERS threads park, one opens.  With -DCHAIN they keep their holds, so that
- * three waiters can be checked, one more than is woken at a time.
+ * three waiters can be checked, one more than is woken at a time; with -DAT_ONCE
+ * there are rivals, and the opener wakes all.
  *   - nobody sleeps for ever [PARK] (-DLIVE), the chain of wakes
  *     included, if there are more than two waiters;
  *   - who comes through the gate sees the result [PUB-RESULT] (a data race
@@ -19,11 +20,17 @@
 #define FAN_OUT 2
 
 #include "gate.c"
+#include "rivals.c"
 
 #ifndef WAITERS
 #define WAITERS 2
 #endif
 
+#ifdef AT_ONCE
+static struct rivals rivals = {.until_ns = 1};
+#else
+static struct rivals rivals;
+#endif
 static gate g;
 static int result;
 static _Atomic(int) n_last;
@@ -57,7 +64,7 @@ int main(void)
 
     model_start(threads, WAITERS, waiter);
     result = 42;
-    gate_open(&g, UINT64_C(1) << GATE_USER_SHIFT, WAITERS + 1);
+    gate_open(&g, UINT64_C(1) << GATE_USER_SHIFT, WAITERS + 1, &rivals);
     REACHED(atomic_load_relaxed(&futex_n_queued) == WAITERS);
 #ifndef CHAIN
     release();

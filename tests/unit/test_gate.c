@@ -8,13 +8,9 @@
 
 #include <sys/syscall.h>
 
-/* Giving the CPU up takes as long as others want it. */
-static bool no_yield;
-
-int sched_yield(void)
-{
-    return no_yield ? 0 : (int)syscall(SYS_sched_yield);
-}
+/* Whatever else this machine does, nobody is taken for a rival; and the other way round. */
+static struct rivals calm = {.read_ns = UINT64_MAX / 2};
+static struct rivals busy = {.read_ns = UINT64_MAX / 2, .until_ns = UINT64_MAX};
 
 #define NO_SPIN (UINT_MAX - 1) /* a rank far behind the last CPU */
 
@@ -39,7 +35,7 @@ static void *waiter_main(void *arg)
 {
     struct waiter *w = arg;
     struct spinner s;
-    spinner_init(&s, 0);
+    spinner_init(&s, 0, &calm);
     atomic_store(&w->tid, thread_id());
     w->outcome = wait_at(w->gate, NO_SPIN, &s, w->deadline);
     atomic_store(&w->returned, true);
@@ -86,7 +82,7 @@ static void wake_chain(size_t n)
     waiters_start(w, n, &g, NULL);
     waiters_asleep(w, n);
     assert_int_equal(waiters_returned(w, n), 0);
-    gate_open(&g, 0, 1);
+    gate_open(&g, 0, 1, &calm);
     waiters_join(w, n, GATE_IS_OPEN);
 }
 
@@ -103,8 +99,8 @@ static void test_open_gate_never_waits(void **state)
     (void)state;
     struct spinner s;
     gate g = 0;
-    spinner_init(&s, SPIN_ADAPTIVE);
-    gate_open(&g, 0, 1);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
+    gate_open(&g, 0, 1, &calm);
     assert_int_equal(gate_spin(&g, 0, &s, NULL), GATE_IS_OPEN);
     assert_int_equal(gate_spin(&g, 0, &s, &in_the_past), GATE_IS_OPEN);
     assert_int_equal(gate_park(&g, NULL), GATE_IS_OPEN);
@@ -128,7 +124,7 @@ static void test_holds(void **state)
     assert_int_equal((uint32_t)g, GATE_PARKED);
     assert_int_equal(gate_holds(g), (uint32_t)-2);
     waiters_asleep(w, 3);
-    gate_open(&g, UINT64_C(5) << GATE_USER_SHIFT, 6);
+    gate_open(&g, UINT64_C(5) << GATE_USER_SHIFT, 6, &calm);
     waiters_join(w, 3, GATE_IS_OPEN);
     assert_int_equal(gate_holds(g), 4);
     assert_int_equal((uint32_t)g, GATE_OPEN | UINT64_C(5) << GATE_USER_SHIFT);
@@ -176,7 +172,7 @@ static void *open_all(void *arg)
             cpu_relax();
         if (random_pick(&random, 64) == 0)
             sched_yield();
-        gate_open(&gates[i], 0, 1);
+        gate_open(&gates[i], 0, 1, &calm);
     }
     return NULL;
 }
@@ -184,7 +180,7 @@ static void *open_all(void *arg)
 static void *pass_all(void *arg)
 {
     struct spinner s;
-    spinner_init(&s, arg != NULL ? SPIN_ADAPTIVE : 0);
+    spinner_init(&s, arg != NULL ? SPIN_ADAPTIVE : 0, &calm);
     for (size_t i = 0, all = n_ping_pongs(); i < all; i++)
         assert_int_equal(wait_at(&gates[i], 0, &s, NULL), GATE_IS_OPEN);
     return NULL;
@@ -209,7 +205,7 @@ static void test_deadline(void **state)
     struct spinner s;
     gate g = 0;
 
-    spinner_init(&s, SPIN_ADAPTIVE);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
     assert_int_equal(gate_spin(&g, 0, &s, &in_the_past), GATE_TIMED_OUT);
     assert_int_equal(gate_spin(&g, 0, &s, &negative), GATE_TIMED_OUT);
     assert_int_equal(gate_park(&g, &in_the_past), GATE_TIMED_OUT);
@@ -226,7 +222,7 @@ static void test_deadline(void **state)
     gate other = 0;
     waiters_start(&w, 1, &other, &far);
     waiters_asleep(&w, 1);
-    gate_open(&other, 0, 1);
+    gate_open(&other, 0, 1, &calm);
     waiters_join(&w, 1, GATE_IS_OPEN);
 }
 
@@ -244,7 +240,7 @@ static void test_deadlines_while_opening(void **state)
         waiters_start(hasty, HASTY, &g, &soon);
         waiters_start(patient, PATIENT, &g, NULL);
         waiters_asleep(patient, PATIENT);
-        gate_open(&g, 0, 1);
+        gate_open(&g, 0, 1, &calm);
         waiters_join(patient, PATIENT, GATE_IS_OPEN);
         for (size_t i = 0; i < HASTY; i++) {
             thread_join(hasty[i].thread);
@@ -279,11 +275,44 @@ static void *sleeper_main(void *arg)
     return NULL;
 }
 
+static _Atomic(unsigned) n_asleep;
+static _Atomic(pid_t) asleep[40];
+
+static void *sleep_once(void *word)
+{
+    asleep[atomic_fetch_add(&n_asleep, 1)] = thread_id();
+    (void)futex_wait(word, 0, NULL);
+    return NULL;
+}
+
 static void sleeper_start(struct sleeper *s, size_t cpu)
 {
     *s = (struct sleeper){.cpu = cpu};
     s->thread = thread_start(sleeper_main, s);
     WAIT_UNTIL(atomic_load(&s->tid) != 0 && thread_sleeps(atomic_load(&s->tid)));
+}
+
+/* Beside rivals the opener wakes all itself: such too as wake nobody. */
+static void test_wakes_all_beside_rivals(void **state)
+{
+    (void)state;
+    enum { HERD = 40 };
+    union {
+        gate gate;
+        uint32_t low;
+    } g = {.gate = 0};
+    pthread_t threads[HERD];
+
+    for (size_t i = 0; i < HERD; i++)
+        threads[i] = thread_start(sleep_once, &g.low);
+    WAIT_UNTIL(atomic_load(&n_asleep) == HERD);
+    for (size_t i = 0; i < HERD; i++)
+        WAIT_UNTIL(thread_sleeps(asleep[i]));
+    (void)atomic_or_relaxed(&g.gate, GATE_PARKED);
+    gate_open(&g.gate, 0, HERD + 1, &busy);
+    assert_int_equal(atomic_load(&g.gate), GATE_OPEN | GATE_HOLD * (HERD + 1));
+    for (size_t i = 0; i < HERD; i++)
+        thread_join(threads[i]);
 }
 
 /* Where this process may run on one CPU only, nobody sleeps elsewhere. */
@@ -330,7 +359,7 @@ static void test_herd_on_one_cpu(void **state)
         waiters_start(w, HERD, &g, NULL);
         waiters_asleep(w, HERD);
         run_on(elsewhere ? last : first);
-        gate_open(&g, 0, HERD + 1);
+        gate_open(&g, 0, HERD + 1, &calm);
         for (size_t i = 0; i < HERD; i++)
             thread_join(w[i].thread);
     }
@@ -355,7 +384,7 @@ static void test_nudge_wakes_one(void **state)
         assert_false(atomic_load(&g) & GATE_NUDGED);
     }
     assert_int_equal(waiters_returned(w, 5), 3);
-    gate_open(&g, 0, 1);
+    gate_open(&g, 0, 1, &calm);
     size_t n_nudged = 0;
     for (size_t i = 0; i < 5; i++) {
         thread_join(w[i].thread);
@@ -370,13 +399,13 @@ static void test_nudge_before_anybody_waits(void **state)
     struct spinner s;
     gate g = 0;
 
-    spinner_init(&s, 0);
+    spinner_init(&s, 0, &calm);
     gate_nudge(&g);
     assert_int_equal(wait_at(&g, 0, &s, NULL), GATE_IS_NUDGED);
     gate_answer(&g);
     assert_int_equal(wait_at(&g, 0, &s, &in_the_past), GATE_TIMED_OUT);
     gate_nudge(&g);
-    gate_open(&g, 0, 1);
+    gate_open(&g, 0, 1, &calm);
     assert_int_equal(wait_at(&g, 0, &s, NULL), GATE_IS_OPEN);
 }
 
@@ -390,7 +419,7 @@ static void *run_errands(void *arg)
 {
     struct spinner s;
     (void)arg;
-    spinner_init(&s, SPIN_ADAPTIVE);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
     for (unsigned rank = 0;; rank = !rank) {
         enum gate_outcome o = wait_at(&errand.gate, rank, &s, NULL);
         if (o == GATE_IS_OPEN)
@@ -417,7 +446,7 @@ static void test_no_nudge_is_lost(void **state)
         if (i % 4 == 0)
             WAIT_UNTIL(atomic_load(&errand.done) == i);
     }
-    gate_open(&errand.gate, 0, 1);
+    gate_open(&errand.gate, 0, 1, &calm);
     threads_join(threads, LENGTH(threads));
     assert_int_equal(errand.done, errands);
 }
@@ -445,7 +474,7 @@ static void test_signal_storm(void **state)
     for (int i = 0; i < SIGNALS; i++)
         assert_int_equal(pthread_kill(w[i % N].thread, SIGUSR1), 0);
     assert_int_equal(waiters_returned(w, N), 0);
-    gate_open(&g, 0, 1);
+    gate_open(&g, 0, 1, &calm);
     for (int i = 0; i < SIGNALS; i++)
         if (!atomic_load(&w[i % N].returned))
             (void)pthread_kill(w[i % N].thread, SIGUSR1);
@@ -461,7 +490,7 @@ static void test_errno_is_kept(void **state)
     assert_int_equal(gate_park(&g, &in_the_past), GATE_TIMED_OUT);
     gate_nudge(&g);
     assert_int_equal(gate_park(&g, NULL), GATE_IS_NUDGED);
-    gate_open(&g, 0, 1);
+    gate_open(&g, 0, 1, &calm);
     assert_int_equal(errno, 4711);
 }
 
@@ -489,15 +518,15 @@ static void test_rank_and_limit(void **state)
     struct spinner s;
     gate g = 0;
 
-    spinner_init(&s, SPIN_ADAPTIVE);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
     assert_int_equal(spun(&g, 0, &s), cpu_count() > 1);
     assert_false(spun(&g, cpu_count() - 1, &s));
     assert_false(spun(&g, cpu_count(), &s));
     assert_false(spun(&g, UINT_MAX - 1, &s));
     assert_false(spun(&g, UINT_MAX, &s));
-    spinner_init(&s, 0);
+    spinner_init(&s, 0, &calm);
     assert_false(spun(&g, 0, &s));
-    spinner_init(&s, 1000);
+    spinner_init(&s, 1000, &calm);
     assert_int_equal(spun(&g, 0, &s), cpu_count() > 1);
 }
 
@@ -508,7 +537,7 @@ static void test_who_yields(void **state)
     struct spinner s;
     gate g = 0;
 
-    spinner_init(&s, SPIN_ADAPTIVE);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
     assert_false(yielded(&g, &s, NULL));
     s.crowded = true;
     assert_true(yielded(&g, &s, NULL));
@@ -518,23 +547,13 @@ static void test_who_yields(void **state)
     assert_int_not_equal(gate_spin(&g, cpu_count(), &s, &soon), GATE_IS_OPEN);
     assert_int_equal(s.yield.score, HABIT_SCORE_MAX / 2);
     for (int limited = 0; limited < 2; limited++) {
-        spinner_init(&s, limited ? 1000 : 0);
+        spinner_init(&s, limited ? 1000 : 0, &calm);
         s.crowded = true;
         assert_false(yielded(&g, &s, NULL));
     }
-}
-
-/* gate_spin(), as if no other process had had the CPU meanwhile. */
-static enum gate_outcome spin_calmly(gate *g, unsigned rank, struct spinner *s, struct habit *h)
-{
-    const struct habit before = *h;
-
-    for (;;) {
-        enum gate_outcome outcome = gate_spin(g, rank, s, NULL);
-        if (h->retry <= before.retry)
-            return outcome;
-        *h = before;
-    }
+    spinner_init(&s, SPIN_ADAPTIVE, &busy);
+    s.crowded = true;
+    assert_false(yielded(&g, &s, NULL));
 }
 
 /* What never succeeds is given up, except for one wait in 32, until that pays. */
@@ -543,17 +562,17 @@ static void habit_learns(struct spinner *s, struct habit *h, unsigned rank)
     gate closed = 0, nudged = GATE_NUDGED;
 
     for (int i = 0; i < 100; i++)
-        assert_int_equal(spin_calmly(&closed, rank, s, h), GATE_IS_CLOSED);
+        assert_int_equal(gate_spin(&closed, rank, s, NULL), GATE_IS_CLOSED);
     int n_tried = 0;
     for (int i = 0; i < 320; i++) {
         uint32_t skipped = h->n_skipped;
-        assert_int_equal(spin_calmly(&closed, rank, s, h), GATE_IS_CLOSED);
+        assert_int_equal(gate_spin(&closed, rank, s, NULL), GATE_IS_CLOSED);
         n_tried += h->n_skipped <= skipped;
     }
     assert_int_equal(n_tried, 10);
     while (h->score < HABIT_SCORE_MAX * 3 / 4) {
         uint32_t before = h->score;
-        if (spin_calmly(&nudged, rank, s, h) == GATE_IS_NUDGED)
+        if (gate_spin(&nudged, rank, s, NULL) == GATE_IS_NUDGED)
             assert_true(h->score > before);
     }
     for (int i = 0; i < 1000; i++)
@@ -566,13 +585,11 @@ static void test_spinner_learns(void **state)
     (void)state;
     struct spinner s;
 
-    no_yield = true;
-    spinner_init(&s, SPIN_ADAPTIVE);
+    spinner_init(&s, SPIN_ADAPTIVE, &calm);
     if (cpu_count() >= 2)
         habit_learns(&s, &s.spin, 0);
     s.crowded = true;
     habit_learns(&s, &s.yield, cpu_count());
-    no_yield = false;
 }
 
 int main(void)
@@ -585,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_no_wake_is_lost),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadlines_while_opening),
+        cmocka_unit_test(test_wakes_all_beside_rivals),
         cmocka_unit_test(test_wake_elsewhere),
         cmocka_unit_test(test_herd_on_one_cpu),
         cmocka_unit_test(test_nudge_wakes_one),

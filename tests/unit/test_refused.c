@@ -512,17 +512,19 @@ static gate opens;
 static bool is_opened;
 static unsigned turns;
 
+static struct rivals rivals;
+
+/* Others have the CPU, and this process none: for longer than what a wake costs, many times. */
 static void others_turn(void)
 {
-    uint64_t begin = clock_now_ns();
     turns++;
-    while (clock_now_ns() - begin < 3000000) /* longer than what a wake costs, many times */
-        ;
+    cpu_sleep(3000000);
     if (is_opened)
-        gate_open(&opens, 0, 1);
+        gate_open(&opens, 0, 1, &rivals);
 }
 
-/* Giving the CPU up costs slices of other processes: it is done once, and then hardly ever. */
+/* Giving the CPU up costs slices of other processes: it is done a few times, and then hardly ever.
+ */
 static void test_yields_that_cost_slices(void **state)
 {
     (void)state;
@@ -533,7 +535,8 @@ static void test_yields_that_cost_slices(void **state)
     for (int pays = 0; pays < 2; pays++) { /* also if the gate is open afterwards */
         is_opened = pays;
         turns = 0;
-        spinner_init(&s, UINT64_MAX);
+        rivals = (struct rivals){0};
+        spinner_init(&s, UINT64_MAX, &rivals);
         s.crowded = true;
         for (int i = 0; i < WAITS; i++) {
             opens = 0;
@@ -549,6 +552,31 @@ static unsigned n_yields;
 static void count_yield(void)
 {
     n_yields++;
+}
+
+/* A probe that gets the CPU back soon says so: all give it up again. */
+static void test_rivals_that_have_gone(void **state)
+{
+    (void)state;
+    struct spinner s;
+
+    on_yield = count_yield;
+    n_yields = 0;
+    opens = 0;
+    rivals = (struct rivals){.read_ns = UINT64_MAX / 2, .until_ns = UINT64_MAX};
+    spinner_init(&s, UINT64_MAX, &rivals);
+    s.crowded = true;
+    (void)gate_spin(&opens, cpu_count(), &s, NULL);
+    assert_int_equal(n_yields, 0);
+    rivals.until_ns = 1;
+    for (int i = 0; i < 1000 && rivals_there(&rivals);
+         i++) { /* others may want the CPU just then */
+        rivals.until_ns = 1;
+        (void)gate_spin(&opens, cpu_count(), &s, NULL);
+    }
+    assert_true(n_yields != 0);
+    assert_false(rivals_there(&rivals));
+    on_yield = NULL;
 }
 
 /* Who waits for another thread gives the CPU up for good after some turns: to threads of less
@@ -744,6 +772,7 @@ int main(void)
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
         cmocka_unit_test(test_yields_that_cost_slices),
+        cmocka_unit_test(test_rivals_that_have_gone),
         cmocka_unit_test(test_waits_do_not_yield_for_ever),
         cmocka_unit_test(test_panics_with_odd_texts),
 #ifndef HAS_ASAN

@@ -159,11 +159,13 @@ static void tell_inside(void)
 
 /* -------------------------------------------------------------------- holds */
 
+static struct rivals calm;
+
 static void open_twice(void)
 {
     gate open = 0;
-    gate_open(&open, 0, 1);
-    gate_open(&open, 0, 1);
+    gate_open(&open, 0, 1, &calm);
+    gate_open(&open, 0, 1, &calm);
 }
 static void open_unseen_twice(void)
 {
@@ -183,14 +185,14 @@ static void deliver_before_the_end(void)
 static void release_one_too_many(void)
 {
     gate open = 0;
-    gate_open(&open, 0, 1);
+    gate_open(&open, 0, 1, &calm);
     (void)gate_drop(&open);
     (void)gate_hold_is_last(&open);
 }
 static void retain_without_a_hold(void)
 {
     struct sflight_call *c = led();
-    gate_open(&c->gate, 0, 0);
+    gate_open(&c->gate, 0, 0, &calm);
     hold_retain(slot, c);
 }
 
