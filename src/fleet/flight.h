@@ -76,8 +76,9 @@ struct flight_options {
 
 /*
  * The way to an engine, shared by all flights that use it.  The owner of the connections keeps
- * up and inbox, sets shut when a connection cannot be made, and clears it when any reply comes.
- * A flight sets shut when engine_timeout has passed without an answer or a link.
+ * up and inbox, sets shut when a connection cannot be made, and clears it when any reply comes:
+ * so it sends something on each new link.  A flight sets shut when engine_timeout has passed
+ * without an answer or a link.
  */
 struct flight_link {
     bool up;    /* commands can be sent */
@@ -157,6 +158,7 @@ struct flight {
     uint32_t unanswered;    /* of FLIGHT_SENDS: sent on the present link, not answered yet */
     bool rejoin;            /* the claim is to look for the result under joined first */
     bool has_joined;        /* a W has come, ever */
+    bool rechecks;          /* the claim looks whether a push was lost */
     bool again;             /* a push overtook the claim's reply: if that is W, claim once more */
     bool lost_claim;        /* a claim of this attempt was lost with its link */
     bool forgotten;         /* F overtook the claim's reply: if that is L, claim once more */
