@@ -195,10 +195,10 @@ SFLIGHT_PUBLIC int sflight_fleet_destroy(sflight_fleet *f);
  * Uncontended it costs one round trip to the engine before fn, and one command after it, which
  * nobody waits for.  Followers of a call in this process cost the engine nothing.
  *
- * The deadline is for waiting, for this process's leader, for the engine and for other processes.
- * With one in the past a caller whose process has no call for the key flies alone, without
- * asking the engine.
- * Returns what sflight_do_until() does.  Also -EDEADLK on the engine thread.
+ * The deadline is for waiting: for the leader of this process, for the engine, for other
+ * processes.  With one in the past nobody waits for the engine: -ETIMEDOUT, unless it is known to
+ * be away, and so the process flies alone. Returns what sflight_do_until() does.  Also -EDEADLK on
+ * the engine thread.
  */
 SFLIGHT_PUBLIC int sflight_fleet_do(sflight_fleet *f, const void *key, size_t key_len,
                                     sflight_fn *fn, void *arg, const struct timespec *deadline,
@@ -272,12 +272,11 @@ SFLIGHT_PUBLIC const void *sflight_fleet_permit_key(const sflight_fleet_permit *
 typedef struct sflight_fleet_counters {
     size_t struct_size; /* set by sflight_fleet_stats() */
     /* calls of this process that had a leader here: each is counted in one of these ten */
-    uint64_t led;        /* led the flight: fn ran here, for all */
-    uint64_t received;   /* got the result of another process, or of another call of this one */
-    uint64_t timed_out;  /* the leader left at its deadline before either */
-    uint64_t alone_down; /* flew alone: there was no connection */
-    uint64_t
-        alone_slow; /* the engine did not answer in engine_timeout_ms, or before the deadline */
+    uint64_t led;            /* led the flight: fn ran here, for all */
+    uint64_t received;       /* got the result of another process, or of another call of this one */
+    uint64_t timed_out;      /* the leader left at its deadline before either */
+    uint64_t alone_down;     /* flew alone: there was no connection */
+    uint64_t alone_slow;     /* the engine did not answer within engine_timeout_ms */
     uint64_t alone_refused;  /* the engine answered with an error: see sflight_fleet_last_error() */
     uint64_t alone_oversize; /* the key, or the flight's value, is too long for the engine */
     uint64_t alone_gave_up;  /* waited for other processes for as long as it may */
@@ -339,7 +338,7 @@ SFLIGHT_PUBLIC const char *sflight_fleet_last_error(sflight_fleet *f, char *buf,
  * bindings that have no C compiler.
  */
 #define SFLIGHT_FLEET_SIZE_OPTIONS 120
-#define SFLIGHT_FLEET_SIZE_COUNTERS 288
+#define SFLIGHT_FLEET_SIZE_COUNTERS 280
 
 SFLIGHT_PUBLIC void sflight_fleet_options_init_sized(sflight_fleet_options *o, size_t size);
 SFLIGHT_PUBLIC int sflight_fleet_stats_sized(sflight_fleet *f, sflight_fleet_counters *out,
