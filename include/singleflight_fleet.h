@@ -44,8 +44,8 @@
  *   2. Without faults at most one fn runs for a key at a time in the whole fleet.  Two run at a
  *      time only where a lease was lost (leases_lost, refused: the process was stopped or cut off
  *      for longer than the lease, or the engine lost or evicted the key), after
- *      sflight_fleet_forget() (forgotten), past options.max_age_ms, or where a process flies alone
- *      (alone_...).
+ *      sflight_fleet_forget() (forgotten), past options.max_age_ms (aged), or where a process flies
+ * alone (alone_...).
  *   3. A leader whose lease is gone publishes nothing.  The callers of its own process get its
  *      result.
  *   4. A caller with a deadline returns by then, but for its own run of fn.  Waiting for the
@@ -229,10 +229,13 @@ SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_
  * not block: blocking functions of the fleet say -EDEADLK on the engine thread, and whatever blocks
  * there holds up all flights of this process.  It must return (no exception, no end of the thread).
  *
- * A caller that joins a call of this process follows it.  Where that one's leader leaves at its
- * deadline before it has run, or is lost and options.group says SFLIGHT_ABANDON_TAKEOVER, and no
- * blocking caller goes on, this caller does, as if it had just come.  To its result `followers`
- * does not apply (1).
+ * A caller that joins a call of this process follows it.  Where the leader leaves at its deadline
+ * while it waits for the engine or another process, or fn does not return and options.group says
+ * SFLIGHT_ABANDON_TAKEOVER, and no blocking caller goes on, this one does, as if it had just come.
+ * A panic is -EOWNERDEAD to it, and `followers` of its result is 1.  The result of a caller that
+ * has led the call of this process says `leader`, also where the value was received.
+ *
+ * Callbacks of sflight_future_then() run on the engine thread where that ends the call.
  *
  * A future that is dropped does not call anything off: lead is called all the same.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure *out is NULL and lead is not
@@ -283,18 +286,20 @@ typedef struct sflight_fleet_counters {
     uint64_t alone_forked;   /* this is the child of a fork */
     uint64_t alone_memory;   /* there was no memory to ask */
     /* what came of them */
-    uint64_t joined;       /* callers that joined a call of this process */
-    uint64_t published;    /* flights led here whose result the engine has taken */
-    uint64_t refused;      /* results not published: the lease was another's, or gone */
-    uint64_t unpublished;  /* results not published: the engine was away until it was too late */
-    uint64_t unshared;     /* flights led here without a result for others: abandoned, panicked, or
-                              options.publish said so */
-    uint64_t too_large;    /* flights led here whose value was longer than max_value */
-    uint64_t takeovers;    /* flights led here because an earlier leader's lease had ended */
-    uint64_t leases_lost;  /* leases found gone while fn ran */
-    uint64_t forgotten;    /* calls of sflight_fleet_forget() that found something */
-    uint64_t renewals;     /* leases renewed */
-    uint64_t rechecks;     /* waits that asked the engine again */
+    uint64_t joined;      /* callers that joined a call of this process */
+    uint64_t published;   /* flights led here whose result the engine has taken */
+    uint64_t refused;     /* results not published: the lease was another's, or gone */
+    uint64_t unpublished; /* results not published: the engine was away until it was too late */
+    uint64_t unshared;    /* flights led here without a result for others: abandoned, panicked, or
+                             options.publish said so */
+    uint64_t too_large;   /* flights led here whose value was longer than max_value */
+    uint64_t takeovers;   /* flights led here because an earlier leader's lease had ended */
+    uint64_t leases_lost; /* leases found gone while fn ran */
+    uint64_t aged;        /* leases given up at max_age_ms while fn ran on */
+    uint64_t
+        forgotten;     /* flights led here that sflight_fleet_forget(), of any process, has ended */
+    uint64_t renewals; /* leases renewed */
+    uint64_t rechecks; /* waits that asked the engine again */
     uint64_t recheck_hits; /* of these, those that found the result: its message was lost */
     uint64_t claim_ns_sum; /* from asking for a key to the engine's answer, ns */
     uint64_t claim_ns_max;
@@ -338,7 +343,7 @@ SFLIGHT_PUBLIC const char *sflight_fleet_last_error(sflight_fleet *f, char *buf,
  * bindings that have no C compiler.
  */
 #define SFLIGHT_FLEET_SIZE_OPTIONS 120
-#define SFLIGHT_FLEET_SIZE_COUNTERS 280
+#define SFLIGHT_FLEET_SIZE_COUNTERS 288
 
 SFLIGHT_PUBLIC void sflight_fleet_options_init_sized(sflight_fleet_options *o, size_t size);
 SFLIGHT_PUBLIC int sflight_fleet_stats_sized(sflight_fleet *f, sflight_fleet_counters *out,
