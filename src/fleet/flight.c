@@ -226,6 +226,12 @@ static uint32_t lose_lead(struct flight *f, uint32_t why)
     return FLIGHT_VOID | why;
 }
 
+/* A lead that was told could not be given back, and so may have been another's meanwhile. */
+static uint32_t lead_was_lost(const struct flight *f)
+{
+    return f->outcome == FLIGHT_LEAD && !f->is_void ? FLIGHT_LEASE_LOST : 0;
+}
+
 static uint32_t renew_answered(struct flight *f, const struct flight_reply *reply)
 {
     if (reply->kind != FLIGHT_REPLY_INTEGER)
@@ -245,6 +251,13 @@ static uint32_t publish_answered(struct flight *f, const struct flight_reply *re
     return counted | done(f);
 }
 
+static uint32_t drop_answered(struct flight *f, const struct flight_reply *reply)
+{
+    bool was_ours = reply->kind == FLIGHT_REPLY_INTEGER && reply->integer == 1;
+
+    return done(f) | (was_ours ? 0 : lead_was_lost(f));
+}
+
 uint32_t flight_reply(struct flight *f, uint32_t command, const struct flight_reply *reply,
                       const struct flight_now *now)
 {
@@ -257,7 +270,9 @@ uint32_t flight_reply(struct flight *f, uint32_t command, const struct flight_re
         return renew_answered(f, reply);
     if (f->state == FLIGHT_IN_PUBLISH && command == FLIGHT_SEND_PUBLISH)
         return publish_answered(f, reply);
-    if (f->state == FLIGHT_IN_DONE || (f->state == FLIGHT_IN_DROP && command == FLIGHT_SEND_DROP))
+    if (f->state == FLIGHT_IN_DROP && command == FLIGHT_SEND_DROP)
+        return drop_answered(f, reply);
+    if (f->state == FLIGHT_IN_DONE)
         return done(f);
     return 0; /* a ghost was dropped; a renewal was answered after fn had returned */
 }
@@ -363,7 +378,7 @@ uint32_t flight_timer(struct flight *f, const struct flight_now *now)
     case FLIGHT_IN_PUBLISH:
         return FLIGHT_UNPUBLISHED | done(f);
     default:
-        return done(f);
+        return lead_was_lost(f) | done(f);
     }
 }
 

@@ -109,7 +109,7 @@ enum flight_action {
 
     /* To be counted. */
     FLIGHT_TAKEN_OVER = 1 << 8,    /* told LEAD after it has waited for another leader */
-    FLIGHT_LEASE_LOST = 1 << 9,    /* the engine says that the lead is no more */
+    FLIGHT_LEASE_LOST = 1 << 9,    /* the lead is no more, or may have been no more */
     FLIGHT_AGED = 1 << 10,         /* void because max_age is over */
     FLIGHT_FORGOTTEN = 1 << 11,    /* void because somebody has forgotten the key */
     FLIGHT_RENEWED = 1 << 12,      /* a renewal was answered with 1 */
