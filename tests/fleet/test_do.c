@@ -131,6 +131,7 @@ static void eight_processes(void **state)
         if (pids[p] != 0)
             continue;
         sflight_fleet *f = fleet_new(&server, "eight");
+        WAIT_UNTIL(FLEET_COUNT(f, inbox_ready) == 1); /* else it asks again, when it is */
         for (int i = 0; i < ROUNDS; i++) {
             struct fleet_caller callers[THREADS];
             char key[16];
