@@ -79,6 +79,8 @@ static void send(struct pilot *p, struct claim *c, uint32_t command, const struc
         p->failure = "out of memory";
         return;
     }
+    if (p->n_sent == 0)
+        p->answer_due_ns = p->now_ns + p->lease_ns;
     p->sent[(p->sent_first + p->n_sent++) % p->sent_size] =
         (struct sent){.claim = c, .command = command};
     count_add(&p->counts, COUNT_commands, 1);
@@ -441,6 +443,7 @@ static void command_answered(void *ctx, const struct link_reply *r)
         return;
     }
     struct sent s = pop_sent(p);
+    p->answer_due_ns = p->now_ns + p->lease_ns;
     p->state.shut = false;
     if (r->value.type == LINK_ERROR)
         note_error(p, r->value.bytes);
@@ -472,7 +475,7 @@ static void inbox_up(void *ctx)
 
     p->state.inbox = true;
     p->is_pinged = false;
-    p->ping_ns = p->now_ns + p->ping_every_ns;
+    p->ping_ns = p->now_ns + p->lease_ns;
     for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
          c = claims_next(&p->claims, &walk)) {
         struct flight_now at = now(p);
@@ -531,6 +534,13 @@ static void inbox_answered(void *ctx, const struct link_reply *r)
               draw(p));
 }
 
+/* What is not answered in a lease never is: only a new connection gets anywhere. */
+static void give_up_answers(struct pilot *p)
+{
+    if (p->n_sent > 0 && p->now_ns >= p->answer_due_ns)
+        link_fail(&p->commands, "no answer", p->now_ns, draw(p));
+}
+
 /* While claims wait for messages: is somebody there who would send them? */
 static void ping(struct pilot *p)
 {
@@ -538,7 +548,7 @@ static void ping(struct pilot *p)
 
     if (!p->state.inbox || p->claims.n == 0 || p->now_ns < p->ping_ns)
         return;
-    p->ping_ns = p->now_ns + p->ping_every_ns;
+    p->ping_ns = p->now_ns + p->lease_ns;
     if (p->is_pinged || !link_send(&p->inbox, 1, args)) {
         link_fail(&p->inbox, "no answer to PING", p->now_ns, draw(p));
         return;
@@ -566,6 +576,8 @@ static int timeout_ms(struct pilot *p)
     sooner(&at, link_timer_ns(&p->inbox));
     if (p->state.inbox && p->claims.n > 0)
         sooner(&at, p->ping_ns);
+    if (p->n_sent > 0)
+        sooner(&at, p->answer_due_ns);
     if (at == LINK_NEVER)
         return -1;
     uint64_t moment = clock_ns();
@@ -629,6 +641,7 @@ void pilot_run(struct pilot *p, int wake_fd)
     link_run(&p->commands, (fds[1].revents & READY) != 0, p->now_ns, draw(p));
     link_run(&p->inbox, (fds[2].revents & READY) != 0, p->now_ns, draw(p));
     run_timers(p);
+    give_up_answers(p);
     ping(p);
     count_connections(p);
 }
@@ -643,7 +656,7 @@ bool pilot_init(struct pilot *p, const struct link_options *o, const char *prefi
         return false;
     p->process = process;
     p->prefix = prefix;
-    p->ping_every_ns = lease_ms * MS_NS;
+    p->lease_ns = lease_ms * MS_NS;
     p->channel_len = names_inbox(p->channel, prefix, process);
     p->channel[p->channel_len] = '\0';
     if (getrandom(&p->random, sizeof(p->random), 0) != (ssize_t)sizeof(p->random))

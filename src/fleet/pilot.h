@@ -30,8 +30,10 @@ struct pilot {
     size_t channel_len;
     struct sent *sent; /* a ring, in the order of the answers */
     size_t sent_size, n_sent, sent_first;
-    uint64_t now_ns; /* of the event that is handled */
-    uint64_t ping_every_ns, ping_ns;
+    uint64_t now_ns;        /* of the event that is handled */
+    uint64_t lease_ns;      /* of the engine's first fleet */
+    uint64_t answer_due_ns; /* of the oldest command that is not answered */
+    uint64_t ping_ns;
     bool is_pinged;      /* and has not answered */
     const char *failure; /* the connection for commands is to be closed, and why */
     uint64_t n_connections, n_inbox_connections; /* that the counts know of */
