@@ -17,10 +17,11 @@
  *                                               faults; G: values are too long for pushes, C: at
  *                                               first nothing is connected, R: with restarts of
  *                                               the engine, too
+ *        test_flight_interleavings random N SEED   so many random ways of more calls and faults
  */
 #define ENGINE_KEYS 6
 #define ENGINE_NAME_MAX 48
-#define ENGINE_VALUE_MAX (9 * TOKEN_LEN)
+#define ENGINE_VALUE_MAX (14 * TOKEN_LEN)
 #include "engine_model.h"
 
 #include "../../src/fleet/flight.h"
@@ -41,9 +42,10 @@ enum {
     PROCESSES = 3,
     CALLS = 4,
     QUEUE = 6,
-    BATCHES = 3, /* of commands that lost links have carried */
+    BATCHES = 4, /* of commands that lost links have carried */
     DEPTH = 2000,
     ACTIONS = 96,
+    N_WALKS = 200000,
     PLACES_MAX = 1 << 27,           /* for hashes: 1 GiB */
     FRAME_LEN = FRAME_HEAD_LEN + 1, /* the value is the number of the call that has run */
     LEASE_MS = 3000,
@@ -1074,6 +1076,19 @@ static void copy_world(struct world *to, const struct world *from)
         to->call[c].f.link = &to->process[to->call[c].process].link;
 }
 
+/* All but faults; how many.  Checks what must hold before time goes on. */
+static int list_actions(const struct world *w, struct list *l)
+{
+    l->n = 0;
+    bool is_quiet = !add_prompt(w, l);
+    add_slow(w, l);
+    if (is_quiet && next_moment(w) != NEVER_MS) {
+        check_moment(w);
+        add(l, TIME, 0);
+    }
+    return l->n;
+}
+
 static void visit(void)
 {
     struct world *w = &search.at[search.depth];
@@ -1087,16 +1102,10 @@ static void visit(void)
     if (++search.n_seen > search.n_places / 8 * 7)
         grow();
 
-    bool is_quiet = !add_prompt(w, &l);
-    add_slow(w, &l);
-    if (is_quiet && next_moment(w) != NEVER_MS) {
-        check_moment(w);
-        add(&l, TIME, 0);
-    }
-    if (l.n == 0)
+    if (list_actions(w, &l) == 0)
         check_end(w);
     if (w->faults_left != 0)
-        add_faults(w, &l, is_quiet);
+        add_faults(w, &l, l.n != 0 && l.action[l.n - 1].kind == TIME);
     CHECK(search.depth + 1 < DEPTH);
     for (int i = 0; i < l.n; i++) {
         search.done[search.depth] = l.action[i];
@@ -1114,19 +1123,15 @@ static void visit(void)
 
 enum { LONG = 1, COLD = 2, RESTARTS = 4 };
 
-/* processes: a digit for each call.  how: LONG values, COLD: nothing is connected yet, RESTARTS. */
-static void search_all(const char *processes, int n_faults, unsigned how)
+/* The first state.  processes: a digit for each call. */
+static void set_up(const char *processes, int n_faults, unsigned how)
 {
-    bool cold = how & COLD;
+    struct world *w = &search.at[0];
 
-    free(search.seen);
-    search.seen = NULL;
-    search.n_seen = search.n_places = search.n_steps = search.n_ends = 0;
     search.depth = search.deepest = 0;
+    search.n_steps = search.n_ends = 0;
     search.budget = how & LONG ? 0 : SCRIPT_INLINE_BUDGET;
     search.with_restarts = how & RESTARTS;
-    grow();
-    struct world *w = &search.at[0];
     memset(w, 0, sizeof(*w));
     w->n_calls = (uint8_t)strlen(processes);
     for (int c = 0; c < w->n_calls; c++) {
@@ -1137,17 +1142,61 @@ static void search_all(const char *processes, int n_faults, unsigned how)
             w->n_processes = (uint8_t)(k->process + 1);
     }
     for (int i = 0; i < w->n_processes; i++)
-        w->process[i].link = (struct flight_link){.up = !cold, .inbox = !cold};
+        w->process[i].link = (struct flight_link){.up = !(how & COLD), .inbox = !(how & COLD)};
     w->faults_left = (uint8_t)n_faults;
-    w->faults = cold ? BIT(CUT) : 0;
+    w->faults = how & COLD ? BIT(CUT) : 0;
     w->engine.now_ms = 1000;
+}
+
+/* how: LONG values, COLD: nothing is connected yet, RESTARTS. */
+static void search_all(const char *processes, int n_faults, unsigned how)
+{
+    free(search.seen);
+    search.seen = NULL;
+    search.n_seen = search.n_places = 0;
+    grow();
+    set_up(processes, n_faults, how);
     visit();
     print_message("calls of processes %s, %d faults%s%s%s: %llu states, %llu steps, %llu ends, "
                   "%d steps the longest way\n",
-                  processes, n_faults, how & LONG ? ", long values" : "", cold ? ", cold" : "",
-                  how & RESTARTS ? ", restarts" : "", (unsigned long long)search.n_seen,
-                  (unsigned long long)search.n_steps, (unsigned long long)search.n_ends,
-                  search.deepest);
+                  processes, n_faults, how & LONG ? ", long values" : "",
+                  how & COLD ? ", cold" : "", how & RESTARTS ? ", restarts" : "",
+                  (unsigned long long)search.n_seen, (unsigned long long)search.n_steps,
+                  (unsigned long long)search.n_ends, search.deepest);
+}
+
+static uint64_t chance_state;
+
+static unsigned chance(unsigned below)
+{
+    chance_state = chance_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (unsigned)(chance_state >> 33) % below;
+}
+
+/* One way from the first state to an end. */
+static void walk(const char *processes, int n_faults, unsigned how)
+{
+    struct list l;
+
+    set_up(processes, n_faults, how);
+    for (;; search.depth++) {
+        struct world *w = &search.at[search.depth];
+        CHECK(search.depth + 1 < DEPTH); /* else it goes on for ever */
+        l.n = list_actions(w, &l);
+        if (l.n == 0)
+            break;
+        if (w->faults_left != 0 && chance(10) == 0) {
+            struct list faults = {.n = 0};
+            add_faults(w, &faults, false);
+            l = faults.n == 0 ? l : faults;
+        }
+        const struct action *a = &l.action[chance((unsigned)l.n)];
+        search.done[search.depth] = *a;
+        copy_world(w + 1, w);
+        search.n_steps++;
+        apply(w + 1, a);
+    }
+    check_end(&search.at[search.depth]);
 }
 
 static int setup(void **state)
@@ -1192,6 +1241,20 @@ static void test_three_calls(void **state)
         search_all("012", 1, 0);
 }
 
+/* Random ways: more calls and more faults than can be searched. */
+static void walk_often(unsigned n, uint64_t seed)
+{
+    chance_state = seed;
+    for (unsigned i = 0; i < n; i++)
+        walk(i % 2 == 0 ? "0112" : "0012", 1 + (int)(i % 4), i / 4 % 8);
+}
+
+static void test_random_ways(void **state)
+{
+    (void)state;
+    walk_often(N_WALKS, 20261129);
+}
+
 /* The searches have been everywhere: all that a flight can ask for, and all outcomes. */
 static void test_all_was_seen(void **state)
 {
@@ -1211,6 +1274,11 @@ static void test_one(void **state)
 {
     (void)state;
     const char *how = arguments[3] == NULL ? "" : arguments[3];
+
+    if (strcmp(arguments[1], "random") == 0) {
+        walk_often((unsigned)atoi(arguments[2]), strtoull(how, NULL, 10));
+        return;
+    }
     search_all(arguments[1], atoi(arguments[2]),
                (strchr(how, 'G') ? LONG : 0U) | (strchr(how, 'C') ? COLD : 0U) |
                    (strchr(how, 'R') ? RESTARTS : 0U));
@@ -1219,9 +1287,8 @@ static void test_one(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_faults),
-        cmocka_unit_test(test_two_calls),
-        cmocka_unit_test(test_three_calls),
+        cmocka_unit_test(test_without_faults), cmocka_unit_test(test_two_calls),
+        cmocka_unit_test(test_three_calls),    cmocka_unit_test(test_random_ways),
         cmocka_unit_test(test_all_was_seen),
     };
     const struct CMUnitTest one[] = {cmocka_unit_test(test_one)};
