@@ -8,9 +8,9 @@
  * inbox is there again; a command that a lost link has carried is carried out after all, or never.
  * Time goes on when nothing is under way that takes no time.  Besides, so many faults (enum fault).
  *
- * What is checked: fleet promises 1 to 4 and 6, as far as one key shows them (see told(),
- * check_moment(), check_end()), and that the graph of states has no circle: nothing goes on for
- * ever.
+ * What is checked: promises 1 to 4 and 6 of singleflight_fleet.h, as far as one key shows them (see
+ * told(), check_moment(), check_end()), and that the graph of states has no circle: nothing goes on
+ * for ever.
  *
  * Usage: test_flight_interleavings              the part for every day
  *        test_flight_interleavings 011 2 [GCR]  one search: the process of each call; how many
@@ -481,7 +481,8 @@ static void begin(struct world *w, int c)
     k->banned = w->forgotten;
     for (int i = 0; i < w->n_calls; i++) {
         const struct call *other = &w->call[i];
-        int64_t old_ms = (2 + other->lost_renewals) * LEASE_MS;
+        int n_late = other->lost_renewals > 1 ? other->lost_renewals - 1 : 0;
+        int64_t old_ms = (2 + n_late) * LEASE_MS; /* F4 */
         if (other->has_published ||
             (other->returned_ms != NEVER_MS && w->engine.now_ms - other->returned_ms > old_ms))
             k->banned |= (uint8_t)(1U << i);
