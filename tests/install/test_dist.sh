@@ -108,7 +108,8 @@ apkbuild() (
 )
 check 'APKBUILD: build and package' apkbuild
 check '... install' installed "$work/alpine/pkg/usr" lib/libsingleflight.so.0 lib/libsingleflight.a \
-    lib/cmake/singleflight/singleflight-config.cmake include/singleflight.h share/man/man3/sflight_do.3
+    lib/cmake/singleflight/singleflight-config.cmake include/singleflight.h share/man/man3/sflight_do.3 \
+    lib/libsingleflight-fleet.so.0 include/singleflight_fleet.h
 check 'its folder is that of the tarball' bash -c '. "$0"
     [ "$pkgname-$pkgver" = "$1" ] && [ "${source##*/}" = "$1.tar.gz" ]' "$recipes/alpine/APKBUILD" "$name"
 
@@ -130,6 +131,8 @@ if command -v rpmbuild >/dev/null; then
     check '... the library' rpm_has libsingleflight 'libsingleflight.so.0$'
     check '... what is compiled with' rpm_has libsingleflight-devel 'cmake/singleflight/singleflight-config.cmake$'
     check '... the archive' rpm_has libsingleflight-static 'libsingleflight.a$'
+    check '... the other library' rpm_has libsingleflight-fleet 'libsingleflight-fleet.so.0$'
+    check '... its header' rpm_has libsingleflight-fleet-devel 'singleflight_fleet.h$'
 else
     skip 'rpmbuild' 'there is no rpmbuild'
 fi
