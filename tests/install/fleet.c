@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A program of a user's with both libraries: prints the version, and makes sure that each answers. */
+/* A program of a user's with both libraries, each of which answers: prints the version. */
 #include <errno.h>
 #include <singleflight_fleet.h>
 #include <stdio.h>
