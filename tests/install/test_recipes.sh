@@ -135,9 +135,18 @@ else
 fi
 check 'vcpkg.json is JSON' python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$recipes/vcpkg/vcpkg.json"
 
-# Conan: what it is made of is Python and YAML; its test program is used above.
-check "Conan's recipe is Python" python3 -c 'import ast, sys
-for path in sys.argv[1:]: ast.parse(open(path).read(), path)' "$recipes"/conan/all/{,test_package/}conanfile.py
+# Conan: the recipe, with a stand-in for Conan; its test program, which CMake builds, is used above.
+for kind in static shared; do
+    rm -rf "$work/conan/package"
+    check "Conan's recipe, $kind" env -u MAKEFLAGS -u BUILD python3 -B tests/install/conan_stand_in.py \
+        "$recipes/conan/all" "$dist/$name.tar.gz" "$work/conan" $kind
+    check '... has what it should' installed "$work/conan/package" include/singleflight.h licenses/LICENSE
+    ls "$work/conan/package/lib" >"$work/$kind"
+done
+check '... each its library' bash -c 'cd "$0" && [ "$(cat static)" = libsingleflight.a ] &&
+    grep -x libsingleflight.so shared && ! grep libsingleflight.a shared' "$work"
+check "its test's recipe is Python" python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' \
+    "$recipes/conan/all/test_package/conanfile.py"
 
 # ----------------------------------------------------------------------------------------- Debian
 if command -v dpkg-source >/dev/null; then

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Releases and packages: README.md here.
-
-URL ?= https://example.org/libsingleflight
-export URL
+# Releases and packages: README.md here.  URL= is for the scripts, which find it in their environment.
 
 .PHONY: dist
 dist: ## Make a release of what is committed, in build/dist; SIGN=KEY: with signatures of that GnuPG key
