@@ -27,7 +27,7 @@ DOCDIR ?= $(PREFIX)/share/doc/singleflight
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
 BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx bench test-arm64 \
-	test-musl coverage,$(MAKECMDGOALS))))
+	test-musl coverage deb,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -156,11 +156,16 @@ variants: $(BUILD)/libsingleflight-tsan.a $(VARIANT_SOS) ## Build the library fo
 pc_path = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 D := $(DESTDIR)
 
+# A CMake file finds everything from where it is itself.
+CMAKEDIR = $(LIBDIR)/cmake/singleflight
+CMAKE_FILES := singleflight-config.cmake singleflight-config-version.cmake
+FROM_LIBDIR = $(shell realpath -ms --relative-to='$(LIBDIR)' '$(INCLUDEDIR)')
+
 # A live system's linker has to learn of what came or went; not ours to do for a staged tree.
 TELL_LINKER = [ -n "$(D)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 .PHONY: install
-install: lib ## Install library, headers, man pages, examples, singleflight.pc and gdb.py (PREFIX, DESTDIR)
+install: lib ## Install library, headers, man pages, examples, singleflight.pc, CMake files and gdb.py (PREFIX, DESTDIR)
 	install -d $(D)$(INCLUDEDIR) $(D)$(LIBDIR)/pkgconfig
 	install -m 644 include/singleflight.h include/singleflight.hpp $(D)$(INCLUDEDIR)
 	install -m 644 $(LIB_A) $(D)$(LIBDIR)
@@ -172,6 +177,10 @@ install: lib ## Install library, headers, man pages, examples, singleflight.pc a
 		-e 's|@INCLUDEDIR@|$(call pc_path,$(INCLUDEDIR))|' \
 		src/singleflight.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	install -d $(D)$(CMAKEDIR)
+	for file in $(CMAKE_FILES); do \
+		sed 's|@VERSION@|$(VERSION)|; s|@INCLUDEDIR@|$(FROM_LIBDIR)|' src/$$file.in \
+			>$(D)$(CMAKEDIR)/$$file && chmod 644 $(D)$(CMAKEDIR)/$$file || exit; done
 	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 src/gdb.py $(D)$(PREFIX)/share/singleflight
 	$(call install_man,$(D)$(MANDIR))
@@ -217,6 +226,8 @@ uninstall: ## Remove what install put there (with the same paths)
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,singleflight.h singleflight.hpp)
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(LIB_A) $(LIB_SO)) $(SONAME) libsingleflight.so)
 	rm -f $(D)$(LIBDIR)/pkgconfig/singleflight.pc
+	rm -f $(addprefix $(D)$(CMAKEDIR)/,$(CMAKE_FILES))
+	[ ! -d $(D)$(CMAKEDIR) ] || rmdir --ignore-fail-on-non-empty $(D)$(CMAKEDIR)
 	rm -f $(addprefix $(D)$(LIBDIR)/,libsingleflight-tsan.a $(notdir $(VARIANT_SOS)) \
 		libsingleflight-valgrind.so libsingleflight-debug.so)
 	rm -f $(addprefix $(D)$(LIBDIR)/pkgconfig/singleflight-,tsan.pc valgrind.pc debug.pc)
@@ -281,7 +292,8 @@ format: ## Let clang-format change it
 -include src/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/fleet/fleet.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
-	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk
+	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk \
+	tools/packages/packages.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

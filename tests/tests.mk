@@ -49,7 +49,7 @@ STAGED := $(STAGE)/opt/singleflight
 STAGED_PKG := PKG_CONFIG_PATH=$(STAGED)/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$(STAGE) \
 	pkg-config --cflags --libs singleflight
 
-$(BUILD)/stage.done: $(LIB_A) $(LIB_SO) $(wildcard include/*) src/singleflight.pc.in $(MAN) \
+$(BUILD)/stage.done: $(LIB_A) $(LIB_SO) $(wildcard include/*) $(wildcard src/*.in) $(MAN) \
 		$(addprefix tools/,$(EXAMPLES))
 	@rm -rf $(STAGE)
 	@$(MAKE) --no-print-directory -s install DESTDIR=$(STAGE) PREFIX=/opt/singleflight

@@ -34,10 +34,11 @@ $(FLEET_SO): $(FLEET_OBJ) $(LIB_SO) src/fleet/libsingleflight-fleet.map
 
 -include $(FLEET_OBJ:.o=.d)
 
+FLEET_CMAKE := singleflight-fleet.cmake
 FLEET_HEADERS := $(wildcard include/singleflight_fleet.*)
 
 .PHONY: install-fleet
-install-fleet: install fleet ## Also install libsingleflight-fleet, its headers and its .pc
+install-fleet: install fleet ## Also install libsingleflight-fleet, its headers, .pc and CMake file
 	install -m 644 $(FLEET_HEADERS) $(D)$(INCLUDEDIR)
 	install -m 644 $(FLEET_A) $(D)$(LIBDIR)
 	install -m 755 $(FLEET_SO) $(D)$(LIBDIR)
@@ -49,6 +50,8 @@ install-fleet: install fleet ## Also install libsingleflight-fleet, its headers 
 		-e 's|@TLS@|$(if $(FLEET_TLS), $(FLEET_TLS))|' \
 		src/fleet/singleflight-fleet.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight-fleet.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight-fleet.pc
+	sed 's|@LIBS@|$(filter -l%,$(FLEET_DEPS))|' src/fleet/$(FLEET_CMAKE).in >$(D)$(CMAKEDIR)/$(FLEET_CMAKE)
+	chmod 644 $(D)$(CMAKEDIR)/$(FLEET_CMAKE)
 	@$(TELL_LINKER)
 
 .PHONY: uninstall-fleet
@@ -56,4 +59,5 @@ uninstall-fleet:
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,$(notdir $(FLEET_HEADERS)))
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(FLEET_A) $(FLEET_SO)) $(FLEET_SONAME) \
 		libsingleflight-fleet.so pkgconfig/singleflight-fleet.pc)
+	rm -f $(D)$(CMAKEDIR)/$(FLEET_CMAKE)
 uninstall: uninstall-fleet

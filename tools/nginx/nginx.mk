@@ -13,6 +13,9 @@ NGINX_OBJS := $(NGINX)/src/objs
 $(NGINX_DEV)/conf_flags:
 	@echo 'no nginx-dev: tools/bootstrap demo-nginx unpacks it; or say where it is, by NGINX_DEV' >&2; exit 1
 
+# The library is inside the module; a package may say how else it gets it.
+NGINX_LIBS ?= $(call from_nginx,$(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)
+
 # As the headers of nginx are made: by its configure, for the options that Debian has.  What it notes down is
 # relative, so that a copy of the project is built from the copy.
 from_nginx = $(shell realpath -m --relative-to=$(NGINX)/src $(1))
@@ -22,8 +25,8 @@ $(NGINX_OBJS)/Makefile: tools/nginx/config tools/nginx/nginx.mk $(NGINX_DEV)/con
 	@cp -rL $(NGINX_DEV) $(NGINX)/src
 	$(call say,CONF)cd $(NGINX)/src && . ./conf_flags && \
 		SFLIGHT_CFLAGS='-I$(call from_nginx,include)' \
-		SFLIGHT_LIBS='$(call from_nginx,$(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)' \
-		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(or $(WERROR),-Wno-error)' \
+		SFLIGHT_LIBS='$(NGINX_LIBS)' \
+		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(CPPFLAGS) $(or $(WERROR),-Wno-error)' \
 		--add-dynamic-module=$(call from_nginx,tools/nginx) >configure.log || { tail configure.log; exit 1; }
 
 $(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h) $(LIB_A) include/singleflight.h
