@@ -278,7 +278,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
+-include src/fleet/fleet.mk tests/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
 	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk

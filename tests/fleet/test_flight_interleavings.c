@@ -44,7 +44,7 @@ enum {
     ACTIONS = 96,
     FRAME_LEN = FRAME_HEAD_LEN + 1, /* the value is the number of the call that has run */
     LEASE_MS = 3000,
-    MAX_AGE_MS = 3500,
+    MAX_AGE_MS = 1500, /* one renewal; shorter than a lease, so that few moments matter */
     TIMEOUT_MS = 250,
 };
 
@@ -83,6 +83,12 @@ static const char *const fault_names[] = {
 
 #define BIT(fault) (1U << (fault))
 
+/* Faults between which the oracle makes no difference are remembered as one of them. */
+static const uint8_t fault_classes[] = {
+    CUT,   INBOX,  PUSH_LOST, SLOT_GONE, INBOX,  CRASH,  STALL,
+    STALL, FORGET, CUT,       FORGET,    FORGET, FORGET,
+};
+
 struct command {
     uint8_t what; /* of FLIGHT_SENDS, which all fit */
     uint8_t call, rejoin, large;
@@ -118,7 +124,8 @@ struct batch {
 struct call {
     struct flight f;
     uint8_t process;
-    bool begun, flying, told, left, answered, runs, has_led, has_published, is_void, large, is_alone;
+    bool begun, flying, told, left, answered, runs, has_led, has_published, is_void, large,
+        is_alone;
     bool causes;      /* it has a counter that explains runs that overlap */
     uint8_t overlaps; /* sets of calls: whose run was under way when this call's began */
     uint8_t banned;   /* whose value must not be had: it is older than the call, or forgotten */
@@ -134,6 +141,7 @@ struct world {
     struct call call[CALLS];
     uint8_t n_processes, n_calls, faults_left, forgotten; /* forgotten: a set of calls */
     uint16_t faults;                                      /* a set of enum fault: what has been */
+    bool has_aged;                                        /* fn was held beyond max_age */
 };
 
 enum kind {
@@ -270,8 +278,10 @@ static void told(struct world *w, int c)
         return;
     }
     if (k->f.outcome != FLIGHT_LEAD) {
-        CHECK(w->faults != 0);
-        k->is_alone = k->causes = true;
+        CHECK(w->faults != 0 || w->has_aged);
+        k->causes = true;
+        /* Behind a leader that has died, waiting may take as long as promise 4 has it. */
+        k->is_alone = k->f.outcome != FLIGHT_ALONE_GAVE_UP || !(w->faults & BIT(CRASH));
         k->answered = true;
         return;
     }
@@ -305,7 +315,7 @@ static void send_command(struct world *w, int c, uint32_t what)
 static void perform(struct world *w, int c, uint32_t actions)
 {
     const uint32_t causes = FLIGHT_VOID | FLIGHT_LEASE_LOST | FLIGHT_REFUSED | FLIGHT_UNPUBLISHED;
-    const unsigned late = BIT(CUT) | BIT(STOP) | BIT(STALL) | BIT(ERROR);
+    const unsigned late = BIT(CUT) | BIT(STALL);
     struct call *k = &w->call[c];
 
     for (uint32_t i = 0; i < 32; i++) {
@@ -325,6 +335,7 @@ static void perform(struct world *w, int c, uint32_t actions)
         k->is_void = true;
     }
     k->causes |= (actions & causes) != 0;
+    w->has_aged |= (actions & FLIGHT_AGED) != 0;
     if (actions & FLIGHT_ENDED) {
         CHECK(k->told || k->left);
         CHECK(!is_mentioned(&w->process[k->process], c));
@@ -365,8 +376,8 @@ static void take_push(void *ctx, struct engine_string channel, struct engine_str
             continue;
         CHECK(names_inbox(name, PREFIX, t.process) == channel.len &&
               memcmp(name, channel.bytes, channel.len) == 0);
-        if (p->crashed || !p->link.inbox)
-            return;
+        if (!p->link.inbox || !w->call[t.counter & 0xff].flying)
+            return; /* lost; or for nobody */
         CHECK(p->n_pushes < QUEUE && frame.len <= FRAME_LEN);
         struct push *m = &p->pushes[p->n_pushes++];
         memcpy(m->token, token.bytes, TOKEN_LEN);
@@ -626,7 +637,7 @@ static void fault(struct world *w, const struct action *a)
     struct call *k = &w->call[a->who];
 
     w->faults_left--;
-    w->faults |= (uint16_t)BIT(a->fault);
+    w->faults |= (uint16_t)BIT(fault_classes[a->fault]);
     switch ((enum fault)a->fault) {
     case CUT:
         lose_link(w, a->who);
@@ -787,6 +798,16 @@ static bool add_prompt(const struct world *w, struct list *l)
     return l->n != before;
 }
 
+/* True if a process has or will have a flight. */
+static bool is_of_use(const struct world *w, int process)
+{
+    for (int c = 0; c < w->n_calls; c++) {
+        if (w->call[c].process == process && (w->call[c].flying || !w->call[c].begun))
+            return true;
+    }
+    return false;
+}
+
 /* What takes any time. */
 static void add_slow(const struct world *w, struct list *l)
 {
@@ -800,7 +821,7 @@ static void add_slow(const struct world *w, struct list *l)
         const struct process *p = &w->process[i];
         if (p->stopped)
             add(l, RESUME, i);
-        if (p->crashed || p->stopped)
+        if (p->crashed || p->stopped || !is_of_use(w, i))
             continue;
         if (!p->link.up)
             add(l, LINK, i);
@@ -834,7 +855,7 @@ static void add_faults(const struct world *w, struct list *l, bool is_quiet)
 {
     for (int i = 0; i < w->n_processes; i++) {
         const struct process *p = &w->process[i];
-        if (p->crashed)
+        if (p->crashed || !is_of_use(w, i))
             continue;
         add_fault(l, CRASH, i);
         if (p->n_commands != 0)
@@ -865,13 +886,13 @@ static void add_faults(const struct world *w, struct list *l, bool is_quiet)
 /* Before time goes on by itself. */
 static void check_moment(const struct world *w)
 {
-    const unsigned lossy = BIT(PUSH_LOST) | BIT(SLOT_GONE) | BIT(STALL) | BIT(STOP);
+    const unsigned lossy = BIT(PUSH_LOST) | BIT(SLOT_GONE);
     int64_t next = next_moment(w);
 
     for (int c = 0; c < w->n_calls; c++) {
         const struct call *k = &w->call[c];
         const struct process *p = &w->process[k->process];
-        if (!k->flying || k->told || k->left || (w->faults & (BIT(STOP) | BIT(STALL))))
+        if (!k->flying || k->told || k->left || (w->faults & BIT(STALL)))
             continue;
         CHECK(next <= k->limit_ms); /* promise 4 */
         if (k->f.state != FLIGHT_IN_WAIT || !p->link.up || !p->link.inbox || (w->faults & lossy))
@@ -905,12 +926,8 @@ static void check_end(const struct world *w)
             CHECK(!(k->overlaps & 1U << i) || k->causes || w->call[i].causes);
     }
     search.n_ends++;
-    if (w->faults & ~(BIT(CRASH) | BIT(INBOX) | BIT(PUSH_LOST) | BIT(RESULT_GONE)))
+    if (w->has_aged || (w->faults & ~(BIT(CRASH) | BIT(INBOX) | BIT(PUSH_LOST))))
         return;
-    for (int c = 0; c < w->n_calls; c++) {
-        if (w->call[c].has_led && w->call[c].causes && !w->process[w->call[c].process].crashed)
-            return; /* a lead that was held beyond max_age */
-    }
     CHECK(n_led == n_published + n_dead && !alone);
     CHECK(!overlaps || (w->faults & BIT(CRASH)));
 }
@@ -922,12 +939,45 @@ static uint64_t from_now(uint64_t ns, uint64_t now_ns)
     return ns == FLIGHT_NEVER ? ns : ns <= now_ns ? 0 : ns - now_ns;
 }
 
-/* What makes one state different from another: what is used, and times from now on. */
+/* A call without what has no meaning any more, and with times from now on. */
+static struct call essence(const struct world *w, int c)
+{
+    struct call k = w->call[c];
+    uint64_t now_ns = (uint64_t)w->engine.now_ms * MS;
+    int64_t age_ms = w->engine.now_ms - k.returned_ms, old_ms = 5 * LEASE_MS;
+    bool all_begun = true, waits = k.f.state == FLIGHT_IN_CLAIM || k.f.state == FLIGHT_IN_WAIT;
+
+    for (int i = 0; i < w->n_calls; i++)
+        all_begun &= w->call[i].begun;
+    k.f.options = NULL;
+    k.f.link = NULL;
+    k.f.timer_ns = from_now(k.f.timer_ns, now_ns);
+    k.f.wait_until_ns = waits ? from_now(k.f.wait_until_ns, now_ns) : 0;
+    k.f.give_up_ns = waits ? from_now(k.f.give_up_ns, now_ns) : 0;
+    k.f.lead_until_ns = k.f.state == FLIGHT_IN_LEAD ? from_now(k.f.lead_until_ns, now_ns) : 0;
+    if (!waits) {
+        memset(k.f.joined, 0, sizeof(k.f.joined));
+        k.f.has_joined = k.f.rejoin = k.f.again = k.f.rechecks = k.f.forgotten = false;
+    }
+    if (k.f.state != FLIGHT_IN_DROP)
+        memset(k.f.drop_token, 0, sizeof(k.f.drop_token));
+    if (k.f.outcome != FLIGHT_LEAD)
+        k.f.outcome = FLIGHT_UNTOLD;
+    k.limit_ms = waits && k.flying ? k.limit_ms - w->engine.now_ms : 0;
+    k.banned = waits && k.flying ? k.banned : 0;
+    k.overlaps = k.causes ? 0 : k.overlaps;
+    k.returned_ms = all_begun                   ? 0
+                    : k.returned_ms == NEVER_MS ? -1
+                    : age_ms < old_ms           ? age_ms
+                                                : old_ms;
+    return k;
+}
+
+/* What makes one state different from another, as far as it is used. */
 static uint64_t hash_of(const struct world *w)
 {
     static unsigned char bytes[sizeof(struct world)];
     unsigned char *at = bytes;
-    uint64_t now_ns = (uint64_t)w->engine.now_ms * MS;
 
 #define PUT(from, size) at = (unsigned char *)memcpy(at, from, size) + (size)
     for (size_t i = 0; i < ENGINE_KEYS && w->engine.key[i].name_len != 0; i++) {
@@ -950,17 +1000,7 @@ static uint64_t hash_of(const struct world *w)
         PUT(w->batch[i].commands, w->batch[i].n * sizeof(w->batch[i].commands[0]));
     }
     for (int i = 0; i < w->n_calls; i++) {
-        struct call k = w->call[i];
-        int64_t age_ms = w->engine.now_ms - k.returned_ms, old_ms = 5 * LEASE_MS;
-        k.f.options = NULL;
-        k.f.link = NULL;
-        k.f.timer_ns = from_now(k.f.timer_ns, now_ns);
-        k.f.wait_until_ns = from_now(k.f.wait_until_ns, now_ns);
-        k.f.give_up_ns = from_now(k.f.give_up_ns, now_ns);
-        k.f.lead_until_ns = from_now(k.f.lead_until_ns, now_ns);
-        k.limit_ms = k.flying && !k.told ? k.limit_ms - w->engine.now_ms : 0;
-        if (k.returned_ms != NEVER_MS)
-            k.returned_ms = age_ms < old_ms ? age_ms : old_ms;
+        struct call k = essence(w, i);
         PUT(&k, sizeof(k));
     }
     PUT(&w->n_processes, sizeof(*w) - offsetof(struct world, n_processes));

@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A flight may be ended, and freed, by any event: after one nothing of it is used here.  Events are
+ * not nested: what a flight wants leads to no event of another one, and a connection that cannot be
+ * written to is closed later (failure).
+ */
+#include "pilot.h"
+
+#include "ask.h"
+#include "frame.h"
+#include "scripts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MS_NS UINT64_C(1000000)
+
+static uint64_t clock_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* splitmix64: only to spread processes in time. */
+static uint32_t draw(struct pilot *p)
+{
+    uint64_t z = p->random += UINT64_C(0x9E3779B97F4A7C15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return (uint32_t)(z >> 32);
+}
+
+static struct flight_now now(struct pilot *p)
+{
+    return (struct flight_now){.ns = p->now_ns, .random = draw(p)};
+}
+
+static void note_error(struct pilot *p, const char *text)
+{
+    pthread_mutex_lock(&p->error_lock);
+    snprintf(p->last_error, sizeof(p->last_error), "%s", text);
+    pthread_mutex_unlock(&p->error_lock);
+}
+
+/* ------------------------------------------------------------- commands */
+
+/* Room for one more; false: no memory. */
+static bool reserve_sent(struct pilot *p)
+{
+    if (p->n_sent < p->sent_size)
+        return true;
+    size_t size = p->sent_size == 0 ? 256 : 2 * p->sent_size;
+    struct sent *larger = malloc(size * sizeof(*larger));
+    if (larger == NULL)
+        return false;
+    for (size_t i = 0; i < p->n_sent; i++)
+        larger[i] = p->sent[(p->sent_first + i) % p->sent_size];
+    free(p->sent);
+    p->sent = larger;
+    p->sent_size = size;
+    p->sent_first = 0;
+    return true;
+}
+
+static void send(struct pilot *p, struct claim *c, uint32_t command, const struct command *what)
+{
+    if (p->failure != NULL)
+        return; /* lost, as all that is unanswered will be */
+    if (!reserve_sent(p) || !link_send(&p->commands, what->n, what->args)) {
+        p->failure = "out of memory";
+        return;
+    }
+    p->sent[(p->sent_first + p->n_sent++) % p->sent_size] =
+        (struct sent){.claim = c, .command = command};
+    count_add(&p->counts, COUNT_commands, 1);
+}
+
+static struct sent pop_sent(struct pilot *p)
+{
+    struct sent s = p->sent[p->sent_first];
+
+    p->sent_first = (p->sent_first + 1) % p->sent_size;
+    p->n_sent--;
+    return s;
+}
+
+static void send_flight(struct pilot *p, struct claim *c, uint32_t command)
+{
+    struct command what;
+
+    ask_of_flight(&what, c, command, p->channel, p->channel_len);
+    send(p, c, command, &what);
+}
+
+/* -------------------------------------------------------------- outcomes */
+
+static void tell(struct claim *c, int outcome)
+{
+    c->outcome = outcome;
+    c->is_told = true;
+    if (c->wait != NULL) {
+        sflight_call *wait = c->wait;
+        c->wait = NULL;
+        sflight_complete(wait, 0);
+    } else if (c->told != NULL) {
+        c->told(c);
+    }
+}
+
+static int take_value(struct pilot *p, struct claim *c)
+{
+    struct frame f;
+    int rc = frame_read(&f, c->flight.frame, c->flight.frame_len, c->member->max_value);
+
+    if (rc == -EMSGSIZE)
+        return FLIGHT_ALONE_OVERSIZE; /* the leader's fleet has a larger max_value */
+    if (rc != 0) {
+        count_add(&p->counts, COUNT_bad_frames, 1);
+        return FLIGHT_ALONE_REFUSED;
+    }
+    c->value = malloc(f.value_len > 0 ? f.value_len : 1);
+    if (c->value == NULL)
+        return OUTCOME_MEMORY;
+    memcpy(c->value, f.value, f.value_len);
+    c->value_len = f.value_len;
+    c->status = f.status;
+    return FLIGHT_VALUE;
+}
+
+static void tell_flight(struct pilot *p, struct claim *c)
+{
+    int outcome = c->flight.outcome;
+
+    if (c->is_told)
+        return; /* the caller has left */
+    tell(c, outcome == FLIGHT_VALUE ? take_value(p, c) : outcome);
+}
+
+/* Counts it among those that lead, or wait. */
+static void gauge(struct claim *c)
+{
+    enum count in = COUNT_N;
+
+    if (!c->is_ended && c->flight.state == FLIGHT_IN_WAIT)
+        in = COUNT_waiting;
+    if (!c->is_ended && (c->flight.state == FLIGHT_IN_LEAD ||
+                         c->flight.state == FLIGHT_IN_PUBLISH || c->flight.state == FLIGHT_IN_DROP))
+        in = COUNT_leading;
+    if (in == c->gauge)
+        return;
+    if (c->gauge != COUNT_N)
+        count_sub(&c->member->counts, c->gauge, 1);
+    if (in != COUNT_N)
+        count_add(&c->member->counts, in, 1);
+    c->gauge = in;
+}
+
+static void count_actions(struct pilot *p, struct claim *c, uint32_t actions)
+{
+    static const struct {
+        uint32_t action;
+        enum count count;
+    } counted[] = {
+        {FLIGHT_TAKEN_OVER, COUNT_takeovers},
+        {FLIGHT_LEASE_LOST, COUNT_leases_lost},
+        {FLIGHT_AGED, COUNT_aged},
+        {FLIGHT_FORGOTTEN, COUNT_forgotten},
+        {FLIGHT_RENEWED, COUNT_renewals},
+        {FLIGHT_PUBLISHED, COUNT_published},
+        {FLIGHT_REFUSED, COUNT_refused},
+        {FLIGHT_UNPUBLISHED, COUNT_unpublished},
+        {FLIGHT_RECHECKED, COUNT_rechecks},
+        {FLIGHT_RECHECK_HIT, COUNT_recheck_hits},
+    };
+
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (actions & counted[i].action)
+            count_add(&c->member->counts, counted[i].count, 1);
+    if (actions & FLIGHT_BAD_FRAME)
+        count_add(&p->counts, COUNT_bad_frames, 1);
+}
+
+/* --------------------------------------------------------------- others */
+
+static void remove_other(struct claim *c)
+{
+    *c->link = c->next;
+    if (c->next != NULL)
+        c->next->link = c->link;
+    claim_let_go(c);
+}
+
+static void end_other(struct claim *c, int outcome)
+{
+    if (!c->is_told)
+        tell(c, outcome);
+    remove_other(c);
+}
+
+static void add_other(struct pilot *p, struct claim *c)
+{
+    c->next = p->others;
+    c->link = &p->others;
+    if (c->next != NULL)
+        c->next->link = &c->next;
+    p->others = c;
+}
+
+static void send_other(struct pilot *p, struct claim *c)
+{
+    struct command what;
+
+    ask_other(&what, c, p->channel, p->channel_len);
+    send(p, c, 0, &what);
+    c->is_sent = true;
+}
+
+/* The member has no flight any more. */
+static void tell_quiet(struct pilot *p, struct member *m)
+{
+    for (struct claim *c = p->others, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->kind == CLAIM_QUIET && c->member == m)
+            end_other(c, OUTCOME_DONE);
+    }
+}
+
+static void other_answered(struct pilot *p, struct claim *c, const struct link_reply *r)
+{
+    (void)p;
+    if (r->value.type == LINK_INTEGER) {
+        c->integer = r->value.integer;
+        end_other(c, OUTCOME_DONE);
+        return;
+    }
+    snprintf(c->error, sizeof(c->error), "%s",
+             r->value.type == LINK_ERROR ? r->value.bytes : "an answer that makes no sense");
+    end_other(c, OUTCOME_ERROR);
+}
+
+/* ---------------------------------------------------------------- flights */
+
+static void end_flight(struct pilot *p, struct claim *c)
+{
+    struct member *m = c->member;
+
+    c->is_ended = true;
+    gauge(c);
+    claims_remove(&p->claims, c);
+    claim_let_go(c);
+    if (--m->n_flights == 0)
+        tell_quiet(p, m);
+}
+
+/* Does what the flight wants after an event, in the order of the actions. */
+static void act(struct pilot *p, struct claim *c, uint32_t actions)
+{
+    for (uint32_t command = FLIGHT_SEND_DROP; command <= FLIGHT_SEND_PUBLISH; command <<= 1)
+        if (actions & command)
+            send_flight(p, c, command);
+    count_actions(p, c, actions);
+    gauge(c);
+    if (actions & FLIGHT_TELL)
+        tell_flight(p, c);
+    if (actions & FLIGHT_VOID)
+        (void)sflight_forget(c->member->group, claim_key(c), c->key_len);
+    if (actions & FLIGHT_ENDED)
+        end_flight(p, c);
+    else
+        claims_set_timer(&p->claims, c);
+}
+
+static void start_flight(struct pilot *p, struct claim *c)
+{
+    char token[TOKEN_LEN];
+    struct flight_now at = now(p);
+
+    c->number = ++p->last_number;
+    if (!claims_add(&p->claims, c)) {
+        c->is_ended = true;
+        tell(c, OUTCOME_MEMORY);
+        claim_let_go(c);
+        return;
+    }
+    c->member->n_flights++;
+    c->begun_ns = p->now_ns;
+    token_write(token, &(struct token){.process = p->process, .counter = c->number});
+    act(p, c, flight_start(&c->flight, &c->member->flight, &p->state, token, &at));
+}
+
+static void start(struct pilot *p, struct claim *c)
+{
+    if (c->kind == CLAIM_FLIGHT) {
+        start_flight(p, c);
+        return;
+    }
+    add_other(p, c);
+    if (c->kind == CLAIM_QUIET && c->member->n_flights == 0)
+        end_other(c, OUTCOME_DONE);
+    else if (c->kind == CLAIM_COMMAND && p->state.up)
+        send_other(p, c);
+}
+
+/* The caller does not wait any more. */
+static void left(struct pilot *p, struct claim *c)
+{
+    struct flight_now at = now(p);
+
+    if (c->kind == CLAIM_FLIGHT) {
+        if (!c->is_told)
+            tell(c, OUTCOME_TIMED_OUT);
+        if (!c->is_ended)
+            act(p, c, flight_left(&c->flight, &at));
+    } else if (!c->is_told) {
+        /* The answer to what was sent is still to come. */
+        tell(c, OUTCOME_TIMED_OUT);
+        if (!c->is_sent)
+            remove_other(c);
+    }
+}
+
+void pilot_asked(struct pilot *p, struct claim *c, unsigned what)
+{
+    struct flight_now at;
+
+    p->now_ns = clock_ns();
+    if (what & ASK_START)
+        start(p, c);
+    at = now(p);
+    if ((what & ASK_RETURNED) && !c->is_ended)
+        act(p, c, flight_returned(&c->flight, c->frame != NULL, &at));
+    if (what & ASK_LEFT)
+        left(p, c);
+    claim_let_go(c);
+}
+
+void pilot_forget_member(struct pilot *p, struct member *m)
+{
+    struct claims_walk walk;
+
+    for (size_t i = 0; i < p->n_sent; i++) {
+        struct sent *s = &p->sent[(p->sent_first + i) % p->sent_size];
+        if (s->claim != NULL && s->claim->member == m)
+            s->claim = NULL;
+    }
+    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
+         c = claims_next(&p->claims, &walk))
+        if (c->member == m) {
+            c->is_told = true;
+            end_flight(p, c);
+        }
+    for (struct claim *c = p->others, *next; c != NULL; c = next) {
+        next = c->next;
+        if (c->member == m)
+            end_other(c, OUTCOME_TIMED_OUT);
+    }
+}
+
+/* ------------------------------------------------- the link for commands */
+
+static void commands_up(void *ctx)
+{
+    struct pilot *p = ctx;
+    struct claims_walk walk;
+
+    p->state.up = true;
+    p->state.shut = false;
+    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
+         c = claims_next(&p->claims, &walk)) {
+        struct flight_now at = now(p);
+        act(p, c, flight_link_up(&c->flight, &at));
+    }
+    for (struct claim *c = p->others; c != NULL; c = c->next)
+        if (c->kind == CLAIM_COMMAND)
+            send_other(p, c);
+}
+
+static void commands_down(void *ctx, const char *why)
+{
+    struct pilot *p = ctx;
+    struct claims_walk walk;
+
+    note_error(p, why);
+    p->failure = NULL;
+    p->n_sent = 0;
+    if (!p->state.up) {
+        p->state.shut = true; /* it cannot be made */
+        return;
+    }
+    p->state.up = false;
+    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
+         c = claims_next(&p->claims, &walk)) {
+        struct flight_now at = now(p);
+        act(p, c, flight_link_down(&c->flight, &at));
+    }
+    for (struct claim *c = p->others, *next; c != NULL; c = next) {
+        next = c->next;
+        c->is_sent = false;
+        if (c->is_told)
+            remove_other(c);
+    }
+}
+
+/* The engine cannot be used now, though it answers. */
+static bool is_useless(const struct link_reply *r)
+{
+    static const char *const codes[] = {"READONLY ", "LOADING ", "MASTERDOWN "};
+
+    if (r->value.type != LINK_ERROR)
+        return false;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        /* At the begin; older engines put a script's errors into one of their own. */
+        const char *at = strstr(r->value.bytes, codes[i]);
+        if (at != NULL && (at == r->value.bytes || at[-1] == '-'))
+            return true;
+    }
+    return false;
+}
+
+static void command_answered(void *ctx, const struct link_reply *r)
+{
+    struct pilot *p = ctx;
+    struct flight_reply reply;
+
+    if (p->n_sent == 0) {
+        count_add(&p->counts, COUNT_bad_frames, 1);
+        link_fail(&p->commands, "an answer to nothing", p->now_ns, draw(p));
+        return;
+    }
+    if (is_useless(r)) {
+        link_fail(&p->commands, r->value.bytes, p->now_ns, draw(p));
+        return;
+    }
+    struct sent s = pop_sent(p);
+    p->state.shut = false;
+    if (r->value.type == LINK_ERROR)
+        note_error(p, r->value.bytes);
+    if (s.claim == NULL)
+        return;
+    if (s.command == 0) {
+        other_answered(p, s.claim, r);
+        return;
+    }
+    if (s.command == FLIGHT_SEND_CLAIM && s.claim->begun_ns != 0) {
+        struct counts *counts = &s.claim->member->counts;
+        uint64_t ns = p->now_ns - s.claim->begun_ns;
+        s.claim->begun_ns = 0;
+        count_add(counts, COUNT_claim_ns_sum, ns);
+        if (ns > count_read(counts, COUNT_claim_ns_max))
+            count_set(counts, COUNT_claim_ns_max, ns);
+    }
+    ask_reply(&reply, s.command, r);
+    struct flight_now at = now(p);
+    act(p, s.claim, flight_reply(&s.claim->flight, s.command, &reply, &at));
+}
+
+/* ------------------------------------------------------------- the inbox */
+
+static void inbox_up(void *ctx)
+{
+    struct pilot *p = ctx;
+    struct claims_walk walk;
+
+    p->state.inbox = true;
+    p->is_pinged = false;
+    p->ping_ns = p->now_ns + p->ping_every_ns;
+    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
+         c = claims_next(&p->claims, &walk)) {
+        struct flight_now at = now(p);
+        act(p, c, flight_inbox_up(&c->flight, &at));
+    }
+}
+
+static void inbox_down(void *ctx, const char *why)
+{
+    struct pilot *p = ctx;
+
+    note_error(p, why);
+    p->state.inbox = false;
+}
+
+static void pushed(struct pilot *p, const struct link_value *message)
+{
+    struct token token;
+    const char *bytes = message->bytes;
+
+    count_add(&p->counts, COUNT_pushes, 1);
+    if (message->len < TOKEN_LEN || token_read(&token, bytes, TOKEN_LEN) != 0 ||
+        token.process != p->process) {
+        count_add(&p->counts, COUNT_bad_frames, 1);
+        return;
+    }
+    struct claim *c = claims_find(&p->claims, token.counter);
+    if (c == NULL)
+        return; /* it has ended meanwhile */
+    struct flight_now at = now(p);
+    act(p, c,
+        flight_push(&c->flight, bytes, (const unsigned char *)bytes + TOKEN_LEN,
+                    message->len - TOKEN_LEN, &at));
+}
+
+static bool says(const struct link_value *v, const char *text)
+{
+    return v->type == LINK_STRING && strcmp(v->bytes, text) == 0;
+}
+
+static void inbox_answered(void *ctx, const struct link_reply *r)
+{
+    struct pilot *p = ctx;
+
+    if (r->value.type == LINK_ARRAY && r->n_elements == 3 && says(&r->elements[0], "message") &&
+        r->elements[2].type == LINK_STRING) {
+        pushed(p, &r->elements[2]);
+        return;
+    }
+    if (r->value.type == LINK_ARRAY && r->n_elements == 2 && says(&r->elements[0], "pong")) {
+        p->is_pinged = false;
+        return;
+    }
+    count_add(&p->counts, COUNT_bad_frames, 1);
+    link_fail(&p->inbox, r->value.type == LINK_ERROR ? r->value.bytes : "no message", p->now_ns,
+              draw(p));
+}
+
+/* While claims wait for messages: is somebody there who would send them? */
+static void ping(struct pilot *p)
+{
+    static const struct link_arg args[] = {{"PING", 4}};
+
+    if (!p->state.inbox || p->claims.n == 0 || p->now_ns < p->ping_ns)
+        return;
+    p->ping_ns = p->now_ns + p->ping_every_ns;
+    if (p->is_pinged || !link_send(&p->inbox, 1, args)) {
+        link_fail(&p->inbox, "no answer to PING", p->now_ns, draw(p));
+        return;
+    }
+    p->is_pinged = true;
+}
+
+/* ------------------------------------------------------------------- run */
+
+static void sooner(uint64_t *at, uint64_t than)
+{
+    if (than < *at)
+        *at = than;
+}
+
+/* Milliseconds for poll(), rounded up. */
+static int timeout_ms(struct pilot *p)
+{
+    uint64_t at = LINK_NEVER;
+    const struct claim *c = claims_soonest(&p->claims);
+
+    if (c != NULL)
+        sooner(&at, c->flight.timer_ns);
+    sooner(&at, link_timer_ns(&p->commands));
+    sooner(&at, link_timer_ns(&p->inbox));
+    if (p->state.inbox && p->claims.n > 0)
+        sooner(&at, p->ping_ns);
+    if (at == LINK_NEVER)
+        return -1;
+    uint64_t moment = clock_ns();
+    if (at <= moment)
+        return 0;
+    uint64_t ms = (at - moment + MS_NS - 1) / MS_NS;
+    return ms > 3600000 ? 3600000 : (int)ms;
+}
+
+static void run_timers(struct pilot *p)
+{
+    struct claim *c;
+
+    while ((c = claims_soonest(&p->claims)) != NULL && c->flight.timer_ns <= p->now_ns) {
+        struct flight_now at = now(p);
+        act(p, c, flight_timer(&c->flight, &at));
+    }
+}
+
+static void count_connections(struct pilot *p)
+{
+    size_t max_reply = atomic_load_explicit(&p->max_reply, memory_order_relaxed);
+
+    p->commands.max_reply = max_reply;
+    p->inbox.max_reply = max_reply;
+    for (; p->n_connections < p->commands.n_connections; p->n_connections++)
+        if (p->n_connections > 0)
+            count_add(&p->counts, COUNT_reconnects, 1);
+    for (; p->n_inbox_connections < p->inbox.n_connections; p->n_inbox_connections++)
+        if (p->n_inbox_connections > 0)
+            count_add(&p->counts, COUNT_inbox_reconnects, 1);
+    count_set(&p->counts, COUNT_connected, p->state.up && !p->state.shut);
+    count_set(&p->counts, COUNT_inbox_ready, p->state.inbox);
+    atomic_store_explicit(&p->breaker,
+                          !p->state.shut ? FLIGHT_UNTOLD
+                          : p->state.up  ? FLIGHT_ALONE_SLOW
+                                         : FLIGHT_ALONE_DOWN,
+                          memory_order_relaxed);
+}
+
+static void flush(struct pilot *p)
+{
+    if (p->failure != NULL)
+        link_fail(&p->commands, p->failure, p->now_ns, draw(p));
+    link_flush(&p->commands, p->now_ns, draw(p));
+    link_flush(&p->inbox, p->now_ns, draw(p));
+}
+
+void pilot_run(struct pilot *p, int wake_fd)
+{
+    enum { READY = POLLIN | POLLERR | POLLHUP };
+    struct pollfd fds[3] = {{.fd = wake_fd, .events = POLLIN}};
+
+    p->now_ns = clock_ns();
+    flush(p);
+    count_connections(p);
+    fds[1].fd = link_fd(&p->commands, &fds[1].events);
+    fds[2].fd = link_fd(&p->inbox, &fds[2].events);
+    (void)poll(fds, 3, timeout_ms(p));
+    p->now_ns = clock_ns();
+    link_run(&p->commands, (fds[1].revents & READY) != 0, p->now_ns, draw(p));
+    link_run(&p->inbox, (fds[2].revents & READY) != 0, p->now_ns, draw(p));
+    run_timers(p);
+    ping(p);
+    count_connections(p);
+}
+
+/* ----------------------------------------------------------------- others */
+
+bool pilot_init(struct pilot *p, const struct link_options *o, const char *prefix, uint64_t process,
+                uint32_t lease_ms)
+{
+    pthread_mutex_init(&p->error_lock, NULL);
+    link_init(&p->commands, o);
+    link_init(&p->inbox, o);
+    p->process = process;
+    p->prefix = prefix;
+    p->ping_every_ns = lease_ms * MS_NS;
+    p->channel_len = names_inbox(p->channel, prefix, process);
+    p->channel[p->channel_len] = '\0';
+    if (getrandom(&p->random, sizeof(p->random), 0) != (ssize_t)sizeof(p->random))
+        p->random = process;
+    p->commands.on_up = commands_up;
+    p->commands.on_down = commands_down;
+    p->commands.on_reply = command_answered;
+    p->commands.ctx = p;
+    p->inbox.on_up = inbox_up;
+    p->inbox.on_down = inbox_down;
+    p->inbox.on_reply = inbox_answered;
+    p->inbox.ctx = p;
+    p->inbox.channel = p->channel;
+    p->inbox.channel_len = p->channel_len;
+    return claims_init(&p->claims);
+}
+
+void pilot_free(struct pilot *p)
+{
+    link_free(&p->commands);
+    link_free(&p->inbox);
+    claims_free(&p->claims);
+    free(p->sent);
+    pthread_mutex_destroy(&p->error_lock);
+}
+
+void pilot_allow_reply(struct pilot *p, size_t bytes)
+{
+    if (bytes > atomic_load(&p->max_reply))
+        atomic_store(&p->max_reply, bytes);
+}
+
+int pilot_breaker(struct pilot *p)
+{
+    return atomic_load_explicit(&p->breaker, memory_order_relaxed);
+}
+
+void pilot_last_error(struct pilot *p, char *buf, size_t n)
+{
+    pthread_mutex_lock(&p->error_lock);
+    snprintf(buf, n, "%s", p->last_error);
+    pthread_mutex_unlock(&p->error_lock);
+}
+
+void pilot_close_in_child(struct pilot *p)
+{
+    struct link *links[] = {&p->commands, &p->inbox};
+
+    for (size_t i = 0; i < 2; i++) {
+        int fd = atomic_load(&links[i]->fd_to_close);
+        if (fd >= 0)
+            close(fd);
+    }
+}
