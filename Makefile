@@ -249,7 +249,8 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp test-runtime bench-smoke demo-check event-check example-check nginx-check
+test-all: | check test-hpp test-runtime bench-smoke bench-fleet-smoke demo-check event-check example-check \
+	nginx-check demo-fleet-check
 
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest

@@ -203,6 +203,20 @@ static size_t times_ms(double from, double to, double *out)
     return n;
 }
 
+/* The longest of those that were under way then. */
+static double slowest_ms(double from, double to)
+{
+    double most = 0;
+    for (unsigned i = 0; i < N_CONNECTIONS; i++) {
+        for (size_t k = 0; k < workers[i].n; k++) {
+            const struct request *r = &workers[i].requests[k];
+            if (r->begin_s < to && r->begin_s + r->took_s >= from && r->took_s > most)
+                most = r->took_s;
+        }
+    }
+    return most * 1e3;
+}
+
 static void write_timeline(double *times)
 {
     FILE *f = fopen(options.out, "w");
@@ -214,7 +228,7 @@ static void write_timeline(double *times)
         fprintf(f, "%g\t%g\t%g\t%g\t%g\n", (i + 0.5) * bin_s,
                 (double)(statements[i] - (i == 0 ? 0 : statements[i - 1])) / bin_s,
                 (double)n / bin_s, n == 0 ? 0 : percentile(times, n, 0.99),
-                n == 0 ? 0 : times[n - 1]);
+                slowest_ms(i * bin_s, (i + 1) * bin_s));
     }
     for (unsigned i = 0; i < options.n_faults; i++)
         fprintf(f, "# fault\t%.2f\t%s\n", options.faults[i].done_s, options.faults[i].name);
