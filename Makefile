@@ -249,8 +249,8 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp test-runtime bench-smoke bench-fleet-smoke demo-check event-check example-check \
-	nginx-check demo-fleet-check
+test-all: | check test-hpp test-runtime test-fleet bench-smoke bench-fleet-smoke demo-check event-check \
+	example-check nginx-check demo-fleet-check
 
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest
@@ -279,7 +279,7 @@ check-format: ## Complain about code that clang-format would change
 format: ## Let clang-format change it
 	clang-format -i $(FORMATTED)
 
--include src/fleet/fleet.mk tests/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk \
+-include src/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/fleet/fleet.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
 	bench/fleet/fleet.mk tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk \

@@ -162,7 +162,8 @@ SFLIGHT_PUBLIC int sflight_fleet_create(sflight_fleet **out, const sflight_fleet
 /*
  * Makes one flight with itself, of a key that nobody else uses: is the engine there, is it let in,
  * has it every right that it needs, do messages come.  Waits for the engine, until the deadline
- * (NULL: for ever).  For a program's start and its health page.
+ * (NULL: for ever).  For a program's start and its health page.  Of the numbers only those of the
+ * engine's answers count it (published, commands ...).
  * why (may be NULL) gets what is wrong, or "", in at most n bytes with a NUL.
  * Returns 0, -EHOSTUNREACH (not so by the deadline, or refused: see why), -ESHUTDOWN, -EDEADLK,
  * -ENOMEM or -EINVAL.
@@ -224,18 +225,19 @@ SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_
  *     The permit is handed on, to a loop or a pool, and ended by sflight_fleet_complete() or
  *     _abandon(), on any thread, also inside lead;
  *   - with NULL, when it is certain that no permit comes: arg is not used any more.
- * It is called before the future has its result, on the engine thread, or on the thread that ends
- * the call which this caller had joined, or inside this function (in the child of a fork).  It must
- * not block: blocking functions of the fleet say -EDEADLK on the engine thread, and whatever blocks
- * there holds up all flights of this process.  It must return (no exception, no end of the thread).
+ * It is called before the future has its result: on the engine thread; or on the thread that ends
+ * the call which this caller had joined; or inside this function, where the engine is not asked.
+ * It must not block: blocking functions of the fleet say -EDEADLK on the engine thread, and
+ * whatever blocks there holds up all flights of this process.  It must return (no exception, no end
+ * of the thread).  Callbacks of sflight_future_then(), and destroy, may run on the engine thread,
+ * too.
  *
- * A caller that joins a call of this process follows it.  Where the leader leaves at its deadline
- * while it waits for the engine or another process, or fn does not return and options.group says
- * SFLIGHT_ABANDON_TAKEOVER, and no blocking caller goes on, this one does, as if it had just come.
- * A panic is -EOWNERDEAD to it, and `followers` of its result is 1.  The result of a caller that
- * has led the call of this process says `leader`, also where the value was received.
- *
- * Callbacks of sflight_future_then() run on the engine thread where that ends the call.
+ * A caller that joins a call of this process follows it.  Where options.group says
+ * SFLIGHT_ABANDON_TAKEOVER, and the leader leaves at its deadline while it waits for the engine or
+ * another process, or does not return from fn, and no blocking caller goes on, this one does, as if
+ * it had just come.  A panic is -EOWNERDEAD to it, and `followers` of its result is 1.  The result
+ * of a caller that led the call of this process from the begin says `leader`, also where the value
+ * was received.
  *
  * A future that is dropped does not call anything off: lead is called all the same.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure *out is NULL and lead is not

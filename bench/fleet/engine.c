@@ -42,9 +42,14 @@ static void start(struct engine *e)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent)
             _exit(EXIT_FAILURE);
-        execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1",
-               "--unixsocket", e->socket, "--dir", e->dir, "--save", "", "--appendonly", "no",
-               "--logfile", "log", (char *)NULL);
+        const char *server = getenv("FLEET_ENGINE");
+        const char *const args[] = {"redis-server", "--port",       port,      "--bind",
+                                    "127.0.0.1",    "--unixsocket", e->socket, "--dir",
+                                    e->dir,         "--save",       "",        "--appendonly",
+                                    "no",           "--logfile",    "log",     NULL};
+        execvp(server != NULL ? server : "redis-server", (char **)args);
+        /* Debian's redis-tools has the server under another name. */
+        execv("/usr/bin/redis-check-rdb", (char **)args);
         perror("redis-server");
         _exit(EXIT_FAILURE);
     }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * engine.h - a redis-server of the program's own, in a temporary directory, on a unix socket or on
- * a free port of 127.0.0.1; and what is asked of it.  Whatever goes wrong ends the program.
+ * a free port of 127.0.0.1; and what is asked of it.  FLEET_ENGINE in the environment names another
+ * server, such as valkey-server.  Whatever goes wrong ends the program.
  */
 #ifndef ENGINE_H
 #define ENGINE_H

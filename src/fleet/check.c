@@ -101,7 +101,8 @@ static int renew(const struct check *k, const char *token, int64_t *integer)
     if (c == NULL)
         return -ENOMEM;
     int outcome = fleet_await(c, k->deadline);
-    *integer = c->integer;
+    if (outcome == OUTCOME_DONE)
+        *integer = c->integer;
     claim_let_go(c);
     return outcome == OUTCOME_DONE     ? 0
            : outcome == OUTCOME_MEMORY ? -ENOMEM

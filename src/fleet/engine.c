@@ -217,13 +217,14 @@ static bool copy(const char **to, const char *from)
 static bool copy_options(struct engine *e, const struct engine_options *o)
 {
     struct engine_options *to = &e->options;
+    bool address = copy(&to->address, o->address), prefix = copy(&to->prefix, o->prefix);
+    bool user = copy(&to->user, o->user), password = copy(&to->password, o->password);
+    bool ca = copy(&to->ca_file, o->ca_file), cert = copy(&to->cert_file, o->cert_file);
+    bool key = copy(&to->key_file, o->key_file);
 
     to->database = o->database;
     to->lease_ms = o->lease_ms;
-    return copy(&to->address, o->address) & copy(&to->prefix, o->prefix) &
-           copy(&to->user, o->user) & copy(&to->password, o->password) &
-           copy(&to->ca_file, o->ca_file) & copy(&to->cert_file, o->cert_file) &
-           copy(&to->key_file, o->key_file);
+    return address && prefix && user && password && ca && cert && key;
 }
 
 /* "sf-PROCESS-HOST-PID", of what CLIENT SETNAME allows. */

@@ -36,10 +36,20 @@ static void *bounded_array(const redisReadTask *task, array_count n)
     return n <= ARRAY_MAX ? plain_array(task, n) : NULL;
 }
 
-void link_init(struct link *l, const struct link_options *options)
+bool link_init(struct link *l, const struct link_options *options)
 {
     *l = (struct link){.options = options, .stage = LINK_CLOSED};
     atomic_init(&l->fd_to_close, -1);
+    if (plain_array != NULL)
+        return true;
+    redisReader *reader = redisReaderCreate();
+    if (reader == NULL)
+        return false;
+    functions = *reader->fn;
+    plain_array = functions.createArray;
+    functions.createArray = bounded_array;
+    redisReaderFree(reader);
+    return true;
 }
 
 /* --------------------------------------------------------------- close */
@@ -127,15 +137,10 @@ static void greet(struct link *l, uint64_t now_ns)
 }
 
 /* The context is new: its descriptor as ours should be, and its replies bounded. */
-static bool prepare(struct link *l, redisContext *c, bool is_tcp)
+static void prepare(struct link *l, redisContext *c, bool is_tcp)
 {
     int on = 1, idle = TCP_KEEP_IDLE_S, interval = 5, count = 3;
 
-    if (plain_array == NULL) {
-        functions = *c->reader->fn;
-        plain_array = functions.createArray;
-        functions.createArray = bounded_array;
-    }
     c->reader->fn = &functions;
     (void)fcntl(c->fd, F_SETFD, FD_CLOEXEC);
     if (is_tcp) {
@@ -149,7 +154,6 @@ static bool prepare(struct link *l, redisContext *c, bool is_tcp)
     }
     atomic_store(&l->fd_to_close, c->fd);
     l->context = c;
-    return true;
 }
 
 static void connected(struct link *l, redisContext *c, bool is_tcp, uint64_t now_ns,
@@ -161,7 +165,7 @@ static void connected(struct link *l, redisContext *c, bool is_tcp, uint64_t now
         link_fail(l, c->errstr, now_ns, random);
         redisFree(c);
     } else {
-        (void)prepare(l, c, is_tcp);
+        prepare(l, c, is_tcp);
     }
 }
 

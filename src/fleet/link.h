@@ -94,7 +94,8 @@ struct link {
     bool has_failed;
 };
 
-void link_init(struct link *l, const struct link_options *options);
+/* false: no memory.  For one thread at a time in the whole process. */
+bool link_init(struct link *l, const struct link_options *options);
 
 /* The descriptor to be polled, or -1; *events gets what for. */
 int link_fd(const struct link *l, short *events);

@@ -138,7 +138,7 @@ static int take_value(struct pilot *p, struct claim *c)
 
 static void tell_flight(struct pilot *p, struct claim *c)
 {
-    int outcome = c->flight.outcome;
+    int outcome = (int)c->flight.outcome;
 
     if (c->is_told)
         return; /* the caller has left */
@@ -639,8 +639,8 @@ bool pilot_init(struct pilot *p, const struct link_options *o, const char *prefi
                 uint32_t lease_ms)
 {
     pthread_mutex_init(&p->error_lock, NULL);
-    link_init(&p->commands, o);
-    link_init(&p->inbox, o);
+    if (!link_init(&p->commands, o) || !link_init(&p->inbox, o))
+        return false;
     p->process = process;
     p->prefix = prefix;
     p->ping_every_ns = lease_ms * MS_NS;

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The tests of libsingleflight-fleet.  Of each variant a program is in $(BUILD)/VARIANT/fleet; the
+# variants are those of tests.mk.  FLEET_ENGINE names another server than Redis, such as valkey-server.
+
+FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
+# Rooms that know no engine.
+FLEET_PURE := test_flight% test_frame test_model
+FLEET_VARIANTS := asan tsan
+# ThreadSanitizer wants no fork from a process with threads.
+tsan_FLEET_WITHOUT := test_fork test_flight%
+fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
+FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
+FLEET_TEST_FLAGS := -Isrc/fleet
+
+$(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(FLEET_TEST_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(FLEET_OBJ) $(OBJ) \
+		$(CMOCKA) $(LIB_DEPS) $(FLEET_DEPS)
+
+define fleet_variant
+$(1)_FLEET_OBJ := $(FLEET_SRC:%.c=$(BUILD)/$(1)/%.o)
+.SECONDARY: $$($(1)_FLEET_OBJ)
+
+$$($(1)_FLEET_OBJ): $(BUILD)/$(1)/%.o: %.c $(BUILD)/flags tests/fleet/fleet.mk
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -MMD -MP -c -o $$@ $$<
+
+$(BUILD)/$(1)/fleet/%: tests/fleet/%.c $$($(1)_FLEET_OBJ) $$($(1)_OBJ)
+	@mkdir -p $$(@D)
+	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) $(FLEET_TEST_FLAGS) -MMD -MP -MF $$@.d -o $$@ $$< \
+		$$($(1)_FLEET_OBJ) $$($(1)_OBJ) -lcmocka $$(LIB_DEPS) $$(FLEET_DEPS)
+
+-include $$($(1)_FLEET_OBJ:.o=.d)
+endef
+$(foreach v,$(FLEET_VARIANTS),$(eval $(call fleet_variant,$(v))))
+-include $(FLEET_PROGRAMS:=.d)
+
+.PHONY: test-fleet
+test-fleet: fleet $(FLEET_PROGRAMS) ## Run the tests of the fleet, with servers of their own
+	$(PROVE) $(FLEET_PROGRAMS)
