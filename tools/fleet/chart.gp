@@ -15,7 +15,7 @@ fault_at(i) = real(system(sprintf("sed -n 's/^# fault\t//p' %s | sed -n '%dp' | 
 fault_name(i) = system(sprintf("sed -n 's/^# fault\t//p' %s | sed -n '%dp' | cut -f2 | tr '-' ' '", file("faults"), i))
 last(name, column) = real(system(sprintf("grep -v '^#' %s | tail -n 3 | cut -f%d | sort -g | sed -n 2p", file(name), column)))
 # Heights for the names of the lines, a factor apart at least.
-apart(a, b, c) = system(sprintf("printf '%g 1\n%g 2\n%g 3\n' | sort -g | awk '{ if (NR > 1 && $1 < p * 1.75) $1 = p * 1.75; p = $1; print $2, $1 }' | sort | cut -d' ' -f2 | tr '\n' ' '", a, b, c))
+apart(a, b, c) = system(sprintf("printf '%g 1\n%g 2\n%g 3\n' | sort -g | awk '{ if (NR > 1 && $1 < p * 1.55) $1 = p * 1.55; p = $1; print $2, $1 }' | sort | cut -d' ' -f2 | tr '\n' ' '", a, b, c))
 # The slowest request between a fault and the next one, in seconds.
 slowest_after(i) = system(sprintf("awk -F '\t' -v from=%g -v to=%g '!/^#/ && $1 + 0.25 > from && $1 + 0.25 < to && $5 > m { m = $5 } END { printf \"%%.1f\", m / 1000 }' %s", fault_at(i), i < n_faults ? fault_at(i + 1) : end_s + 1, file("faults")))
 end_s = real(system(sprintf("grep -v '^#' %s | tail -n 1 | cut -f1", file("none"))))
@@ -44,7 +44,7 @@ do for [format in "svg png"] {
         column = panel == 1 ? 2 : 5
         set title (panel == 1 ? "database statements per second; without its engine the fleet falls back to one per process" : "slowest request, ms; ".(n_faults > 1 ? sprintf("a killed leader holds its page up for %s s, a killed engine for %s s, once", slowest_after(1), slowest_after(2)) : sprintf("a killed leader holds its page up for %s s, once", slowest_after(1))))
         set xlabel (panel == 1 ? "" : "seconds")
-        set yrange [(panel == 1 ? 1 : 0.5):(panel == 1 ? 1000 : 3000)]
+        set yrange [(panel == 1 ? 1 : 20):(panel == 1 ? 1000 : 10000)]
         unset label
         unset arrow
         do for [i = 1:n_faults] {
