@@ -262,8 +262,8 @@ static void lead_blocks(sflight_fleet_permit *permit, void *arg)
     assert_int_equal(sflight_fleet_forget(f, "x", 1), -EDEADLK);
     assert_int_equal(sflight_fleet_close(f, NULL), -EDEADLK);
     assert_int_equal(sflight_fleet_destroy(f), -EDEADLK);
-    sflight_fleet_complete(permit, 1, NULL, 0, NULL, NULL);
     atomic_store(&engine_thread_asks, 1);
+    sflight_fleet_complete(permit, 1, NULL, 0, NULL, NULL);
 }
 
 static void what_waits_is_refused_on_the_engine_thread(void **state)

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A fleet is of the process that created it: in a child it flies alone, and says so. */
+#include "fleet_test.h"
+
+static struct server_process server;
+
+static void a_fleet_from_before_the_fork(void **state)
+{
+    struct fleet_work w = {.open = true, .size = 8, .status = 1};
+    sflight_result r;
+    char why[128];
+    (void)state;
+    sflight_fleet *f = fleet_new(&server, "fork");
+    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
+    pid_t pid = fork_worker();
+    if (pid == 0) {
+        for (uint64_t i = 1; i <= 3; i++) {
+            assert_int_equal(fleet_do(f, "k", fleet_work_fn, &w, &r), 0);
+            assert_true(r.leader);
+            sflight_result_release(&r);
+            assert_int_equal(FLEET_COUNT(f, alone_forked), i);
+        }
+        assert_int_equal(FLEET_COUNT(f, connected), 0);
+        assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), -EHOSTUNREACH);
+        assert_non_null(strstr(why, "forked"));
+        assert_int_equal(sflight_fleet_forget(f, "k", 1), -EHOSTUNREACH);
+        assert_string_equal(sflight_fleet_last_error(f, why, sizeof why), "");
+        /* A new one works beside it. */
+        sflight_fleet *mine = fleet_new(&server, "fork");
+        assert_int_equal(fleet_do(mine, "k", fleet_work_fn, &w, &r), 0);
+        sflight_result_release(&r);
+        assert_int_equal(FLEET_COUNT(mine, led), 1);
+        fleet_free(mine);
+        assert_int_equal(sflight_fleet_close(f, NULL), 0);
+        assert_int_equal(sflight_fleet_destroy(f), 0);
+        _exit(0);
+    }
+    assert_child_succeeds(pid);
+    assert_int_equal(fleet_do(f, "k", fleet_work_fn, &w, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(FLEET_COUNT(f, led), 1);
+    fleet_free(f);
+}
+
+static pid_t forked;
+
+static int fork_fn(sflight_call *call, void *arg)
+{
+    (void)call;
+    (void)arg;
+    forked = fork_worker();
+    return forked == 0 ? 1 : 2;
+}
+
+/* The parent publishes, the child does not. */
+static void a_fork_in_fn(void **state)
+{
+    sflight_result r;
+    (void)state;
+    sflight_fleet *f = fleet_new(&server, "infn");
+    assert_int_equal(fleet_do(f, "k", fork_fn, NULL, &r), 0);
+    if (forked == 0) {
+        assert_int_equal(r.status, 1);
+        sflight_result_release(&r);
+        assert_int_equal(sflight_fleet_destroy(f), 0);
+        _exit(0);
+    }
+    assert_int_equal(r.status, 2);
+    sflight_result_release(&r);
+    assert_child_succeeds(forked);
+    WAIT_UNTIL(FLEET_COUNT(f, published) == 1);
+    fleet_free(f);
+}
+
+struct forking {
+    sflight_fleet *f;
+    atomic_bool stop;
+};
+
+static void *call_until_told(void *arg)
+{
+    struct forking *l = arg;
+    struct fleet_work w = {.open = true, .size = 8};
+    while (!atomic_load(&l->stop)) {
+        sflight_result r;
+        assert_int_equal(fleet_do(l->f, "k", fleet_work_fn, &w, &r), 0);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+/* Children of a busy parent: each flies alone, and flies with a fleet of its own. */
+static void forks_under_load(void **state)
+{
+    struct forking l = {.f = fleet_new(&server, "forks")};
+    pthread_t threads[3];
+    (void)state;
+    threads_start(threads, 3, call_until_told, &l);
+    for (int i = 0; i < rounds(60, 15); i++) {
+        pid_t pid = fork_worker();
+        if (pid == 0) {
+            struct fleet_work w = {.open = true, .size = 8};
+            sflight_result r;
+            uint64_t before = FLEET_COUNT(l.f, alone_forked);
+            assert_int_equal(fleet_do(l.f, "mine", fleet_work_fn, &w, &r), 0);
+            sflight_result_release(&r);
+            assert_int_equal(FLEET_COUNT(l.f, alone_forked), before + 1);
+            sflight_fleet *mine = fleet_new(&server, "forks");
+            assert_int_equal(sflight_fleet_check(mine, NULL, NULL, 0), 0);
+            fleet_free(mine);
+            _exit(0);
+        }
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&l.stop, true);
+    threads_join(threads, 3);
+    fleet_free(l.f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fleet_from_before_the_fork),
+        cmocka_unit_test(a_fork_in_fn),
+        cmocka_unit_test(forks_under_load),
+    };
+    server_new(&server, NULL);
+    int failed = RUN_TESTS(tests);
+    server_free(&server);
+    return failed;
+}
