@@ -29,8 +29,8 @@ static void add_result(struct command *out, const struct claim *c, const char to
     add(out, out->result, names_result(out->result, c->slot_len, token));
 }
 
-static void begin(struct command *out, const struct claim *c, const char *script,
-                  const char *n_keys)
+static void begin_eval(struct command *out, const struct claim *c, const char *script,
+                       const char *n_keys)
 {
     out->n = 0;
     add_text(out, "EVAL");
@@ -46,19 +46,19 @@ void ask_of_flight(struct command *out, const struct claim *c, uint32_t command,
 
     switch (command) {
     case FLIGHT_SEND_CLAIM:
-        begin(out, c, SCRIPT_CLAIM, "2");
+        begin_eval(out, c, SCRIPT_CLAIM, "2");
         add_result(out, c, f->joined);
         add(out, f->token, TOKEN_LEN);
         add_number(out, 0, c->member->lease_ms);
         add_text(out, f->rejoin ? "1" : "0");
         return;
     case FLIGHT_SEND_RENEW:
-        begin(out, c, SCRIPT_RENEW, "1");
+        begin_eval(out, c, SCRIPT_RENEW, "1");
         add(out, f->token, TOKEN_LEN);
         add_number(out, 0, c->member->lease_ms);
         return;
     case FLIGHT_SEND_PUBLISH:
-        begin(out, c, SCRIPT_PUBLISH, "2");
+        begin_eval(out, c, SCRIPT_PUBLISH, "2");
         add_result(out, c, f->token);
         add(out, f->token, TOKEN_LEN);
         add(out, c->frame, c->frame_len);
@@ -67,7 +67,7 @@ void ask_of_flight(struct command *out, const struct claim *c, uint32_t command,
         add_number(out, 1, SCRIPT_INLINE_BUDGET);
         return;
     default:
-        begin(out, c, SCRIPT_DROP, "1");
+        begin_eval(out, c, SCRIPT_DROP, "1");
         add(out, f->drop_token, TOKEN_LEN);
         add(out, channel, channel_len - PROCESS_LEN);
     }
@@ -75,7 +75,7 @@ void ask_of_flight(struct command *out, const struct claim *c, uint32_t command,
 
 void ask_other(struct command *out, const struct claim *c, const char *channel, size_t channel_len)
 {
-    begin(out, c, c->script, "1");
+    begin_eval(out, c, c->script, "1");
     add(out, c->token, c->token_len);
     if (c->with_inbox)
         add(out, channel, channel_len - PROCESS_LEN);

@@ -82,7 +82,7 @@ struct check {
     size_t n;
 };
 
-static int says(const struct check *k, int rc, const char *what)
+static int complain(const struct check *k, int rc, const char *what)
 {
     char error[CLAIM_MAX_ERROR] = "";
 
@@ -106,8 +106,8 @@ static int renew(const struct check *k, const char *token, int64_t *integer)
     claim_let_go(c);
     return outcome == OUTCOME_DONE     ? 0
            : outcome == OUTCOME_MEMORY ? -ENOMEM
-           : outcome == OUTCOME_ERROR  ? says(k, -EHOSTUNREACH, "refused")
-                                       : says(k, -EHOSTUNREACH, "no answer");
+           : outcome == OUTCOME_ERROR  ? complain(k, -EHOSTUNREACH, "refused")
+                                       : complain(k, -EHOSTUNREACH, "no answer");
 }
 
 /* The leader has led: a second claim joins, and is to get what the first publishes. */
@@ -130,9 +130,9 @@ static int pass_value(const struct check *k, struct claim *leader, struct claim 
         return rc;
     if (renewed != 1 || outcome != FLIGHT_VALUE || follower->value_len != sizeof(k->key) ||
         memcmp(follower->value, k->key, sizeof(k->key)) != 0)
-        return says(k, -EHOSTUNREACH, "a result did not come");
+        return complain(k, -EHOSTUNREACH, "a result did not come");
     if (count_read(engine_counts(m->engine), COUNT_inbox_ready) == 0)
-        return says(k, -EHOSTUNREACH, "messages do not come");
+        return complain(k, -EHOSTUNREACH, "messages do not come");
     return 0;
 }
 
@@ -148,7 +148,7 @@ static int lead_and_follow(const struct check *k)
         if (outcome == FLIGHT_LEAD)
             rc = pass_value(k, leader, follower);
         else if (outcome != OUTCOME_MEMORY)
-            rc = says(k, -EHOSTUNREACH, "a claim was not granted");
+            rc = complain(k, -EHOSTUNREACH, "a claim was not granted");
     }
     if (leader != NULL)
         claim_let_go(leader);

@@ -53,6 +53,13 @@ bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t st
     return true;
 }
 
+void claim_free_value(void *value, size_t size, void *ctx)
+{
+    (void)size;
+    (void)ctx;
+    free(value);
+}
+
 void claim_count(struct member *m, int outcome)
 {
     static const enum count of[] = {

@@ -129,6 +129,9 @@ static inline const char *claim_key(const struct claim *c)
 bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t status,
                      bool is_too_large);
 
+/* A sflight_destroy_fn for a claim's value. */
+void claim_free_value(void *value, size_t size, void *ctx);
+
 /* Counts the end of one call of the process: exactly once for each. */
 void claim_count(struct member *m, int outcome);
 

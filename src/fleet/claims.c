@@ -26,7 +26,7 @@ static struct claim **bucket_of(const struct claims *t, uint64_t number)
     return &t->buckets[number & (t->n_buckets - 1)];
 }
 
-static void put(struct claims *t, struct claim *c)
+static void chain(struct claims *t, struct claim *c)
 {
     struct claim **at = bucket_of(t, c->number);
 
@@ -51,7 +51,7 @@ static void grow(struct claims *t)
     for (size_t i = 0; i < n_old; i++)
         for (struct claim *c = old[i], *next; c != NULL; c = next) {
             next = c->next;
-            put(t, c);
+            chain(t, c);
         }
     free(old);
 }
@@ -69,7 +69,7 @@ bool claims_add(struct claims *t, struct claim *c)
     if (t->n >= t->n_buckets)
         grow(t);
     c->timer_at = CLAIMS_NO_TIMER;
-    put(t, c);
+    chain(t, c);
     t->n++;
     return true;
 }

@@ -2,7 +2,7 @@
 /* Engines, and their lives: who shares one, what is asked of it, forks. */
 #include "engine.h"
 
-#include "pilot.h"
+#include "loop.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -63,7 +63,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
     for (struct engine *e = engines; e != NULL; e = e->next) {
-        pilot_close_in_child(&e->pilot);
+        loop_close_in_child(&e->pilot);
         close(e->wake_fd);
     }
     engines = NULL;
@@ -126,7 +126,7 @@ static void *engine_main(void *arg)
     is_engine_thread = true;
     pthread_setname_np(pthread_self(), "singleflight");
     do
-        pilot_run(&e->pilot, e->wake_fd);
+        loop_run(&e->pilot, e->wake_fd);
     while (take(e));
     return NULL;
 }
@@ -190,7 +190,7 @@ static bool same_engine(const struct engine_options *a, const struct engine_opti
 
 static void free_engine(struct engine *e)
 {
-    pilot_free(&e->pilot);
+    loop_free(&e->pilot);
     address_free(&e->link_options.address);
     tls_free(e->link_options.tls);
     if (e->wake_fd >= 0)
@@ -266,7 +266,7 @@ static int set_up(struct engine *e, const struct engine_options *o)
     l->database = o->database;
     l->client_name = e->client_name;
     l->timeout_ms = o->lease_ms;
-    if (!pilot_init(&e->pilot, l, e->options.prefix, process, o->lease_ms))
+    if (!loop_init(&e->pilot, l, e->options.prefix, process, o->lease_ms))
         return -ENOMEM;
     return start_thread(e);
 }
@@ -304,7 +304,7 @@ int engine_enter(struct member *m, const struct engine_options *o)
         rc = new_engine(&e, o);
     if (rc == 0) {
         e->n_members++;
-        pilot_allow_reply(&e->pilot, m->max_value + SLACK);
+        loop_allow_reply(&e->pilot, m->max_value + SLACK);
         m->engine = e;
         m->generation = atomic_load(&generation);
     }
@@ -388,7 +388,7 @@ void engine_give(struct claim *c, unsigned what)
 
 int engine_breaker(struct engine *e)
 {
-    return pilot_breaker(&e->pilot);
+    return loop_breaker(&e->pilot);
 }
 
 struct counts *engine_counts(struct engine *e)
@@ -398,5 +398,5 @@ struct counts *engine_counts(struct engine *e)
 
 void engine_last_error(struct engine *e, char *buf, size_t n)
 {
-    pilot_last_error(&e->pilot, buf, n);
+    loop_last_error(&e->pilot, buf, n);
 }

@@ -44,7 +44,7 @@ static bool has_passed(const struct timespec *deadline)
 }
 
 /* The outcome; with LEAD and VALUE *out is the claim. */
-static int ask(const struct flyer *y, struct claim **out)
+static int ask_engine(const struct flyer *y, struct claim **out)
 {
     sflight_fleet *f = y->fleet;
     int outcome = fleet_alone(f, y->key_len);
@@ -64,25 +64,18 @@ static int ask(const struct flyer *y, struct claim **out)
     return outcome;
 }
 
-static void free_value(void *value, size_t size, void *ctx)
-{
-    (void)size;
-    (void)ctx;
-    free(value);
-}
-
 static int fly(sflight_call *call, void *arg)
 {
     struct flyer *y = arg;
     struct claim *c = NULL;
-    int outcome = ask(y, &c);
+    int outcome = ask_engine(y, &c);
 
     claim_count(&y->fleet->member, outcome);
     switch (outcome) {
     case FLIGHT_VALUE: {
         int status = c->status;
         y->has_received = true;
-        sflight_call_set(call, c->value, c->value_len, free_value, NULL);
+        sflight_call_set(call, c->value, c->value_len, claim_free_value, NULL);
         c->value = NULL;
         claim_let_go(c);
         return status;
@@ -100,7 +93,7 @@ static int fly(sflight_call *call, void *arg)
 }
 
 /* fn was left, in whatever way but with a result. */
-static void drop(void *arg)
+static void give_back(void *arg)
 {
     struct flyer *y = arg;
 
@@ -125,7 +118,7 @@ int sflight_fleet_do_sized(sflight_fleet *f, const void *key, size_t key_len, sf
         memset(r, 0, size);
         return f == NULL || fn == NULL ? -EINVAL : -EDEADLK;
     }
-    pthread_cleanup_push(drop, &y);
+    pthread_cleanup_push(give_back, &y);
     rc = sflight_do_until_sized(f->member.group, key, key_len, fly, &y, deadline, r, size);
     pthread_cleanup_pop(0);
     if (rc == 0 && y.has_received && r->leader) {
@@ -138,7 +131,7 @@ int sflight_fleet_do_sized(sflight_fleet *f, const void *key, size_t key_len, sf
         fleet_share(f, y.led, r->value, r->size, r->status);
         fleet_give(f, y.led, ASK_RETURNED);
     } else {
-        drop(&y);
+        give_back(&y);
     }
     return rc;
 }

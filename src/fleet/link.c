@@ -206,7 +206,7 @@ static const char *target(struct link *l, int *port)
     return s->host;
 }
 
-static void begin(struct link *l, uint64_t now_ns, uint32_t random)
+static void connect_anew(struct link *l, uint64_t now_ns, uint32_t random)
 {
     const struct address *a = &l->options->address;
 
@@ -320,7 +320,6 @@ static void greeted(struct link *l, const struct link_reply *r, uint64_t now_ns,
     if (--l->n_greetings > 0)
         return;
     l->stage = LINK_UP;
-    l->n_tries = 0;
     l->n_connections++;
     l->on_up(l->ctx);
 }
@@ -328,6 +327,7 @@ static void greeted(struct link *l, const struct link_reply *r, uint64_t now_ns,
 static void handle(struct link *l, const redisReply *reply, uint64_t now_ns, uint32_t random)
 {
     struct link_reply r;
+    bool was_up = l->stage == LINK_UP;
 
     convert_reply(&r, reply);
     l->is_handling = true;
@@ -338,6 +338,8 @@ static void handle(struct link *l, const redisReply *reply, uint64_t now_ns, uin
     else
         l->on_reply(l->ctx, &r);
     l->is_handling = false;
+    if (l->stage == LINK_UP && was_up)
+        l->n_tries = 0; /* an engine that greets may be of no use all the same */
 }
 
 /* Reads once; false: the link has failed. */
@@ -366,7 +368,7 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
             }
             if (l->stage == LINK_ASKING && l->master_port != 0) {
                 disconnect(l);
-                begin(l, now_ns, random);
+                connect_anew(l, now_ns, random);
                 return false;
             }
         }
@@ -409,7 +411,7 @@ void link_run(struct link *l, bool is_ready, uint64_t now_ns, uint32_t random)
         if (now_ns < l->retry_ns)
             return;
         l->master_port = 0;
-        begin(l, now_ns, random);
+        connect_anew(l, now_ns, random);
         if (l->context == NULL)
             return;
     } else if (is_ready && l->stage == LINK_RESOLVING) {

@@ -80,7 +80,7 @@ struct link {
 
     enum link_stage stage;
     uint64_t retry_ns;        /* of CLOSED: when to try; of others, but UP: when to give up */
-    unsigned n_tries;         /* since it was up */
+    unsigned n_tries;         /* since it was of use */
     unsigned server;          /* of the address: that is tried */
     unsigned n_greetings;     /* answers of GREETING that are not there yet */
     unsigned optional_answer; /* that many are left when CLIENT SETNAME is answered */

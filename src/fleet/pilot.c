@@ -8,20 +8,16 @@
 
 #include "ask.h"
 #include "frame.h"
-#include "scripts.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MS_NS UINT64_C(1000000)
 
-static uint64_t clock_ns(void)
+uint64_t pilot_clock_ns(void)
 {
     struct timespec t;
 
@@ -30,7 +26,7 @@ static uint64_t clock_ns(void)
 }
 
 /* splitmix64: only to spread processes in time. */
-static uint32_t draw(struct pilot *p)
+uint32_t pilot_random(struct pilot *p)
 {
     uint64_t z = p->random += UINT64_C(0x9E3779B97F4A7C15);
 
@@ -41,10 +37,10 @@ static uint32_t draw(struct pilot *p)
 
 static struct flight_now now(struct pilot *p)
 {
-    return (struct flight_now){.ns = p->now_ns, .random = draw(p)};
+    return (struct flight_now){.ns = p->now_ns, .random = pilot_random(p)};
 }
 
-static void note_error(struct pilot *p, const char *text)
+void pilot_note_error(struct pilot *p, const char *text)
 {
     pthread_mutex_lock(&p->error_lock);
     snprintf(p->last_error, sizeof(p->last_error), "%s", text);
@@ -71,7 +67,8 @@ static bool reserve_sent(struct pilot *p)
     return true;
 }
 
-static void send(struct pilot *p, struct claim *c, uint32_t command, const struct command *what)
+static void send_command(struct pilot *p, struct claim *c, uint32_t command,
+                         const struct command *what)
 {
     if (p->failure != NULL)
         return; /* lost, as all that is unanswered will be */
@@ -100,12 +97,12 @@ static void send_flight(struct pilot *p, struct claim *c, uint32_t command)
     struct command what;
 
     ask_of_flight(&what, c, command, p->channel, p->channel_len);
-    send(p, c, command, &what);
+    send_command(p, c, command, &what);
 }
 
 /* -------------------------------------------------------------- outcomes */
 
-static void tell(struct claim *c, int outcome)
+static void tell_claim(struct claim *c, int outcome)
 {
     c->outcome = outcome;
     c->is_told = true;
@@ -144,7 +141,7 @@ static void tell_flight(struct pilot *p, struct claim *c)
 
     if (c->is_told)
         return; /* the caller has left */
-    tell(c, outcome == FLIGHT_VALUE ? take_value(p, c) : outcome);
+    tell_claim(c, outcome == FLIGHT_VALUE ? take_value(p, c) : outcome);
 }
 
 /* Counts it among those that lead, or wait. */
@@ -204,7 +201,7 @@ static void remove_other(struct claim *c)
 static void end_other(struct claim *c, int outcome)
 {
     if (!c->is_told)
-        tell(c, outcome);
+        tell_claim(c, outcome);
     remove_other(c);
 }
 
@@ -222,7 +219,7 @@ static void send_other(struct pilot *p, struct claim *c)
     struct command what;
 
     ask_other(&what, c, p->channel, p->channel_len);
-    send(p, c, 0, &what);
+    send_command(p, c, 0, &what);
     c->is_sent = true;
 }
 
@@ -236,9 +233,8 @@ static void tell_quiet(struct pilot *p, struct member *m)
     }
 }
 
-static void other_answered(struct pilot *p, struct claim *c, const struct link_reply *r)
+static void other_answered(struct claim *c, const struct link_reply *r)
 {
-    (void)p;
     if (r->value.type == LINK_INTEGER) {
         c->integer = r->value.integer;
         end_other(c, OUTCOME_DONE);
@@ -289,7 +285,7 @@ static void start_flight(struct pilot *p, struct claim *c)
     c->number = ++p->last_number;
     if (!claims_add(&p->claims, c)) {
         c->is_ended = true;
-        tell(c, OUTCOME_MEMORY);
+        tell_claim(c, OUTCOME_MEMORY);
         claim_let_go(c);
         return;
     }
@@ -319,12 +315,12 @@ static void left(struct pilot *p, struct claim *c)
 
     if (c->kind == CLAIM_FLIGHT) {
         if (!c->is_told)
-            tell(c, OUTCOME_TIMED_OUT);
+            tell_claim(c, OUTCOME_TIMED_OUT);
         if (!c->is_ended)
             act(p, c, flight_left(&c->flight, &at));
     } else if (!c->is_told) {
         /* The answer to what was sent is still to come. */
-        tell(c, OUTCOME_TIMED_OUT);
+        tell_claim(c, OUTCOME_TIMED_OUT);
         if (!c->is_sent)
             remove_other(c);
     }
@@ -334,7 +330,7 @@ void pilot_asked(struct pilot *p, struct claim *c, unsigned what)
 {
     struct flight_now at;
 
-    p->now_ns = clock_ns();
+    p->now_ns = pilot_clock_ns();
     if (what & ASK_START)
         start(p, c);
     at = now(p);
@@ -367,43 +363,29 @@ void pilot_forget_member(struct pilot *p, struct member *m)
     }
 }
 
-/* ------------------------------------------------- the link for commands */
+/* ---------------------------------------------------------------- events */
 
-static void commands_up(void *ctx)
+void pilot_tell_all(struct pilot *p, uint32_t (*event)(struct flight *, const struct flight_now *))
 {
-    struct pilot *p = ctx;
     struct claims_walk walk;
 
-    p->state.up = true;
-    p->state.shut = false;
     for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
          c = claims_next(&p->claims, &walk)) {
         struct flight_now at = now(p);
-        act(p, c, flight_link_up(&c->flight, &at));
+        act(p, c, event(&c->flight, &at));
     }
+}
+
+void pilot_send_others(struct pilot *p)
+{
     for (struct claim *c = p->others; c != NULL; c = c->next)
         if (c->kind == CLAIM_COMMAND)
             send_other(p, c);
 }
 
-static void commands_down(void *ctx, const char *why)
+void pilot_lose_answers(struct pilot *p)
 {
-    struct pilot *p = ctx;
-    struct claims_walk walk;
-
-    note_error(p, why);
-    p->failure = NULL;
     p->n_sent = 0;
-    if (!p->state.up) {
-        p->state.shut = true; /* it cannot be made */
-        return;
-    }
-    p->state.up = false;
-    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
-         c = claims_next(&p->claims, &walk)) {
-        struct flight_now at = now(p);
-        act(p, c, flight_link_down(&c->flight, &at));
-    }
     for (struct claim *c = p->others, *next; c != NULL; c = next) {
         next = c->next;
         c->is_sent = false;
@@ -412,86 +394,43 @@ static void commands_down(void *ctx, const char *why)
     }
 }
 
-/* The engine cannot be used now, though it answers. */
-static bool is_useless(const struct link_reply *r)
+/* How long the engine took to answer the flight's first claim. */
+static void count_claim_ns(struct pilot *p, struct claim *c)
 {
-    static const char *const codes[] = {"READONLY ", "LOADING ", "MASTERDOWN "};
+    struct counts *counts = &c->member->counts;
+    uint64_t ns = p->now_ns - c->begun_ns;
 
-    if (r->value.type != LINK_ERROR)
-        return false;
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        /* At the begin; older engines put a script's errors into one of their own. */
-        const char *at = strstr(r->value.bytes, codes[i]);
-        if (at != NULL && (at == r->value.bytes || at[-1] == '-'))
-            return true;
-    }
-    return false;
+    if (c->begun_ns == 0)
+        return;
+    c->begun_ns = 0;
+    count_add(counts, COUNT_claim_ns_sum, ns);
+    if (ns > count_read(counts, COUNT_claim_ns_max))
+        count_set(counts, COUNT_claim_ns_max, ns);
 }
 
-static void command_answered(void *ctx, const struct link_reply *r)
+void pilot_answered(struct pilot *p, const struct link_reply *r)
 {
-    struct pilot *p = ctx;
+    struct sent s = pop_sent(p);
     struct flight_reply reply;
 
-    if (p->n_sent == 0) {
-        count_add(&p->counts, COUNT_bad_frames, 1);
-        link_fail(&p->commands, "an answer to nothing", p->now_ns, draw(p));
-        return;
-    }
-    if (is_useless(r)) {
-        link_fail(&p->commands, r->value.bytes, p->now_ns, draw(p));
-        return;
-    }
-    struct sent s = pop_sent(p);
     p->answer_due_ns = p->now_ns + p->lease_ns;
     p->state.shut = false;
     if (r->value.type == LINK_ERROR)
-        note_error(p, r->value.bytes);
+        pilot_note_error(p, r->value.bytes);
     if (s.claim == NULL)
         return;
     if (s.command == 0) {
-        other_answered(p, s.claim, r);
+        other_answered(s.claim, r);
         return;
     }
-    if (s.command == FLIGHT_SEND_CLAIM && s.claim->begun_ns != 0) {
-        struct counts *counts = &s.claim->member->counts;
-        uint64_t ns = p->now_ns - s.claim->begun_ns;
-        s.claim->begun_ns = 0;
-        count_add(counts, COUNT_claim_ns_sum, ns);
-        if (ns > count_read(counts, COUNT_claim_ns_max))
-            count_set(counts, COUNT_claim_ns_max, ns);
-    }
+    if (s.command == FLIGHT_SEND_CLAIM)
+        count_claim_ns(p, s.claim);
     ask_reply(&reply, s.command, r);
     struct flight_now at = now(p);
     act(p, s.claim, flight_reply(&s.claim->flight, s.command, &reply, &at));
 }
 
-/* ------------------------------------------------------------- the inbox */
-
-static void inbox_up(void *ctx)
-{
-    struct pilot *p = ctx;
-    struct claims_walk walk;
-
-    p->state.inbox = true;
-    p->is_pinged = false;
-    p->ping_ns = p->now_ns + p->lease_ns;
-    for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
-         c = claims_next(&p->claims, &walk)) {
-        struct flight_now at = now(p);
-        act(p, c, flight_inbox_up(&c->flight, &at));
-    }
-}
-
-static void inbox_down(void *ctx, const char *why)
-{
-    struct pilot *p = ctx;
-
-    note_error(p, why);
-    p->state.inbox = false;
-}
-
-static void pushed(struct pilot *p, const struct link_value *message)
+void pilot_pushed(struct pilot *p, const struct link_value *message)
 {
     struct token token;
     const char *bytes = message->bytes;
@@ -511,203 +450,12 @@ static void pushed(struct pilot *p, const struct link_value *message)
                     message->len - TOKEN_LEN, &at));
 }
 
-static bool says(const struct link_value *v, const char *text)
-{
-    return v->type == LINK_STRING && strcmp(v->bytes, text) == 0;
-}
-
-static void inbox_answered(void *ctx, const struct link_reply *r)
-{
-    struct pilot *p = ctx;
-
-    if (r->value.type == LINK_ARRAY && r->n_elements == 3 && says(&r->elements[0], "message") &&
-        r->elements[2].type == LINK_STRING) {
-        pushed(p, &r->elements[2]);
-        return;
-    }
-    if (r->value.type == LINK_ARRAY && r->n_elements == 2 && says(&r->elements[0], "pong")) {
-        p->is_pinged = false;
-        return;
-    }
-    count_add(&p->counts, COUNT_bad_frames, 1);
-    link_fail(&p->inbox, r->value.type == LINK_ERROR ? r->value.bytes : "no message", p->now_ns,
-              draw(p));
-}
-
-/* What is not answered in a lease never is: only a new connection gets anywhere. */
-static void give_up_answers(struct pilot *p)
-{
-    if (p->n_sent > 0 && p->now_ns >= p->answer_due_ns)
-        link_fail(&p->commands, "no answer", p->now_ns, draw(p));
-}
-
-/* While claims wait for messages: is somebody there who would send them? */
-static void ping(struct pilot *p)
-{
-    static const struct link_arg args[] = {{"PING", 4}};
-
-    if (!p->state.inbox || p->claims.n == 0 || p->now_ns < p->ping_ns)
-        return;
-    p->ping_ns = p->now_ns + p->lease_ns;
-    if (p->is_pinged || !link_send(&p->inbox, 1, args)) {
-        link_fail(&p->inbox, "no answer to PING", p->now_ns, draw(p));
-        return;
-    }
-    p->is_pinged = true;
-}
-
-/* ------------------------------------------------------------------- run */
-
-static void sooner(uint64_t *at, uint64_t than)
-{
-    if (than < *at)
-        *at = than;
-}
-
-/* Milliseconds for poll(), rounded up. */
-static int timeout_ms(struct pilot *p)
-{
-    uint64_t at = LINK_NEVER;
-    const struct claim *c = claims_soonest(&p->claims);
-
-    if (c != NULL)
-        sooner(&at, c->flight.timer_ns);
-    sooner(&at, link_timer_ns(&p->commands));
-    sooner(&at, link_timer_ns(&p->inbox));
-    if (p->state.inbox && p->claims.n > 0)
-        sooner(&at, p->ping_ns);
-    if (p->n_sent > 0)
-        sooner(&at, p->answer_due_ns);
-    if (at == LINK_NEVER)
-        return -1;
-    uint64_t moment = clock_ns();
-    if (at <= moment)
-        return 0;
-    uint64_t ms = (at - moment + MS_NS - 1) / MS_NS;
-    return ms > 3600000 ? 3600000 : (int)ms;
-}
-
-static void run_timers(struct pilot *p)
+void pilot_run_timers(struct pilot *p)
 {
     struct claim *c;
 
     while ((c = claims_soonest(&p->claims)) != NULL && c->flight.timer_ns <= p->now_ns) {
         struct flight_now at = now(p);
         act(p, c, flight_timer(&c->flight, &at));
-    }
-}
-
-static void count_connections(struct pilot *p)
-{
-    size_t max_reply = atomic_load_explicit(&p->max_reply, memory_order_relaxed);
-
-    p->commands.max_reply = max_reply;
-    p->inbox.max_reply = max_reply;
-    for (; p->n_connections < p->commands.n_connections; p->n_connections++)
-        if (p->n_connections > 0)
-            count_add(&p->counts, COUNT_reconnects, 1);
-    for (; p->n_inbox_connections < p->inbox.n_connections; p->n_inbox_connections++)
-        if (p->n_inbox_connections > 0)
-            count_add(&p->counts, COUNT_inbox_reconnects, 1);
-    count_set(&p->counts, COUNT_connected, p->state.up && !p->state.shut);
-    count_set(&p->counts, COUNT_inbox_ready, p->state.inbox);
-    atomic_store_explicit(&p->breaker,
-                          !p->state.shut ? FLIGHT_UNTOLD
-                          : p->state.up  ? FLIGHT_ALONE_SLOW
-                                         : FLIGHT_ALONE_DOWN,
-                          memory_order_relaxed);
-}
-
-static void flush(struct pilot *p)
-{
-    if (p->failure != NULL)
-        link_fail(&p->commands, p->failure, p->now_ns, draw(p));
-    link_flush(&p->commands, p->now_ns, draw(p));
-    link_flush(&p->inbox, p->now_ns, draw(p));
-}
-
-void pilot_run(struct pilot *p, int wake_fd)
-{
-    enum { READY = POLLIN | POLLERR | POLLHUP };
-    struct pollfd fds[3] = {{.fd = wake_fd, .events = POLLIN}};
-
-    p->now_ns = clock_ns();
-    flush(p);
-    count_connections(p);
-    fds[1].fd = link_fd(&p->commands, &fds[1].events);
-    fds[2].fd = link_fd(&p->inbox, &fds[2].events);
-    (void)poll(fds, 3, timeout_ms(p));
-    p->now_ns = clock_ns();
-    link_run(&p->commands, (fds[1].revents & READY) != 0, p->now_ns, draw(p));
-    link_run(&p->inbox, (fds[2].revents & READY) != 0, p->now_ns, draw(p));
-    run_timers(p);
-    give_up_answers(p);
-    ping(p);
-    count_connections(p);
-}
-
-/* ----------------------------------------------------------------- others */
-
-bool pilot_init(struct pilot *p, const struct link_options *o, const char *prefix, uint64_t process,
-                uint32_t lease_ms)
-{
-    pthread_mutex_init(&p->error_lock, NULL);
-    if (!link_init(&p->commands, o) || !link_init(&p->inbox, o))
-        return false;
-    p->process = process;
-    p->prefix = prefix;
-    p->lease_ns = lease_ms * MS_NS;
-    p->channel_len = names_inbox(p->channel, prefix, process);
-    p->channel[p->channel_len] = '\0';
-    if (getrandom(&p->random, sizeof(p->random), 0) != (ssize_t)sizeof(p->random))
-        p->random = process;
-    p->commands.on_up = commands_up;
-    p->commands.on_down = commands_down;
-    p->commands.on_reply = command_answered;
-    p->commands.ctx = p;
-    p->inbox.on_up = inbox_up;
-    p->inbox.on_down = inbox_down;
-    p->inbox.on_reply = inbox_answered;
-    p->inbox.ctx = p;
-    p->inbox.channel = p->channel;
-    p->inbox.channel_len = p->channel_len;
-    return claims_init(&p->claims);
-}
-
-void pilot_free(struct pilot *p)
-{
-    link_free(&p->commands);
-    link_free(&p->inbox);
-    claims_free(&p->claims);
-    free(p->sent);
-    pthread_mutex_destroy(&p->error_lock);
-}
-
-void pilot_allow_reply(struct pilot *p, size_t bytes)
-{
-    if (bytes > atomic_load(&p->max_reply))
-        atomic_store(&p->max_reply, bytes);
-}
-
-int pilot_breaker(struct pilot *p)
-{
-    return atomic_load_explicit(&p->breaker, memory_order_relaxed);
-}
-
-void pilot_last_error(struct pilot *p, char *buf, size_t n)
-{
-    pthread_mutex_lock(&p->error_lock);
-    snprintf(buf, n, "%s", p->last_error);
-    pthread_mutex_unlock(&p->error_lock);
-}
-
-void pilot_close_in_child(struct pilot *p)
-{
-    struct link *links[] = {&p->commands, &p->inbox};
-
-    for (size_t i = 0; i < 2; i++) {
-        int fd = atomic_load(&links[i]->fd_to_close);
-        if (fd >= 0)
-            close(fd);
     }
 }

@@ -2,7 +2,7 @@
 /*
  * What the engine thread does: flies the flights.  Events come from callers, from the two
  * connections and from the clock; each is given to its flight, and what the flight wants then is
- * done here.
+ * done here.  Whoever brings an event sets now_ns before.
  */
 #ifndef SFLIGHT_FLEET_PILOT_H
 #define SFLIGHT_FLEET_PILOT_H
@@ -44,31 +44,36 @@ struct pilot {
     char last_error[LINK_MAX_ERROR];
 };
 
-/* prefix and o are kept.  false: no memory. */
-bool pilot_init(struct pilot *p, const struct link_options *o, const char *prefix, uint64_t process,
-                uint32_t lease_ms);
-
-void pilot_free(struct pilot *p);
-
-/* Waits for wake_fd, or what else there is to do, and does it, once. */
-void pilot_run(struct pilot *p, int wake_fd);
-
 /* A claim has been asked: see engine_ask().  Lets go of it for the list that it stood in. */
 void pilot_asked(struct pilot *p, struct claim *c, unsigned what);
 
 /* Lets go of everything of a member; nobody is told. */
 void pilot_forget_member(struct pilot *p, struct member *m);
 
-/* By any thread: replies may be so long. */
-void pilot_allow_reply(struct pilot *p, size_t bytes);
+/* An event that each flight gets: flight_link_up(), _link_down() or _inbox_up(). */
+void pilot_tell_all(struct pilot *p, uint32_t (*event)(struct flight *, const struct flight_now *));
 
-/* By any thread: the outcome of a flight that would be told so at once, or FLIGHT_UNTOLD. */
-int pilot_breaker(struct pilot *p);
+/* The link for commands is there: what is no flight sends what it has to. */
+void pilot_send_others(struct pilot *p);
 
-/* By any thread. */
-void pilot_last_error(struct pilot *p, char *buf, size_t n);
+/* The link for commands is gone, and so are the answers. */
+void pilot_lose_answers(struct pilot *p);
 
-/* In the child of a fork. */
-void pilot_close_in_child(struct pilot *p);
+/* The answer to the oldest command that is not answered; there is one. */
+void pilot_answered(struct pilot *p, const struct link_reply *r);
+
+/* A message of the inbox. */
+void pilot_pushed(struct pilot *p, const struct link_value *message);
+
+/* Those that have come. */
+void pilot_run_timers(struct pilot *p);
+
+/* CLOCK_MONOTONIC. */
+uint64_t pilot_clock_ns(void);
+
+uint32_t pilot_random(struct pilot *p);
+
+/* Keeps it for loop_last_error(). */
+void pilot_note_error(struct pilot *p, const char *text);
 
 #endif

@@ -33,7 +33,7 @@ struct sflight_fleet_permit {
     unsigned char key[];
 };
 
-static void let_go(struct sflight_fleet_permit *p)
+static void permit_let_go(struct sflight_fleet_permit *p)
 {
     if (atomic_fetch_sub_explicit(&p->n_owners, 1, memory_order_acq_rel) == 1)
         free(p);
@@ -45,13 +45,6 @@ static void call_lead(struct sflight_fleet_permit *p, struct sflight_fleet_permi
         return;
     p->is_lead_called = true;
     p->lead(permit, p->arg);
-}
-
-static void free_value(void *value, size_t size, void *ctx)
-{
-    (void)size;
-    (void)ctx;
-    free(value);
 }
 
 /* --------------------------------------------------------------- leads */
@@ -66,11 +59,11 @@ static void told(struct claim *c)
     if (outcome == FLIGHT_VALUE) {
         int status = c->status;
         call_lead(p, NULL);
-        sflight_call_set(p->call, c->value, c->value_len, free_value, NULL);
+        sflight_call_set(p->call, c->value, c->value_len, claim_free_value, NULL);
         c->value = NULL;
         claim_let_go(c);
         (void)sflight_complete(p->call, status);
-        let_go(p);
+        permit_let_go(p);
         return;
     }
     if (outcome == FLIGHT_LEAD)
@@ -81,7 +74,7 @@ static void told(struct claim *c)
 }
 
 /* p->call is this caller's. */
-static void ask(struct sflight_fleet_permit *p)
+static void ask_for(struct sflight_fleet_permit *p)
 {
     struct member *m = &p->fleet->member;
     int outcome = fleet_alone(p->fleet, p->key_len);
@@ -111,13 +104,13 @@ static void release_passed(void *value, size_t size, void *ctx)
     (void)value;
     (void)size;
     sflight_result_release_sized(&p->result, sizeof(p->result));
-    let_go(p);
+    permit_let_go(p);
 }
 
-static void followed(void *arg, int rc, sflight_result *r);
+typedef void told_fn(void *arg, int rc, sflight_result *r);
 
-/* Leads the key's call, or follows it.  false: neither. */
-static bool go_on(struct sflight_fleet_permit *p)
+/* Leads the key's call, or follows it; either way followed is told of its end.  false: neither. */
+static bool go_on(struct sflight_fleet_permit *p, told_fn *followed)
 {
     sflight_group *g = p->fleet->member.group;
     sflight_future *f;
@@ -135,7 +128,7 @@ static bool go_on(struct sflight_fleet_permit *p)
     }
     (void)sflight_future_then(f, followed, p); /* of a future that is new it always succeeds */
     if (call != NULL)
-        ask(p);
+        ask_for(p);
     return true;
 }
 
@@ -145,13 +138,13 @@ static void followed(void *arg, int rc, sflight_result *r)
     struct sflight_fleet_permit *p = arg;
     sflight_call *passed = p->passed;
 
-    if (rc == -EOWNERDEAD && !p->is_lead_called && p->fleet->takes_over && go_on(p))
+    if (rc == -EOWNERDEAD && !p->is_lead_called && p->fleet->takes_over && go_on(p, followed))
         return;
     call_lead(p, NULL);
     if (rc != 0) {
         sflight_result_release_sized(r, sizeof(*r));
         (void)sflight_abandon(passed);
-        let_go(p);
+        permit_let_go(p);
         return;
     }
     p->result = *r;
@@ -175,7 +168,7 @@ static bool make_passed(struct sflight_fleet_permit *p, sflight_future **out)
 
 /* --------------------------------------------------------------- start */
 
-static int begin(struct sflight_fleet_permit *p, sflight_future **out)
+static int lead_or_follow(struct sflight_fleet_permit *p, sflight_future **out)
 {
     sflight_future *join;
     int rc = sflight_begin(p->fleet->member.group, p->key, p->key_len, &p->call, &join);
@@ -187,7 +180,7 @@ static int begin(struct sflight_fleet_permit *p, sflight_future **out)
         if (rc != 0)
             (void)sflight_abandon(p->call);
         else
-            ask(p);
+            ask_for(p);
         return rc;
     }
     if (!make_passed(p, out)) {
@@ -217,7 +210,7 @@ int sflight_fleet_start(sflight_fleet *f, const void *key, size_t key_len,
     p->key_len = key_len;
     if (key_len > 0)
         memcpy(p->key, key, key_len);
-    int rc = begin(p, out);
+    int rc = lead_or_follow(p, out);
     if (rc != 0) {
         *out = NULL;
         free(p);
@@ -238,7 +231,7 @@ uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *
     if (value != NULL || destroy != NULL)
         sflight_call_set(permit->call, value, size, destroy, ctx);
     uint32_t n = sflight_complete(permit->call, status);
-    let_go(permit);
+    permit_let_go(permit);
     if (c != NULL)
         fleet_give(f, c, ASK_RETURNED);
     return n;
@@ -250,7 +243,7 @@ uint32_t sflight_fleet_abandon(sflight_fleet_permit *permit)
     struct claim *c = permit->claim;
     uint32_t n = sflight_abandon(permit->call);
 
-    let_go(permit);
+    permit_let_go(permit);
     if (c != NULL) {
         count_add(&f->member.counts, COUNT_unshared, 1);
         fleet_give(f, c, ASK_RETURNED);

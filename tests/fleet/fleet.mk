@@ -7,7 +7,7 @@ FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*
 FLEET_PURE := test_flight% test_frame test_model
 FLEET_VARIANTS := asan tsan
 # ThreadSanitizer wants no fork from a process with threads.
-tsan_FLEET_WITHOUT := test_fork test_flight%
+tsan_FLEET_WITHOUT := test_fork test_kill test_flight%
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
 FLEET_TEST_FLAGS := -Isrc/fleet

@@ -42,6 +42,7 @@ enum {
     BATCHES = 3, /* of commands that lost links have carried */
     DEPTH = 2000,
     ACTIONS = 96,
+    PLACES_MAX = 1 << 27,           /* for hashes: 1 GiB */
     FRAME_LEN = FRAME_HEAD_LEN + 1, /* the value is the number of the call that has run */
     LEASE_MS = 3000,
     MAX_AGE_MS = 1500, /* one renewal; shorter than a lease, so that few moments matter */
@@ -1022,6 +1023,8 @@ static void grow(void)
     uint64_t *old = search.seen, n_old = search.n_places;
 
     search.n_places = n_old == 0 ? 1 << 16 : 2 * n_old;
+    if (search.n_places > PLACES_MAX)
+        fail_msg("more states than fit into memory");
     search.seen = calloc(search.n_places, sizeof(*search.seen));
     assert_non_null(search.seen);
     for (uint64_t i = 0; i < n_old; i++) {
@@ -1048,7 +1051,7 @@ static void visit(void)
     if (*place != 0)
         return;
     *place = hash;
-    if (++search.n_seen > search.n_places / 2)
+    if (++search.n_seen > search.n_places / 8 * 7)
         grow();
 
     bool is_quiet = !add_prompt(w, &l);
@@ -1130,18 +1133,17 @@ static void test_without_faults(void **state)
     (void)state;
     search_all("012", 0, false, false);
     search_all("012", 0, true, false);
-    search_all("011", 0, false, false);
     search_all("01", 0, false, true);
 }
 
-static void test_two_processes(void **state)
+static void test_two_calls(void **state)
 {
     (void)state;
-    search_all("01", 1, false, false);
     search_all("01", 1, true, true);
     search_all("01", 2, false, false);
 }
 
+/* The third call comes after the first two have ended, among other times. */
 static void test_three_calls(void **state)
 {
     (void)state;
@@ -1175,7 +1177,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_without_faults),
-        cmocka_unit_test(test_two_processes),
+        cmocka_unit_test(test_two_calls),
         cmocka_unit_test(test_three_calls),
         cmocka_unit_test(test_all_was_seen),
     };

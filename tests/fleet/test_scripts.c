@@ -436,9 +436,9 @@ static void test_random_commands(void **state)
 
 /* ---------------------------------------------------------------------- what the model has not */
 
-static const char *const tokens[] = {"00000000000000010000000000000100",
-                                     "00000000000000020000000000000100",
-                                     "00000000000000030000000000000100"};
+static const char *const tokens[] = {"fedcba98765432100000000000000100",
+                                     "fedcba98765432110000000000000100",
+                                     "fedcba98765432120000000000000100"};
 
 static redisReply *claim(const char *token)
 {
@@ -455,7 +455,8 @@ static void test_list_is_bounded(void **state)
     (void)state;
     assert_non_null(list);
     for (size_t i = 0; i < len; i += TOKEN_LEN)
-        token_write(list + i, &(struct token){.process = 1 << 20, .counter = i});
+        token_write(list + i,
+                    &(struct token){.process = UINT64_C(0xabcdef0123456789), .counter = i});
     flush();
     plainly(
         5,
