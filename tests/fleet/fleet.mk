@@ -33,8 +33,15 @@ $(BUILD)/$(1)/fleet/%: tests/fleet/%.c $$($(1)_FLEET_OBJ) $$($(1)_OBJ)
 -include $$($(1)_FLEET_OBJ:.o=.d)
 endef
 $(foreach v,$(FLEET_VARIANTS),$(eval $(call fleet_variant,$(v))))
--include $(FLEET_PROGRAMS:=.d)
+-include $(FLEET_PROGRAMS:=.d) $(BUILD)/plain/fleet/chaos.d $(BUILD)/asan/fleet/chaos.d
 
 .PHONY: test-fleet
 test-fleet: fleet $(FLEET_PROGRAMS) ## Run the tests of the fleet, with servers of their own
 	$(PROVE) $(FLEET_PROGRAMS)
+
+# Each round takes some 20 s; the last one begins before the time is over.  Ten minutes more: then it stands still.
+CHAOS_SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),100)
+CHAOS_SEED ?= 1
+.PHONY: fleet-chaos
+fleet-chaos: $(BUILD)/plain/fleet/chaos ## Kill, stop and cut off processes and server of the fleet for CHAOS_SECONDS or HOURS
+	timeout -k 10 $$(($(CHAOS_SECONDS) + 600)) $< $(CHAOS_SECONDS) $(CHAOS_SEED)
