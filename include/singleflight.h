@@ -910,8 +910,15 @@ SFLIGHT_PUBLIC void sflight_completions_release_sized(sflight_completion *c, uns
 #if defined(__GNUC__) && !defined(SFLIGHT_PLAIN)
 /* Inlined into calls, never emitted: the name is the library's, and so is its address. */
 #define SFLIGHT_CALL extern __inline __attribute__((gnu_inline, always_inline, artificial))
-/* The library's function of that name. */
+/*
+ * The library's function of that name.  To clang a function that calls one of its own name has no
+ * body; \1, which is no part of a name, keeps the two apart.
+ */
+#ifdef __clang__
+#define SFLIGHT_NAMED(name) __asm__("\1" #name)
+#else
 #define SFLIGHT_NAMED(name) __asm__(#name)
+#endif
 
 extern void sflight_options_init_0_1(sflight_options *o) SFLIGHT_NAMED(sflight_options_init);
 extern int sflight_group_stats_0_1(sflight_group *g, sflight_stats *out)
