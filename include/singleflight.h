@@ -357,7 +357,13 @@ typedef struct sflight_options {
                                  times first, see sched_yield(2)) */
     sflight_allocator allocator;
     sflight_runtime runtime;
+    uint64_t durations; /* 1: takes the times that the last members of sflight_stats
+                           and sflight_info.age_ns are made of, at two readings of
+                           the clock for a call and two for a wait, and 528 bytes
+                           for each thread (0: none) */
 } sflight_options;
+
+#define SFLIGHT_DURATIONS 64 /* places of sflight_stats.durations */
 
 /*
  * A snapshot: each number is exact when nothing moves; while calls are in
@@ -389,6 +395,13 @@ typedef struct sflight_stats {
                                  calls, and 20 KiB once it has ended some tens
                                  of calls that needed less; one that has ended
                                  leaves that to the next thread that comes */
+    /* since the group was created, with options.durations; otherwise 0 */
+    uint64_t longest_wait_ns;              /* that a thread or task was blocked for a call: a
+                                              follower, or in sflight_future_get() */
+    uint64_t total_ns;                     /* that all calls took which have ended, each from
+                                              its claim to its end */
+    uint64_t durations[SFLIGHT_DURATIONS]; /* [i]: how many of them took at least
+                                 2^i ns and less than 2^(i+1); [0]: also 0 ns */
 } sflight_stats;
 
 /* sflight_info.kind */
@@ -403,8 +416,8 @@ enum sflight_kind {
 /* A call in flight, as it was at one moment. */
 typedef struct sflight_info {
     sflight_key key;   /* a copy, valid until the visit is over */
-    uint64_t age_ns;   /* since the key was claimed; SFLIGHT_AGE_UNKNOWN in a group without
-                          options.max_age_ns, which takes no such times */
+    uint64_t age_ns;   /* since the key was claimed; SFLIGHT_AGE_UNKNOWN in a group with
+                          neither options.max_age_ns nor options.durations */
     int kind;          /* SFLIGHT_KIND_... */
     uint32_t blocking; /* followers that block a thread or task */
     uint32_t futures;  /* followers that do not; the future of who started the call, or has
@@ -910,8 +923,15 @@ SFLIGHT_PUBLIC void sflight_completions_release_sized(sflight_completion *c, uns
 #if defined(__GNUC__) && !defined(SFLIGHT_PLAIN)
 /* Inlined into calls, never emitted: the name is the library's, and so is its address. */
 #define SFLIGHT_CALL extern __inline __attribute__((gnu_inline, always_inline, artificial))
-/* The library's function of that name. */
+/*
+ * The library's function of that name.  To clang a function that calls one of its own name has no
+ * body; \1, which is no part of a name, keeps the two apart.
+ */
+#ifdef __clang__
+#define SFLIGHT_NAMED(name) __asm__("\1" #name)
+#else
 #define SFLIGHT_NAMED(name) __asm__(#name)
+#endif
 
 extern void sflight_options_init_0_1(sflight_options *o) SFLIGHT_NAMED(sflight_options_init);
 extern int sflight_group_stats_0_1(sflight_group *g, sflight_stats *out)

@@ -59,7 +59,7 @@ static bool options_valid(const sflight_options *o)
            (o->on_panic == SFLIGHT_PANIC_SHARE || o->on_panic == SFLIGHT_PANIC_ABORT) &&
            (o->allocator.alloc == NULL) == (o->allocator.free == NULL) &&
            (o->runtime.park == NULL) == (o->runtime.self == NULL) &&
-           (o->runtime.park == NULL) == (o->runtime.unpark == NULL);
+           (o->runtime.park == NULL) == (o->runtime.unpark == NULL) && o->durations <= 1;
 }
 
 int sflight_group_create(sflight_group **out, const sflight_options *o)

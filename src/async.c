@@ -68,7 +68,7 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
     }
     f = future_secured(slot, f, call, rc == JOIN_LEADS);
     if (rc == JOIN_LEADS) {
-        call->result.traits = CALL_HAS_STARTER;
+        call->result.traits |= CALL_HAS_STARTER;
         call->begun_by = thread_identity();
         *lead = handle_new(HANDLE_PERMIT, call);
     }
@@ -212,7 +212,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         rc = claim_or_join(slot, key, key_len, CALL_OF_STARTER, STATE_STARTER, &call);
     bool leads = rc == JOIN_LEADS;
     if (leads) {
-        call->result.traits = CALL_HAS_STARTER;
+        call->result.traits |= CALL_HAS_STARTER;
         f->call = call;
         gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
@@ -462,19 +462,6 @@ int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t ta
     return 0;
 }
 
-/* Hangs the future up, and parks its owner until the call has ended.  Returns 0 or -ETIMEDOUT. */
-static int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
-{
-    struct sflight_group *g = f->call->group;
-    void *fiber = agent_fiber(g);
-
-    if (f->kind == FUTURE_PLAIN)
-        hang_owned(f);
-    f->owned.fiber = fiber;
-    gauges_count(thread_slot(g), COUNT_PARKED);
-    return notify_park(g, f, deadline, FUTURE_HUNG) == NOTIFY_TOLD ? 0 : -ETIMEDOUT;
-}
-
 int async_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r)
 {
     struct sflight_call *c = f->call;
@@ -487,6 +474,8 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
         if (rc == -EDEADLK)
             gauges_count(thread_slot(c->group), COUNT_DEADLOCKS);
         if (rc == 0) {
+            if (f->kind == FUTURE_PLAIN)
+                hang_owned(f);
             rc = wait_until_told(f, deadline);
             if (agent != NULL)
                 agent_waited(agent);

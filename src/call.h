@@ -110,6 +110,7 @@ _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
 #define CALL_HAS_STARTER 8u /* has, or had: its future knows the record, as nobody's join */
 #define CALL_TELLS 16u      /* sflight_call_on_unwanted() */
 #define CALL_GIVEN_UP 32u   /* its permit has been used: whoever uses it again does nothing */
+#define CALL_TIMED 64u      /* the group has GROUP_TIMED */
 
 enum call_kind {
     CALL_OF_LEADER = SFLIGHT_KIND_LEADER,   /* led by an agent that blocks in fn */
@@ -271,8 +272,10 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
     c->node.hash = hash;
     c->node.key_len = len;
     call_reset(c, newcomer);
-    if (UNLIKELY(slot->group->max_age_ns != 0))
+    if (UNLIKELY(slot->group->max_age_ns != 0)) {
         c->started_ns = clock_now_ns();
+        c->result.traits = slot->durations != NULL ? CALL_TIMED : 0;
+    }
     return c;
 }
 

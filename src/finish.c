@@ -202,7 +202,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     gauges_count_n(slot, COUNT_CLAIMED, n_async + started);
     gauges_count_n(slot, COUNT_RETURNED, n_async);
     if (!end_counted)
-        gauges_count(slot, COUNT_ENDED);
+        finish_count(slot, c, c->result.traits & CALL_TIMED);
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
@@ -243,7 +243,7 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         /* The one who takes over may be done before the nudge is; and destroy may be left. */
         struct hold_own own __attribute__((cleanup(hold_counted_ends))) = hold_own(slot, c);
         hold_take_value(&own);
-        c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP;
+        c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP | CALL_TIMED;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
         uint64_t state;

@@ -65,6 +65,17 @@ int finish_shut(struct slot *slot, struct sflight_call *call);
 uint32_t finish_abandoned(struct slot *slot, struct sflight_call *call);
 
 /*
+ * Counts the end of a call; timed: it has CALL_TIMED.  How long it took comes first: whoever has
+ * seen the end, by COUNT_ENDED or by the gate, finds that, too.
+ */
+static ALWAYS_INLINE void finish_count(struct slot *slot, struct sflight_call *c, bool timed)
+{
+    if (UNLIKELY(timed))
+        gauges_took(slot, c->started_ns);
+    gauges_count(slot, COUNT_ENDED);
+}
+
+/*
  * Takes a call that this thread leads out of the table, if nobody has ever looked at it: then there
  * is nobody to tell, and no hold but the leader's.  False: it has not ended.  *end_counted:
  * COUNT_ENDED has been counted.
@@ -72,10 +83,12 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *call);
 static ALWAYS_INLINE bool finish_unseen(struct slot *slot, struct sflight_call *c,
                                         bool *end_counted)
 {
+    bool timed = c->result.traits & CALL_TIMED; /* here, where the compiler may know the traits */
+
     *end_counted = false;
     if (UNLIKELY(!table_unseen(&c->node)))
         return false;
-    gauges_count(slot, COUNT_ENDED);
+    finish_count(slot, c, timed);
     *end_counted = true;
     if (UNLIKELY(!table_remove_unseen(&c->node)))
         return false; /* RACE: somebody has looked at the record since */

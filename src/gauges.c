@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "gauges.h"
 
+#include "clock.h"
+
 #include <string.h>
 
 /*
@@ -38,6 +40,56 @@ static void group_sum(struct sflight_group *g, uint64_t sum[N_COUNTERS])
     add_slots(sum, g, down_counters);
     add_slots(sum, g, end_counter);
     add_slots(sum, g, ~(down_counters | end_counter));
+}
+
+/* ------------------------------------------------------------- how long */
+
+/* Since that time; 0 if the clock has gone back. */
+static uint64_t since(uint64_t then_ns)
+{
+    return gauges_difference(clock_now_ns(), then_ns);
+}
+
+/* Orders nothing: who may count on it has seen what its thread did next, such as COUNT_ENDED. */
+static void durations_add(struct slot *slot, _Atomic(uint64_t) *sum, uint64_t n)
+{
+    if (UNLIKELY(slot->common))
+        atomic_add_relaxed(sum, n); /* as said */
+    else
+        atomic_add_single_writer(sum, n);
+}
+
+void gauges_took(struct slot *slot, uint64_t claimed_ns)
+{
+    uint64_t ns = since(claimed_ns);
+
+    durations_add(slot, &slot->durations->calls[gauges_place(ns)], 1);
+    durations_add(slot, &slot->durations->total_ns, ns);
+}
+
+void gauges_waited(struct slot *slot, uint64_t since_ns)
+{
+    _Atomic(uint64_t) *longest = &slot->durations->longest_wait_ns;
+    uint64_t ns = since(since_ns), n = atomic_load_relaxed(longest); /* as said */
+
+    while (n < ns && !atomic_cas_relaxed(longest, &n, ns)) /* others only in the common slot */
+        continue;
+}
+
+/* Adds up over all slots; relaxed, as they were counted. */
+static void durations_sum(struct sflight_group *g, sflight_stats *out)
+{
+    for (struct slot *slot = &g->common; slot != NULL;
+         slot = slot == &g->common ? atomic_load_acquire(&g->slots) /* [SLOTS] */
+                                   : slot->next_of_group) {
+        struct durations *d = slot->durations;
+        for (unsigned i = 0; i < SFLIGHT_DURATIONS; i++)
+            out->durations[i] += atomic_load_relaxed(&d->calls[i]);
+        out->total_ns += atomic_load_relaxed(&d->total_ns);
+        uint64_t longest = atomic_load_relaxed(&d->longest_wait_ns);
+        if (out->longest_wait_ns < longest)
+            out->longest_wait_ns = longest;
+    }
 }
 
 /* ----------------------------------------------------- of threads that go */
@@ -195,4 +247,6 @@ void gauges_stats(struct sflight_group *g, sflight_stats *out)
         .buckets = atomic_load_relaxed(&g->table.n_buckets), /* statistics */
         .bytes = atomic_load_relaxed(&g->alloc.bytes),
     };
+    if (g->common.durations != NULL)
+        durations_sum(g, out);
 }

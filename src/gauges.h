@@ -53,6 +53,19 @@ static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
+/* The place of a duration in struct durations. */
+static inline unsigned gauges_place(uint64_t ns)
+{
+    return 63 - (unsigned)__builtin_clzll(ns | 1);
+}
+
+/*
+ * A call that was claimed at that time ends; somebody was blocked since that time.  slot: as above,
+ * of a group with GROUP_TIMED.
+ */
+void gauges_took(struct slot *slot, uint64_t claimed_ns);
+void gauges_waited(struct slot *slot, uint64_t since_ns);
+
 /* No less than 0, where threads count at the same moment. */
 static inline uint64_t gauges_difference(uint64_t up, uint64_t down)
 {

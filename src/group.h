@@ -42,15 +42,17 @@ struct slot {
     struct slot **prev_of_thread; /* what points here; NULL for an idle one */
     int64_t loose; /* of its results: of threads that have had it before, so anybody's */
     struct counters counters;
+    struct durations *durations; /* NULL: the group does not ask for them; set once */
 };
 
 #define GROUP_CLOSED 1u  /* in flags */
 #define GROUP_FIBERS 2u  /* in flags: the group has a runtime whose fibers can be parked */
 #define GROUP_AWAITED 1u /* in n_runners: somebody may sleep until they are fewer */
 #define GROUP_RUNNER 2u
-#define GROUP_AGES 4u     /* in flags: max_age_ns is set */
-#define GROUP_LIMITED 8u  /* in flags: max_waiters or max_age_ns is set */
-#define GROUP_DRAINER 16u /* in flags: one drainer; they are counted from this bit on */
+#define GROUP_AGES 4u     /* in flags: max_age_ns is set, by an option of that name or durations */
+#define GROUP_LIMITED 8u  /* in flags: max_waiters is set, or max_age_ns by its option */
+#define GROUP_TIMED 16u   /* in flags: durations is set */
+#define GROUP_DRAINER 32u /* in flags: one drainer; they are counted from this bit on */
 
 struct sflight_group {
     /* read by every operation, written hardly ever */
@@ -59,7 +61,7 @@ struct sflight_group {
     struct table table;
     uint64_t seed;
     uint32_t max_waiters;
-    uint64_t max_age_ns;
+    uint64_t max_age_ns; /* 0: calls have no time; UINT64_MAX: they have, and none is too old */
     bool takeover;
     bool abort_on_panic;
     bool cancel_unwanted;
@@ -108,6 +110,18 @@ static inline bool group_has(struct sflight_group *g, uint32_t flags)
 static inline bool group_hangs(struct sflight_group *g)
 {
     return atomic_load_relaxed(&g->flags) & GROUP_FIBERS; /* set before anybody has the group */
+}
+
+/* Behind a slot, or a group with its common one, stand its durations, if it is to have any. */
+static inline size_t group_durations_bytes(bool timed)
+{
+    return timed ? sizeof(struct durations) : 0;
+}
+
+/* Of a slot. */
+static inline size_t group_slot_bytes(struct sflight_group *g)
+{
+    return sizeof(struct slot) + group_durations_bytes(group_has(g, GROUP_TIMED));
 }
 
 /* Is the slot that thread's, by its number?  SLOT_OF_ANYBODY: any thread's. */

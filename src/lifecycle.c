@@ -179,12 +179,13 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     if (rc != 0)
         return rc;
     alloc_init(&alloc, o->allocator.ctx, o->allocator.alloc, o->allocator.free);
-    struct sflight_group *g = alloc_get(&alloc, sizeof(*g), CACHE_LINE);
+    size_t bytes = sizeof(struct sflight_group) + group_durations_bytes(o->durations);
+    struct sflight_group *g = alloc_get(&alloc, bytes, CACHE_LINE);
     if (g == NULL)
         return -ENOMEM;
-    memset((void *)g, 0, sizeof(*g));
+    memset((void *)g, 0, bytes);
     alloc_init(&g->alloc, alloc.ctx, alloc.alloc, alloc.free);
-    atomic_store_relaxed(&g->alloc.bytes, sizeof(*g)); /* nobody else yet */
+    atomic_store_relaxed(&g->alloc.bytes, bytes); /* nobody else yet */
 
     size_t n_shards = o->shards != 0 ? power_of_two(o->shards) : default_shards();
     size_t n_buckets =
@@ -192,7 +193,7 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
     size_t per_shard = power_of_two(n_buckets) / n_shards;
     if (table_init(&g->table, &g->alloc, n_shards,
                    per_shard < MIN_BUCKETS ? MIN_BUCKETS : per_shard) != 0) {
-        alloc_put(&alloc, g, sizeof(*g));
+        alloc_put(&alloc, g, bytes);
         return -ENOMEM;
     }
     g->seed = random_seed(g);
@@ -209,10 +210,16 @@ int lifecycle_create(struct sflight_group **out, const sflight_options *o)
         g->runtime = SFLIGHT_TEST_RUNTIME;
 #endif
     uint32_t flags = g->runtime.park != NULL ? GROUP_FIBERS : 0;
-    if (g->max_age_ns != 0)
+    if (o->max_age_ns != 0)
         flags |= GROUP_AGES | GROUP_LIMITED;
     if (g->max_waiters != 0)
         flags |= GROUP_LIMITED;
+    if (o->durations) {
+        flags |= GROUP_AGES | GROUP_TIMED;
+        if (g->max_age_ns == 0)
+            g->max_age_ns = UINT64_MAX;
+        g->common.durations = (struct durations *)(void *)(g + 1);
+    }
     atomic_store_relaxed(&g->flags, flags); /* nobody else yet */
     g->common.common = true;
     g->common.group = g;
@@ -253,11 +260,11 @@ int lifecycle_destroy(struct sflight_group *g)
         call_discard_retired(slot);
         call_free_spares(slot);
         future_free_spares(slot);
-        alloc_put(&g->alloc, slot, sizeof(*slot));
+        alloc_put(&g->alloc, slot, group_slot_bytes(g));
     }
     table_destroy(&g->table);
     struct alloc alloc;
     alloc_init(&alloc, g->alloc.ctx, g->alloc.alloc, g->alloc.free);
-    alloc_put(&alloc, g, sizeof(*g));
+    alloc_put(&alloc, g, sizeof(*g) + group_durations_bytes(group_has(g, GROUP_TIMED)));
     return 0;
 }

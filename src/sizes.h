@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Structs that may grow.  The functions without _sized have the layouts of 0.1.0; the others are
- * told what their caller has.  Where that is this library's layout, which today all are, the
- * structs are filled where they stand; otherwise they are filled here and copied.
+ * told what their caller has.  Where that is this library's layout, the structs are filled where
+ * they stand; otherwise they are filled here and copied.
  */
 #ifndef SFLIGHT_SIZES_H
 #define SFLIGHT_SIZES_H
@@ -21,6 +21,8 @@ _Static_assert(offsetof(sflight_completion, result) + SFLIGHT_SIZE_RESULT ==
                "as in 0.1.0");
 _Static_assert(SIZES_END(sflight_completion, result) == sizeof(sflight_completion),
                "the result is last: it may grow");
+_Static_assert(SIZES_END(sflight_options, durations) % _Alignof(sflight_options) == 0,
+               "no padding, which could be anything, stands where a later member will");
 
 enum {
     SIZES_MAX_OPTIONS = 4096, /* more is no struct_size */

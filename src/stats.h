@@ -7,6 +7,7 @@
 #ifndef SFLIGHT_STATS_H
 #define SFLIGHT_STATS_H
 
+#include "../include/singleflight.h"
 #include "atomic.h"
 
 enum counter {
@@ -44,6 +45,13 @@ enum counter {
 
 struct counters {
     _Atomic(uint64_t) n[N_COUNTERS];
+};
+
+/* How long things took; only in a group with options.durations. */
+struct durations {
+    _Atomic(uint64_t) calls[SFLIGHT_DURATIONS];
+    _Atomic(uint64_t) total_ns; /* of those */
+    _Atomic(uint64_t) longest_wait_ns;
 };
 
 #endif

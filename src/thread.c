@@ -278,15 +278,18 @@ static void slot_to_thread(struct slot *slot)
 /* A new slot of the calling thread, or NULL. */
 static struct slot *slot_new(struct sflight_group *g)
 {
-    struct slot *slot = alloc_get(&g->alloc, sizeof(*slot), CACHE_LINE);
+    size_t bytes = group_slot_bytes(g);
+    struct slot *slot = alloc_get(&g->alloc, bytes, CACHE_LINE);
     if (slot == NULL)
         return NULL;
-    memset((void *)slot, 0, sizeof(*slot));
+    memset((void *)slot, 0, bytes);
     slot->group = g;
+    if (bytes > sizeof(*slot))
+        slot->durations = (struct durations *)(void *)(slot + 1);
     slot->max_spare = SLOT_SPARES;
     spinner_init(&slot->spinner, g->spin_ns, &g->rivals);
     if (!registry_lock_soon()) {
-        alloc_put(&g->alloc, slot, sizeof(*slot)); /* RACE: somebody has it since none was idle */
+        alloc_put(&g->alloc, slot, bytes); /* RACE: somebody has it since none was idle */
         return NULL;
     }
     slot->next_of_group = atomic_load_relaxed(&g->slots); /* under the lock */

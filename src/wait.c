@@ -79,9 +79,22 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
 
 /* ---------------------------------------------------------------------- wait */
 
+/* When a wait begins; 0 where nobody asks how long it is. */
+static uint64_t wait_begins(struct sflight_group *g)
+{
+    return group_has(g, GROUP_TIMED) ? clock_now_ns() : 0;
+}
+
+static void wait_is_over(struct sflight_group *g, uint64_t since_ns)
+{
+    if (group_has(g, GROUP_TIMED))
+        gauges_waited(thread_slot_again(g), since_ns);
+}
+
 /* Waits at the gate.  Returns JOIN_FOLLOWS, JOIN_LEADS or -ETIMEDOUT, and has not left. */
-static int wait_at_gate(struct slot *slot, struct agent *agent, struct sflight_call *c,
-                        unsigned rank, const struct timespec *deadline)
+static ALWAYS_INLINE int wait_at_gate(struct slot *slot, struct agent *agent,
+                                      struct sflight_call *c, unsigned rank,
+                                      const struct timespec *deadline)
 {
     struct sflight_group *g = c->group;
     struct spinner own, *spinner = &slot->spinner;
@@ -155,6 +168,31 @@ static int wait_hung(struct agent *agent, struct sflight_call *c, const struct t
     }
 }
 
+/* Waits in a group with a runtime, or with durations. */
+static NOINLINE int wait_elsewhere(struct slot *slot, struct agent *agent, struct sflight_call *c,
+                                   unsigned rank, const struct timespec *deadline)
+{
+    struct sflight_group *g = c->group;
+    uint64_t since_ns = wait_begins(g);
+
+    int rc = group_hangs(g) ? wait_hung(agent, c, deadline)
+                            : wait_at_gate(slot, agent, c, rank, deadline);
+    wait_is_over(g, since_ns);
+    return rc;
+}
+
+int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
+{
+    struct sflight_group *g = f->call->group;
+    uint64_t since_ns = wait_begins(g);
+
+    f->owned.fiber = agent_fiber(g);
+    gauges_count(thread_slot_again(g), COUNT_PARKED);
+    enum notify_outcome outcome = notify_park(g, f, deadline, FUTURE_HUNG);
+    wait_is_over(g, since_ns);
+    return outcome == NOTIFY_TOLD ? 0 : -ETIMEDOUT;
+}
+
 /*
  * A follower that leaves may run a callback, which may be left through its frame, or fork: in the
  * child it is no joiner any more.
@@ -202,8 +240,9 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c,
     int rc = noted ? agent_may_wait(agent, c, deadline) : 0;
 
     if (rc == 0) {
-        rc = group_hangs(c->group) ? wait_hung(agent, c, deadline)
-                                   : wait_at_gate(slot, agent, c, rank, deadline);
+        rc = group_has(c->group, GROUP_FIBERS | GROUP_TIMED)
+                 ? wait_elsewhere(slot, agent, c, rank, deadline)
+                 : wait_at_gate(slot, agent, c, rank, deadline);
         if (noted)
             agent_waited(agent); /* while the agent is a joiner, which keeps the record */
     }

@@ -43,6 +43,9 @@
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *call, unsigned rank,
                  const struct timespec *deadline);
 
+/* Parks the owner of a future that hangs until its call has ended.  Returns 0 or -ETIMEDOUT. */
+int wait_until_told(struct sflight_future *f, const struct timespec *deadline);
+
 /* What became of a joiner that wanted to leave. */
 enum wait_leave {
     LEAVE_LEFT, /* it has not joined after all */

@@ -33,6 +33,7 @@ static struct {
     unsigned n_lost;         /* futures and results of threads that have vanished, at most */
     uint64_t forked, closed; /* 0: not */
     int closer;
+    bool timed;           /* the group has options.durations */
     struct clock reached; /* of all flags */
     int threads[MAX_THREADS];
     unsigned n_threads;
@@ -69,6 +70,9 @@ void world_begin(const sflight_options *options)
         door.n_cpus = 4;
         o.spin_ns = 2 * 50; /* a few readings of the clock */
     }
+    if (sched_mishap(8))
+        o.durations = 1;
+    w.timed = o.durations != 0;
     world.cancels = o.cancel_unwanted;
     world.takes_over = o.on_abandon == SFLIGHT_ABANDON_TAKEOVER;
     unsigned failures = door.failures;
@@ -209,6 +213,7 @@ void world_end(void)
         CHECK(stats.waiting == 0);
         CHECK(stats.held <= w.n_lost);
         CHECK(!w.unordered || stats.forgotten + stats.expired != 0 || world.leaks);
+        CHECK(!w.timed || n_timed(&stats) == stats.led || world.leaks);
         door_release_lost(world.group, stats.held);
         CHECK(sflight_group_destroy(world.group) == 0);
     }
@@ -219,6 +224,15 @@ void world_end(void)
         if (asks[i].last && !world.leaks)
             check_last(&asks[i]);
     }
+}
+
+uint64_t n_timed(const sflight_stats *stats)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < SFLIGHT_DURATIONS; i++)
+        n += stats->durations[i];
+    return n;
 }
 
 static bool forgotten_since(const char *key, uint64_t since)

@@ -19,6 +19,7 @@
  *   - a value is what its run wrote, is destroyed once, and after its last hold;
  *   - fn, destroy and callbacks run outside of sections; a callback on the thread that ends
  *     the call, or on that which asks for it;
+ *   - with options.durations each call that has ended has one;
  *   - at the end nothing is in flight, waiting or held, the group can be
  *     destroyed, and all memory and descriptors have been given back.
  */
@@ -160,6 +161,9 @@ bool ask_enqueue(struct ask *ask, sflight_queue *queue);
 unsigned ask_drain(sflight_queue *queue);
 
 int forget(const char *key, bool unshared);
+
+/* How many calls have a duration. */
+uint64_t n_timed(const sflight_stats *stats);
 
 /* How many runs there have been, and how many of them have not ended. */
 unsigned n_runs(void);

@@ -347,6 +347,29 @@ static void stats_against_complete(void)
     world_end();
 }
 
+/* Who sees that a call has ended sees how long it took; counted by two at once, too. */
+static void durations_against_end(void)
+{
+    sflight_options o = world_options();
+
+    o.durations = 1;
+    world_begin(&o);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    ask_begin(fresh(1, "b"));
+    if (variant(2) != 0)
+        go(begin_one, fresh(2, "a"));
+    go(complete, &asks[0]);
+    go(complete, &asks[1]);
+    for (unsigned i = 0; i < 3; i++) {
+        sflight_stats stats;
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+        CHECK(n_timed(&stats) + stats.in_flight >= 2);
+    }
+    join_all();
+    world_end();
+}
+
 static void drop_both(void *unused)
 {
     (void)unused;
@@ -784,6 +807,7 @@ const struct scenario scenarios_life[] = {
     {"drained_runner", drained_runner, 100, 2},
     {"stats_say_who_waits", stats_say_who_waits, 100, 1},
     {"stats_against_complete", stats_against_complete, 100, 2},
+    {"durations_against_end", durations_against_end, 100, 1},
     {"stats_against_join", stats_against_join, 100, 2},
     {"stats_against_drop", stats_against_drop, 100, 1},
     {"drain_against_claims", drain_against_claims, 200, 1},

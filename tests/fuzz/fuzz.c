@@ -591,6 +591,86 @@ static void fork_here(struct caller_of_bytes *caller, struct ask *ask)
     queue_begin();
 }
 
+/* A walk, and what its first visit does besides looking. */
+struct walk {
+    struct caller_of_bytes *caller;
+    struct ask *ask;
+    int (*visit)(struct walk *walk); /* or NULL */
+    unsigned n_shown[N_KEYS];
+};
+
+static int note_shown(const sflight_info *info, void *ctx)
+{
+    struct walk *walk = ctx;
+    int (*visit)(struct walk *) = walk->visit;
+    unsigned i = 0;
+
+    while (i < N_KEYS && (strlen(keys[i]) != info->key.len ||
+                          memcmp(keys[i], info->key.data, info->key.len) != 0))
+        i++;
+    CHECK(i < N_KEYS);
+    CHECK(info->kind <= SFLIGHT_KIND_STARTED);
+    CHECK(info->blocking + info->futures <= MAX_ASKS);
+    walk->n_shown[i]++;
+    walk->visit = NULL;
+    return visit != NULL ? visit(walk) : 0;
+}
+
+/* What the caller leads from before the walk to its end is shown, once each, whatever others do. */
+static void walk(struct caller_of_bytes *caller, struct ask *ask, int (*visit)(struct walk *walk))
+{
+    struct walk walk = {.caller = caller, .ask = ask, .visit = visit};
+    unsigned n_led[N_KEYS] = {0};
+    int rc = sflight_group_each(world.group, note_shown, &walk);
+
+    CHECK(rc == 0 || rc == 1 || (rc == -ENOMEM && door.failures != 0));
+    for (unsigned i = 0; i < caller->n_kept; i++)
+        for (unsigned k = 0; k < N_KEYS; k++)
+            n_led[k] += caller->kept[i]->permit != NULL && caller->kept[i]->key == keys[k];
+    for (unsigned k = 0; k < N_KEYS; k++)
+        CHECK(walk.n_shown[k] >= n_led[k] || rc != 0);
+}
+
+static void walk_only(struct caller_of_bytes *caller, struct ask *ask)
+{
+    walk(caller, ask, NULL);
+}
+
+static int visit_asks(struct walk *walk)
+{
+    ask_whole(walk->ask);
+    return 0;
+}
+
+static void walk_asking(struct caller_of_bytes *caller, struct ask *ask)
+{
+    walk(caller, ask, visit_asks);
+}
+
+static int visit_forks(struct walk *walk)
+{
+    fork_here(walk->caller, walk->ask);
+    return 0;
+}
+
+static void walk_forking(struct caller_of_bytes *caller, struct ask *ask)
+{
+    walk(caller, ask, visit_forks);
+}
+
+static int visit_leaves(struct walk *walk)
+{
+    (void)walk;
+    if (exits() == EXITS)
+        sched_exit();
+    return 1;
+}
+
+static void walk_leaving(struct caller_of_bytes *caller, struct ask *ask)
+{
+    walk(caller, ask, visit_leaves);
+}
+
 typedef void operation(struct caller_of_bytes *caller, struct ask *ask);
 
 /* By bits 2 to 4, and 5 and 6.  NULL: the next byte says which one of the second table. */
@@ -605,12 +685,13 @@ static operation *const operations[8][4] = {
     {do_pause, do_retain, begin_keep, start_enqueue},
 };
 
-static operation *const second_operations[5][4] = {
+static operation *const second_operations[6][4] = {
     {own_keep, own_get, own_drop, own_then},
     {own_then_cancel, own_enqueue, listen_keep, listen_drop},
     {complete_kept, abandon_kept, drop_kept, ask_kept},
     {enqueue_keep, enqueue_complete, enqueue_listen, cancel_queued},
     {do_abandon, start_abandon, poll_kept, look},
+    {walk_only, walk_asking, walk_forking, walk_leaving},
 };
 
 static void operate(struct caller_of_bytes *caller, unsigned i)
@@ -625,7 +706,7 @@ static void operate(struct caller_of_bytes *caller, unsigned i)
     }
     unsigned row = op >> 2 & 7, column = op >> 5 & 3;
     if (op & SECOND)
-        second_operations[row % 5][column](caller, ask);
+        second_operations[row < 6 ? row : row - 5][column](caller, ask);
     else
         operations[row][column](caller, ask);
 }

@@ -49,5 +49,9 @@ for test in test_sizes test_do test_values test_many test_queue test_future; do
         run $test "$grown/include" "$build" -DSFLIGHT_OLDER_LIBRARY
 done
 check 'both newer: test_sizes' run test_sizes "$grown/include" "$work/build" -DSFLIGHT_NEWER_LIBRARY
+for test in test_sizes test_do test_queue; do
+    cc=clang check "a newer program by clang, the older library: $test" \
+        run $test "$grown/include" "$build" -DSFLIGHT_OLDER_LIBRARY
+done
 
 finish

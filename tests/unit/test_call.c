@@ -167,6 +167,18 @@ static void test_ages_from_its_own_beginning(void **state)
     group_end(g);
 }
 
+/* Each place of options.durations is for twice as long as the one before. */
+static void test_places_of_durations(void **state)
+{
+    (void)state;
+    assert_int_equal(gauges_place(0), 0);
+    for (unsigned i = 0; i < SFLIGHT_DURATIONS; i++) {
+        uint64_t first = UINT64_C(1) << i;
+        assert_int_equal(gauges_place(first), i);
+        assert_int_equal(gauges_place(first + (first - 1)), i);
+    }
+}
+
 #ifndef SFLIGHT_TEST_HASH
 /* Some lengths have a way of their own. */
 static void test_hash_of_any_length(void **state)
@@ -737,6 +749,7 @@ int main(void)
         cmocka_unit_test(test_joins_by_any_key),
         cmocka_unit_test(test_searches_after_all),
         cmocka_unit_test(test_ages_from_its_own_beginning),
+        cmocka_unit_test(test_places_of_durations),
 #ifndef SFLIGHT_TEST_HASH
         cmocka_unit_test(test_hash_of_any_length),
 #endif

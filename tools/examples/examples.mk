@@ -91,10 +91,13 @@ example-check: $(addprefix $(BUILD)/examples/,hello $(EXAMPLE_LOOPS) hang_up pro
 		echo 'ok - tools/examples/hang_up.c'
 	@timeout 60 $(BUILD)/examples/prometheus >$(BUILD)/examples/metrics && \
 		grep -qx 'sflight_led_total{group="pages"} 0' $(BUILD)/examples/metrics && \
-		! grep -vE '^(# TYPE )?sflight_[a-z_]+(\{group="pages"\} [0-9]+| counter| gauge)$$' $(BUILD)/examples/metrics && \
-		[ "$$(wc -l <tools/examples/prometheus.c)" -le 40 ] && echo 'ok - tools/examples/prometheus.c'
+		grep -qx 'sflight_duration_seconds_bucket{group="pages",le="+Inf"} 0' $(BUILD)/examples/metrics && \
+		! grep -vE '^(# TYPE )?sflight_[a-z_]+(\{group="pages"(,le="[0-9.e+-]+|,le="\+Inf)?"?\} [0-9.]+| counter| gauge| histogram)$$' \
+			$(BUILD)/examples/metrics && \
+		[ "$$(wc -l <tools/examples/prometheus.c)" -le 70 ] && echo 'ok - tools/examples/prometheus.c'
 	@diff <(sed -n 's/^    uint64_t \([a-z_]*\);.*/\1/p' \
-		<(sed -n '/^typedef struct sflight_stats/,/^}/p' include/singleflight.h)) \
+		<(sed -n '/^typedef struct sflight_stats/,/^}/p' include/singleflight.h | \
+			sed 's/_ns;/_seconds;/; /total_seconds/d')) \
 		<(sed -nE 's/^# TYPE sflight_(.*) (counter|gauge)$$/\1/p' $(BUILD)/examples/metrics | sed 's/_total$$//') && \
 		echo 'ok - ... with every statistic'
 	@python3 -c 'import json; json.load(open("tools/examples/grafana.json"))' && \
