@@ -9,7 +9,7 @@
  */
 struct future_block {
     _Atomic(uint32_t) n_out; /* its futures that are in use or spare */
-    struct sflight_future futures[];
+    _Alignas(CACHE_LINE / 2) struct sflight_future futures[]; /* none on two lines */
 };
 
 #ifndef BLOCK_BYTES          /* less in a build for tests */
@@ -77,14 +77,14 @@ void future_free_common(struct slot *slot, struct sflight_future *f)
 
 int future_take(struct sflight_future *f, sflight_result *r)
 {
-    REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
-    struct sflight_call *c = f->call;
+    REQUIRE(future_kind(f) == FUTURE_THEN || future_kind(f) == FUTURE_QUEUED);
+    struct sflight_call *c = future_call(f);
     struct slot *slot = thread_slot(c->group);
-    bool starter = f->starter;
+    bool starter = future_starter(f);
 
     handle_delivered(f->handle, f,
-                     f->kind == FUTURE_QUEUED ? "sflight_queue_drain"
-                                              : "the callback of sflight_future_then");
+                     future_kind(f) == FUTURE_QUEUED ? "sflight_queue_drain"
+                                                     : "the callback of sflight_future_then");
     future_free(slot, f);
     hold_take(slot, c);
     return hold_deliver(slot, c, future_leads(c, starter), r);

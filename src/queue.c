@@ -84,7 +84,7 @@ static void signal_consumer(struct sflight_queue *q)
 void queue_push(struct sflight_queue *q, struct sflight_future *newest,
                 struct sflight_future *oldest)
 {
-    REQUIRE(newest->kind == FUTURE_QUEUED && oldest->kind == FUTURE_QUEUED);
+    REQUIRE(future_kind(newest) == FUTURE_QUEUED && future_kind(oldest) == FUTURE_QUEUED);
     queue_enter(q);
     atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
     struct sflight_future *first = atomic_load_relaxed(&q->pushed); /* the CAS decides */
@@ -189,12 +189,12 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
         d.n_popped++;
         sflight_completion *done = &out[n_out++];
         done->tag = f->queued.tag;
-        if (LIKELY(f->call == call && !f->starter)) {
+        if (LIKELY(future_call(f) == call && !future_starter(f))) {
             done->rc = 0;
             future_take_same(slot, f, &done[-1].result, &done->result);
             continue;
         }
-        call = f->starter ? NULL : f->call;
+        call = future_starter(f) ? NULL : future_call(f);
         done->rc = future_take(f, &done->result);
         if (LIKELY(call != NULL && done->rc == 0))
             slot = thread_slot(call->group);

@@ -34,7 +34,6 @@
 #define SFLIGHT_EVENT_FD_H
 /* What is pushed, as far as a queue knows it. */
 #define SFLIGHT_FUTURE_H
-enum { FUTURE_QUEUED };
 struct sflight_call {
     void *group;
 };
@@ -45,9 +44,9 @@ struct sflight_future {
         struct sflight_queue *to;
         uint64_t tag;
     } queued;
-    unsigned char kind;
-    bool starter;
 };
+#define future_call(f) ((f)->call)
+#define future_starter(f) ((void)(f), false)
 
 static struct thread {
     unsigned hint;
