@@ -191,7 +191,7 @@ static int spawn(const sflight_runtime *runtime, struct started *s)
 /* A future's result, which is there or is about to be, is given up. */
 static void give_result_up(struct slot *slot, struct sflight_call *c)
 {
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     if (LIKELY(gate_is_open(&c->gate)))
         hold_release(slot, c);
     else

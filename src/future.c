@@ -70,9 +70,13 @@ void future_give_back(struct slot *slot, unsigned n_all)
     future_free_list(&slot->group->alloc, list);
 }
 
-void future_free_common(struct slot *slot, struct sflight_future *f)
+void future_free_common(struct slot *slot, struct sflight_future *first, unsigned n)
 {
-    block_put(&slot->group->alloc, block_of(f), 1);
+    while (n-- != 0) {
+        struct sflight_future *f = first;
+        first = f->next;
+        block_put(&slot->group->alloc, block_of(f), 1);
+    }
 }
 
 int future_take(struct sflight_future *f, sflight_result *r)
@@ -86,7 +90,7 @@ int future_take(struct sflight_future *f, sflight_result *r)
                      future_kind(f) == FUTURE_QUEUED ? "sflight_queue_drain"
                                                      : "the callback of sflight_future_then");
     future_free(slot, f);
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 

@@ -256,22 +256,32 @@ future_secured(struct slot *slot, struct sflight_future *f, struct sflight_call 
 /* Gives n of the slot's spare futures back, which has that many. */
 void future_give_back(struct slot *slot, unsigned n);
 
-/* The rare part of future_free(). */
-void future_free_common(struct slot *slot, struct sflight_future *f);
+/* The rare part of future_free_chain(). */
+void future_free_common(struct slot *slot, struct sflight_future *first, unsigned n);
 
-/* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
-static ALWAYS_INLINE void future_free(struct slot *slot, struct sflight_future *f)
+/*
+ * Gives n records back that nobody else uses, linked by `next` from the first to the last.  Their
+ * claims have been used, or passed on.
+ */
+static ALWAYS_INLINE void future_free_chain(struct slot *slot, struct sflight_future *first,
+                                            struct sflight_future *last, unsigned n)
 {
-    REQUIRE(future_is_over(f));
+    REQUIRE(future_is_over(first) && future_is_over(last));
     if (UNLIKELY(slot->common)) {
-        future_free_common(slot, f);
+        future_free_common(slot, first, n);
         return;
     }
-    f->next = slot->spare_futures;
+    last->next = slot->spare_futures;
     atomic_fence_compiler(); /* for a child that another thread forks */
-    slot->spare_futures = f;
-    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
+    slot->spare_futures = first;
+    slot->n_spare_futures += n;
+    while (UNLIKELY(slot->n_spare_futures >= FUTURE_SPARES))
         future_give_back(slot, FUTURE_SPARES / 2);
+}
+
+static ALWAYS_INLINE void future_free(struct slot *slot, struct sflight_future *f)
+{
+    future_free_chain(slot, f, f, 1);
 }
 
 /* No future was needed: see future_secure(). */
@@ -296,21 +306,6 @@ static ALWAYS_INLINE void future_age(struct slot *slot)
  * as hold_deliver() does.  By the teller, or the queue's consumer.
  */
 int future_take(struct sflight_future *f, sflight_result *r);
-
-/* The same for another joiner's, of a call of which one has just got `same`, and 0; no user code.
- */
-static ALWAYS_INLINE void future_take_same(struct slot *slot, struct sflight_future *f,
-                                           const sflight_result *same, sflight_result *r)
-{
-    struct sflight_call *c = future_call(f);
-
-    handle_delivered(f->handle, f, "sflight_queue_drain");
-    future_free(slot, f);
-    hold_take(slot, c);
-    *r = *same;
-    r->hold = c;
-    hold_hand_out(r);
-}
 
 /* Frees a list, linked by `next`, for good. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);

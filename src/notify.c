@@ -36,7 +36,7 @@ int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
     bool starter = future_starter(f);
 
     notify_end(slot, f);
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
@@ -102,6 +102,26 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
 }
 
 /*
+ * Pushes a future for a queue, and with it those behind it that go there and need no closer look;
+ * returns the one behind those.
+ */
+static struct sflight_future *push_together(struct sflight_future *newest)
+{
+    struct sflight_queue *q = newest->queued.to;
+    struct sflight_future *oldest = newest, *f = newest->next;
+
+    while (f != NULL && (future_word(f) & (FUTURE_KIND | FUTURE_BACK)) == FUTURE_QUEUED &&
+           f->queued.to == q) {
+        struct sflight_future *next = f->next;
+        f->next = oldest;
+        oldest = f;
+        f = next;
+    }
+    queue_push(q, oldest, newest);
+    return f;
+}
+
+/*
  * The order in which those who wait for a call are told.  This function alone decides it.
  *
  *   1. Before it is called, whoever ends the call has opened the gate, and has told the drainers
@@ -110,9 +130,9 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
  *   2. Then the entries of the list, in its order, which is newest first (notify.h says when not):
  *        an owner     has its descriptor made readable and is woken;
  *        a waiter     is made to run, or woken;
- *        queued ones  that stand together and go to one queue are pushed together, newest first,
- *                     as the queue keeps them: its consumer gets the oldest of them first.  Of
- *                     two such chains for one queue the newer is pushed, and drained, first.
+ *        queued ones  that stand together and go to one queue are pushed together, turned round:
+ *                     its consumer gets the oldest of them first.  Of two such chains for one
+ *                     queue the newer is pushed, and drained, first.
  *   3. Last the callbacks, oldest first.  They are user code, and may take long.
  */
 void notify_all(struct sflight_group *g, struct sflight_future *list)
@@ -121,20 +141,12 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
     struct sflight_future *callbacks = NULL;
 
     while (list != NULL) {
-        struct sflight_future *f = list, *last = f;
+        struct sflight_future *f = list;
         list = f->next;
         switch (future_kind(f)) {
         case FUTURE_QUEUED:
-            if (!retract_pass(g, f))
-                break;
-            /* Only those that need no closer look. */
-            while (list != NULL &&
-                   (future_word(list) & (FUTURE_KIND | FUTURE_BACK)) == FUTURE_QUEUED &&
-                   list->queued.to == f->queued.to) {
-                last = list;
-                list = list->next;
-            }
-            queue_push(f->queued.to, f, last);
+            if (retract_pass(g, f))
+                list = push_together(f);
             break;
         case FUTURE_THEN:
             if (!retract_pass(g, f))
