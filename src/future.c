@@ -13,10 +13,12 @@ struct future_block {
 };
 
 #ifndef BLOCK_BYTES          /* less in a build for tests */
-enum { BLOCK_BYTES = 1024 }; /* its alignment as well, by which a future finds its block */
+enum { BLOCK_BYTES = 1024 }; /* its alignment, by which a future finds its block */
 #endif
 enum {
-    PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
+    /* Its size.  Two blocks can follow one another with what malloc() keeps in between. */
+    BLOCK_SIZE = BLOCK_BYTES - 2 * sizeof(size_t),
+    PER_BLOCK = (BLOCK_SIZE - sizeof(struct future_block)) / sizeof(struct sflight_future),
 };
 
 static struct future_block *block_of(struct sflight_future *f)
@@ -28,7 +30,7 @@ static struct future_block *block_of(struct sflight_future *f)
 static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
 {
     if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
-        alloc_put(alloc, block, BLOCK_BYTES);      /* nobody uses any of it [BLOCK] */
+        alloc_put(alloc, block, BLOCK_SIZE);       /* nobody uses any of it [BLOCK] */
 }
 
 void future_free_list(struct alloc *alloc, struct sflight_future *list)
@@ -44,7 +46,7 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list)
 
 struct sflight_future *future_new_block(struct slot *slot)
 {
-    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
+    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_SIZE, BLOCK_BYTES);
     if (block == NULL)
         return NULL;
     uint32_t n = slot->common ? 1 : PER_BLOCK; /* several threads cannot share a list */

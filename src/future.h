@@ -85,8 +85,8 @@ enum {
     FUTURE_FIBER = 32,
 };
 
-#ifndef FUTURE_SPARES         /* less in a build for tests */
-enum { FUTURE_SPARES = 512 }; /* spare futures that a slot keeps; the common slot keeps none */
+#ifndef FUTURE_SPARES          /* less in a build for tests */
+enum { FUTURE_SPARES = 1024 }; /* spare futures that a slot keeps; the common slot keeps none */
 #endif
 enum {
     FUTURE_SPARES_UNUSED = 64, /* of those, once they are not needed any more */
