@@ -270,7 +270,7 @@ enum sflight_on_panic {
  * Where the group's memory comes from.  alloc returns size bytes aligned to
  * align (a power of two, at least sizeof(void *)), or NULL; free gets the size
  * that alloc got.  Both may be called from any thread that uses the group, and from
- * no other, at the same time.  NULL for both means the process's own aligned_alloc() and
+ * no other, at the same time.  NULL for both means the process's own posix_memalign() and
  * free(); one without the other is -EINVAL.
  */
 typedef struct sflight_allocator {

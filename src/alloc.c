@@ -7,11 +7,10 @@
 
 static void *default_alloc(void *ctx, size_t size, size_t align)
 {
+    void *ptr;
+
     (void)ctx;
-    /* C11 wants the size to be a multiple of the alignment. */
-    if (size > SIZE_MAX - align)
-        return NULL;
-    return aligned_alloc(align, (size + align - 1) & ~(align - 1));
+    return posix_memalign(&ptr, align, size) == 0 ? ptr : NULL;
 }
 
 static void default_free(void *ctx, void *ptr, size_t size)

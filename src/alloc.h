@@ -18,12 +18,13 @@ struct alloc {
 void alloc_init(struct alloc *a, void *ctx, void *(*alloc)(void *, size_t, size_t),
                 void (*free)(void *, void *, size_t));
 
-/* The process's own allocator, aligned_alloc() and free(): for what belongs to no group. */
+/* The process's own allocator, posix_memalign() and free(): for what belongs to no group. */
 extern struct alloc alloc_process;
 
 /*
  * Returns uninitialised memory, to be given back with alloc_put(); or NULL.  size is not 0;
- * align is a power of two.  Any thread, outside of sections; errno is kept.
+ * align is a power of two, no less than a pointer's.  Any thread, outside of sections; errno is
+ * kept.
  */
 void *alloc_get(struct alloc *a, size_t size, size_t align);
 

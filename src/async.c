@@ -191,7 +191,7 @@ static int spawn(const sflight_runtime *runtime, struct started *s)
 /* A future's result, which is there or is about to be, is given up. */
 static void give_result_up(struct slot *slot, struct sflight_call *c)
 {
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     if (LIKELY(gate_is_open(&c->gate)))
         hold_release(slot, c);
     else
@@ -213,7 +213,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
     bool leads = rc == JOIN_LEADS;
     if (leads) {
         call->result.traits |= CALL_HAS_STARTER;
-        f->call = call;
+        future_init(f, call, true);
         gauges_count(slot, COUNT_FUTURES);
         *s = (struct started){call, fn, arg};
         finish_runner_begins(g);
@@ -224,9 +224,8 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         }
         slot = thread_slot_again(g);
     } else if (rc == JOIN_FOLLOWS) {
-        f->call = call;
+        future_init(f, call, false);
         gauges_count(slot, COUNT_FUTURES);
-        f->starter = false;
         *out = future_hand_out(f);
         f = NULL;
         rc = 0;
@@ -250,7 +249,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
 /* True if the result is there. */
 static bool is_ready(struct sflight_future *f)
 {
-    struct sflight_call *c = f->call;
+    struct sflight_call *c = future_call(f);
 
     (void)orphan_check(c);
     return gate_is_open(&c->gate);
@@ -258,7 +257,7 @@ static bool is_ready(struct sflight_future *f)
 
 int async_poll(struct sflight_future *f, sflight_result *r)
 {
-    return is_ready(f) ? notify_take(thread_slot(f->call->group), f, r) : -EAGAIN;
+    return is_ready(f) ? notify_take(thread_slot(future_call(f)->group), f, r) : -EAGAIN;
 }
 
 /*
@@ -314,12 +313,12 @@ static void leaving_fails(struct leaving *l, struct slot *slot)
 
 int async_drop(struct sflight_future *f)
 {
-    struct sflight_call *c = f->call;
+    struct sflight_call *c = future_call(f);
     struct sflight_group *g = c->group;
-    bool starter = f->starter, ready = is_ready(f);
+    bool starter = future_starter(f), ready = is_ready(f);
     struct slot *slot = thread_slot(g);
 
-    bool hung = f->kind == FUTURE_OWNED;
+    bool hung = future_kind(f) == FUTURE_OWNED;
     notify_end(slot, f);
     if (ready) {
         give_result_up(slot, c);
@@ -342,13 +341,13 @@ int async_drop(struct sflight_future *f)
 /* It was told as if nothing had been: takes it out again where it was put, if it is there. */
 static bool withdraw(struct sflight_future *f)
 {
-    return f->kind == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : retract_callback(f);
+    return future_kind(f) == FUTURE_QUEUED ? queue_withdraw(f->queued.to, f) : retract_callback(f);
 }
 
 /* In a forked child, of a call from before the fork, which is not the child's. */
 static int cancel_inherited(struct sflight_future *f)
 {
-    struct sflight_call *c = f->call;
+    struct sflight_call *c = future_call(f);
 
     if (withdraw(f)) {
         /* RACE: its call had ended before the fork, and it was told */
@@ -361,16 +360,16 @@ static int cancel_inherited(struct sflight_future *f)
 
 int async_cancel(struct sflight_future *f)
 {
-    struct sflight_call *c = f->call;
+    struct sflight_call *c = future_call(f);
     struct sflight_group *g = c->group;
-    bool starter = f->starter;
+    bool starter = future_starter(f);
 
-    if (f->kind != FUTURE_QUEUED && f->kind != FUTURE_THEN)
+    if (future_kind(f) != FUTURE_QUEUED && future_kind(f) != FUTURE_THEN)
         return -EINVAL;
     if (orphan_check(c))
         return cancel_inherited(f);
     struct slot *slot = thread_slot(g);
-    struct sflight_queue *q = f->kind == FUTURE_QUEUED ? f->queued.to : NULL;
+    struct sflight_queue *q = future_kind(f) == FUTURE_QUEUED ? f->queued.to : NULL;
     uint64_t unit = leaving_begins(slot, starter);
     struct leaving here __attribute__((cleanup(leaving_left))) = {
         .group = g, .salt = process_salt(), .starter = starter, .retracted = f, .queue = q};
@@ -398,11 +397,11 @@ int async_cancel(struct sflight_future *f)
 /* The rare part of unhung(). */
 static NOINLINE struct sflight_future *copied(struct sflight_future *f)
 {
-    (void)orphan_check(f->call);
-    if (f->kind == FUTURE_PLAIN)
+    (void)orphan_check(future_call(f));
+    if (future_kind(f) == FUTURE_PLAIN)
         return f;
-    struct slot *slot = thread_slot(f->call->group);
-    struct sflight_future *copy = future_new(slot, f->call, f->starter);
+    struct slot *slot = thread_slot(future_call(f)->group);
+    struct sflight_future *copy = future_new(slot, future_call(f), future_starter(f));
     if (copy == NULL)
         return NULL;
     future_hand_on(f, copy);
@@ -416,7 +415,7 @@ static NOINLINE struct sflight_future *copied(struct sflight_future *f)
  */
 static ALWAYS_INLINE struct sflight_future *unhung(struct sflight_future *f)
 {
-    if (LIKELY(f->kind == FUTURE_PLAIN && !call_is_inherited(f->call)))
+    if (LIKELY(future_kind(f) == FUTURE_PLAIN && !call_is_inherited(future_call(f))))
         return f;
     return copied(f);
 }
@@ -430,13 +429,13 @@ static void hang_owned(struct sflight_future *f)
 
 int async_fd(struct sflight_future *f)
 {
-    (void)orphan_check(f->call);
-    if (f->kind == FUTURE_OWNED && f->owned.fd >= 0)
+    (void)orphan_check(future_call(f));
+    if (future_kind(f) == FUTURE_OWNED && f->owned.fd >= 0)
         return f->owned.fd;
     int fd = event_fd_new();
     if (fd < 0)
         return fd;
-    if (f->kind == FUTURE_PLAIN)
+    if (future_kind(f) == FUTURE_PLAIN)
         hang_owned(f);
     notify_set_fd(f, fd);
     return fd;
@@ -464,7 +463,7 @@ int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t ta
 
 int async_get(struct sflight_future *f, const struct timespec *deadline, sflight_result *r)
 {
-    struct sflight_call *c = f->call;
+    struct sflight_call *c = future_call(f);
     int rc = 0;
 
     if (!is_ready(f)) {
@@ -474,7 +473,7 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
         if (rc == -EDEADLK)
             gauges_count(thread_slot(c->group), COUNT_DEADLOCKS);
         if (rc == 0) {
-            if (f->kind == FUTURE_PLAIN)
+            if (future_kind(f) == FUTURE_PLAIN)
                 hang_owned(f);
             rc = wait_until_told(f, deadline);
             if (agent != NULL)

@@ -9,14 +9,16 @@
  */
 struct future_block {
     _Atomic(uint32_t) n_out; /* its futures that are in use or spare */
-    struct sflight_future futures[];
+    _Alignas(CACHE_LINE / 2) struct sflight_future futures[]; /* none on two lines */
 };
 
 #ifndef BLOCK_BYTES          /* less in a build for tests */
-enum { BLOCK_BYTES = 1024 }; /* its alignment as well, by which a future finds its block */
+enum { BLOCK_BYTES = 1024 }; /* its alignment, by which a future finds its block */
 #endif
 enum {
-    PER_BLOCK = (BLOCK_BYTES - sizeof(struct future_block)) / sizeof(struct sflight_future),
+    /* Its size.  Two blocks can follow one another with what malloc() keeps in between. */
+    BLOCK_SIZE = BLOCK_BYTES - 2 * sizeof(size_t),
+    PER_BLOCK = (BLOCK_SIZE - sizeof(struct future_block)) / sizeof(struct sflight_future),
 };
 
 static struct future_block *block_of(struct sflight_future *f)
@@ -28,7 +30,7 @@ static struct future_block *block_of(struct sflight_future *f)
 static void block_put(struct alloc *alloc, struct future_block *block, uint32_t n)
 {
     if (atomic_sub_acq_rel(&block->n_out, n) == n) /* [BLOCK] */
-        alloc_put(alloc, block, BLOCK_BYTES);      /* nobody uses any of it [BLOCK] */
+        alloc_put(alloc, block, BLOCK_SIZE);       /* nobody uses any of it [BLOCK] */
 }
 
 void future_free_list(struct alloc *alloc, struct sflight_future *list)
@@ -44,7 +46,7 @@ void future_free_list(struct alloc *alloc, struct sflight_future *list)
 
 struct sflight_future *future_new_block(struct slot *slot)
 {
-    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_BYTES, BLOCK_BYTES);
+    struct future_block *block = alloc_get(&slot->group->alloc, BLOCK_SIZE, BLOCK_BYTES);
     if (block == NULL)
         return NULL;
     uint32_t n = slot->common ? 1 : PER_BLOCK; /* several threads cannot share a list */
@@ -70,23 +72,27 @@ void future_give_back(struct slot *slot, unsigned n_all)
     future_free_list(&slot->group->alloc, list);
 }
 
-void future_free_common(struct slot *slot, struct sflight_future *f)
+void future_free_common(struct slot *slot, struct sflight_future *first, unsigned n)
 {
-    block_put(&slot->group->alloc, block_of(f), 1);
+    while (n-- != 0) {
+        struct sflight_future *f = first;
+        first = f->next;
+        block_put(&slot->group->alloc, block_of(f), 1);
+    }
 }
 
 int future_take(struct sflight_future *f, sflight_result *r)
 {
-    REQUIRE(f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED);
-    struct sflight_call *c = f->call;
+    REQUIRE(future_kind(f) == FUTURE_THEN || future_kind(f) == FUTURE_QUEUED);
+    struct sflight_call *c = future_call(f);
     struct slot *slot = thread_slot(c->group);
-    bool starter = f->starter;
+    bool starter = future_starter(f);
 
     handle_delivered(f->handle, f,
-                     f->kind == FUTURE_QUEUED ? "sflight_queue_drain"
-                                              : "the callback of sflight_future_then");
+                     future_kind(f) == FUTURE_QUEUED ? "sflight_queue_drain"
+                                                     : "the callback of sflight_future_then");
     future_free(slot, f);
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 

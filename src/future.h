@@ -26,10 +26,10 @@
  *
  * Every change of a state but the first stands in notify.c and notify.h, and pairs by [TELL]:
  *
- * IDLE     Nobody but the owner knows the record.  future_new() sets it up so.
+ * IDLE     Nobody but the owner knows the record.  So is what is PLAIN, and a waiter that does not
+ *          hang.
  * HUNG     In the list; the owner may wait.  Set by the owner before it hangs the entry up
- *          (notify_hang(), notify_waiter_hang()), published by [HANG].  A consumed entry keeps
- *          this state, and its kind says all.  Two bits go with HUNG only:
+ *          (notify_hang(), notify_waiter_hang()), published by [HANG].  Two bits go with HUNG only:
  *    FD      there is a descriptor, to be made readable.  Set by the owner (notify_set_fd()), with
  *            a CAS.  If the entry is being told already, the CAS fails, and the owner itself
  *            makes the descriptor readable.
@@ -53,26 +53,26 @@
  *          entry stays in the list, and a sweep (list_sweep()) or the teller frees it.  So no
  *          teller uses a descriptor that the owner has closed.
  *
- * A consumed entry is told by no step of its own: the teller looks at each, and puts those that are
- * HUNG where they belong.  It is taken back (async_cancel()) by leaving the call, which is one step
- * with the close.  These pair by [TAKE-BACK]:
+ * A consumed entry has no such state, and is told by no step of its own: the teller looks at each,
+ * and puts it where it belongs.  It is taken back (async_cancel()) by leaving the call, which is
+ * one step with the close.  How far that has gone stands in its `word`; these pair by [TAKE-BACK]:
  *
- *     HUNG --canceller--> GOING --canceller, has left before the close--> GONE
+ *     none --canceller--> GOING --canceller, has left before the close--> GONE
  *      ^                   |  |
  *      +--the call closed--+  +--teller--> TOLD
  *
  * If the canceller has left, the teller comes after the close, and so sees GOING or GONE.  It
  * passes by what is GONE, and frees it, as a sweep does before that; GOING it makes TOLD, and then
- * the canceller frees it.  If the call had closed, the teller may have seen HUNG: the canceller
- * sets that again, and what is not TOLD is in the queue, or among the callbacks of the canceller's
- * thread, or it is too late.
+ * the canceller frees it.  If the call had closed, the teller may have seen neither: the canceller
+ * clears GOING again, and what is not TOLD is in the queue, or among the callbacks of the
+ * canceller's thread, or it is too late.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H
 
 #include "hold.h"
 
-/* The states of a future, and the bits that go with HUNG. */
+/* The states of a future of kind OWNED or WAITER, and the bits that go with HUNG. */
 enum {
     FUTURE_IDLE,
     FUTURE_HUNG,
@@ -80,14 +80,13 @@ enum {
     FUTURE_TOLD,
     FUTURE_NUDGED,
     FUTURE_GONE,
-    FUTURE_GOING,
     FUTURE_STATE_MASK = 15,
     FUTURE_FD = 16,
     FUTURE_FIBER = 32,
 };
 
-#ifndef FUTURE_SPARES         /* less in a build for tests */
-enum { FUTURE_SPARES = 512 }; /* spare futures that a slot keeps; the common slot keeps none */
+#ifndef FUTURE_SPARES          /* less in a build for tests */
+enum { FUTURE_SPARES = 1024 }; /* spare futures that a slot keeps; the common slot keeps none */
 #endif
 enum {
     FUTURE_SPARES_UNUSED = 64, /* of those, once they are not needed any more */
@@ -103,8 +102,23 @@ enum future_kind {
     FUTURE_UNWANTED, /* no claim: what on_unwanted() asked for (unwanted.h) */
 };
 
+/* The low bits of a future's `word`. */
+#define FUTURE_KIND ((uintptr_t)7)    /* enum future_kind */
+#define FUTURE_STARTER ((uintptr_t)8) /* its claim is that of STATE_STARTER, not a joiner's */
+#define FUTURE_BACK ((uintptr_t)48)   /* of a consumed one that is taken back: one of these */
+#define FUTURE_BACK_GOING ((uintptr_t)16)
+#define FUTURE_BACK_GONE ((uintptr_t)32)
+#define FUTURE_BACK_TOLD ((uintptr_t)48)
+#define FUTURE_BITS ((uintptr_t)63)
+
+_Static_assert(_Alignof(struct sflight_call) > FUTURE_BITS, "room for the bits");
+
 struct sflight_future {
-    struct sflight_call *call; /* that the claim is on; of a fiber that drains: NULL */
+    /*
+     * The call that the claim is on (of a fiber that drains: NULL), and the bits above.  Written by
+     * the owner; of what has been hung nothing changes but FUTURE_BACK.
+     */
+    _Atomic(uintptr_t) word;
     union {
         struct sflight_future *next;   /* in a list, in a queue, among callbacks, or spare */
         struct invocation *invocation; /* of FUTURE_UNWANTED: whose place it takes */
@@ -125,15 +139,50 @@ struct sflight_future {
         struct {
             void *fiber; /* that parks; NULL: a thread.  Valid with FIBER, and in a waiter */
             int fd;      /* written by the owner; -1: none.  Of FUTURE_OWNED only */
-        } owned;
+            _Atomic(uint32_t) state;
+        } owned; /* or a waiter */
     };
-    _Atomic(uint32_t) state;
-    unsigned char kind; /* enum future_kind */
-    bool starter;       /* its claim is that of STATE_STARTER, not a joiner's */
 #ifdef SFLIGHT_DEBUG
     void *handle; /* what its owner has; NULL: nobody has got it (handle.h) */
 #endif
 };
+
+#ifndef SFLIGHT_DEBUG
+_Static_assert(sizeof(struct sflight_future) == CACHE_LINE / 2, "two to a line");
+#endif
+
+/* What is in a word; of a future that no other thread can be changing but for FUTURE_BACK. */
+static ALWAYS_INLINE uintptr_t future_word(const struct sflight_future *f)
+{
+    return atomic_load_relaxed(&f->word); /* [HANG] and [TAKE-BACK] order what needs it */
+}
+
+static ALWAYS_INLINE struct sflight_call *future_call(const struct sflight_future *f)
+{
+    return (struct sflight_call *)(future_word(f) & ~FUTURE_BITS);
+}
+
+static ALWAYS_INLINE enum future_kind future_kind(const struct sflight_future *f)
+{
+    return (enum future_kind)(future_word(f) & FUTURE_KIND);
+}
+
+static ALWAYS_INLINE bool future_starter(const struct sflight_future *f)
+{
+    return future_word(f) & FUTURE_STARTER;
+}
+
+/* It becomes one of that kind.  By its owner; it is FUTURE_PLAIN. */
+static ALWAYS_INLINE void future_set_kind(struct sflight_future *f, enum future_kind kind)
+{
+    atomic_store_relaxed(&f->word, future_word(f) | (uintptr_t)kind); /* published by [HANG] */
+}
+
+/* Does it have a state, and so an owner? */
+static ALWAYS_INLINE bool future_has_state(const struct sflight_future *f)
+{
+    return future_kind(f) == FUTURE_OWNED || future_kind(f) == FUTURE_WAITER;
+}
 
 /* A call has ended: does the future of its starter, or of who had its permit, say `leader`? */
 static inline bool future_leads(struct sflight_call *c, bool starter)
@@ -144,31 +193,30 @@ static inline bool future_leads(struct sflight_call *c, bool starter)
 /* Nobody is going to look at it, nor at its owner. */
 static inline bool future_is_over(struct sflight_future *f)
 {
-    uint32_t state = require_word(&f->state);
-    return (f->kind != FUTURE_OWNED && f->kind != FUTURE_WAITER) ||
-           ((state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING);
+    if (!future_has_state(f))
+        return true;
+    uint32_t state = require_word(&f->owned.state);
+    return (state & FUTURE_STATE_MASK) != FUTURE_HUNG && state != FUTURE_TELLING;
 }
 
 /* Makes a block of spare futures, and returns one more; or NULL. */
 struct sflight_future *future_new_block(struct slot *slot);
 
-/* Sets up all of a record but what goes with a kind. */
+/* Sets up all of a record but what goes with a kind: it is FUTURE_PLAIN. */
 static ALWAYS_INLINE void future_init(struct sflight_future *f, struct sflight_call *call,
                                       bool starter)
 {
-    f->call = call;
-    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* published by [HANG] */
-    f->kind = FUTURE_PLAIN;
-    f->starter = starter;
+    /* Published by [HANG]. */
+    atomic_store_relaxed(&f->word, (uintptr_t)call | (starter ? FUTURE_STARTER : 0));
 #ifdef SFLIGHT_DEBUG
     f->handle = NULL;
 #endif
 }
 
 /*
- * A record in the state IDLE, the calling function's alone; or NULL, if there is no memory.  The
- * claim itself is made by join_or_claim(); call may be filled in later.  slot: the calling
- * thread's, or the common one, as below.
+ * A record of kind PLAIN, the calling function's alone; or NULL, if there is no memory.  The claim
+ * itself is made by join_or_claim(); future_init() may say later what is claimed.  slot: the
+ * calling thread's, or the common one, as below.
  */
 static ALWAYS_INLINE struct sflight_future *future_new(struct slot *slot, struct sflight_call *call,
                                                        bool starter)
@@ -208,22 +256,32 @@ future_secured(struct slot *slot, struct sflight_future *f, struct sflight_call 
 /* Gives n of the slot's spare futures back, which has that many. */
 void future_give_back(struct slot *slot, unsigned n);
 
-/* The rare part of future_free(). */
-void future_free_common(struct slot *slot, struct sflight_future *f);
+/* The rare part of future_free_chain(). */
+void future_free_common(struct slot *slot, struct sflight_future *first, unsigned n);
 
-/* Gives a record back that nobody else uses.  The claim has been used, or passed on. */
-static ALWAYS_INLINE void future_free(struct slot *slot, struct sflight_future *f)
+/*
+ * Gives n records back that nobody else uses, linked by `next` from the first to the last.  Their
+ * claims have been used, or passed on.
+ */
+static ALWAYS_INLINE void future_free_chain(struct slot *slot, struct sflight_future *first,
+                                            struct sflight_future *last, unsigned n)
 {
-    REQUIRE(future_is_over(f));
+    REQUIRE(future_is_over(first) && future_is_over(last));
     if (UNLIKELY(slot->common)) {
-        future_free_common(slot, f);
+        future_free_common(slot, first, n);
         return;
     }
-    f->next = slot->spare_futures;
+    last->next = slot->spare_futures;
     atomic_fence_compiler(); /* for a child that another thread forks */
-    slot->spare_futures = f;
-    if (UNLIKELY(++slot->n_spare_futures >= FUTURE_SPARES))
+    slot->spare_futures = first;
+    slot->n_spare_futures += n;
+    while (UNLIKELY(slot->n_spare_futures >= FUTURE_SPARES))
         future_give_back(slot, FUTURE_SPARES / 2);
+}
+
+static ALWAYS_INLINE void future_free(struct slot *slot, struct sflight_future *f)
+{
+    future_free_chain(slot, f, f, 1);
 }
 
 /* No future was needed: see future_secure(). */
@@ -248,21 +306,6 @@ static ALWAYS_INLINE void future_age(struct slot *slot)
  * as hold_deliver() does.  By the teller, or the queue's consumer.
  */
 int future_take(struct sflight_future *f, sflight_result *r);
-
-/* The same for another joiner's, of a call of which one has just got `same`, and 0; no user code.
- */
-static ALWAYS_INLINE void future_take_same(struct slot *slot, struct sflight_future *f,
-                                           const sflight_result *same, sflight_result *r)
-{
-    struct sflight_call *c = f->call;
-
-    handle_delivered(f->handle, f, "sflight_queue_drain");
-    future_free(slot, f);
-    hold_take(slot, c);
-    *r = *same;
-    r->hold = c;
-    hold_hand_out(r);
-}
 
 /* Frees a list, linked by `next`, for good. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);

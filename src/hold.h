@@ -106,12 +106,12 @@ static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_ca
     return slot;
 }
 
-/* The result of a future's call, which has ended, becomes the caller's. */
-static inline void hold_take(struct slot *slot, struct sflight_call *c)
+/* The results of n futures of the call, which has ended, become the caller's. */
+static ALWAYS_INLINE void hold_take(struct slot *slot, struct sflight_call *c, uint32_t n)
 {
-    gauges_count(slot, COUNT_TAKEN);
+    gauges_count_n(slot, COUNT_TAKEN, n);
     if (UNLIKELY(call_is_inherited(c)))
-        atomic_add_relaxed(&slot->group->n_inherited, 1);
+        atomic_add_relaxed(&slot->group->n_inherited, n);
 }
 
 /* Counts n more holds, which the end of the call has credited. */

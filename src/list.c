@@ -62,7 +62,7 @@ struct sflight_future *list_take_waiter(struct sflight_call *c)
     if (!list_hold(c))
         return NULL; /* RACE: somebody else has ended it meanwhile */
     struct sflight_future *f = atomic_load_acquire(&c->waiters); /* [HANG] */
-    while (f != NULL && f->kind != FUTURE_WAITER) {
+    while (f != NULL && future_kind(f) != FUTURE_WAITER) {
         prev = f;
         f = f->next;
     }
@@ -85,6 +85,14 @@ static bool sweep_is_due(struct sflight_call *c, uint32_t n_gone)
     return n_gone >= state_joiners(atomic_load_relaxed(&c->state)); /* a hint */
 }
 
+/* Given up, and not being taken back any more. */
+static bool is_gone(struct sflight_future *f)
+{
+    if (future_has_state(f))
+        return atomic_load_acquire(&f->owned.state) == FUTURE_GONE;           /* [TELL] */
+    return (atomic_load_acquire(&f->word) & FUTURE_BACK) == FUTURE_BACK_GONE; /* [TAKE-BACK] */
+}
+
 void list_sweep(struct slot *slot, struct sflight_call *c)
 {
     uint32_t word = atomic_add_relaxed(&c->result.gone, LIST_GONE) + LIST_GONE; /* a count */
@@ -98,7 +106,7 @@ void list_sweep(struct slot *slot, struct sflight_call *c)
     for (struct sflight_future *f = atomic_load_acquire(&c->waiters), *next; f != NULL; /* [HANG] */
          f = next) {
         next = f->next;
-        if (atomic_load_acquire(&f->state) != FUTURE_GONE) { /* [TELL] [TAKE-BACK] */
+        if (!is_gone(f)) {
             prev = f;
             continue;
         }

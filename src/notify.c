@@ -15,7 +15,7 @@
 static NOINLINE bool owner_goes(struct sflight_future *f)
 {
     int fd = f->owned.fd;
-    uint32_t state = atomic_swap_acq_rel(&f->state, FUTURE_GONE); /* [TELL] */
+    uint32_t state = atomic_swap_acq_rel(&f->owned.state, FUTURE_GONE); /* [TELL] */
 
     if (state == FUTURE_TELLING)
         return false; /* RACE: the teller closes the descriptor and frees the future */
@@ -26,17 +26,17 @@ static NOINLINE bool owner_goes(struct sflight_future *f)
 
 void notify_end(struct slot *slot, struct sflight_future *f)
 {
-    if (f->kind != FUTURE_OWNED || owner_goes(f))
+    if (future_kind(f) != FUTURE_OWNED || owner_goes(f))
         future_free(slot, f);
 }
 
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
 {
-    struct sflight_call *c = f->call;
-    bool starter = f->starter;
+    struct sflight_call *c = future_call(f);
+    bool starter = future_starter(f);
 
     notify_end(slot, f);
-    hold_take(slot, c);
+    hold_take(slot, c, 1);
     return hold_deliver(slot, c, future_leads(c, starter), r);
 }
 
@@ -52,24 +52,24 @@ static void wake_owner(struct sflight_group *g, struct sflight_future *f, uint32
     if (state & FUTURE_FIBER)
         g->runtime.unpark(g->runtime.ctx, f->owned.fiber);
     else
-        futex_wake((uint32_t *)(void *)&f->state, 1);
+        futex_wake((uint32_t *)(void *)&f->owned.state, 1);
 }
 
 /* Tells an OWNED future: wakes an owner that is in async_get(), makes its descriptor readable. */
 static void tell_owner(struct sflight_group *g, struct sflight_future *f)
 {
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+    uint32_t state = atomic_load_acquire(&f->owned.state); /* [TELL] */
 
     while (state != FUTURE_GONE) {
         uint32_t hung = state;
-        if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_TELLING)) /* [TELL] */
+        if (!atomic_cas_acq_rel(&f->owned.state, &state, FUTURE_TELLING)) /* [TELL] */
             continue; /* RACE: its owner has changed it */
         if (hung & FUTURE_FD)
             event_fd_set(f->owned.fd);
         if (hung & FUTURE_FIBER)
             wake_owner(g, f, hung); /* the fiber does not go on before TOLD */
         state = FUTURE_TELLING;
-        if (atomic_cas_acq_rel(&f->state, &state, FUTURE_TOLD)) { /* [TELL] */
+        if (atomic_cas_acq_rel(&f->owned.state, &state, FUTURE_TOLD)) { /* [TELL] */
             if (!(hung & FUTURE_FIBER))
                 wake_owner(g, f, hung); /* an address: the future may have gone */
             return;
@@ -86,19 +86,39 @@ static void tell_owner(struct sflight_group *g, struct sflight_future *f)
  */
 static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint32_t what)
 {
-    uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+    uint32_t state = atomic_load_acquire(&f->owned.state); /* [TELL] */
 
     if (state == FUTURE_GONE ||
-        !atomic_cas_acquire(&f->state, &state, FUTURE_TELLING)) { /* [TELL] */
+        !atomic_cas_acquire(&f->owned.state, &state, FUTURE_TELLING)) { /* [TELL] */
         future_free(thread_slot(g), f);
         return false;
     }
     if (state & FUTURE_FIBER)
         wake_owner(g, f, state);
-    atomic_store_release(&f->state, what); /* [TELL] */
+    atomic_store_release(&f->owned.state, what); /* [TELL] */
     if (!(state & FUTURE_FIBER))
         wake_owner(g, f, state);
     return true;
+}
+
+/*
+ * Pushes a future for a queue, and with it those behind it that go there and need no closer look;
+ * returns the one behind those.
+ */
+static struct sflight_future *push_together(struct sflight_future *newest)
+{
+    struct sflight_queue *q = newest->queued.to;
+    struct sflight_future *oldest = newest, *f = newest->next;
+
+    while (f != NULL && (future_word(f) & (FUTURE_KIND | FUTURE_BACK)) == FUTURE_QUEUED &&
+           f->queued.to == q) {
+        struct sflight_future *next = f->next;
+        f->next = oldest;
+        oldest = f;
+        f = next;
+    }
+    queue_push(q, oldest, newest);
+    return f;
 }
 
 /*
@@ -110,9 +130,9 @@ static bool tell_waiter(struct sflight_group *g, struct sflight_future *f, uint3
  *   2. Then the entries of the list, in its order, which is newest first (notify.h says when not):
  *        an owner     has its descriptor made readable and is woken;
  *        a waiter     is made to run, or woken;
- *        queued ones  that stand together and go to one queue are pushed together, newest first,
- *                     as the queue keeps them: its consumer gets the oldest of them first.  Of
- *                     two such chains for one queue the newer is pushed, and drained, first.
+ *        queued ones  that stand together and go to one queue are pushed together, turned round:
+ *                     its consumer gets the oldest of them first.  Of two such chains for one
+ *                     queue the newer is pushed, and drained, first.
  *   3. Last the callbacks, oldest first.  They are user code, and may take long.
  */
 void notify_all(struct sflight_group *g, struct sflight_future *list)
@@ -121,19 +141,12 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
     struct sflight_future *callbacks = NULL;
 
     while (list != NULL) {
-        struct sflight_future *f = list, *last = f;
+        struct sflight_future *f = list;
         list = f->next;
-        switch (f->kind) {
+        switch (future_kind(f)) {
         case FUTURE_QUEUED:
-            if (!retract_pass(g, f))
-                break;
-            /* Only those that need no closer look. */
-            while (list != NULL && list->kind == FUTURE_QUEUED && list->queued.to == f->queued.to &&
-                   atomic_load_relaxed(&list->state) == FUTURE_HUNG) {
-                last = list;
-                list = list->next;
-            }
-            queue_push(f->queued.to, f, last);
+            if (retract_pass(g, f))
+                list = push_together(f);
             break;
         case FUTURE_THEN:
             if (!retract_pass(g, f))
@@ -154,7 +167,7 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
 NOINLINE void notify_late(struct sflight_future *f)
 {
     f->next = NULL;
-    notify_all(f->call->group, f);
+    notify_all(future_call(f)->group, f);
 }
 
 /* ------------------------------------------------------------------- waiters */
@@ -163,8 +176,9 @@ struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call 
 {
     struct sflight_future *f = future_new(slot, call, false);
     if (f != NULL) {
-        f->kind = FUTURE_WAITER;
+        future_set_kind(f, FUTURE_WAITER);
         f->owned.fiber = fiber;
+        atomic_store_relaxed(&f->owned.state, FUTURE_IDLE); /* published by [HANG] */
     }
     return f;
 }
@@ -172,25 +186,25 @@ struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call 
 bool notify_waiter_hang(_Atomic(struct sflight_future *) *list, struct sflight_future *f)
 {
     /* Published by [HANG]. */
-    atomic_store_relaxed(&f->state,
+    atomic_store_relaxed(&f->owned.state,
                          f->owned.fiber != NULL ? FUTURE_HUNG | FUTURE_FIBER : FUTURE_HUNG);
     if (list_push(list, f))
         return true;
     /* RACE: all have been told on the way here. */
-    atomic_store_relaxed(&f->state, FUTURE_IDLE); /* nobody else has seen it */
+    atomic_store_relaxed(&f->owned.state, FUTURE_IDLE); /* nobody else has seen it */
     return false;
 }
 
 enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *f,
                                 const struct timespec *deadline, uint32_t leaves)
 {
-    REQUIRE(require_word(&f->state) != FUTURE_IDLE);
+    REQUIRE(future_has_state(f) && require_word(&f->owned.state) != FUTURE_IDLE);
     void *fiber = f->owned.fiber;
     bool expired = clock_left_ns(deadline) == 0;
     unsigned n_turns = 0;
 
     for (;;) {
-        uint32_t state = atomic_load_acquire(&f->state); /* [TELL] */
+        uint32_t state = atomic_load_acquire(&f->owned.state); /* [TELL] */
         if (state == FUTURE_TOLD)
             return NOTIFY_TOLD;
         if (state == FUTURE_NUDGED)
@@ -199,17 +213,17 @@ enum notify_outcome notify_park(struct sflight_group *g, struct sflight_future *
         /* A fiber does not leave while it is being told: the teller is about to make it run. */
         if (expired && (hung || (leaves == FUTURE_HUNG && fiber == NULL))) {
             uint32_t left = leaves == FUTURE_GONE ? FUTURE_GONE : state & ~(uint32_t)FUTURE_FIBER;
-            if (left == state || atomic_cas_release(&f->state, &state, left)) /* [TELL] */
+            if (left == state || atomic_cas_release(&f->owned.state, &state, left)) /* [TELL] */
                 return NOTIFY_TIMED_OUT;
         } else if (fiber == NULL) {
             /* A waiter is not given up while it is being told: no deadline, TOLD is near. */
-            expired = futex_wait((uint32_t *)(void *)&f->state, state,
+            expired = futex_wait((uint32_t *)(void *)&f->owned.state, state,
                                  hung || leaves == FUTURE_HUNG ? deadline : NULL) == -ETIMEDOUT;
         } else if (!hung) {
             /* RACE: it is being told: a few steps, if that thread is running */
             cpu_back_off(&n_turns);
         } else if (!(state & FUTURE_FIBER)) {
-            (void)atomic_cas_release(&f->state, &state, state | FUTURE_FIBER); /* [TELL] */
+            (void)atomic_cas_release(&f->owned.state, &state, state | FUTURE_FIBER); /* [TELL] */
         } else {
             g->runtime.park(g->runtime.ctx, fiber, deadline);
             expired = clock_left_ns(deadline) == 0;
@@ -253,17 +267,17 @@ void notify_nudge(struct sflight_call *c)
 
 void notify_set_fd(struct sflight_future *f, int fd)
 {
-    REQUIRE(f->kind == FUTURE_OWNED);
+    REQUIRE(future_kind(f) == FUTURE_OWNED);
     f->owned.fd = fd;
     uint32_t state = FUTURE_HUNG;
-    if (!atomic_cas_acq_rel(&f->state, &state, FUTURE_HUNG | FUTURE_FD)) /* [TELL] */
+    if (!atomic_cas_acq_rel(&f->owned.state, &state, FUTURE_HUNG | FUTURE_FD)) /* [TELL] */
         event_fd_set(fd); /* it has been, or is being, told without one */
 }
 
 bool notify_after_fork(struct sflight_future *f)
 {
-    if (atomic_load_relaxed(&f->state) == FUTURE_GONE)
+    if (atomic_load_relaxed(&f->owned.state) == FUTURE_GONE)
         return false;
-    atomic_store_relaxed(&f->state, FUTURE_TOLD); /* no other thread */
+    atomic_store_relaxed(&f->owned.state, FUTURE_TOLD); /* no other thread */
     return true;
 }

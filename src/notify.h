@@ -29,10 +29,11 @@ void notify_late(struct sflight_future *f);
  */
 static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
-    REQUIRE(f->kind == FUTURE_PLAIN);
-    f->kind = (unsigned char)kind;
-    atomic_store_relaxed(&f->state, FUTURE_HUNG); /* published by [HANG] */
-    if (UNLIKELY(!list_push(&f->call->waiters, f)))
+    REQUIRE(future_kind(f) == FUTURE_PLAIN);
+    future_set_kind(f, kind);
+    if (kind == FUTURE_OWNED)
+        atomic_store_relaxed(&f->owned.state, FUTURE_HUNG); /* published by [HANG] */
+    if (UNLIKELY(!list_push(&future_call(f)->waiters, f)))
         notify_late(f);
 }
 

@@ -13,14 +13,16 @@ static uint32_t orphan_list(struct sflight_future *list, bool here, struct sflig
     while (list != NULL) {
         struct sflight_future *f = list;
         list = f->next;
-        if (f->kind == FUTURE_OWNED && notify_after_fork(f))
+        if (future_kind(f) == FUTURE_OWNED && notify_after_fork(f))
             continue;
         if (here && retract_after_fork(f))
             continue;
-        bool taken_back = atomic_load_relaxed(&f->state) == FUTURE_GONE; /* alone in the child */
-        if (f->kind == FUTURE_QUEUED && !taken_back)
+        bool taken_back =
+            (future_word(f) & FUTURE_BACK) == FUTURE_BACK_GONE; /* of a consumed one */
+        if (future_kind(f) == FUTURE_QUEUED && !taken_back)
             queue_expect_less(f->queued.to);
-        n_consumed += (f->kind == FUTURE_THEN || f->kind == FUTURE_QUEUED) && !taken_back;
+        n_consumed +=
+            (future_kind(f) == FUTURE_THEN || future_kind(f) == FUTURE_QUEUED) && !taken_back;
         f->next = *unowned;
         *unowned = f;
     }
@@ -34,7 +36,8 @@ void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_futur
     if (f == WAITERS_TOLD)
         return; /* UNREACHED: a call that ended before the fork is neither kept nor abandoned */
     while (f != NULL) {
-        struct sflight_future *next = f->next, **to = f->kind == FUTURE_WAITER ? unowned : &kept;
+        struct sflight_future *next = f->next,
+                              **to = future_kind(f) == FUTURE_WAITER ? unowned : &kept;
         f->next = *to;
         *to = f;
         f = next;

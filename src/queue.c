@@ -81,17 +81,20 @@ static void signal_consumer(struct sflight_queue *q)
         event_fd_set(q->fd);
 }
 
-void queue_push(struct sflight_queue *q, struct sflight_future *newest,
-                struct sflight_future *oldest)
+void queue_push(struct sflight_queue *q, struct sflight_future *oldest,
+                struct sflight_future *newest)
 {
-    REQUIRE(newest->kind == FUTURE_QUEUED && oldest->kind == FUTURE_QUEUED);
+    REQUIRE(future_kind(newest) == FUTURE_QUEUED && future_kind(oldest) == FUTURE_QUEUED);
     queue_enter(q);
     atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
-    struct sflight_future *first = atomic_load_relaxed(&q->pushed); /* the CAS decides */
+    uintptr_t below = atomic_load_relaxed(&q->pushed); /* the CAS decides */
+    uintptr_t word;
     do {
-        oldest->next = first;
-    } while (!atomic_cas_acq_rel(&q->pushed, &first, newest)); /* [PUSH] [SIGNAL] */
-    if (first == NULL)
+        uintptr_t bit = below != 0 ? QUEUE_BELOW : 0;
+        newest->next = (struct sflight_future *)(below | bit);
+        word = (uintptr_t)oldest | bit;
+    } while (!atomic_cas_acq_rel(&q->pushed, &below, word)); /* [PUSH] [SIGNAL] */
+    if (below == 0)
         signal_consumer(q);
     atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
 }
@@ -103,19 +106,31 @@ static void clear_signal(struct sflight_queue *q)
     atomic_store_release(&q->signalled, false); /* [SIGNAL] */
 }
 
-/* Takes what has been pushed into q->ready, oldest first; false if there was nothing. */
-static bool refill(struct sflight_queue *q)
+/* Puts the chain that was pushed last behind the one below it, and so on; returns the first. */
+static struct sflight_future *turned_round(struct sflight_future *chain)
 {
-    struct sflight_future *list = atomic_swap_acq_rel(&q->pushed, NULL); /* [PUSH] [SIGNAL] */
-    bool any = list != NULL;
+    struct sflight_future *all = NULL;
 
-    while (list != NULL) { /* q->ready is empty */
-        struct sflight_future *next = list->next;
-        list->next = q->ready;
-        q->ready = list;
-        list = next;
+    while (chain != NULL) {
+        struct sflight_future *last = chain;
+        while (last->next != NULL && !((uintptr_t)last->next & QUEUE_BELOW))
+            last = last->next;
+        struct sflight_future *below =
+            (struct sflight_future *)((uintptr_t)last->next & ~QUEUE_BELOW);
+        last->next = all;
+        all = chain;
+        chain = below;
     }
-    return any;
+    return all;
+}
+
+/* By the consumer: takes all that has been pushed, oldest first; NULL if there was nothing. */
+static struct sflight_future *take_pushed(struct sflight_queue *q)
+{
+    uintptr_t word = atomic_swap_acq_rel(&q->pushed, 0); /* [PUSH] [SIGNAL] */
+    struct sflight_future *chain = (struct sflight_future *)(word & ~QUEUE_BELOW);
+
+    return word & QUEUE_BELOW ? turned_round(chain) : chain;
 }
 
 /*
@@ -154,11 +169,8 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 
     if (*at == NULL) {
         /* The descriptor is left as it is, so that it tells of these as before. */
-        struct sflight_future *kept = q->ready;
-        q->ready = NULL;
-        (void)refill(q);
-        *link_to(&q->ready, NULL) = kept;
-        at = link_to(&q->ready, f);
+        *at = take_pushed(q);
+        at = link_to(at, f);
     }
     if (*at == NULL)
         return false; /* RACE: told, and about to be pushed */
@@ -167,17 +179,45 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
     return true;
 }
 
+/*
+ * Of those that come next, takes such as have the same word, of a joiner of a call whose result is
+ * out[-1]: each gets that, at most n of them.  Returns how many.  No user code.
+ */
+static unsigned drain_same(struct sflight_queue *q, uintptr_t word, sflight_completion *out,
+                           unsigned n)
+{
+    struct sflight_future *first = q->ready, *last = NULL, *f = first;
+    struct sflight_call *call = (struct sflight_call *)(word & ~FUTURE_BITS);
+    sflight_completion done = out[-1];
+    unsigned n_same = 0;
+
+    for (; n_same < n && f != NULL && future_word(f) == word; f = f->next) {
+        handle_delivered(f->handle, f, "sflight_queue_drain");
+        done.tag = f->queued.tag;
+        done.result.hold = call;
+        hold_hand_out(&done.result);
+        out[n_same++] = done;
+        last = f;
+    }
+    if (last == NULL)
+        return 0;
+    struct slot *slot = thread_slot(call->group);
+    q->ready = f;
+    atomic_fence_compiler(); /* for a child that another thread forks */
+    future_free_chain(slot, first, last, n_same);
+    hold_take(slot, call, n_same);
+    return n_same;
+}
+
 int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bool goes_on)
 {
     struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};
-    struct sflight_call *call = NULL; /* of the one before, if that has been a follower's */
-    struct slot *slot = NULL;
     unsigned n_out = 0;
 
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
-            if (refill(q))
+            if ((q->ready = take_pushed(q)) != NULL)
                 continue;
             if (n_out != 0 || goes_on || d.cleared)
                 break;
@@ -185,21 +225,17 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
             d.cleared = true;
             continue; /* what came before the signal was cleared */
         }
+        uintptr_t word = future_word(f);
         q->ready = f->next;
         d.n_popped++;
         sflight_completion *done = &out[n_out++];
         done->tag = f->queued.tag;
-        if (LIKELY(f->call == call && !f->starter)) {
-            done->rc = 0;
-            future_take_same(slot, f, &done[-1].result, &done->result);
-            continue;
-        }
-        call = f->starter ? NULL : f->call;
         done->rc = future_take(f, &done->result);
-        if (LIKELY(call != NULL && done->rc == 0))
-            slot = thread_slot(call->group);
-        else
-            call = NULL;
+        if (LIKELY(done->rc == 0 && !(word & FUTURE_STARTER))) {
+            unsigned n_same = drain_same(q, word, done + 1, n - n_out);
+            n_out += n_same;
+            d.n_popped += n_same;
+        }
     }
     return (int)n_out;
 }

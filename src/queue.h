@@ -2,9 +2,10 @@
 /*
  * A completion queue: many producers push futures, one consumer drains them.
  *
- * `pushed` is a stack: a producer adds a whole chain with one CAS, the newest future first.  The
- * consumer takes all of the stack with one exchange, turns it round, and hands it out from
- * there: what was pushed first comes first, and in a chain the oldest future.
+ * `pushed` is a stack of chains, in each of which the oldest future stands first.  A producer adds
+ * a chain with one CAS.  The consumer takes all of the stack with one exchange and hands it out
+ * from there: what was pushed first comes first.  So where there are several chains, it turns their
+ * order round; the last future of each names the first of the chain below, with QUEUE_BELOW.
  *
  * The descriptor is readable while there may be something to drain.  `signalled` says that it has
  * been written, or is about to be.  A producer that finds the stack empty writes, unless
@@ -34,8 +35,11 @@
 enum { STRIPES = 16 };
 #endif
 
+/* In the word `pushed`: the chain that it names has another below it.  In `next`: see above. */
+#define QUEUE_BELOW ((uintptr_t)1)
+
 struct sflight_queue {
-    _Alignas(CACHE_LINE) _Atomic(struct sflight_future *) pushed;
+    _Alignas(CACHE_LINE) _Atomic(uintptr_t) pushed;
     _Atomic(bool) signalled;
     _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
 
@@ -103,10 +107,10 @@ void queue_forgo(struct sflight_queue *q);
 bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f);
 
 /*
- * Pushes a chain of futures, linked by `next` from the newest to the oldest; those were counted by
+ * Pushes a chain of futures, linked by `next` from the oldest to the newest; those were counted by
  * queue_expect(), and are the consumer's from then on.  Any thread.
  */
-void queue_push(struct sflight_queue *q, struct sflight_future *newest,
-                struct sflight_future *oldest);
+void queue_push(struct sflight_queue *q, struct sflight_future *oldest,
+                struct sflight_future *newest);
 
 #endif

@@ -308,9 +308,13 @@ NOINLINE struct slot *thread_slot_slow(struct sflight_group *g)
     group_enter(g);
     if (!thread_make())
         return &g->common;
-    if (UNLIKELY(thread_self.salt != process_salt()))
+    if (UNLIKELY(thread_self.salt != process_salt())) {
         places_after_fork(&thread_self);
-    if (UNLIKELY((slot = slot_inherited(&thread_self, g)) != NULL))
+        slot = thread_slot_search(group_key(g)); /* the group is right */
+    } else {
+        slot = slot_inherited(&thread_self, g);
+    }
+    if (UNLIKELY(slot != NULL))
         return slot;
     if (!has_place(&thread_self))
         return &g->common;

@@ -183,7 +183,7 @@ static NOINLINE int wait_elsewhere(struct slot *slot, struct agent *agent, struc
 
 int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
 {
-    struct sflight_group *g = f->call->group;
+    struct sflight_group *g = future_call(f)->group;
     uint64_t since_ns = wait_begins(g);
 
     f->owned.fiber = agent_fiber(g);

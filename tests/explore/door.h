@@ -218,6 +218,8 @@ void *door_memcpy(void *to, const void *from, size_t size);
 int door_memcmp(const void *a, const void *b, size_t size);
 
 #define aligned_alloc(align, size) door_alloc((align), (size), HERE)
+#define posix_memalign(p, align, size)                                                             \
+    ((*(p) = door_alloc((align), (size), HERE)) != NULL ? 0 : ENOMEM)
 #define calloc(n, size) door_calloc((n), (size), HERE)
 #define free door_free /* members of this name, too */
 #undef memset

@@ -76,8 +76,8 @@ struct agent *agent_leading(struct sflight_group *g)
 static struct sflight_queue queue;
 
 /* The checker knows no swap of pointers that it could not follow; queue.c has its own harness. */
-void queue_push(struct sflight_queue *q, struct sflight_future *newest,
-                struct sflight_future *oldest)
+void queue_push(struct sflight_queue *q, struct sflight_future *oldest,
+                struct sflight_future *newest)
 {
     sflight_result r;
 

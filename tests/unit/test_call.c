@@ -739,6 +739,80 @@ static void test_spares_with_long_keys(void **state)
     group_end(g);
 }
 
+enum { QUEUED_CALLS = 3, QUEUED_EACH = 4, QUEUED_ALL = QUEUED_CALLS * QUEUED_EACH };
+
+/* Joins some calls through the queue, one after the other; tags count the calls' followers. */
+static void enqueue_on_some(struct sflight_group *g, sflight_queue *q, sflight_call **calls,
+                            sflight_future **futures)
+{
+    sflight_future *none;
+    sflight_call *led;
+    for (unsigned c = 0; c < QUEUED_CALLS; c++)
+        assert_int_equal(sflight_begin(g, &c, sizeof(c), &calls[c], &none), 0);
+    for (unsigned i = 0; i < QUEUED_ALL; i++) {
+        unsigned c = i % QUEUED_CALLS, tag = c * QUEUED_EACH + i / QUEUED_CALLS;
+        assert_int_equal(sflight_begin_enqueue(g, &c, sizeof(c), q, tag, &led, &futures[tag]), 0);
+        assert_null(led);
+    }
+}
+
+/* Takes n completions at most, which are those from *next on. */
+static void drain_in_order(sflight_queue *q, unsigned n, unsigned *next)
+{
+    sflight_completion done[QUEUED_ALL];
+    int n_out = sflight_queue_drain(q, done, n);
+    assert_true(n_out > 0);
+    for (int i = 0; i < n_out; i++)
+        assert_int_equal(done[i].tag, (*next)++);
+    sflight_completions_release(done, (unsigned)n_out);
+}
+
+/* Of calls whose followers go to one queue the first to end comes first, and its oldest follower.
+ */
+static void test_completions_oldest_first(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_new(NULL);
+    sflight_call *calls[QUEUED_CALLS];
+    sflight_future *futures[QUEUED_ALL];
+    sflight_queue *q;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    for (unsigned at_a_time = 1; at_a_time <= QUEUED_ALL; at_a_time++) {
+        unsigned next = 0;
+        enqueue_on_some(g, q, calls, futures);
+        for (unsigned c = 0; c < QUEUED_CALLS; c++)
+            sflight_complete(calls[c], 0);
+        while (next < QUEUED_ALL)
+            drain_in_order(q, at_a_time, &next);
+    }
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
+/* The same where one is taken back from what has been pushed since some were drained. */
+static void test_completions_around_one_taken_back(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_new(NULL);
+    sflight_call *calls[QUEUED_CALLS];
+    sflight_future *futures[QUEUED_ALL];
+    sflight_queue *q;
+    unsigned next = 0;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    enqueue_on_some(g, q, calls, futures);
+    sflight_complete(calls[0], 0);
+    drain_in_order(q, 1, &next);
+    for (unsigned c = 1; c < QUEUED_CALLS; c++)
+        sflight_complete(calls[c], 0);
+    assert_int_equal(sflight_future_cancel(futures[QUEUED_EACH + 1]), 1);
+    drain_in_order(q, QUEUED_EACH, &next);
+    assert_int_equal(next++, QUEUED_EACH + 1);
+    while (next < QUEUED_ALL)
+        drain_in_order(q, QUEUED_ALL, &next);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -770,6 +844,8 @@ int main(void)
         cmocka_unit_test(test_many_in_flight),
         cmocka_unit_test(test_spares_are_limited),
         cmocka_unit_test(test_spares_with_long_keys),
+        cmocka_unit_test(test_completions_oldest_first),
+        cmocka_unit_test(test_completions_around_one_taken_back),
     };
     return RUN_TESTS(tests);
 }

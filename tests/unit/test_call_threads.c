@@ -590,6 +590,33 @@ static void test_inherited_holds_are_counted_once(void **state)
     assert_int_equal(sflight_group_destroy(g), 0);
 }
 
+/* In a child the thread that forked has the slots that it had, whichever group it uses first. */
+static void test_a_child_keeps_its_slots(void **state)
+{
+    (void)state;
+    enum { N = 3 };
+    struct sflight_group *g[N];
+    struct slot *own[N];
+    for (int i = 0; i < N; i++) {
+        g[i] = group_small(SFLIGHT_ABANDON_SHARE);
+        own[i] = thread_slot(g[i]);
+    }
+    for (int first = 0; first < N; first++) {
+        pid_t child = fork_child();
+        if (child == 0) {
+            int n_others = 0;
+            for (int i = 0; i < N; i++) {
+                int k = (first + i) % N;
+                n_others += thread_slot(g[k]) != own[k] || atomic_load(&g[k]->n_threads) != 1;
+            }
+            _exit(n_others);
+        }
+        assert_child_succeeds(child);
+    }
+    for (int i = 0; i < N; i++)
+        assert_int_equal(sflight_group_destroy(g[i]), 0);
+}
+
 /* Who joins does not disturb who sleeps: the futex word stays as it is. */
 struct sleeper {
     struct party party;
@@ -638,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_no_memory_for_a_slot),
         cmocka_unit_test(test_retired_in_the_common_slot),
         cmocka_unit_test(test_slots_are_handed_on),
+        cmocka_unit_test(test_a_child_keeps_its_slots),
         cmocka_unit_test(test_many_groups),
         cmocka_unit_test(test_slots_are_found_without_a_lock),
         cmocka_unit_test(test_first_use_beside_the_registry_lock),
