@@ -89,10 +89,11 @@ $(BUILD)/plain/unit/%: tests/unit/%.c $(OBJ) $(BUILD)/flags
 
 # ------------------------------------------------------------------------------------- variants
 define test_variant
-$(1)_OBJ := $(patsubst %.c,$(BUILD)/$(1)/%.o,$(SRC) $($(1)_SRC))
+# Not where BUILD=$(BUILD)/$(1) has those of a library.
+$(1)_OBJ := $(patsubst %.c,$(BUILD)/$(1)/obj/%.o,$(SRC) $($(1)_SRC))
 .SECONDARY: $$($(1)_OBJ)
 
-$$($(1)_OBJ): $(BUILD)/$(1)/%.o: %.c $(BUILD)/flags tests/tests.mk
+$$($(1)_OBJ): $(BUILD)/$(1)/obj/%.o: %.c $(BUILD)/flags tests/tests.mk
 	@mkdir -p $$(@D)
 	$$(call say,CC)$$($(1)_CC) $$(CFLAGS_ALL) $$($(1)_FLAGS) -MMD -MP -c -o $$@ $$<
 

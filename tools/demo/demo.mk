@@ -33,9 +33,7 @@ $(DEMO)/web12.trace: bench/data/web12.trace.xz
 demo-run: $(addprefix $(DEMO)/,singleflight-server driver shop.db web12.trace)
 	@$(DEMO)/driver --server $(DEMO)/singleflight-server --db $(DEMO)/shop.db \
 		--trace $(DEMO)/web12.trace --out $(DEMO)
-	@gnuplot -c tools/demo/chart.gp $(DEMO)/demo.tsv $(DEMO)/demo \
-		'64 connections to singleflight-server, by way to coalesce' \
-		'none mutex singleflight' 'database queries'
+	@gnuplot -c tools/demo/chart.gp $(DEMO)/demo 'none mutex singleflight' 'database queries'
 	@echo; echo 'chart: $(DEMO)/demo.svg and $(DEMO)/demo.png'
 
 .PHONY: demo-check

@@ -308,12 +308,37 @@ static struct run run_scene(const struct scene *scene, const uint32_t *requests,
 
 /* ------------------------------------------------------------------- results */
 
-/* The table, for people to f and for the chart to data. */
-static void print_results(FILE *f, FILE *data, struct run runs[N_SCENES][N_MODES][MAX_ROUNDS],
-                          size_t n_rounds)
+/* OUT/name, a table for the chart. */
+static FILE *data_begin(const char *name)
 {
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/%s", out_dir, name);
+    FILE *data = fopen(path, "w");
+    if (data == NULL)
+        die("%s: %s", path, strerror(errno));
     fprintf(data, "scene\tmode\trequests\tdatabase_queries\trequests_per_s\tp50_ms\tp99_ms\t"
                   "p999_ms\tserver_cpu_s\n");
+    return data;
+}
+
+static void data_print(FILE *data, size_t s, size_t m, const double figure[N_FIGURES])
+{
+    fprintf(data, "%s\t%s", scenes[s].name, modes[m]);
+    for (size_t i = 0; i < N_FIGURES; i++)
+        fprintf(data, "\t%.6g", figure[i]);
+    fputc('\n', data);
+}
+
+static void data_end(FILE *data)
+{
+    if (fclose(data) != 0)
+        die("a table in %s: %s", out_dir, strerror(errno));
+}
+
+/* The table, for people to f; and for the chart, with all rounds. */
+static void print_results(FILE *f, struct run runs[N_SCENES][N_MODES][MAX_ROUNDS], size_t n_rounds)
+{
+    FILE *data = data_begin("demo.tsv"), *rounds = data_begin("demo-rounds.tsv");
     fprintf(f, "%-9s %-13s %8s %10s %11s %9s %9s %9s %9s\n", "scene", "mode", "requests",
             "database", "requests/s", "p50", "p99", "p99.9", "server");
     fprintf(f, "%-9s %-13s %8s %10s %11s %9s %9s %9s %9s\n", "", "", "", "queries", "", "ms", "ms",
@@ -321,6 +346,8 @@ static void print_results(FILE *f, FILE *data, struct run runs[N_SCENES][N_MODES
     for (size_t s = 0; s < N_SCENES; s++) {
         for (size_t m = 0; m < N_MODES; m++) {
             double figure[N_FIGURES];
+            for (size_t r = 0; r < n_rounds; r++)
+                data_print(rounds, s, m, runs[s][m][r].figure);
             for (size_t i = 0; i < N_FIGURES; i++) {
                 double values[MAX_ROUNDS];
                 for (size_t r = 0; r < n_rounds; r++)
@@ -330,12 +357,11 @@ static void print_results(FILE *f, FILE *data, struct run runs[N_SCENES][N_MODES
             fprintf(f, "%-9s %-13s %8.0f %10.0f %11.0f %9.2f %9.2f %9.2f %9.2f\n", scenes[s].name,
                     modes[m], figure[REQUESTS], figure[QUERIES], figure[PER_SECOND], figure[P50_MS],
                     figure[P99_MS], figure[P999_MS], figure[CPU_S]);
-            fprintf(data, "%s\t%s", scenes[s].name, modes[m]);
-            for (size_t i = 0; i < N_FIGURES; i++)
-                fprintf(data, "\t%.6g", figure[i]);
-            fputc('\n', data);
+            data_print(data, s, m, figure);
         }
     }
+    data_end(data);
+    data_end(rounds);
 }
 
 static void run_all(void)
@@ -367,17 +393,10 @@ static void run_all(void)
     } while (n_rounds < MAX_ROUNDS &&
              (now_s() - start) * (double)(n_rounds + 1) / (double)n_rounds < budget_s);
 
-    char name[4096];
-    snprintf(name, sizeof(name), "%s/demo.tsv", out_dir);
-    FILE *data = fopen(name, "w");
-    if (data == NULL)
-        die("%s: %s", name, strerror(errno));
     printf("\nmedians of %zu rounds, %d connections; all pages were right; the driver itself used "
            "%.1f s of CPU\n\n",
            n_rounds, N_CONNECTIONS, cpu_s());
-    print_results(stdout, data, runs, n_rounds);
-    if (fclose(data) != 0)
-        die("%s: %s", name, strerror(errno));
+    print_results(stdout, runs, n_rounds);
     for (size_t s = 0; s < N_SCENES; s++)
         free(requests[s]);
 }
@@ -388,7 +407,7 @@ static const char usage[] =
     "usage: driver --server PROGRAM --db FILE --trace FILE --out DIRECTORY [--budget-s N]\n"
     "\n"
     "Runs the scenes of the demo, for about N seconds (default 75; one round at least), and\n"
-    "prints a table, which is also left in DIRECTORY/demo.tsv.\n";
+    "prints a table, which is also left in DIRECTORY/demo.tsv; demo-rounds.tsv has the rounds.\n";
 
 int main(int argc, char **argv)
 {

@@ -21,9 +21,7 @@ $(EVENT)/asan/event-server: $(EVENT_SRC) $(asan_OBJ) $(EVENT_H)
 .PHONY: demo-event-run
 demo-event-run: $(EVENT)/event-server $(DEMO)/web12.trace
 	@tools/event/postgres run tools/event/run $(EVENT)/event-server $(DEMO)/web12.trace $(EVENT)
-	@gnuplot -c tools/demo/chart.gp $(EVENT)/event.tsv $(EVENT)/event \
-		'64 connections to event-server, with and without coalescing' \
-		'none singleflight' 'statements for 100 requests'
+	@gnuplot -c tools/demo/chart.gp $(EVENT)/event 'none singleflight' 'statements for 100 requests'
 	@echo; echo 'chart: $(EVENT)/event.svg and $(EVENT)/event.png'
 
 EVENT_CHECK = timeout -k 10 300 tools/event/postgres run tools/event/check

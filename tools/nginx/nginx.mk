@@ -57,5 +57,5 @@ nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) ## Test the nginx module
 .PHONY: demo-nginx-run
 demo-nginx-run: $(NGINX_MODULE)
 	@tools/nginx/demo $(NGINX_SBIN) $(NGINX_MODULE) $(NGINX)
-	@gnuplot -c tools/nginx/chart.gp $(NGINX)/nginx.tsv $(NGINX)/nginx
+	@gnuplot -c tools/nginx/chart.gp $(NGINX)/nginx
 	@echo; echo 'chart: $(NGINX)/nginx.svg and $(NGINX)/nginx.png'
