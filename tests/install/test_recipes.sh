@@ -10,7 +10,7 @@ recipes=$dist/recipes
 check 'make dist' env URL=https://example.org/here tools/packages/dist "$dist"
 check 'nothing in a recipe is left to fill in' bash -c '! grep -rE "@[A-Z0-9]+@" "$0"' "$recipes"
 check 'they name version, place and sum' bash -c 'grep -q "pkgver=$1" "$0/alpine/APKBUILD" &&
-    grep -q "Version: *$1" "$0/rpm/singleflight.spec" && grep -q "\"version\": \"$1\"" "$0/vcpkg/vcpkg.json" &&
+    grep -q "Version: *$1" "$0/rpm/libsingleflight.spec" && grep -q "\"version\": \"$1\"" "$0/vcpkg/vcpkg.json" &&
     grep -q "\"$1\":" "$0/conan/config.yml" &&
     grep -q "url: \"https://example.org/here/.*$1.tar.gz\"" "$0/conan/all/conandata.yml" &&
     grep -q "sha256: \"$(sha256sum <"$2" | cut -d" " -f1)\"" "$0/conan/all/conandata.yml" &&
@@ -51,7 +51,7 @@ check 'its folder is that of the tarball' bash -c '. "$0"
 if command -v rpmbuild >/dev/null; then
     rpm_() {
         rpmbuild --nodeps --nocheck --define "_topdir $work/rpm" --define "_sourcedir $dist" \
-            --define 'debug_package %{nil}' --define 'optflags -O0' "$@" "$recipes/rpm/singleflight.spec"
+            --define 'debug_package %{nil}' --define 'optflags -O0' "$@" "$recipes/rpm/libsingleflight.spec"
     }
     rpm_has() {
         local list
