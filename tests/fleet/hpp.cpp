@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <pthread.h>
 #include <thread>
 #include <vector>
@@ -105,6 +106,7 @@ void failures_are_returned()
 /* start(), whose permit is handed over to the caller. */
 struct starter {
     std::atomic<sflight_fleet_permit *> permit{nullptr};
+    std::atomic<int> n_called{0};
     std::shared_ptr<int> alive = std::make_shared<int>(0);
     sf::future join;
 
@@ -112,7 +114,12 @@ struct starter {
     int start(Fleet &f, std::string_view key)
     {
         return f.start(
-            key, [this, alive = alive](sf::fleet_permit p) { permit = p.release(); }, join);
+            key,
+            [this, alive = alive](sf::fleet_permit p) {
+                n_called++;
+                permit = p.release();
+            },
+            join);
     }
     sf::fleet_permit take()
     {
@@ -148,7 +155,7 @@ void starts_of_two_processes()
        "all futures have a result");
     joins.await_end();
     receives.await_end();
-    OK(joins.permit == nullptr && receives.permit == nullptr, "one permit for all");
+    OK(first.n_called == 1 && joins.n_called == 0 && receives.n_called == 0, "one permit for all");
     OK(one.leader() && !two.leader() && one.value() == two.value() && one.value() != three.value(),
        "shared in the process, copied to the other one");
     OK(one.status() == 200 && three.status() == 200, "the status goes with it");
@@ -414,6 +421,24 @@ void failures_are_thrown()
        "closed");
 }
 
+/* None for values above some size. */
+void no_memory()
+{
+    sf::options group;
+    group.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    group.allocator.alloc = [](void *, std::size_t size, std::size_t align) -> void * {
+        return size < 1000000 ? std::aligned_alloc(align, (size + align - 1) / align * align)
+                              : nullptr;
+    };
+    group.allocator.free = [](void *, void *p, std::size_t) { std::free(p); };
+    sf::fleet_options o = options("no-memory");
+    o.group = &group;
+    sf::fleet<> f(o);
+    OK(throws<std::bad_alloc>([&] { f.run("key", [] { return std::string(1000000, 'x'); }); }),
+       "no memory for the bytes");
+    OK(*f.run("key", [] { return "small"; }) == "small", "the key is usable");
+}
+
 /* In one process a C program leads, with a status of its own, while run() waits in another. */
 void led_in_c()
 {
@@ -504,6 +529,7 @@ int main()
     exceptions();
     codecs_that_throw();
     failures_are_thrown();
+    no_memory();
     led_in_c();
     an_engine_that_hangs();
     cancelled();
