@@ -26,8 +26,8 @@ DOCDIR ?= $(PREFIX)/share/doc/singleflight
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx bench test-arm64 \
-	test-musl coverage,$(MAKECMDGOALS))))
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx demo-fleet bench bench-fleet \
+	test-arm64 test-musl coverage,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -249,7 +249,8 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp test-runtime test-fleet bench-smoke demo-check event-check example-check nginx-check
+test-all: | check test-hpp test-runtime test-fleet bench-smoke bench-fleet-smoke demo-check event-check \
+	example-check nginx-check demo-fleet-check
 
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest
@@ -281,7 +282,8 @@ format: ## Let clang-format change it
 -include src/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/fleet/fleet.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
-	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk
+	bench/fleet/fleet.mk tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk \
+	tools/fleet/fleet.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

@@ -12,6 +12,10 @@ fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITH
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
 FLEET_TEST_FLAGS := -Isrc/fleet
 
+# Allocations that fail: see its head.
+$(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
+	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
+
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(FLEET_TEST_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(FLEET_OBJ) $(OBJ) \

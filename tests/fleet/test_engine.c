@@ -55,6 +55,32 @@ static void assert_last_error(sflight_fleet *f, const char *says)
     assert_non_null(strstr(error, says));
 }
 
+/* A host by its name, and by its address; one that there is not. */
+static void hosts_by_name(void **state)
+{
+    char address[64], why[160];
+    sflight_fleet_options o;
+    (void)state;
+    fleet_options(&o, &server, "hosts");
+    o.address = address;
+    snprintf(address, sizeof address, "tcp:localhost:%d", server.port);
+    sflight_fleet *f = fleet_create(&o);
+    /* The name may have several addresses, of which the server has one: they are tried in turn. */
+    assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
+    assert_led(f, "k");
+    fleet_free(f);
+    snprintf(address, sizeof address, "tcp:[::ffff:127.0.0.1]:%d", server.port);
+    f = fleet_create(&o);
+    assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
+    fleet_free(f);
+    snprintf(address, sizeof address, "tcp:no.such.host.invalid:%d", server.port);
+    o.engine_timeout_ms = 20;
+    f = fleet_create(&o);
+    assert_flies_alone(f, "k");
+    assert_int_equal(FLEET_COUNT(f, connected), 0);
+    fleet_free(f);
+}
+
 /* Whoever comes while there is none flies alone; once there is one, together. */
 static void an_engine_that_comes_late(void **state)
 {
@@ -382,6 +408,7 @@ static void a_missing_right(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(hosts_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_forgets_everything, setup, teardown),
