@@ -19,6 +19,10 @@ $(FLEET_SKEW): tests/fleet/skew.c $(BUILD)/flags
 	$(call say,CC)$(CC) $(CFLAGS_ALL) -shared -fPIC -o $@ $<
 $(addsuffix /fleet/test_servers,$(BUILD)/plain $(FLEET_VARIANTS:%=$(BUILD)/%)): | $(FLEET_SKEW)
 
+# Allocations that fail: see its head.
+$(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
+	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
+
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(FLEET_TEST_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(FLEET_OBJ) $(OBJ) \
