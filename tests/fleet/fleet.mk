@@ -10,7 +10,14 @@ FLEET_VARIANTS := asan tsan
 tsan_FLEET_WITHOUT := test_fork test_kill test_flight%
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
-FLEET_TEST_FLAGS := -Isrc/fleet
+FLEET_SKEW := $(abspath $(BUILD))/plain/fleet/skew.so
+FLEET_TEST_FLAGS := -Isrc/fleet -DSKEW='"$(FLEET_SKEW)"'
+
+# A server's wall clock.
+$(FLEET_SKEW): tests/fleet/skew.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -shared -fPIC -o $@ $<
+$(addsuffix /fleet/test_servers,$(BUILD)/plain $(FLEET_VARIANTS:%=$(BUILD)/%)): | $(FLEET_SKEW)
 
 # Allocations that fail: see its head.
 $(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
