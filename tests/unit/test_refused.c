@@ -569,8 +569,8 @@ static void test_rivals_that_have_gone(void **state)
     (void)gate_spin(&opens, cpu_count(), &s, NULL);
     assert_int_equal(n_yields, 0);
     rivals.until_ns = 1;
-    for (int i = 0; i < 1000 && rivals_there(&rivals);
-         i++) { /* others may want the CPU just then */
+    /* More than once, if others want the CPU just then. */
+    for (int i = 0; i < 1000 && rivals_there(&rivals); i++) {
         rivals.until_ns = 1;
         (void)gate_spin(&opens, cpu_count(), &s, NULL);
     }
@@ -585,6 +585,7 @@ static void test_waits_do_not_yield_for_ever(void **state)
 {
     (void)state;
     unsigned n = 0;
+    n_yields = 0;
     errno = 77;
     on_yield = count_yield;
     for (int i = 0; i < 100; i++)
