@@ -43,14 +43,6 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     return 0;
 }
 
-static void give_to_queue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
-{
-    f->queued.to = q;
-    f->queued.tag = tag;
-    queue_expect(q);
-    notify_hang(f, FUTURE_QUEUED);
-}
-
 int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len,
                         struct sflight_queue *q, uint64_t tag, struct sflight_call **lead,
                         struct sflight_future **out)
@@ -77,7 +69,7 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
         *out = future_hand_out(f);
         (void)handle_give(*out, "sflight_begin_enqueue");
     }
-    give_to_queue(f, q, tag);
+    notify_enqueue(f, q, tag);
     return 0;
 }
 
@@ -246,18 +238,18 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
 
 /* ------------------------------------------------------------------- futures */
 
-/* True if the result is there. */
-static bool is_ready(struct sflight_future *f)
+/* True if the result is there, of a future on the call. */
+static bool is_ready(struct sflight_call *c)
 {
-    struct sflight_call *c = future_call(f);
-
     (void)orphan_check(c);
     return gate_is_open(&c->gate);
 }
 
 int async_poll(struct sflight_future *f, sflight_result *r)
 {
-    return is_ready(f) ? notify_take(thread_slot(future_call(f)->group), f, r) : -EAGAIN;
+    struct sflight_call *c = future_call(f);
+
+    return is_ready(c) ? notify_take(thread_slot(c->group), f, r) : -EAGAIN;
 }
 
 /*
@@ -313,12 +305,13 @@ static void leaving_fails(struct leaving *l, struct slot *slot)
 
 int async_drop(struct sflight_future *f)
 {
-    struct sflight_call *c = future_call(f);
+    uintptr_t word = future_word(f);
+    struct sflight_call *c = future_word_call(word);
     struct sflight_group *g = c->group;
-    bool starter = future_starter(f), ready = is_ready(f);
+    bool starter = word & FUTURE_STARTER, ready = is_ready(c);
     struct slot *slot = thread_slot(g);
 
-    bool hung = future_kind(f) == FUTURE_OWNED;
+    bool hung = (word & FUTURE_KIND) == FUTURE_OWNED;
     notify_end(slot, f);
     if (ready) {
         give_result_up(slot, c);
@@ -394,7 +387,16 @@ int async_cancel(struct sflight_future *f)
     return 1;
 }
 
-/* The rare part of unhung(). */
+/* Is it certain that it is in no list? */
+static ALWAYS_INLINE bool is_unhung(const struct sflight_future *f)
+{
+    return LIKELY(future_kind(f) == FUTURE_PLAIN && !call_is_inherited(future_call(f)));
+}
+
+/*
+ * Before a future that is not is consumed: gives it up, and puts a new one in its place, with the
+ * same claim.  Returns what is to be consumed, or NULL: there is no memory.
+ */
 static NOINLINE struct sflight_future *copied(struct sflight_future *f)
 {
     (void)orphan_check(future_call(f));
@@ -407,17 +409,6 @@ static NOINLINE struct sflight_future *copied(struct sflight_future *f)
     future_hand_on(f, copy);
     notify_end(slot, f); /* there are never more of these than of those that wait */
     return copy;
-}
-
-/*
- * Before a future is consumed: if it may be in the call's list, gives it up, and puts a new one in
- * its place, with the same claim.  Returns what is to be consumed, or NULL: there is no memory.
- */
-static ALWAYS_INLINE struct sflight_future *unhung(struct sflight_future *f)
-{
-    if (LIKELY(future_kind(f) == FUTURE_PLAIN && !call_is_inherited(future_call(f))))
-        return f;
-    return copied(f);
 }
 
 /* Hangs a future up that stays its owner's, without a descriptor. */
@@ -443,8 +434,7 @@ int async_fd(struct sflight_future *f)
 
 int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result *), void *arg)
 {
-    f = unhung(f);
-    if (UNLIKELY(f == NULL))
+    if (!is_unhung(f) && (f = copied(f)) == NULL)
         return -ENOMEM;
     f->then.cb = cb;
     f->then.arg = arg;
@@ -452,12 +442,20 @@ int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result 
     return 0;
 }
 
+/* The rare part of async_enqueue(). */
+static NOINLINE int enqueue_copied(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
+{
+    if ((f = copied(f)) == NULL)
+        return -ENOMEM;
+    notify_enqueue(f, q, tag);
+    return 0;
+}
+
 int async_enqueue(struct sflight_future *f, struct sflight_queue *q, uint64_t tag)
 {
-    f = unhung(f);
-    if (UNLIKELY(f == NULL))
-        return -ENOMEM;
-    give_to_queue(f, q, tag);
+    if (UNLIKELY(!is_unhung(f)))
+        return enqueue_copied(f, q, tag);
+    notify_enqueue(f, q, tag);
     return 0;
 }
 
@@ -466,7 +464,7 @@ int async_get(struct sflight_future *f, const struct timespec *deadline, sflight
     struct sflight_call *c = future_call(f);
     int rc = 0;
 
-    if (!is_ready(f)) {
+    if (!is_ready(c)) {
         struct agent *agent = agent_leading(c->group);
         if (agent != NULL)
             rc = agent_may_wait(agent, c, deadline);

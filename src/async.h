@@ -11,7 +11,7 @@
  * the starter leaves or that the call ends, is decided by a swap of starter_done [UNWANTED].
  *
  * A future of kind OWNED stays in the call's list until the list is told.  If its owner wants to
- * have it called back or enqueued after all, a new record takes over its claim (unhung()).
+ * have it called back or enqueued after all, a new record takes over its claim (copied()).
  */
 #ifndef SFLIGHT_ASYNC_H
 #define SFLIGHT_ASYNC_H

@@ -46,12 +46,12 @@
  * NUDGED   As TOLD, but the call is still in flight: the agent is to look whether it is an
  *          orphan.  Of a waiter only (tell_waiter()).  The agent may hang the waiter up again.
  * GONE     The owner has no more use for the entry.  Set by the owner: of a future with a swap,
- *          from any of these (owner_goes()); of a waiter with a CAS from HUNG (notify_park()).
- *          Whichever of TOLD and GONE comes second frees the entry.  The swap found TOLD: the
- *          owner frees it.  The swap found TELLING, so the teller's CAS to TOLD fails: the
- *          teller closes the descriptor and frees the entry.  GONE came before the teller: the
- *          entry stays in the list, and a sweep (list_sweep()) or the teller frees it.  So no
- *          teller uses a descriptor that the owner has closed.
+ *          from any of these (notify_owner_goes()); of a waiter with a CAS from HUNG
+ *          (notify_park()).  Whichever of TOLD and GONE comes second frees the entry.  The swap
+ *          found TOLD: the owner frees it.  The swap found TELLING, so the teller's CAS to TOLD
+ *          fails: the teller closes the descriptor and frees the entry.  GONE came before the
+ *          teller: the entry stays in the list, and a sweep (list_sweep()) or the teller frees it.
+ *          So no teller uses a descriptor that the owner has closed.
  *
  * A consumed entry has no such state, and is told by no step of its own: the teller looks at each,
  * and puts it where it belongs.  It is taken back (async_cancel()) by leaving the call, which is
@@ -157,9 +157,14 @@ static ALWAYS_INLINE uintptr_t future_word(const struct sflight_future *f)
     return atomic_load_relaxed(&f->word); /* [HANG] and [TAKE-BACK] order what needs it */
 }
 
+static ALWAYS_INLINE struct sflight_call *future_word_call(uintptr_t word)
+{
+    return (struct sflight_call *)(word & ~FUTURE_BITS);
+}
+
 static ALWAYS_INLINE struct sflight_call *future_call(const struct sflight_future *f)
 {
-    return (struct sflight_call *)(future_word(f) & ~FUTURE_BITS);
+    return future_word_call(future_word(f));
 }
 
 static ALWAYS_INLINE enum future_kind future_kind(const struct sflight_future *f)
@@ -172,10 +177,14 @@ static ALWAYS_INLINE bool future_starter(const struct sflight_future *f)
     return future_word(f) & FUTURE_STARTER;
 }
 
-/* It becomes one of that kind.  By its owner; it is FUTURE_PLAIN. */
-static ALWAYS_INLINE void future_set_kind(struct sflight_future *f, enum future_kind kind)
+/* It becomes one of that kind.  By its owner; it is FUTURE_PLAIN.  Returns its call. */
+static ALWAYS_INLINE struct sflight_call *future_set_kind(struct sflight_future *f,
+                                                          enum future_kind kind)
 {
-    atomic_store_relaxed(&f->word, future_word(f) | (uintptr_t)kind); /* published by [HANG] */
+    uintptr_t word = future_word(f);
+
+    atomic_store_relaxed(&f->word, word | (uintptr_t)kind); /* published by [HANG] */
+    return future_word_call(word);
 }
 
 /* Does it have a state, and so an owner? */

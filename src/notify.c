@@ -11,8 +11,7 @@
 
 #include <errno.h>
 
-/* The owner of an OWNED future sets GONE.  Returns true if the owner is to free the future. */
-static NOINLINE bool owner_goes(struct sflight_future *f)
+bool notify_owner_goes(struct sflight_future *f)
 {
     int fd = f->owned.fd;
     uint32_t state = atomic_swap_acq_rel(&f->owned.state, FUTURE_GONE); /* [TELL] */
@@ -22,12 +21,6 @@ static NOINLINE bool owner_goes(struct sflight_future *f)
     if (fd >= 0)
         event_fd_close(fd);
     return state == FUTURE_TOLD; /* otherwise it stays in the list, and the teller frees it */
-}
-
-void notify_end(struct slot *slot, struct sflight_future *f)
-{
-    if (future_kind(f) != FUTURE_OWNED || owner_goes(f))
-        future_free(slot, f);
 }
 
 int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r)
@@ -176,7 +169,7 @@ struct sflight_future *notify_waiter_new(struct slot *slot, struct sflight_call 
 {
     struct sflight_future *f = future_new(slot, call, false);
     if (f != NULL) {
-        future_set_kind(f, FUTURE_WAITER);
+        (void)future_set_kind(f, FUTURE_WAITER);
         f->owned.fiber = fiber;
         atomic_store_relaxed(&f->owned.state, FUTURE_IDLE); /* published by [HANG] */
     }

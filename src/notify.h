@@ -30,15 +30,32 @@ void notify_late(struct sflight_future *f);
 static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind kind)
 {
     REQUIRE(future_kind(f) == FUTURE_PLAIN);
-    future_set_kind(f, kind);
+    struct sflight_call *call = future_set_kind(f, kind);
     if (kind == FUTURE_OWNED)
         atomic_store_relaxed(&f->owned.state, FUTURE_HUNG); /* published by [HANG] */
-    if (UNLIKELY(!list_push(&future_call(f)->waiters, f)))
+    if (UNLIKELY(!list_push(&call->waiters, f)))
         notify_late(f);
 }
 
+/* Hangs a future, which is consumed, for a queue: its completion there has the tag. */
+static ALWAYS_INLINE void notify_enqueue(struct sflight_future *f, struct sflight_queue *q,
+                                         uint64_t tag)
+{
+    f->queued.to = q;
+    f->queued.tag = tag;
+    queue_expect(q);
+    notify_hang(f, FUTURE_QUEUED);
+}
+
+/* The owner of an OWNED future has no more use for it; true: the owner is to free it. */
+bool notify_owner_goes(struct sflight_future *f);
+
 /* Its owner has no more use for it: gives it up, whoever is telling it. */
-void notify_end(struct slot *slot, struct sflight_future *f);
+static ALWAYS_INLINE void notify_end(struct slot *slot, struct sflight_future *f)
+{
+    if (LIKELY(future_kind(f) != FUTURE_OWNED) || notify_owner_goes(f))
+        future_free(slot, f);
+}
 
 /*
  * The same, and delivers the result.  The owner has seen the gate open.  Returns as hold_deliver()

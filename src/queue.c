@@ -187,7 +187,7 @@ static unsigned drain_same(struct sflight_queue *q, uintptr_t word, sflight_comp
                            unsigned n)
 {
     struct sflight_future *first = q->ready, *last = NULL, *f = first;
-    struct sflight_call *call = (struct sflight_call *)(word & ~FUTURE_BITS);
+    struct sflight_call *call = future_word_call(word);
     sflight_completion done = out[-1];
     unsigned n_same = 0;
 

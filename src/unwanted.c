@@ -178,7 +178,7 @@ void unwanted_ask(struct sflight_call *c, void (*cb)(void *), void *arg)
         future_free(slot, here->next);
     struct sflight_future *f = cb != NULL ? future_new(slot, c, false) : NULL;
     if (f != NULL) {
-        future_set_kind(f, FUTURE_UNWANTED);
+        (void)future_set_kind(f, FUTURE_UNWANTED);
         f->unwanted.cb = cb;
         f->unwanted.arg = arg;
     }

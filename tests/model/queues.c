@@ -34,6 +34,7 @@
 #define SFLIGHT_EVENT_FD_H
 /* What is pushed, as far as a queue knows it. */
 #define SFLIGHT_FUTURE_H
+enum { FUTURE_QUEUED = 4 };
 struct sflight_call {
     void *group;
 };
@@ -46,8 +47,8 @@ struct sflight_future {
     } queued;
 };
 #define FUTURE_STARTER ((uintptr_t)8)
-#define FUTURE_BITS ((uintptr_t)63)
 #define future_word(f) ((uintptr_t)(f)->call)
+#define future_word_call(word) ((struct sflight_call *)(word))
 
 static struct thread {
     unsigned hint;
