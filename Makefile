@@ -26,8 +26,8 @@ DOCDIR ?= $(PREFIX)/share/doc/singleflight
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx bench test-arm64 \
-	test-musl coverage deb,$(MAKECMDGOALS))))
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx demo-fleet bench bench-fleet \
+	test-arm64 test-musl coverage deb,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)
@@ -183,7 +183,7 @@ install: lib ## Install library, headers, man pages, examples, singleflight.pc, 
 			>$(D)$(CMAKEDIR)/$$file && chmod 644 $(D)$(CMAKEDIR)/$$file || exit; done
 	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 src/gdb.py $(D)$(PREFIX)/share/singleflight
-	$(call install_man,$(D)$(MANDIR))
+	$(call install_man,$(D)$(MANDIR),$(MAN))
 	for example in $(EXAMPLES); do \
 		install -D -m 644 tools/$$example $(D)$(DOCDIR)/$$example || exit; done
 	@$(TELL_LINKER)
@@ -191,13 +191,13 @@ install: lib ## Install library, headers, man pages, examples, singleflight.pc, 
 # Most pages of functions only name another one, which man looks for from such a folder.
 define install_man
 install -d $(1)/man3 $(1)/man7
-	install -m 644 $(filter %.3,$(MAN)) $(1)/man3
-	install -m 644 $(filter %.7,$(MAN)) $(1)/man7
+	install -m 644 $(filter %.3,$(2)) $(1)/man3
+	install -m 644 $(filter %.7,$(2)) $(1)/man7
 endef
 
 .PHONY: man
 man: ## Have the man pages read without installing: man -M build/man sflight_do
-	$(call install_man,$(BUILD)/man)
+	$(call install_man,$(BUILD)/man,$(MAN) $(FLEET_MAN))
 
 .PHONY: html
 html: ## Make the man pages a small site: build/html/index.html
@@ -260,7 +260,8 @@ model: ## Model-check: small models with spin, the kernels with GenMC if it is o
 	tools/model
 
 # Its own results come last, where they are looked for.
-test-all: | check test-hpp test-runtime test-fleet bench-smoke demo-check event-check example-check nginx-check
+test-all: | check test-hpp test-runtime test-fleet bench-smoke bench-fleet-smoke demo-check event-check \
+	example-check nginx-check demo-fleet-check
 
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest
@@ -292,8 +293,8 @@ format: ## Let clang-format change it
 -include src/fleet/fleet.mk tests/hpp/hpp.mk tests/runtime/runtime.mk tests/tests.mk tests/fleet/fleet.mk \
 	tests/history/history.mk tests/soak/soak.mk tests/explore/explore.mk tests/fuzz/fuzz.mk \
 	tests/arm64/arm64.mk tests/musl/musl.mk tests/coverage/coverage.mk tests/mutants/mutants.mk bench/bench.mk \
-	tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk \
-	tools/packages/packages.mk
+	bench/fleet/fleet.mk tools/demo/demo.mk tools/event/event.mk tools/examples/examples.mk tools/nginx/nginx.mk \
+	tools/fleet/fleet.mk tools/packages/packages.mk
 
 .PHONY: clean
 clean: ## Remove everything that was built

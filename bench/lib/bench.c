@@ -296,6 +296,8 @@ static void report(const struct bench_case *c, const struct bench_subject *s, si
 {
     const struct bench_metric *m = &c->metrics[metric];
     double *v = t->value[metric];
+    if (isnan(v[0]))
+        return;
     gsl_sort(v, 1, rounds);
     double median = gsl_stats_median_from_sorted_data(v, 1, rounds);
     double q1 = gsl_stats_quantile_from_sorted_data(v, 1, rounds, 0.25);
@@ -355,7 +357,7 @@ void bench_run(const struct bench_case *c, struct bench_subject *s, size_t n)
         tallies[i].n = 64;
         tallies[i].ns = bench.round_ms * 1e6 * (c->longer > 0 && !bench.smoke ? c->longer : 1);
         histogram_init(&tallies[i].latency);
-        if (!bench.smoke)
+        if (!bench.smoke && !c->once)
             size_round(c, &s[i], &tallies[i]);
     }
     for (unsigned round = 0; round < rounds; round++) {

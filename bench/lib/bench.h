@@ -107,7 +107,7 @@ static inline void bench_sample(struct bench_samples *s, uint64_t ns)
 struct bench_round {
     uint64_t n;                  /* in: operations to do, if the case is sized */
     uint64_t ns;                 /* in: how long to go on, if it is not */
-    double value[BENCH_METRICS]; /* out */
+    double value[BENCH_METRICS]; /* out; NAN: the subject has no such thing */
     uint64_t n_done;             /* out: operations done */
     void *histogram;             /* for bench_round_samples() */
 };
@@ -125,6 +125,7 @@ struct bench_case {
     bool sized;    /* rounds are given a number of operations, not a time */
     double longer; /* rounds: the usual length times this, if not 0 */
     double fewer;  /* the usual number of them divided by this, if not 0 */
+    bool once;     /* no warm-up: each round begins anew, and is long */
     uint64_t most; /* operations at most in a sized round, if not 0 */
     struct bench_metric metrics[BENCH_METRICS];
     void (*round)(struct bench_subject *s, struct bench_round *r);

@@ -36,9 +36,10 @@ $(FLEET_SO): $(FLEET_OBJ) $(LIB_SO) src/fleet/libsingleflight-fleet.map
 
 FLEET_CMAKE := singleflight-fleet.cmake
 FLEET_HEADERS := $(wildcard include/singleflight_fleet.*)
+FLEET_MAN := $(sort $(wildcard src/fleet/man/*.[37]))
 
 .PHONY: install-fleet
-install-fleet: install fleet ## Also install libsingleflight-fleet, its headers, .pc and CMake file
+install-fleet: install fleet ## Also install libsingleflight-fleet, its headers, man pages, .pc and CMake file
 	install -m 644 $(FLEET_HEADERS) $(D)$(INCLUDEDIR)
 	install -m 644 $(FLEET_A) $(D)$(LIBDIR)
 	install -m 755 $(FLEET_SO) $(D)$(LIBDIR)
@@ -52,6 +53,7 @@ install-fleet: install fleet ## Also install libsingleflight-fleet, its headers,
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight-fleet.pc
 	sed 's|@LIBS@|$(filter -l%,$(FLEET_DEPS))|' src/fleet/$(FLEET_CMAKE).in >$(D)$(CMAKEDIR)/$(FLEET_CMAKE)
 	chmod 644 $(D)$(CMAKEDIR)/$(FLEET_CMAKE)
+	$(call install_man,$(D)$(MANDIR),$(FLEET_MAN))
 	@$(TELL_LINKER)
 
 .PHONY: uninstall-fleet
@@ -60,4 +62,6 @@ uninstall-fleet:
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(FLEET_A) $(FLEET_SO)) $(FLEET_SONAME) \
 		libsingleflight-fleet.so pkgconfig/singleflight-fleet.pc)
 	rm -f $(D)$(CMAKEDIR)/$(FLEET_CMAKE)
+	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(FLEET_MAN))))
+	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(FLEET_MAN))))
 uninstall: uninstall-fleet

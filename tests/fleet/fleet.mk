@@ -12,6 +12,10 @@ fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITH
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
 FLEET_TEST_FLAGS := -Isrc/fleet
 
+# Allocations that fail: see its head.
+$(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
+	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
+
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) $(FLEET_TEST_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(FLEET_OBJ) $(OBJ) \
@@ -35,6 +39,28 @@ endef
 $(foreach v,$(FLEET_VARIANTS),$(eval $(call fleet_variant,$(v))))
 -include $(FLEET_PROGRAMS:=.d)
 
+# singleflight_fleet.hpp with each compiler and standard; "bare" ones have neither exceptions nor RTTI.  The
+# server is fleet_test.h's, which is C.
+FLEET_HPP_std17 := -std=c++17
+FLEET_HPP_std20 := -std=c++20
+FLEET_HPP_bare := -std=c++20 -fno-exceptions -fno-rtti
+FLEET_HPP := $(foreach cxx,g++ clang++,$(foreach v,std17 std20 bare,$(BUILD)/plain/fleet/hpp.$(v).$(cxx)))
+FLEET_HPP_SERVER := $(BUILD)/plain/fleet/hpp_server.o
+
+$(FLEET_HPP_SERVER): tests/fleet/hpp_server.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# fleet_hpp COMPILER VARIANT
+define fleet_hpp
+$(BUILD)/plain/fleet/hpp.$(2).$(1): tests/fleet/hpp.cpp $(FLEET_HPP_SERVER) $(FLEET_A) $(LIB_A) tests/fleet/fleet.mk
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) $(FLEET_HPP_$(2)) -MMD -MP -MF $$@.d -o $$@ $$< $(FLEET_HPP_SERVER) \
+		$(FLEET_A) $(LIB_A) -lcmocka $(LIB_DEPS) $(FLEET_DEPS)
+endef
+$(foreach cxx,g++ clang++,$(foreach v,std17 std20 bare,$(eval $(call fleet_hpp,$(cxx),$(v)))))
+-include $(FLEET_HPP:=.d) $(FLEET_HPP_SERVER:.o=.d)
+
 .PHONY: test-fleet
-test-fleet: fleet $(FLEET_PROGRAMS) ## Run the tests of the fleet, with servers of their own
-	$(PROVE) $(FLEET_PROGRAMS)
+test-fleet: fleet $(FLEET_PROGRAMS) $(FLEET_HPP) ## Run the tests of the fleet, with servers of their own
+	$(PROVE) $(FLEET_PROGRAMS) $(FLEET_HPP)

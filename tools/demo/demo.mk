@@ -12,10 +12,10 @@ define demo_cc
 endef
 
 $(DEMO)/singleflight-server: $(addprefix tools/demo/,server.c gate.c metrics.c page.c page_cache.c \
-		shop.c shop_create.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
+		shop.c shop_create.c web.c) $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)
 	$(call demo_cc,$(LIB_DEPS) -lmicrohttpd -lsqlite3 -ljemalloc)
 
-$(DEMO)/driver: tools/demo/driver.c $(DEMO_H) $(BUILD)/flags
+$(DEMO)/driver: tools/demo/driver.c tools/demo/client.c $(DEMO_H) $(BUILD)/flags
 	$(call demo_cc,-lcurl -lsqlite3 -ljemalloc)
 
 $(DEMO)/baseline-check: bench/baseline/check.c $(FLIGHT_SRC) $(LIB_A) $(DEMO_H)

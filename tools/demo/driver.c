@@ -12,16 +12,15 @@
  * from the whole database by other queries, its whole text against the first
  * copy of the same page that any server sent.
  */
+#include "client.h"
 #include "shop.h"
 
-#include <curl/curl.h>
 #include <endian.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,13 +29,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-enum { N_CONNECTIONS = 64, MAX_ROUNDS = 7, URL_MAX = 64, PAGE_MAX = 16384 };
+enum { N_CONNECTIONS = 64, MAX_ROUNDS = 7 };
 
 /* -------------------------------------------------------------------- scenes */
 
@@ -67,33 +62,6 @@ static double budget_s = 75;
 
 /* --------------------------------------------------------------------- tools */
 
-__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    fflush(stdout);
-    fputs("\ndemo: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    va_end(args);
-    _exit(EXIT_FAILURE); /* with the other threads as they are; the server notices by itself */
-}
-
-static void *allocate(size_t n, size_t size)
-{
-    void *p = calloc(n, size);
-    if (p == NULL)
-        die("out of memory");
-    return p;
-}
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static double cpu_s(void)
 {
     struct rusage use;
@@ -102,24 +70,11 @@ static double cpu_s(void)
            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Sorts the values. */
 static double median(double *values, size_t n)
 {
-    qsort(values, n, sizeof(*values), by_value);
+    sort_values(values, n);
     return n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-/* The smallest of the n sorted values that at least the fraction q of them do not exceed. */
-static double percentile(const double *sorted, size_t n, double q)
-{
-    const size_t rank = (size_t)(q * (double)n + 0.999999);
-    return sorted[rank == 0 ? 0 : rank - 1];
 }
 
 /* --------------------------------------------------------------------- trace */
@@ -182,13 +137,6 @@ static uint32_t *scene_requests(const struct scene *scene)
 
 /* --------------------------------------------------------------- what is right */
 
-struct expected {
-    int64_t units, revenue, reviews, stars;
-    atomic_uint_fast64_t digest; /* of the page as first seen; 0: not yet */
-};
-
-static struct expected expected[SHOP_PRODUCTS];
-
 static void read_expected(void)
 {
     static const char sql[] =
@@ -202,34 +150,14 @@ static void read_expected(void)
         die("%s: %s", db_file, sqlite3_errmsg(db));
     int rc;
     while ((rc = sqlite3_step(row)) == SQLITE_ROW) {
-        const int64_t product = sqlite3_column_int64(row, 0);
-        if (product < 0 || product >= SHOP_PRODUCTS)
-            die("%s: has a product %" PRId64, db_file, product);
-        expected[product].units += sqlite3_column_int64(row, 1);
-        expected[product].revenue += sqlite3_column_int64(row, 2);
-        expected[product].reviews += sqlite3_column_int64(row, 3);
-        expected[product].stars += sqlite3_column_int64(row, 4);
+        expect(sqlite3_column_int64(row, 0), sqlite3_column_int64(row, 1),
+               sqlite3_column_int64(row, 2), sqlite3_column_int64(row, 3),
+               sqlite3_column_int64(row, 4));
     }
     if (rc != SQLITE_DONE)
         die("%s: %s", db_file, sqlite3_errmsg(db));
     sqlite3_finalize(row);
     sqlite3_close(db);
-}
-
-static void check_page(uint32_t product, const char *html, size_t size)
-{
-    struct expected *e = &expected[product];
-    char facts[256];
-    snprintf(facts, sizeof(facts),
-             "data-product=\"%" PRIu32 "\" data-units=\"%" PRId64 "\" data-revenue=\"%" PRId64
-             "\" data-reviews=\"%" PRId64 "\" data-stars=\"%" PRId64 "\"",
-             product, e->units, e->revenue, e->reviews, e->stars);
-    if (strstr(html, facts) == NULL)
-        die("the page of product %" PRIu32 " lacks %s:\n%s", product, facts, html);
-    uint_fast64_t first = 0;
-    const uint_fast64_t digest = XXH3_64bits(html, size) | 1;
-    if (!atomic_compare_exchange_strong(&e->digest, &first, digest) && first != digest)
-        die("product %" PRIu32 " came with two different pages; this is one:\n%s", product, html);
 }
 
 /* -------------------------------------------------------------------- server */
@@ -281,79 +209,15 @@ static void stop_server(struct server s)
         die("the server did not end well (wait status %d)", status);
 }
 
-/* ---------------------------------------------------------------- connections */
-
-struct connection {
-    CURL *curl;
-    char error[CURL_ERROR_SIZE];
-    char body[PAGE_MAX + 1]; /* a string */
-    size_t size;
-};
-
-static size_t receive(char *data, size_t one, size_t n, void *arg)
-{
-    struct connection *c = arg;
-    (void)one;
-    if (n > PAGE_MAX - c->size)
-        return 0; /* fails the transfer */
-    memcpy(c->body + c->size, data, n);
-    c->size += n;
-    c->body[c->size] = '\0';
-    return n;
-}
-
-static void connection_open(struct connection *c)
-{
-    c->curl = curl_easy_init();
-    if (c->curl == NULL)
-        die("out of memory");
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->error);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, receive);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, c);
-    curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, 60L);
-}
-
-static void fetch(struct connection *c, const char *url)
-{
-    long status = 0;
-    c->size = 0;
-    curl_easy_setopt(c->curl, CURLOPT_URL, url);
-    if (curl_easy_perform(c->curl) != CURLE_OK)
-        die("%s: %s", url, c->error);
-    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200)
-        die("%s: HTTP status %ld", url, status);
-}
-
-static void fetch_product(struct connection *c, unsigned port, uint32_t product)
-{
-    char url[URL_MAX];
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u/product/%" PRIu32, port, product);
-    fetch(c, url);
-    check_page(product, c->body, c->size);
-}
+/* ------------------------------------------------------------------ counters */
 
 struct counters {
     double queries, cpu_s;
 };
 
-static double counter(const char *metrics, const char *name)
-{
-    char line[URL_MAX];
-    snprintf(line, sizeof(line), "\n%s ", name);
-    const char *found = strstr(metrics, line);
-    if (found == NULL)
-        die("the server has no metric %s", name);
-    return strtod(found + strlen(line), NULL);
-}
-
 static struct counters fetch_counters(struct connection *c, unsigned port)
 {
-    char url[URL_MAX];
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u/metrics", port);
-    fetch(c, url);
+    fetch_metrics(c, port);
     return (struct counters){counter(c->body, "shop_db_queries_total"),
                              counter(c->body, "process_cpu_seconds_total")};
 }
@@ -429,7 +293,7 @@ static struct run run_scene(const struct scene *scene, const uint32_t *requests,
     stop_server(server);
 
     const size_t n = load.next < load.n_requests ? load.next : load.n_requests;
-    qsort(load.latency_ms, n, sizeof(double), by_value);
+    sort_values(load.latency_ms, n);
     struct run run = {.figure = {[REQUESTS] = (double)n,
                                  [QUERIES] = after.queries - before.queries,
                                  [PER_SECOND] = (double)n / wall_s,

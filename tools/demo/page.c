@@ -5,6 +5,28 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+uint64_t page_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+struct page *page_of(uint64_t made_ns, const char *html, size_t size)
+{
+    struct page *p = malloc(sizeof(*p) + size + 1);
+    if (p == NULL)
+        return NULL;
+    atomic_init(&p->refs, 1);
+    p->made_ns = made_ns;
+    p->size = size;
+    memcpy(p->html, html, size);
+    p->html[size] = '\0';
+    return p;
+}
 
 struct page *page_ref(struct page *p)
 {
@@ -61,6 +83,7 @@ struct page *page_finish(struct page_draft *d)
         return NULL;
     }
     struct page *page = (struct page *)d->text;
+    page->made_ns = page_now_ns();
     page->size = d->size - sizeof(*page);
     return page;
 }

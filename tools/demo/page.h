@@ -13,9 +13,16 @@ enum { SHOP_PRODUCTS = 13756 }; /* as many as the trace names: 0 to 13,755 */
 /* One product page, shared by whoever holds a reference; the text never changes. */
 struct page {
     atomic_uint refs;
-    size_t size; /* bytes of html, without the NUL at its end */
+    uint64_t made_ns; /* page_now_ns(), then */
+    size_t size;      /* bytes of html, without the NUL at its end */
     char html[];
 };
+
+/* CLOCK_MONOTONIC. */
+uint64_t page_now_ns(void);
+
+/* A page of that text, with one reference; NULL: no memory. */
+struct page *page_of(uint64_t made_ns, const char *html, size_t size);
 
 struct page *page_ref(struct page *p);
 void page_unref(struct page *p);

@@ -4,26 +4,18 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct slot {
     pthread_mutex_t lock;
     struct page *page; /* NULL, or with a reference */
-    uint64_t expires_ns;
 };
 
 struct page_cache {
     uint64_t ttl_ns;
+    atomic_uint_fast64_t n_expired;
     uint32_t n_slots;
     struct slot slots[];
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 struct page_cache *page_cache_create(uint32_t n_products, uint64_t ttl_ms)
 {
@@ -51,10 +43,17 @@ struct page *page_cache_get(struct page_cache *cache, uint32_t product)
 {
     struct slot *s = &cache->slots[product];
     pthread_mutex_lock(&s->lock);
-    struct page *page = NULL;
-    if (s->page != NULL && now_ns() < s->expires_ns)
-        page = page_ref(s->page);
+    struct page *page = s->page, *expired = NULL;
+    if (page != NULL && page_now_ns() - page->made_ns >= cache->ttl_ns) {
+        expired = page;
+        page = s->page = NULL;
+        atomic_fetch_add_explicit(&cache->n_expired, 1, memory_order_relaxed);
+    }
+    if (page != NULL)
+        page_ref(page);
     pthread_mutex_unlock(&s->lock);
+    if (expired != NULL)
+        page_unref(expired);
     return page;
 }
 
@@ -64,8 +63,12 @@ void page_cache_put(struct page_cache *cache, uint32_t product, struct page *pag
     pthread_mutex_lock(&s->lock);
     struct page *old = s->page;
     s->page = page_ref(page);
-    s->expires_ns = now_ns() + cache->ttl_ns;
     pthread_mutex_unlock(&s->lock);
     if (old != NULL)
         page_unref(old);
+}
+
+uint64_t page_cache_expiries(const struct page_cache *cache)
+{
+    return atomic_load_explicit(&cache->n_expired, memory_order_relaxed);
 }

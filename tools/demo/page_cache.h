@@ -20,7 +20,10 @@ void page_cache_destroy(struct page_cache *cache);
 /* The product's page, with a reference for the caller, or NULL. */
 struct page *page_cache_get(struct page_cache *cache, uint32_t product);
 
-/* Keeps the page, with a reference of its own, from now until it expires. */
+/* Keeps the page, with a reference of its own, until it expires: its age counts from made_ns. */
 void page_cache_put(struct page_cache *cache, uint32_t product, struct page *page);
+
+/* How many pages have been found expired so far, each of them once. */
+uint64_t page_cache_expiries(const struct page_cache *cache);
 
 #endif

@@ -16,14 +16,12 @@
 #include "number.h"
 #include "page_cache.h"
 #include "shop.h"
+#include "web.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <microhttpd.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,50 +105,6 @@ static int load_page(sflight_call *call, void *arg)
 
 /* ---------------------------------------------------------------- responses */
 
-static enum MHD_Result send_response(struct MHD_Connection *c, unsigned status, const char *type,
-                                     struct MHD_Response *response)
-{
-    if (response == NULL)
-        return MHD_NO; /* no memory: closes the connection */
-    enum MHD_Result rc = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    if (rc == MHD_YES)
-        rc = MHD_queue_response(c, status, response);
-    MHD_destroy_response(response);
-    return rc;
-}
-
-static enum MHD_Result send_text(struct MHD_Connection *c, unsigned status, const char *text)
-{
-    return send_response(
-        c, status, "text/plain",
-        MHD_create_response_from_buffer(strlen(text), (void *)text, MHD_RESPMEM_PERSISTENT));
-}
-
-static enum MHD_Result send_error(struct MHD_Connection *c, unsigned status)
-{
-    switch (status) {
-    case MHD_HTTP_NOT_FOUND:
-        return send_text(c, status, "404 not found\n");
-    case MHD_HTTP_METHOD_NOT_ALLOWED:
-        return send_text(c, status, "405 method not allowed\n");
-    case MHD_HTTP_SERVICE_UNAVAILABLE:
-        return send_text(c, status, "503 out of memory\n");
-    default:
-        return send_text(c, status, "500 the database query failed\n");
-    }
-}
-
-/* Sends the page from where it lies; give_back(owner) is called once it is sent, or failed. */
-static enum MHD_Result send_page(struct MHD_Connection *c, struct page *page,
-                                 MHD_ContentReaderFreeCallback give_back, void *owner)
-{
-    struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
-        page->size, page->html, give_back, owner);
-    if (response == NULL)
-        give_back(owner);
-    return send_response(c, MHD_HTTP_OK, "text/html; charset=utf-8", response);
-}
-
 static void give_back_page(void *page)
 {
     page_unref(page);
@@ -166,48 +120,32 @@ static enum MHD_Result answer_product(struct MHD_Connection *c, const char *numb
 {
     unsigned long n;
     if (!parse_number(number, SHOP_PRODUCTS - 1, &n))
-        return send_error(c, MHD_HTTP_NOT_FOUND);
+        return web_error(c, MHD_HTTP_NOT_FOUND);
     uint32_t product = (uint32_t)n;
 
     struct page *cached = cache != NULL ? page_cache_get(cache, product) : NULL;
     if (cached != NULL) {
         atomic_fetch_add(&n_hits, 1);
-        return send_page(c, cached, give_back_page, cached);
+        return web_page(c, cached->html, cached->size, give_back_page, cached);
     }
 
     sflight_result *result = malloc(sizeof(*result));
     if (result == NULL)
-        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
+        return web_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
     int rc = options.flight->run(group, &product, sizeof(product), load_page, &product, result);
-    if (rc == 0 && result->status == MHD_HTTP_OK)
-        return send_page(c, result->value, give_back_result, result);
+    if (rc == 0 && result->status == MHD_HTTP_OK) {
+        const struct page *page = result->value;
+        return web_page(c, page->html, page->size, give_back_result, result);
+    }
 
     unsigned status = rc == 0 ? (unsigned)result->status : MHD_HTTP_SERVICE_UNAVAILABLE;
     if (status != MHD_HTTP_NOT_FOUND)
         atomic_fetch_add(&n_failures, 1);
     give_back_result(result);
-    return send_error(c, status);
+    return web_error(c, status);
 }
 
 /* ------------------------------------------------------------------ metrics */
-
-/* What write() writes, which says whether it could. */
-static enum MHD_Result answer_written(struct MHD_Connection *c, const char *type,
-                                      bool (*write)(FILE *f))
-{
-    char *text;
-    size_t size;
-    FILE *f = open_memstream(&text, &size);
-    if (f == NULL)
-        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
-    bool all = write(f);
-    if (fclose(f) != 0 || !all) {
-        free(text);
-        return send_error(c, MHD_HTTP_SERVICE_UNAVAILABLE);
-    }
-    return send_response(c, MHD_HTTP_OK, type,
-                         MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
-}
 
 static bool write_flights(FILE *f)
 {
@@ -229,34 +167,20 @@ static bool write_metrics(FILE *f)
 
 /* ------------------------------------------------------------------- server */
 
-static enum MHD_Result answer(void *cls, struct MHD_Connection *c, const char *url,
-                              const char *method, const char *version, const char *body,
-                              size_t *body_size, void **state)
+static enum MHD_Result route(struct MHD_Connection *c, const char *path)
 {
-    (void)cls, (void)version, (void)body;
     static const char product_prefix[] = "/product/";
-    /* The first call is for the headers alone, before the body has been read. */
-    if (*state == NULL) {
-        *state = &group;
-        return MHD_YES;
-    }
-    if (*body_size != 0) {
-        *body_size = 0;
-        return MHD_YES;
-    }
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
-        return send_error(c, MHD_HTTP_METHOD_NOT_ALLOWED);
-    if (strncmp(url, product_prefix, sizeof(product_prefix) - 1) == 0) {
+    if (strncmp(path, product_prefix, sizeof(product_prefix) - 1) == 0) {
         atomic_fetch_add(&n_requests, 1);
-        return answer_product(c, url + sizeof(product_prefix) - 1);
+        return answer_product(c, path + sizeof(product_prefix) - 1);
     }
-    if (strcmp(url, "/metrics") == 0)
-        return answer_written(c, "text/plain; version=0.0.4", write_metrics);
-    if (strcmp(url, "/flights") == 0 && options.coalesces_by_library)
-        return answer_written(c, "text/plain", write_flights);
-    if (strcmp(url, "/healthz") == 0)
-        return send_text(c, MHD_HTTP_OK, "ok\n");
-    return send_error(c, MHD_HTTP_NOT_FOUND);
+    if (strcmp(path, "/metrics") == 0)
+        return web_written(c, "text/plain; version=0.0.4", write_metrics);
+    if (strcmp(path, "/flights") == 0 && options.coalesces_by_library)
+        return web_written(c, "text/plain", write_flights);
+    if (strcmp(path, "/healthz") == 0)
+        return web_text(c, MHD_HTTP_OK, "ok\n");
+    return web_error(c, MHD_HTTP_NOT_FOUND);
 }
 
 static int fail(const char *what, const char *why)
@@ -265,58 +189,23 @@ static int fail(const char *what, const char *why)
     return EXIT_FAILURE;
 }
 
-/* A socket that listens on options.port of 127.0.0.1; or -1, and errno. */
-static int open_socket(void)
-{
-    const struct sockaddr_in address = {.sin_family = AF_INET,
-                                        .sin_port = htons(options.port),
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd == -1)
-        return -1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-        bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
-        listen(fd, SOMAXCONN) == 0)
-        return fd;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
-}
-
 /* Serves until SIGTERM or SIGINT. */
 static int serve(void)
 {
-    /* Blocked here, so that no thread of the server is ever interrupted. */
-    sigset_t stop;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
-    signal(SIGPIPE, SIG_IGN);
-
-    int fd = open_socket();
+    int fd = web_listen(options.port);
     if (fd == -1) {
         char what[64];
         snprintf(what, sizeof(what), "cannot listen on 127.0.0.1:%u", options.port);
         return fail(what, strerror(errno));
     }
-    struct MHD_Daemon *daemon = MHD_start_daemon(
-        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
-            MHD_USE_ERROR_LOG,
-        options.port, NULL, NULL, answer, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_END);
+    struct MHD_Daemon *daemon = web_start(fd, route);
     if (daemon == NULL)
         return EXIT_FAILURE; /* libmicrohttpd has said why */
     printf("singleflight-server: http://127.0.0.1:%u/product/1 and /metrics "
            "(coalescing: %s; page cache: %" PRIu64 " ms)\n",
-           MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_BIND_PORT)->port, options.flight->name,
-           options.cache_ttl_ms);
+           web_port(fd), options.flight->name, options.cache_ttl_ms);
     fflush(stdout);
-
-    int signal_number;
-    sigwait(&stop, &signal_number);
-    MHD_stop_daemon(daemon); /* ends every connection's thread */
+    web_serve(daemon);
     return EXIT_SUCCESS;
 }
 

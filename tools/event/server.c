@@ -18,6 +18,7 @@
 #include "../demo/page_cache.h"
 #include "http.h"
 #include "pg_pool.h"
+#include "shop_pg.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -27,28 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/*
- * Sales and opinions of all products of the category, from the orders and
- * reviews as they stand; of that, the product itself (first) with its rank, and
- * the five that sell best.
- */
-static const char page_sql[] =
-    "WITH shelf AS ("
-    "  SELECT id, name, price FROM products"
-    "  WHERE category = (SELECT category FROM products WHERE id = $1::int)"
-    "), sales AS ("
-    "  SELECT i.product AS id, sum(i.quantity) AS units, sum(i.quantity * i.price) AS revenue"
-    "  FROM shelf JOIN order_items i ON i.product = shelf.id JOIN orders o ON o.id = i.order_id"
-    "  WHERE NOT o.cancelled GROUP BY i.product"
-    "), opinions AS ("
-    "  SELECT r.product AS id, count(*) AS n, sum(r.stars) AS stars"
-    "  FROM shelf JOIN reviews r ON r.product = shelf.id GROUP BY r.product"
-    ")"
-    "SELECT id, name, price, coalesce(units, 0), coalesce(revenue, 0), coalesce(n, 0),"
-    "       coalesce(stars, 0), rank() OVER (ORDER BY coalesce(revenue, 0) DESC)"
-    "FROM shelf LEFT JOIN sales USING (id) LEFT JOIN opinions USING (id) "
-    "ORDER BY id = $1::int DESC, coalesce(revenue, 0) DESC, id LIMIT 6";
 
 static struct {
     unsigned port;
@@ -60,7 +39,7 @@ static struct {
              .coalesces = true,
              .max_clients = 1000,
              .db = {.conninfo = "",
-                    .statement = page_sql,
+                    .statement = shop_page_sql,
                     .n_connections = 4,
                     .max_waiting = 10000,
                     .timeout_ms = 2000}};
@@ -156,26 +135,6 @@ struct page_query {
     struct http_exchange *x; /* to be answered */
 };
 
-static struct page *make_page(const PGresult *rows)
-{
-    struct page_draft draft;
-    page_start(&draft);
-    for (int i = 0; i < PQntuples(rows); i++) {
-        int64_t n[8];
-        for (int k = 0; k < 8; k++)
-            n[k] = strtoll(PQgetvalue(rows, i, k), NULL, 10);
-        page_add(&draft, &(struct page_row){.id = n[0],
-                                            .name = PQgetvalue(rows, i, 1),
-                                            .price = n[2],
-                                            .units = n[3],
-                                            .revenue = n[4],
-                                            .reviews = n[5],
-                                            .stars = n[6],
-                                            .rank = n[7]});
-    }
-    return page_finish(&draft);
-}
-
 static void drop_page(void *page, size_t size, void *ctx)
 {
     (void)size, (void)ctx;
@@ -206,7 +165,7 @@ static void on_query_done(struct pg_query *pg, enum pg_outcome outcome, PGresult
     struct page *page = NULL;
     if (rows != NULL && PQntuples(rows) == 0)
         status = 404;
-    else if (rows != NULL && (page = make_page(rows)) == NULL)
+    else if (rows != NULL && (page = shop_page_of(rows)) == NULL)
         status = 503; /* no memory */
     end_query((struct page_query *)pg, status, page);
 }
