@@ -369,6 +369,7 @@ int main(int argc, char **argv)
     };
     const struct CMUnitTest one[] = {cmocka_unit_test(test_one)};
 
+    setenv("CMOCKA_TEST_ABORT", "1", 1); /* at the first failure: the next search takes as long */
     arguments = (const char *const *)argv;
     if (argc > 2)
         return cmocka_run_group_tests(one, setup, teardown);
