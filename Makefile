@@ -174,7 +174,7 @@ install: lib ## Install library, headers, man pages, examples, singleflight.pc a
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight.pc
 	install -d $(D)$(PREFIX)/share/singleflight
 	install -m 644 src/gdb.py $(D)$(PREFIX)/share/singleflight
-	$(call install_man,$(D)$(MANDIR))
+	$(call install_man,$(D)$(MANDIR),$(MAN))
 	for example in $(EXAMPLES); do \
 		install -D -m 644 tools/$$example $(D)$(DOCDIR)/$$example || exit; done
 	@$(TELL_LINKER)
@@ -182,13 +182,13 @@ install: lib ## Install library, headers, man pages, examples, singleflight.pc a
 # Most pages of functions only name another one, which man looks for from such a folder.
 define install_man
 install -d $(1)/man3 $(1)/man7
-	install -m 644 $(filter %.3,$(MAN)) $(1)/man3
-	install -m 644 $(filter %.7,$(MAN)) $(1)/man7
+	install -m 644 $(filter %.3,$(2)) $(1)/man3
+	install -m 644 $(filter %.7,$(2)) $(1)/man7
 endef
 
 .PHONY: man
 man: ## Have the man pages read without installing: man -M build/man sflight_do
-	$(call install_man,$(BUILD)/man)
+	$(call install_man,$(BUILD)/man,$(MAN) $(FLEET_MAN))
 
 .PHONY: html
 html: ## Make the man pages a small site: build/html/index.html

@@ -44,8 +44,8 @@
  *   2. Without faults at most one fn runs for a key at a time in the whole fleet.  Two run at a
  *      time only where a lease was lost (leases_lost, refused: the process was stopped or cut off
  *      for longer than the lease, or the engine lost or evicted the key), after
- *      sflight_fleet_forget() (forgotten), past options.max_age_ms (aged), or where a process flies
- * alone (alone_...).
+ *      sflight_fleet_forget() (forgotten), past options.max_age_ms (aged), or where a process
+ *      flies alone (alone_...).
  *   3. A leader whose lease is gone publishes nothing.  The callers of its own process get its
  *      result.
  *   4. A caller with a deadline returns by then, but for its own run of fn.  Waiting for the
@@ -81,11 +81,16 @@
  *   As in singleflight.h: 0 or a documented non-negative number, or a negative errno value:
  *     -EINVAL        an argument is NULL, out of range or malformed
  *     -ENOMEM        there is no memory
- *     -EMFILE, -ENFILE, -EAGAIN, -EPERM, -ENOSYS  of sflight_fleet_create(): there is no
- * descriptor, or no thread -ETIMEDOUT     the deadline passed -EDEADLK       as in singleflight.h;
- * and of every function that waits, on the engine thread -ESHUTDOWN     the fleet is closed -EBUSY
- * the fleet is in use and was not destroyed -EHOSTUNREACH  the engine could not be asked and
- * whatever else sflight_do() returns.  sflight_strerror() has no text for -EHOSTUNREACH.
+ *     -EMFILE, -ENFILE, -EAGAIN, -EPERM, -ENOSYS
+ *                    of sflight_fleet_create(): there is no descriptor, or no thread
+ *     -EAGAIN        the call of this process has group.max_waiters followers already
+ *     -ETIMEDOUT     the deadline passed
+ *     -EDEADLK       as in singleflight.h; and of every function that waits, on the engine thread
+ *     -ESHUTDOWN     the fleet is closed
+ *     -EBUSY         the fleet is in use and was not destroyed
+ *     -EHOSTUNREACH  the engine could not be asked; sflight_strerror() has no text for it
+ *     -EOWNERDEAD, -ENOTRECOVERABLE
+ *                    of sflight_fleet_do() and futures, as in singleflight.h
  *
  * Clocks
  *   Only durations are used, here and in the engine.  A step of the engine's wall clock forward

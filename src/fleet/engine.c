@@ -248,7 +248,7 @@ static int set_up(struct engine *e, const struct engine_options *o)
     e->asked_end = &e->asked;
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->was_taken, NULL);
-    e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    e->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (e->wake_fd < 0)
         return -errno;
     if (!copy_options(e, o))

@@ -50,12 +50,13 @@ void sflight_fleet_options_init(sflight_fleet_options *o)
 /* What the caller's options say of what is known here; false if they say more. */
 static bool options_known(sflight_fleet_options *known, const sflight_fleet_options *o)
 {
+    const char *bytes = (const char *)o;
     size_t size = o->struct_size;
 
     if (size < SFLIGHT_FLEET_SIZE_OPTIONS || size > MAX_OPTIONS_SIZE)
         return false;
     for (size_t i = sizeof(*known); i < size; i++)
-        if (((const char *)o)[i] != 0)
+        if (bytes[i] != 0)
             return false;
     *known = defaults;
     memcpy(known, o, size < sizeof(*known) ? size : sizeof(*known));

@@ -35,9 +35,10 @@ $(FLEET_SO): $(FLEET_OBJ) $(LIB_SO) src/fleet/libsingleflight-fleet.map
 -include $(FLEET_OBJ:.o=.d)
 
 FLEET_HEADERS := $(wildcard include/singleflight_fleet.*)
+FLEET_MAN := $(sort $(wildcard src/fleet/man/*.[37]))
 
 .PHONY: install-fleet
-install-fleet: install fleet ## Also install libsingleflight-fleet, its headers and its .pc
+install-fleet: install fleet ## Also install libsingleflight-fleet, its headers, man pages and .pc
 	install -m 644 $(FLEET_HEADERS) $(D)$(INCLUDEDIR)
 	install -m 644 $(FLEET_A) $(D)$(LIBDIR)
 	install -m 755 $(FLEET_SO) $(D)$(LIBDIR)
@@ -49,6 +50,7 @@ install-fleet: install fleet ## Also install libsingleflight-fleet, its headers 
 		-e 's|@TLS@|$(if $(FLEET_TLS), $(FLEET_TLS))|' \
 		src/fleet/singleflight-fleet.pc.in >$(D)$(LIBDIR)/pkgconfig/singleflight-fleet.pc
 	chmod 644 $(D)$(LIBDIR)/pkgconfig/singleflight-fleet.pc
+	$(call install_man,$(D)$(MANDIR),$(FLEET_MAN))
 	@$(TELL_LINKER)
 
 .PHONY: uninstall-fleet
@@ -56,4 +58,6 @@ uninstall-fleet:
 	rm -f $(addprefix $(D)$(INCLUDEDIR)/,$(notdir $(FLEET_HEADERS)))
 	rm -f $(addprefix $(D)$(LIBDIR)/,$(notdir $(FLEET_A) $(FLEET_SO)) $(FLEET_SONAME) \
 		libsingleflight-fleet.so pkgconfig/singleflight-fleet.pc)
+	rm -f $(addprefix $(D)$(MANDIR)/man3/,$(notdir $(filter %.3,$(FLEET_MAN))))
+	rm -f $(addprefix $(D)$(MANDIR)/man7/,$(notdir $(filter %.7,$(FLEET_MAN))))
 uninstall: uninstall-fleet

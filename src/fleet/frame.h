@@ -3,8 +3,8 @@
  * What is published: a head of 8 bytes, then the value.
  *
  *   bytes 0..2   "SF1"
- *   byte  3      the kind: 'V' a value, 'T' a value too large to be shared, of which no byte
- * follows bytes 4..7   the status that fn has returned: 32 bits, signed, little-endian
+ *   byte  3      the kind: 'V' a value, 'T' a value too large to be shared, without its bytes
+ *   bytes 4..7   the status that fn has returned: 32 bits, signed, little-endian
  */
 #ifndef SFLIGHT_FLEET_FRAME_H
 #define SFLIGHT_FLEET_FRAME_H

@@ -65,7 +65,7 @@ struct lookup *resolve_begin(const char *host)
         return NULL;
     memcpy(l->host, host, size);
     atomic_init(&l->n_owners, 2);
-    l->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool runs = false;

@@ -46,6 +46,11 @@ static void assert_flies_alone(sflight_fleet *f, const char *key)
     assert_int_equal(fleet_ended_calls(&after), fleet_ended_calls(&before) + 1);
 }
 
+static void kill_others(void)
+{
+    assert_true(server_ask(&server, "CLIENT KILL TYPE normal SKIPME yes") >= 2);
+}
+
 static void assert_last_error(sflight_fleet *f, const char *says)
 {
     char error[160];
@@ -53,6 +58,83 @@ static void assert_last_error(sflight_fleet *f, const char *says)
     if (strstr(error, says) == NULL)
         fprintf(stderr, "# %s\n", error);
     assert_non_null(strstr(error, says));
+}
+
+/* A host by its name, and by its address; one that there is not. */
+static void hosts_by_name(void **state)
+{
+    char address[64], why[160];
+    sflight_fleet_options o;
+    (void)state;
+    fleet_options(&o, &server, "hosts");
+    o.address = address;
+    snprintf(address, sizeof address, "tcp:localhost:%d", server.port);
+    sflight_fleet *f = fleet_create(&o);
+    /* The name may have several addresses, of which the server has one: they are tried in turn. */
+    assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
+    assert_led(f, "k");
+    fleet_free(f);
+    snprintf(address, sizeof address, "tcp:[::ffff:127.0.0.1]:%d", server.port);
+    f = fleet_create(&o);
+    assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
+    fleet_free(f);
+    snprintf(address, sizeof address, "tcp:no.such.host.invalid:%d", server.port);
+    o.engine_timeout_ms = 20;
+    f = fleet_create(&o);
+    assert_flies_alone(f, "k");
+    assert_int_equal(FLEET_COUNT(f, connected), 0);
+    fleet_free(f);
+}
+
+/* A sentinel of this server, in its folder; the address names two, of which the first is not there.
+ */
+static pid_t sentinel_start(int port)
+{
+    char path[96], *args[] = {"redis-server", path, "--sentinel", NULL};
+    snprintf(path, sizeof path, "%s/sentinel.conf", server.dir);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "port %d\nbind 127.0.0.1\ndir %s\nlogfile sentinel-log\n"
+            "sentinel monitor main 127.0.0.1 %d 1\n",
+            port, server.dir, server.port);
+    assert_int_equal(fclose(f), 0);
+    pid_t pid = fork_worker();
+    if (pid == 0) {
+        execvp(args[0], args);
+        execv("/usr/bin/redis-check-rdb", args);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void a_sentinel(void **state)
+{
+    int port = free_port();
+    char address[96], why[160];
+    sflight_fleet_options o;
+    (void)state;
+    pid_t pid = sentinel_start(port);
+    fleet_options(&o, &server, "sentinel");
+    o.address = address;
+    snprintf(address, sizeof address, "sentinel:main@127.0.0.1:1,localhost:%d", port);
+    sflight_fleet *f = fleet_create(&o);
+    assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
+    assert_led(f, "k");
+    /* The address is asked for again. */
+    kill_others();
+    WAIT_UNTIL(FLEET_COUNT(f, reconnects) >= 1);
+    assert_led(f, "k");
+    fleet_free(f);
+    snprintf(address, sizeof address, "sentinel:other@127.0.0.1:%d", port);
+    o.engine_timeout_ms = 20;
+    f = fleet_create(&o);
+    assert_flies_alone(f, "k");
+    WAIT_UNTIL(sflight_fleet_last_error(f, why, sizeof why)[0] != '\0');
+    assert_last_error(f, "knows no such master");
+    fleet_free(f);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 /* Whoever comes while there is none flies alone; once there is one, together. */
@@ -236,11 +318,6 @@ static void kill_inboxes(void)
     assert_true(server_ask(&server, "CLIENT KILL TYPE pubsub") >= 2);
 }
 
-static void kill_others(void)
-{
-    assert_true(server_ask(&server, "CLIENT KILL TYPE normal SKIPME yes") >= 2);
-}
-
 static void an_inbox_that_is_cut(void **state)
 {
     (void)state;
@@ -382,6 +459,8 @@ static void a_missing_right(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(hosts_by_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sentinel, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_comes_late, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_forgets_everything, setup, teardown),

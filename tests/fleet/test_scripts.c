@@ -2,7 +2,7 @@
 /*
  * The scripts against an engine and against the model of it: the same random commands, equal
  * replies, equal messages and equal stores after each.  The engine is a private one, on a socket
- * in a new directory, with nothing on disk; SFLIGHT_TEST_ENGINE names another program than
+ * in a new directory, with nothing on disk; FLEET_ENGINE names another program than
  * redis-server.  Leases are of days and differ by far, so no result depends on the time that the
  * test takes; a key that expires is one that is deleted in both.
  */
@@ -50,7 +50,7 @@ static struct {
 
 static void run_engine(int out)
 {
-    const char *program = getenv("SFLIGHT_TEST_ENGINE");
+    const char *program = getenv("FLEET_ENGINE");
 
     program = program == NULL ? "redis-server" : program;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* it never outlives the test */

@@ -345,6 +345,32 @@ static void completions_of_a_queue(void **state)
     assert_int_equal(sflight_queue_destroy(q), 0);
 }
 
+/* More claims than fit into what is there at first, all unanswered at a time. */
+static void thousands_at_once(void **state)
+{
+    enum { N = 3000 };
+    static struct starter s[N];
+    (void)state;
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0);
+    uint64_t commands = FLEET_COUNT(a, commands);
+    server_freeze(&server);
+    for (int i = 0; i < N; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "t%d", i);
+        start(&s[i], a, key);
+    }
+    WAIT_UNTIL(FLEET_COUNT(a, commands) == commands + N);
+    server_thaw(&server);
+    for (int i = 0; i < N; i++) {
+        WAIT_UNTIL(atomic_load(&s[i].calls) == 1);
+        complete(s[i].permit, i, "many");
+        got(&s[i], i, "many", true);
+    }
+    WAIT_UNTIL(FLEET_COUNT(a, published) == N + 1);
+    assert_int_equal(FLEET_COUNT(a, led), N);
+    WAIT_UNTIL(FLEET_COUNT(a, bytes) == 0);
+}
+
 static void wrong_starts(void **state)
 {
     sflight_future *f = (sflight_future *)&f;
@@ -375,6 +401,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(starts_that_fly_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dropped_future, setup, teardown),
         cmocka_unit_test_setup_teardown(completions_of_a_queue, setup, teardown),
+        cmocka_unit_test_setup_teardown(thousands_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_starts, setup, teardown),
     };
     server_new(&server, NULL);
