@@ -29,4 +29,4 @@ demo-fleet-run: $(FLEET_DEMO)/fleet-server $(FLEET_DEMO)/driver
 
 .PHONY: demo-fleet-check
 demo-fleet-check: $(FLEET_DEMO)/fleet-server ## Test the fleet demo's server
-	@timeout -k 10 300 tools/event/postgres run tools/fleet/engine run tools/fleet/check $<
+	@timeout -k 10 900 tools/event/postgres run tools/fleet/engine run tools/fleet/check $<

@@ -42,10 +42,15 @@ static struct {
     uint16_t port;
     unsigned n_workers;
     enum mode mode;
-    unsigned lease_ms;
+    unsigned lease_ms, engine_timeout_ms;
     uint64_t cache_ttl_ms; /* 0: no cache */
-} options = {
-    .db = "", .name = "shop.v1", .port = 8080, .n_workers = 8, .mode = FLEET, .lease_ms = 3000};
+} options = {.db = "",
+             .name = "shop.v1",
+             .port = 8080,
+             .n_workers = 8,
+             .mode = FLEET,
+             .lease_ms = 3000,
+             .engine_timeout_ms = 250};
 
 /* What the first process sees too; of a worker and of those before it in its place. */
 static struct shared {
@@ -313,6 +318,7 @@ static int create_fleet(void)
     o.name = options.name;
     o.address = options.engine;
     o.lease_ms = options.lease_ms;
+    o.engine_timeout_ms = options.engine_timeout_ms;
     return sflight_fleet_create(&fleet, &o);
 }
 
@@ -468,6 +474,7 @@ static const char usage[] =
     "  --engine ADDRESS    of fleet: where Redis or Valkey is, as unix:/PATH or tcp:HOST:PORT\n"
     "  --name NAME         of fleet: servers with the same name share (default shop.v1)\n"
     "  --lease-ms N        of fleet: how long a dead worker holds a page (default 3000)\n"
+    "  --engine-timeout-ms N  of fleet: how long the engine's answer is waited for (default 250)\n"
     "  --cache-ttl-ms N    keep each page for so long in each worker (default 0: no cache)\n"
     "  --help              print this\n"
     "\n"
@@ -492,7 +499,18 @@ static bool parse_mode(const char *text)
 
 int main(int argc, char **argv)
 {
-    enum { DB = 1, ENGINE, NAME, COALESCE, HELP, PORT, WORKERS, LEASE_MS, CACHE_TTL_MS };
+    enum {
+        DB = 1,
+        ENGINE,
+        NAME,
+        COALESCE,
+        HELP,
+        PORT,
+        WORKERS,
+        LEASE_MS,
+        ENGINE_TIMEOUT_MS,
+        CACHE_TTL_MS
+    };
     static const struct option long_options[] = {
         {"db", required_argument, NULL, DB},
         {"engine", required_argument, NULL, ENGINE},
@@ -502,11 +520,13 @@ int main(int argc, char **argv)
         {"port", required_argument, NULL, PORT},
         {"workers", required_argument, NULL, WORKERS},
         {"lease-ms", required_argument, NULL, LEASE_MS},
+        {"engine-timeout-ms", required_argument, NULL, ENGINE_TIMEOUT_MS},
         {"cache-ttl-ms", required_argument, NULL, CACHE_TTL_MS},
         {0}};
     static const unsigned long most[] = {[PORT] = UINT16_MAX,
                                          [WORKERS] = MAX_WORKERS,
                                          [LEASE_MS] = 3600000,
+                                         [ENGINE_TIMEOUT_MS] = 3600000,
                                          [CACHE_TTL_MS] = 3600000};
     unsigned long n = 0;
     argv[0] = program_invocation_short_name; /* for the messages of getopt_long() */
@@ -538,6 +558,9 @@ int main(int argc, char **argv)
             break;
         case LEASE_MS:
             options.lease_ms = (unsigned)n;
+            break;
+        case ENGINE_TIMEOUT_MS:
+            options.engine_timeout_ms = (unsigned)n;
             break;
         case CACHE_TTL_MS:
             options.cache_ttl_ms = n;
