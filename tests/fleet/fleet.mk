@@ -13,7 +13,7 @@ FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)
 FLEET_TEST_FLAGS := -Isrc/fleet
 
 # Allocations that fail: see its head.
-$(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
+$(addprefix $(BUILD)/,$(addsuffix /fleet/test_nomem,plain coverage $(FLEET_VARIANTS))): private FLEET_DEPS += \
 	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
 
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
