@@ -275,7 +275,7 @@ check: check-format
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
 
 .PHONY: abi-dump
-abi-dump: lib ## At a release: note what the ABI is, in tools/abi
+abi-dump: lib ## At a release, after make fleet: note what the ABI is, in tools/abi
 	tools/abi/abi dump
 
 .PHONY: abi-check

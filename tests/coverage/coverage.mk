@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Which lines and branches of src/ the tests reach: API and unit tests, and the C API used from C++.
-# Included after tests/tests.mk.
+# Which lines and branches of src/ the tests reach: API and unit tests, and the C API used from C++; and which
+# of src/fleet/ those of tests/fleet.  Included after tests/tests.mk and tests/fleet/fleet.mk.
 
 COVERAGE_LINES := 98
 COVERAGE_BRANCHES := 95
@@ -29,12 +29,21 @@ $(BUILD)/coverage/%: tests/%.c $(COVERAGE_OBJ) $(COVERAGE_DUMP)
 	$(call say,CC)$(CC) $(CFLAGS_ALL) -Isrc -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) \
 		$(COVERAGE_LINK) -lcmocka $(LIB_DEPS)
 
+COVERAGE_FLEET_OBJ := $(FLEET_SRC:%.c=$(BUILD)/coverage/%.o)
+.SECONDARY: $(COVERAGE_FLEET_OBJ)
+$(BUILD)/coverage/fleet/%: tests/fleet/%.c $(COVERAGE_FLEET_OBJ) $(COVERAGE_OBJ) $(COVERAGE_DUMP)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) $(FLEET_TEST_FLAGS) -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_FLEET_OBJ) \
+		$(COVERAGE_OBJ) $(COVERAGE_LINK) -lcmocka $(LIB_DEPS) $(FLEET_DEPS)
+
 $(BUILD)/coverage/hpp/%: tests/hpp/%.cpp $(COVERAGE_OBJ) $(COVERAGE_DUMP)
 	@mkdir -p $(@D)
 	$(call say,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) $(COVERAGE_LINK) \
 		$(LIB_DEPS)
 
--include $(wildcard $(COVERAGE_OBJ:.o=.d) $(addsuffix .d,$(COVERAGE_PROGRAMS)))
+COVERAGE_FLEET := $(call fleet_programs,coverage)
+-include $(wildcard $(COVERAGE_OBJ:.o=.d) $(COVERAGE_FLEET_OBJ:.o=.d) \
+	$(addsuffix .d,$(COVERAGE_PROGRAMS) $(COVERAGE_FLEET)))
 
 .PHONY: coverage
 coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ they reach, insist on most of it
@@ -45,3 +54,9 @@ coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ the
 		echo 'coverage: once more, on top of that: some lines are reached in most runs only'; \
 		$(PROVE) $(COVERAGE_PROGRAMS) && $$report; \
 	}
+
+.PHONY: coverage-fleet
+coverage-fleet: $(COVERAGE_FLEET) ## The same with the tests of the fleet, and src/fleet
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	$(PROVE) $(COVERAGE_FLEET)
+	@BUILD=$(BUILD) tests/coverage/report $(COVERAGE_LINES) $(COVERAGE_BRANCHES) src/fleet

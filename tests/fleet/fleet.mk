@@ -18,7 +18,7 @@ $(FLEET_SKEW): tests/fleet/skew.c $(BUILD)/flags
 $(addsuffix /fleet/test_servers,$(BUILD)/plain $(FLEET_VARIANTS:%=$(BUILD)/%)): | $(FLEET_SKEW)
 
 # Allocations that fail: see its head.
-$(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
+$(addprefix $(BUILD)/,$(addsuffix /fleet/test_nomem,plain coverage $(FLEET_VARIANTS))): private FLEET_DEPS += \
 	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
 
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
