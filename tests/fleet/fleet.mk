@@ -3,8 +3,6 @@
 # variants are those of tests.mk.  FLEET_ENGINE names another server than Redis, such as valkey-server.
 
 FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
-# Rooms that know no engine.
-FLEET_PURE := test_flight% test_frame test_model
 FLEET_VARIANTS := asan tsan
 # ThreadSanitizer wants no fork from a process with threads.
 tsan_FLEET_WITHOUT := test_fork test_kill test_flight% test_partition test_servers
