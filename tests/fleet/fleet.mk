@@ -5,7 +5,7 @@
 FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
 FLEET_VARIANTS := asan tsan
 # ThreadSanitizer wants no fork from a process with threads.
-tsan_FLEET_WITHOUT := test_fork test_kill test_flight%
+tsan_FLEET_WITHOUT := test_fork test_kill test_flight% test_partition test_servers
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
 FLEET_SKEW := $(abspath $(BUILD))/plain/fleet/skew.so
@@ -76,3 +76,9 @@ CHAOS_SEED ?= 1
 .PHONY: fleet-chaos
 fleet-chaos: $(BUILD)/plain/fleet/chaos ## Kill, stop and cut off processes and server of the fleet for CHAOS_SECONDS or HOURS
 	timeout -k 10 $$(($(CHAOS_SECONDS) + 600)) $< $(CHAOS_SECONDS) $(CHAOS_SEED)
+
+# A lease, which is a second, for each.
+FLEET_STOPS ?= 1000
+.PHONY: fleet-stops
+fleet-stops: $(BUILD)/plain/fleet/test_kill ## Stop leaders past their lease FLEET_STOPS times: none publishes
+	timeout -k 10 $$((60 + 20 * $(FLEET_STOPS))) $< $(FLEET_STOPS)

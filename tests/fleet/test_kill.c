@@ -92,12 +92,14 @@ static void a_leader_that_is_killed(void **state)
     }
 }
 
+static int n_stops; /* of the next test: the program's argument */
+
 /* The stopped process's result comes while the next flight is under way, and is refused. */
 static void a_leader_that_is_stopped_past_its_lease(void **state)
 {
     (void)state;
     sflight_fleet *f = fleet_with_lease("stopped");
-    for (int i = 0; i < rounds(5, 3); i++) {
+    for (int i = 0; i < n_stops; i++) {
         struct log *log = shared_memory(sizeof *log);
         struct fleet_caller waiter;
         int status;
@@ -181,7 +183,7 @@ static void a_run_that_is_too_old(void **state)
     fleet_free(other);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_leader_that_is_killed),
@@ -189,6 +191,7 @@ int main(void)
         cmocka_unit_test(a_long_run_is_renewed),
         cmocka_unit_test(a_run_that_is_too_old),
     };
+    n_stops = argc > 1 ? atoi(argv[1]) : rounds(5, 3);
     server_new(&server, NULL);
     int failed = RUN_TESTS(tests);
     server_free(&server);
