@@ -385,9 +385,9 @@ typedef struct sflight_stats {
     uint64_t buckets;         /* hash buckets of all shards */
     uint64_t bytes;           /* memory the group has from its allocator,
                                  sflight_call_alloc() included.  Of it each
-                                 thread keeps at most 40 KiB for its next
-                                 calls, and 20 KiB once it has ended some tens
-                                 of calls that needed less; one that has ended
+                                 thread keeps at most 56 KiB for its next
+                                 calls, and 20 KiB once it has ended some 120
+                                 calls that needed less; one that has ended
                                  leaves that to the next thread that comes */
 } sflight_stats;
 
