@@ -14,7 +14,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { SLACK = 65536 }; /* bytes of a reply beside a value */
+enum {
+    SLACK = 65536,           /* bytes of a reply beside a value */
+    MAX_PATIENCE_MS = 10000, /* a lease, but not more, is waited for an answer */
+};
 
 struct engine {
     struct pilot pilot;
@@ -265,8 +268,8 @@ static int set_up(struct engine *e, const struct engine_options *o)
     l->password = e->options.password;
     l->database = o->database;
     l->client_name = e->client_name;
-    l->timeout_ms = o->lease_ms;
-    if (!loop_init(&e->pilot, l, e->options.prefix, process, o->lease_ms))
+    l->timeout_ms = o->lease_ms < MAX_PATIENCE_MS ? o->lease_ms : MAX_PATIENCE_MS;
+    if (!loop_init(&e->pilot, l, e->options.prefix, process, l->timeout_ms))
         return -ENOMEM;
     return start_thread(e);
 }

@@ -78,7 +78,7 @@ static void inbox_up(void *ctx)
 
     p->state.inbox = true;
     p->is_pinged = false;
-    p->ping_ns = p->now_ns + p->lease_ns;
+    p->ping_ns = p->now_ns + p->patience_ns;
     pilot_tell_all(p, flight_inbox_up);
 }
 
@@ -113,7 +113,7 @@ static void inbox_answered(void *ctx, const struct link_reply *r)
               pilot_random(p));
 }
 
-/* What is not answered in a lease never is: only a new connection gets anywhere. */
+/* Only a new connection gets anywhere. */
 static void give_up_answers(struct pilot *p)
 {
     if (p->n_sent > 0 && p->now_ns >= p->answer_due_ns)
@@ -127,7 +127,7 @@ static void ping(struct pilot *p)
 
     if (!p->state.inbox || p->claims.n == 0 || p->now_ns < p->ping_ns)
         return;
-    p->ping_ns = p->now_ns + p->lease_ns;
+    p->ping_ns = p->now_ns + p->patience_ns;
     if (p->is_pinged || !link_send(&p->inbox, 1, args)) {
         link_fail(&p->inbox, "no answer to PING", p->now_ns, pilot_random(p));
         return;
@@ -218,14 +218,14 @@ void loop_run(struct pilot *p, int wake_fd)
 /* ----------------------------------------------------------------- others */
 
 bool loop_init(struct pilot *p, const struct link_options *o, const char *prefix, uint64_t process,
-               uint32_t lease_ms)
+               uint32_t patience_ms)
 {
     pthread_mutex_init(&p->error_lock, NULL);
     if (!link_init(&p->commands, o) || !link_init(&p->inbox, o))
         return false;
     p->process = process;
     p->prefix = prefix;
-    p->lease_ns = lease_ms * MS_NS;
+    p->patience_ns = patience_ms * MS_NS;
     p->channel_len = names_inbox(p->channel, prefix, process);
     p->channel[p->channel_len] = '\0';
     if (getrandom(&p->random, sizeof(p->random), 0) != (ssize_t)sizeof(p->random))

@@ -5,9 +5,10 @@
 
 #include "pilot.h"
 
-/* prefix and o are kept.  false: no memory; loop_free() is due all the same. */
+/* prefix and o are kept.  What is not answered for patience_ms never is.  false: no memory;
+ * loop_free() is due all the same. */
 bool loop_init(struct pilot *p, const struct link_options *o, const char *prefix, uint64_t process,
-               uint32_t lease_ms);
+               uint32_t patience_ms);
 
 void loop_free(struct pilot *p);
 

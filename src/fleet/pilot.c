@@ -77,7 +77,7 @@ static void send_command(struct pilot *p, struct claim *c, uint32_t command,
         return;
     }
     if (p->n_sent == 0)
-        p->answer_due_ns = p->now_ns + p->lease_ns;
+        p->answer_due_ns = p->now_ns + p->patience_ns;
     p->sent[(p->sent_first + p->n_sent++) % p->sent_size] =
         (struct sent){.claim = c, .command = command};
     count_add(&p->counts, COUNT_commands, 1);
@@ -413,7 +413,7 @@ void pilot_answered(struct pilot *p, const struct link_reply *r)
     struct sent s = pop_sent(p);
     struct flight_reply reply;
 
-    p->answer_due_ns = p->now_ns + p->lease_ns;
+    p->answer_due_ns = p->now_ns + p->patience_ns;
     p->state.shut = false;
     if (r->value.type == LINK_ERROR)
         pilot_note_error(p, r->value.bytes);

@@ -31,7 +31,7 @@ struct pilot {
     struct sent *sent; /* a ring, in the order of the answers */
     size_t sent_size, n_sent, sent_first;
     uint64_t now_ns;        /* of the event that is handled */
-    uint64_t lease_ns;      /* of the engine's first fleet */
+    uint64_t patience_ns;   /* what is not answered for so long never is */
     uint64_t answer_due_ns; /* of the oldest command that is not answered */
     uint64_t ping_ns;
     bool is_pinged;      /* and has not answered */

@@ -359,7 +359,7 @@ static void thousands_at_once(void **state)
         snprintf(key, sizeof key, "t%d", i);
         start(&s[i], a, key);
     }
-    WAIT_UNTIL(FLEET_COUNT(a, commands) == commands + N);
+    WAIT_UNTIL(FLEET_COUNT(a, commands) >= commands + N);
     server_thaw(&server);
     for (int i = 0; i < N; i++) {
         WAIT_UNTIL(atomic_load(&s[i].calls) == 1);
