@@ -26,8 +26,8 @@ DOCDIR ?= $(PREFIX)/share/doc/singleflight
 
 # These targets install what they need before anything else is looked at (not so with make -n); for
 # `make test` that is also what the programs of the demos need, which are tested as well.
-BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx demo-fleet bench bench-fleet \
-	test-arm64 test-musl coverage,$(MAKECMDGOALS))))
+BOOTSTRAP := $(patsubst test-%,%,$(patsubst test,all,$(filter test demo demo-event demo-nginx demo-fleet bench \
+	bench-fleet test-arm64 test-musl coverage,$(MAKECMDGOALS))))
 ifneq ($(if $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),,$(BOOTSTRAP)),)
 BOOTSTRAP_SAYS := $(shell tools/bootstrap $(BOOTSTRAP) >&2)
 ifneq ($(.SHELLSTATUS),0)

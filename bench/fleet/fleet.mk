@@ -11,7 +11,7 @@ $(BENCH_FLEET): $(BENCH_FLEET_OBJ) $(BENCH_LIB_OBJ) $(BENCH_BASE_OBJ) $(FLEET_A)
 -include $(wildcard $(BENCH)/obj/bench/fleet/*.d)
 
 .PHONY: bench-fleet
-bench-fleet: bench-fleet-run ## Compare a fleet with what is done with Redis without it: a table (four minutes)
+bench-fleet: bench-fleet-run ## Compare a fleet with what is done with Redis without it: a table (three minutes)
 
 # BENCH_FLEET_FLAGS='--tcp --rounds 3'
 .PHONY: bench-fleet-run

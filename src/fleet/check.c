@@ -93,10 +93,10 @@ static int complain(const struct check *k, int rc, const char *what)
     return rc;
 }
 
-/* Runs a renewal: *integer is what it says. */
-static int renew(const struct check *k, const char *token, int64_t *integer)
+/* Runs a script on the slot: *integer is what it says. */
+static int ask(const struct check *k, const char *script, const char *token, int64_t *integer)
 {
-    struct claim *c = command(k->fleet, SCRIPT_RENEW, false, k->key, sizeof(k->key), token);
+    struct claim *c = command(k->fleet, script, false, k->key, sizeof(k->key), token);
 
     if (c == NULL)
         return -ENOMEM;
@@ -110,7 +110,10 @@ static int renew(const struct check *k, const char *token, int64_t *integer)
                                        : complain(k, -EHOSTUNREACH, "no answer");
 }
 
-/* The leader has led: a second claim joins, and is to get what the first publishes. */
+/*
+ * The leader has led: a second claim joins, and is to get what the first publishes.  1: it has, but
+ * not by a message.
+ */
 static int pass_value(const struct check *k, struct claim *leader, struct claim *follower)
 {
     struct member *m = &k->fleet->member;
@@ -123,7 +126,7 @@ static int pass_value(const struct check *k, struct claim *leader, struct claim 
         return -ENOMEM;
     }
     /* The link keeps the order: the follower's claim goes first. */
-    int rc = renew(k, leader->flight.token, &renewed);
+    int rc = ask(k, SCRIPT_RENEW, leader->flight.token, &renewed);
     engine_ask(leader, ASK_RETURNED);
     int outcome = fleet_end(follower, wait, k->deadline);
     if (rc != 0)
@@ -133,7 +136,7 @@ static int pass_value(const struct check *k, struct claim *leader, struct claim 
         return complain(k, -EHOSTUNREACH, "a result did not come");
     if (count_read(engine_counts(m->engine), COUNT_inbox_ready) == 0)
         return complain(k, -EHOSTUNREACH, "messages do not come");
-    return 0;
+    return follower->flight.rechecks;
 }
 
 static int lead_and_follow(const struct check *k)
@@ -161,7 +164,7 @@ int sflight_fleet_check(sflight_fleet *f, const struct timespec *deadline, char 
 {
     static const char nobody[TOKEN_LEN + 1] = "00000000000000000000000000000000";
     struct check k = {.fleet = f, .deadline = deadline, .why = why, .n = why != NULL ? n : 0};
-    int64_t renewed;
+    int64_t integer;
 
     if (f == NULL || (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999)))
         return -EINVAL;
@@ -179,6 +182,12 @@ int sflight_fleet_check(sflight_fleet *f, const struct timespec *deadline, char 
     if (getrandom(k.key, sizeof(k.key), 0) != (ssize_t)sizeof(k.key))
         return -ENOMEM;
     /* Waits for a connection, as long as it may take. */
-    int rc = renew(&k, nobody, &renewed);
-    return rc != 0 ? rc : lead_and_follow(&k);
+    int rc = ask(&k, SCRIPT_RENEW, nobody, &integer);
+    if (rc == 0)
+        rc = ask(&k, SCRIPT_EXISTS, nobody, &integer);
+    if (rc == 0)
+        rc = lead_and_follow(&k);
+    if (rc > 0)
+        rc = lead_and_follow(&k); /* messages may have come too late for the first time */
+    return rc > 0 ? complain(&k, -EHOSTUNREACH, "messages do not come") : rc;
 }

@@ -68,4 +68,7 @@ enum {
     "redis.pcall('PUBLISH',ARGV[2]..v:sub(i,i+15),v:sub(i,i+31)..(i==1 and 'F' or 'X')) end\n"     \
     "return 1"
 
+/* A right that only a late PUBLISH needs: of sflight_fleet_check(), with the slot. */
+#define SCRIPT_EXISTS "return redis.call('EXISTS',KEYS[1])"
+
 #endif

@@ -3,14 +3,19 @@
 # variants are those of tests.mk.  FLEET_ENGINE names another server than Redis, such as valkey-server.
 
 FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
-# Rooms that know no engine.
-FLEET_PURE := test_flight% test_frame test_model
 FLEET_VARIANTS := asan tsan
 # ThreadSanitizer wants no fork from a process with threads.
 tsan_FLEET_WITHOUT := test_fork test_kill test_flight%
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
-FLEET_TEST_FLAGS := -Isrc/fleet
+FLEET_SKEW := $(abspath $(BUILD))/plain/fleet/skew.so
+FLEET_TEST_FLAGS := -Isrc/fleet -DSKEW='"$(FLEET_SKEW)"'
+
+# A server's wall clock.
+$(FLEET_SKEW): tests/fleet/skew.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CFLAGS_ALL) -shared -fPIC -o $@ $<
+$(addsuffix /fleet/test_servers,$(BUILD)/plain $(FLEET_VARIANTS:%=$(BUILD)/%)): | $(FLEET_SKEW)
 
 # Allocations that fail: see its head.
 $(addsuffix /fleet/test_nomem,$(BUILD)/plain $(addprefix $(BUILD)/,$(FLEET_VARIANTS))): private FLEET_DEPS += \
@@ -37,7 +42,7 @@ $(BUILD)/$(1)/fleet/%: tests/fleet/%.c $$($(1)_FLEET_OBJ) $$($(1)_OBJ)
 -include $$($(1)_FLEET_OBJ:.o=.d)
 endef
 $(foreach v,$(FLEET_VARIANTS),$(eval $(call fleet_variant,$(v))))
--include $(FLEET_PROGRAMS:=.d)
+-include $(FLEET_PROGRAMS:=.d) $(BUILD)/plain/fleet/chaos.d $(BUILD)/asan/fleet/chaos.d
 
 # singleflight_fleet.hpp with each compiler and standard; "bare" ones have neither exceptions nor RTTI.  The
 # server is fleet_test.h's, which is C.
@@ -64,3 +69,10 @@ $(foreach cxx,g++ clang++,$(foreach v,std17 std20 bare,$(eval $(call fleet_hpp,$
 .PHONY: test-fleet
 test-fleet: fleet $(FLEET_PROGRAMS) $(FLEET_HPP) ## Run the tests of the fleet, with servers of their own
 	$(PROVE) $(FLEET_PROGRAMS) $(FLEET_HPP)
+
+# Each round takes some 20 s; the last one begins before the time is over.  Ten minutes more: then it stands still.
+CHAOS_SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),100)
+CHAOS_SEED ?= 1
+.PHONY: fleet-chaos
+fleet-chaos: $(BUILD)/plain/fleet/chaos ## Kill, stop and cut off processes and server of the fleet for CHAOS_SECONDS or HOURS
+	timeout -k 10 $$(($(CHAOS_SECONDS) + 600)) $< $(CHAOS_SECONDS) $(CHAOS_SEED)

@@ -28,7 +28,8 @@ $(foreach cxx,$(HPP_COMPILERS),$(eval $(call hpp_rule,$(cxx))))
 $(BUILD)/tests/hpp/headers: $(HEADERS) tests/hpp/hpp.mk
 	@mkdir -p $(@D)
 	$(call say,HEADERS)for cc in gcc clang; do \
-		$$cc $(WARN) $(WARN_C) -std=c11 -xc -fsyntax-only include/singleflight.h || exit; done
+		for header in $(filter %.h,$(HEADERS)); do \
+		$$cc $(WARN) $(WARN_C) -std=c11 -xc -fsyntax-only $$header || exit; done; done
 	@for cxx in g++ clang++; do for std in c++17 c++20; do for header in $(HEADERS); do \
 		echo "#include \"$$header\"" | $$cxx $(WARN) -std=$$std -Iinclude -I. -xc++ -fsyntax-only - \
 			|| exit; done; done; done

@@ -46,13 +46,13 @@ check 'make man' quiet_make man
 check '... and so without installing' bash -c "$reads" "${BUILD:-build}/man"
 check 'make html' quiet_make html
 # shellcheck disable=SC2016
-check '... has a page for each name' bash -c 'for page in src/man/*; do
+check '... has a page for each name' bash -c 'for page in src/man/* src/fleet/man/*; do
     grep -q "</html>" "$0/${page##*/}.html" || { echo "$page"; exit 1; }; done' "${BUILD:-build}/html"
 # shellcheck disable=SC2016
 check '... links to pages that are there' bash -c 'cd "$0" && cat ./*.html | grep -oP "href=\"\K[^\":#]+(?=[\"#])" | sort -u |
     while read -r file; do [ -s "$file" ] || { echo "$file"; exit 1; }; done' "${BUILD:-build}/html"
 # shellcheck disable=SC2016
-check '... all of them from the index, by one of its names' bash -c 'for page in src/man/*; do
+check '... all of them from the index, by one of its names' bash -c 'for page in src/man/* src/fleet/man/*; do
     grep -q "^.so " "$page" || grep -qF "href=\"${page##*/}.html\"" "$0/index.html" || { echo "$page"; exit 1; }
     done' "${BUILD:-build}/html"
 check 'no macros in the flags for users' bash -c '! pkg-config --cflags singleflight | grep -e -D'
