@@ -56,7 +56,7 @@ coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ the
 	}
 
 .PHONY: coverage-fleet
-coverage-fleet: $(COVERAGE_FLEET) ## The same with the tests of the fleet, and src/fleet
+coverage-fleet: $(COVERAGE_FLEET) ## Run the tests of the fleet, show which of src/fleet they reach
 	@find $(BUILD)/coverage -name '*.gcda' -delete
 	$(PROVE) $(COVERAGE_FLEET)
-	@BUILD=$(BUILD) tests/coverage/report $(COVERAGE_LINES) $(COVERAGE_BRANCHES) src/fleet
+	@BUILD=$(BUILD) tests/coverage/report 0 0 src/fleet
