@@ -41,6 +41,8 @@ $(BUILD)/coverage/hpp/%: tests/hpp/%.cpp $(COVERAGE_OBJ) $(COVERAGE_DUMP)
 	$(call say,CXX)$(CXX) $(CXXFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(COVERAGE_OBJ) $(COVERAGE_LINK) \
 		$(LIB_DEPS)
 
+# Without the one that has millions of states.
+coverage_FLEET_WITHOUT := test_flight_interleavings
 COVERAGE_FLEET := $(call fleet_programs,coverage)
 -include $(wildcard $(COVERAGE_OBJ:.o=.d) $(COVERAGE_FLEET_OBJ:.o=.d) \
 	$(addsuffix .d,$(COVERAGE_PROGRAMS) $(COVERAGE_FLEET)))
@@ -56,7 +58,7 @@ coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ the
 	}
 
 .PHONY: coverage-fleet
-coverage-fleet: $(COVERAGE_FLEET) ## The same with the tests of the fleet, and src/fleet
+coverage-fleet: $(COVERAGE_FLEET) ## Run the tests of the fleet, show which of src/fleet they reach
 	@find $(BUILD)/coverage -name '*.gcda' -delete
 	$(PROVE) $(COVERAGE_FLEET)
-	@BUILD=$(BUILD) tests/coverage/report $(COVERAGE_LINES) $(COVERAGE_BRANCHES) src/fleet
+	@BUILD=$(BUILD) tests/coverage/report 0 0 src/fleet
