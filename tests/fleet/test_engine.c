@@ -21,6 +21,16 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Two fleets of one engine: one has no patience with it, the other all the patience of a test. */
+static void fleet_pair(const char *name, sflight_fleet **hasty, sflight_fleet **patient)
+{
+    sflight_fleet_options o;
+    fleet_options(&o, &server, name);
+    *patient = fleet_create(&o);
+    o.engine_timeout_ms = 20;
+    *hasty = fleet_create(&o);
+}
+
 static void assert_led(sflight_fleet *f, const char *key)
 {
     struct fleet_work w = {.open = true, .size = 8, .status = 3};
@@ -140,13 +150,11 @@ static void a_sentinel(void **state)
 /* Whoever comes while there is none flies alone; once there is one, together. */
 static void an_engine_that_comes_late(void **state)
 {
-    sflight_fleet_options o;
+    sflight_fleet *f, *patient;
     char why[160];
     (void)state;
     server_kill(&server);
-    fleet_options(&o, &server, "late");
-    o.engine_timeout_ms = 20;
-    sflight_fleet *f = fleet_create(&o);
+    fleet_pair("late", &f, &patient);
     assert_flies_alone(f, "k");
     assert_int_equal(FLEET_COUNT(f, alone_down), 1);
     assert_int_equal(FLEET_COUNT(f, connected), 0);
@@ -156,8 +164,9 @@ static void an_engine_that_comes_late(void **state)
     assert_int_equal(sflight_fleet_forget(f, "k", 1), -EHOSTUNREACH);
     server_start(&server);
     assert_int_equal(sflight_fleet_check(f, NULL, why, sizeof why), 0);
-    assert_led(f, "k");
+    assert_led(patient, "k");
     fleet_free(f);
+    fleet_free(patient);
 }
 
 /* The leader's callers have its result, and the next ones fly alone until there is one again. */
@@ -166,17 +175,15 @@ static void an_engine_that_dies(void **state)
     struct fleet_work w = {.size = 8, .status = 3};
     struct fleet_caller leader;
     (void)state;
-    sflight_fleet_options o;
-    fleet_options(&o, &server, "dies");
-    o.engine_timeout_ms = 20;
-    sflight_fleet *f = fleet_create(&o);
+    sflight_fleet *hasty, *f;
+    fleet_pair("dies", &hasty, &f);
     fleet_caller_start(&leader, f, "k", fleet_work_fn, &w, NULL);
     WAIT_UNTIL(atomic_load(&w.runs) == 1);
     server_kill(&server);
     WAIT_UNTIL(FLEET_COUNT(f, connected) == 0);
     atomic_store(&w.open, true);
     fleet_caller_got(&leader, &w, 1);
-    assert_flies_alone(f, "other");
+    assert_flies_alone(hasty, "other");
     server_start(&server);
     assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
     assert_true(FLEET_COUNT(f, reconnects) >= 1);
@@ -186,6 +193,7 @@ static void an_engine_that_dies(void **state)
     assert_int_equal(FLEET_COUNT(f, published), 1); /* the check's */
     assert_led(f, "k");
     fleet_free(f);
+    fleet_free(hasty);
 }
 
 /* Who waits for another process leads, once the engine is there again, and has lost all it knew. */
@@ -219,16 +227,14 @@ static void an_engine_that_forgets_everything(void **state)
 
 static void a_frozen_engine(void **state)
 {
-    sflight_fleet_options o;
+    sflight_fleet *f, *patient;
     struct timespec soon;
     sflight_result r;
     (void)state;
-    fleet_options(&o, &server, "frozen");
-    o.engine_timeout_ms = 20;
-    sflight_fleet *f = fleet_create(&o);
+    fleet_pair("frozen", &f, &patient);
     assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
-    assert_led(f, "k");
-    WAIT_UNTIL(FLEET_COUNT(f, leading) == 0);
+    assert_led(patient, "k");
+    WAIT_UNTIL(FLEET_COUNT(patient, leading) == 0);
     server_freeze(&server);
     assert_flies_alone(f, "k");
     assert_int_equal(FLEET_COUNT(f, alone_slow), 1);
@@ -248,10 +254,12 @@ static void a_frozen_engine(void **state)
     WAIT_UNTIL(FLEET_COUNT(f, connected) == 1);
     /* What it has granted meanwhile was given back. */
     WAIT_UNTIL(server_ask(&server, "EXISTS sf:frozen{:k}") == 0);
-    assert_led(f, "k");
+    assert_led(patient, "k");
     soon = deadline_in_ns(0);
-    assert_int_equal(sflight_fleet_do(f, "k", 1, fleet_must_not_run, NULL, &soon, &r), -ETIMEDOUT);
+    assert_int_equal(sflight_fleet_do(patient, "k", 1, fleet_must_not_run, NULL, &soon, &r),
+                     -ETIMEDOUT);
     fleet_free(f);
+    fleet_free(patient);
 }
 
 /* A deadline does not depend on the engine, nor on its time-out. */
@@ -398,18 +406,17 @@ static void a_full_engine(void **state)
 static void a_replica(void **state)
 {
     (void)state;
-    sflight_fleet_options o;
-    fleet_options(&o, &server, "replica");
-    o.engine_timeout_ms = 20;
-    sflight_fleet *f = fleet_create(&o);
-    assert_led(f, "k");
+    sflight_fleet *f, *patient;
+    fleet_pair("replica", &f, &patient);
+    assert_led(patient, "k");
     server_ask(&server, "REPLICAOF 127.0.0.1 1");
     assert_flies_alone(f, "k");
     assert_last_error(f, "READONLY");
     server_ask(&server, "REPLICAOF NO ONE");
     assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
-    assert_led(f, "k");
+    assert_led(patient, "k");
     fleet_free(f);
+    fleet_free(patient);
 }
 
 /* Of each right that a fleet needs one is taken: check says so, and nobody gets an error. */
