@@ -74,7 +74,7 @@ test-fleet: fleet $(FLEET_PROGRAMS) $(FLEET_HPP) ## Run the tests of the fleet, 
 CHAOS_SECONDS ?= $(if $(HOURS),$(shell expr $(HOURS) \* 3600),100)
 CHAOS_SEED ?= 1
 .PHONY: fleet-chaos
-fleet-chaos: $(BUILD)/plain/fleet/chaos ## Kill, stop and cut off processes and server of the fleet for CHAOS_SECONDS or HOURS
+fleet-chaos: $(BUILD)/plain/fleet/chaos ## Kill, stop and cut off what a fleet has, for CHAOS_SECONDS or HOURS
 	timeout -k 10 $$(($(CHAOS_SECONDS) + 600)) $< $(CHAOS_SECONDS) $(CHAOS_SEED)
 
 # A lease, which is a second, for each.

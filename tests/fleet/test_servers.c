@@ -34,6 +34,19 @@ static void assert_led(sflight_fleet *f, const char *key)
     assert_int_equal(FLEET_COUNT(f, led), led + 1);
 }
 
+/* Of a fleet that has no patience with the engine: sooner or later it is all well. */
+static void leads_in_the_end(sflight_fleet *f, const char *key)
+{
+    struct fleet_work w = {.open = true, .size = 8};
+    uint64_t led = FLEET_COUNT(f, led);
+    WAIT_UNTIL(sflight_fleet_check(f, NULL, NULL, 0) == 0);
+    while (FLEET_COUNT(f, led) == led) {
+        sflight_result r;
+        assert_int_equal(fleet_do(f, key, fleet_work_fn, &w, &r), 0);
+        sflight_result_release(&r);
+    }
+}
+
 static void assert_refused(sflight_fleet *f, const char *key, const char *says)
 {
     struct fleet_work w = {.open = true, .size = 8};
@@ -105,11 +118,15 @@ static void each_right(void **state)
         sflight_fleet *a = fleet_create(&o);
         o.address = server.tcp_address;
         sflight_fleet *b = fleet_create(&o);
-        struct timespec later = deadline_in_ns(INT64_C(4) * LEASE_MS * 1000000);
-        int rc = sflight_fleet_check(a, &later, why, sizeof why);
-        if ((rc != 0) != rights[i].is_checked)
-            fprintf(stderr, "# %s: %d %s\n", rights[i].without, rc, why);
-        assert_int_equal(rc, rights[i].is_checked ? -EHOSTUNREACH : 0);
+        if (rights[i].is_checked) {
+            struct timespec later = deadline_in_ns(INT64_C(4) * LEASE_MS * 1000000);
+            int rc = sflight_fleet_check(a, &later, why, sizeof why);
+            if (rc == 0)
+                fprintf(stderr, "# check does not see %s\n", rights[i].without);
+            assert_int_equal(rc, -EHOSTUNREACH);
+        } else {
+            WAIT_UNTIL(sflight_fleet_check(a, NULL, why, sizeof why) == 0);
+        }
         fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
         WAIT_UNTIL(atomic_load(&w.runs) == 1);
         fleet_caller_start(&waiter, b, "k", fleet_work_fn, &w, NULL);
@@ -157,8 +174,7 @@ static void an_engine_that_loads(void **state)
     server_kill(&server);
     memset(server.extra, 0, sizeof server.extra);
     server_start(&server);
-    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
-    assert_led(f, "k");
+    leads_in_the_end(f, "k");
     fleet_free(f);
 }
 
@@ -373,8 +389,7 @@ static void a_master_that_dies(void **state)
     o.address = address;
     o.engine_timeout_ms = 20;
     sflight_fleet *f = fleet_create(&o);
-    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
-    assert_led(f, "k");
+    leads_in_the_end(f, "k");
     server_kill(&ha.servers[0]);
     while (master_port() != ha.servers[1].port) {
         assert_int_equal(fleet_do(f, "k", fleet_work_fn, &w, &r), 0);
@@ -383,8 +398,7 @@ static void a_master_that_dies(void **state)
     }
     sflight_fleet_counters c = fleet_counters(f);
     assert_true(fleet_alone_calls(&c) > 0);
-    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
-    assert_led(f, "k");
+    leads_in_the_end(f, "k");
     fleet_free(f);
 }
 
@@ -492,9 +506,11 @@ static void a_clock_that_goes_back(void **state)
     (void)state;
     clock_fleets(&a, &b);
     assert_led(b, "k");
-    server_ask(&server, "SET sf:clock{:k} 00000000000000010000000000000100 PX %d", LEASE_MS);
-    step_clock(-3600);
-    WAIT_UNTIL(server_ask(&server, "PTTL sf:clock{:k}") > 10 * LEASE_MS);
+    do { /* unless the lease was over before */
+        step_clock(0);
+        server_ask(&server, "SET sf:clock{:k} 00000000000000010000000000000100 PX %d", LEASE_MS);
+        step_clock(-3600);
+    } while (server_ask(&server, "PTTL sf:clock{:k}") < 10 * LEASE_MS);
     fleet_caller_start(&waiter, b, "k", fleet_work_fn, &w, NULL);
     fleet_caller_got(&waiter, &w, 1);
     assert_int_equal(FLEET_COUNT(b, alone_gave_up), 1);
