@@ -39,8 +39,11 @@
  *   Whoever may write to the engine can forge values: trust the engine as you trust a cache.
  *
  * What is promised
- *   1. A result that came from another process was published after the call that gets it had begun.
- *      Its fn had returned at most two leases before that.
+ *   1. A result that came through the engine was published after the call that gets it had begun.
+ *      Its fn had returned at most two leases before that.  The callers in the leading process do
+ *      not wait for the publishing: one of them that asks again in that moment, usually less than
+ *      a millisecond, may get the same result once more, by the engine, and so may other
+ *      processes to which it has told of its result.
  *   2. Without faults at most one fn runs for a key at a time in the whole fleet.  Two run at a
  *      time only where a lease was lost (leases_lost, refused: the process was stopped or cut off
  *      for longer than the lease, or the engine lost or evicted the key), after
