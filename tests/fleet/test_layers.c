@@ -49,6 +49,7 @@ static void the_leader_leaves_at_its_deadline(void **state)
     (void)state;
     b_leads(&remote, &w);
     fleet_caller_start(&leader, a, "k", fleet_must_not_run, NULL, &soon);
+    WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1 || FLEET_COUNT(a, timed_out) == 1);
     /* On a busy machine it may have left before they come: then one of them leads. */
     for (int i = 0; i < N; i++)
         fleet_caller_start(&followers[i], a, "k", fleet_must_not_run, NULL, NULL);
