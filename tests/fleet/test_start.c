@@ -168,6 +168,7 @@ static void the_leader_leaves_at_its_deadline(void **state)
         fleet_caller_start(&remote, b, "k", fleet_work_fn, &w, NULL);
         WAIT_UNTIL(atomic_load(&w.runs) == 1);
         fleet_caller_start(&leader, a, "k", fleet_must_not_run, NULL, &soon);
+        WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1 || has_passed(&soon));
         for (int i = 0; i < 3; i++)
             start(&s[i], a, "k");
         thread_join(leader.thread);
