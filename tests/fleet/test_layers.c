@@ -56,6 +56,8 @@ static void the_leader_leaves_at_its_deadline(void **state)
     thread_join(leader.thread);
     assert_int_equal(leader.rc, -ETIMEDOUT);
     assert_true(has_passed(&soon));
+    /* The engine thread has seen that it left, so who waits is the next one. */
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0);
     WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1);
     atomic_store(&w.open, true);
     fleet_caller_got(&remote, &w, 1);
