@@ -49,19 +49,21 @@ static void the_leader_leaves_at_its_deadline(void **state)
     (void)state;
     b_leads(&remote, &w);
     fleet_caller_start(&leader, a, "k", fleet_must_not_run, NULL, &soon);
-    WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1 || FLEET_COUNT(a, timed_out) == 1);
-    /* On a busy machine it may have left before they come: then one of them leads. */
+    /* On a busy machine it may have left before they come, or follow one of them. */
+    WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1 || has_passed(&soon));
     for (int i = 0; i < N; i++)
         fleet_caller_start(&followers[i], a, "k", fleet_must_not_run, NULL, NULL);
     thread_join(leader.thread);
     assert_int_equal(leader.rc, -ETIMEDOUT);
     assert_true(has_passed(&soon));
+    /* The engine thread has seen that it left, so who waits is the next one. */
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0);
     WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1);
     atomic_store(&w.open, true);
     fleet_caller_got(&remote, &w, 1);
     for (int i = 0; i < N; i++)
         fleet_caller_got(&followers[i], &w, 1);
-    assert_int_equal(FLEET_COUNT(a, timed_out), 1);
+    assert_true(FLEET_COUNT(a, timed_out) <= 1);
     assert_int_equal(FLEET_COUNT(a, received), 1);
 }
 

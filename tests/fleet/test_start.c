@@ -168,12 +168,15 @@ static void the_leader_leaves_at_its_deadline(void **state)
         fleet_caller_start(&remote, b, "k", fleet_work_fn, &w, NULL);
         WAIT_UNTIL(atomic_load(&w.runs) == 1);
         fleet_caller_start(&leader, a, "k", fleet_must_not_run, NULL, &soon);
+        WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1 || has_passed(&soon));
         for (int i = 0; i < 3; i++)
             start(&s[i], a, "k");
         thread_join(leader.thread);
         /* On a busy machine it may be a follower, or have left before they came: one leads anyway.
          */
         assert_int_equal(leader.rc, -ETIMEDOUT);
+        /* The engine thread has seen that it left, so who waits is the next one. */
+        assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0);
         WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1);
         if (wins == 0) {
             /* The value comes from the other process. */
