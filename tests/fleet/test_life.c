@@ -314,6 +314,27 @@ static void destroy_without_close(void **state)
     }
 }
 
+static int freeze_fn(sflight_call *call, void *arg)
+{
+    (void)call;
+    server_freeze(arg);
+    return 1;
+}
+
+/* Another fleet keeps the engine thread, which gets the answer to what the first one has left. */
+static void destroy_before_the_answer(void **state)
+{
+    sflight_result r;
+    (void)state;
+    sflight_fleet *f = fleet_new(&server, "before"), *other = fleet_new(&server, "after");
+    assert_int_equal(fleet_do(f, "k", freeze_fn, &server, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(sflight_fleet_destroy(f), 0);
+    server_thaw(&server);
+    assert_int_equal(sflight_fleet_check(other, NULL, NULL, 0), 0);
+    fleet_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_fleet_that_is_in_use),
         cmocka_unit_test(close_under_load),
         cmocka_unit_test(destroy_without_close),
+        cmocka_unit_test(destroy_before_the_answer),
     };
     server_new(&server, NULL);
     int failed = RUN_TESTS(tests);
