@@ -111,9 +111,22 @@ static void event_fd_close(int fd)
     atomic_store_relaxed(&fd_closed, 1);
 }
 
+#ifdef CHAIN
+enum { ALL = 3 };
+#else
+enum { ALL = 2 };
+#endif
+
 static int future_take(struct sflight_future *f, sflight_result *r)
 {
+    /* Member by member, as above. */
+    r->value = NULL;
+    r->size = 0;
     r->status = (int)f->queued.tag;
+    r->leader = false;
+    r->shared = true;
+    r->followers = ALL;
+    r->hold = f->call;
     return 0;
 }
 
@@ -136,12 +149,6 @@ static void hold_take(struct slot *slot, struct sflight_call *c, uint32_t n)
 }
 
 #include "queue.c"
-
-#ifdef CHAIN
-enum { ALL = 3 };
-#else
-enum { ALL = 2 };
-#endif
 
 static struct sflight_call call;
 static struct sflight_future futures[ALL];
