@@ -20,8 +20,8 @@
  * impossible.  Where two run at a time, a counter says why.  Nothing is cached.
  *
  * Words
- *   A FLEET is a namespace of keys which processes share that create it with the same name, prefix,
- *   engine and database.  A FLIGHT is one execution for one key in the whole fleet.  Within a
+ *   A FLEET is a namespace of keys.  Processes that create it with the same name, prefix, engine
+ *   and database share it.  A FLIGHT is one execution for one key in the whole fleet.  Within a
  *   process a fleet is a group (singleflight.h), which it owns: of the callers of a key in this
  *   process one is the leader of a call, and only that one asks the engine.  Its call then LEADS
  *   the flight, and fn runs here; or it RECEIVES the result of another process; or it flies
@@ -66,10 +66,10 @@
  * Calls, fn and results
  *   Everything is as in singleflight.h, which is the reference: fn, panics, exceptions,
  *   cancellation, takeover, memory ordering in the process, release.  The differences:
- *   - result.leader says that fn ran here, for this caller.
- *   - options.on_abandon of the group is SFLIGHT_ABANDON_TAKEOVER by default: where the leader of
- *     this process leaves at its deadline while it waits for the engine or another process, another
- *     caller goes on.
+ *   - result.leader says that fn ran here, for this caller (of sflight_fleet_start(): see there).
+ *   - on_abandon of the group is SFLIGHT_ABANDON_TAKEOVER where options.group is NULL; options of
+ *     your own say it themselves, if you want it.  With it, where the leader of this process leaves
+ *     at its deadline while it waits for the engine or another process, another caller goes on.
  *   - If fn does not return (or calls sflight_call_abandon()), the waiting processes are told
  *     at once, and one of them runs its own.
  *   - A key longer than SFLIGHT_FLEET_MAX_KEY flies alone, as does a value longer than
@@ -115,8 +115,9 @@ typedef struct sflight_fleet_permit sflight_fleet_permit; /* to run and end one 
 
 /* ---------------------------------------------------------------- options */
 /*
- * Copied by sflight_fleet_create(), strings too.  Fleets of a process whose address, prefix, user,
- * password, database and files are equal share the engine thread and its connections.
+ * Copied by sflight_fleet_create(), strings too.  Defaults are in parentheses.  Fleets of a process
+ * whose address, prefix, user, password, database and files are equal share the engine thread and
+ * its connections.
  */
 typedef struct sflight_fleet_options {
     size_t struct_size;   /* set by sflight_fleet_options_init() */
@@ -183,8 +184,9 @@ SFLIGHT_PUBLIC int sflight_fleet_check(sflight_fleet *f, const struct timespec *
  * Turns newcomers away (-ESHUTDOWN), waits until every call of this process has ended, writes what
  * is to be published, and gives leases back.  Returns 0 (again, if that is done already),
  * -ETIMEDOUT: not all has been done by the deadline, the fleet is closed all the same, and a later
- * call goes on waiting; -EDEADLK inside an fn of this fleet or on the engine thread; -ENOMEM or
- * -EINVAL.
+ * call goes on waiting (so a thread that is to end calls itself, as an event loop that has permits,
+ * closes with a deadline in the past, ends them, and closes again); -EDEADLK inside an fn of this
+ * fleet or on the engine thread; -ENOMEM or -EINVAL.
  */
 SFLIGHT_PUBLIC int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline);
 
@@ -232,8 +234,10 @@ SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_
  *   - with a permit, if this process is to run the work for the key, in the name of this caller.
  *     The permit is handed on, to a loop or a pool, and ended by sflight_fleet_complete() or
  *     _abandon(), on any thread, also inside lead;
- *   - with NULL, when it is certain that no permit comes: arg is not used any more.
- * It is called before the future has its result: on the engine thread; or on the thread that ends
+ *   - with NULL, when it is certain that no permit comes.
+ * What arg points to must stay until lead is called, also where the future has been dropped; the
+ * library does not use it afterwards.
+ * lead is called before the future has its result: on the engine thread; or on the thread that ends
  * the call which this caller had joined; or inside this function, where the engine is not asked.
  * It must not block: blocking functions of the fleet say -EDEADLK on the engine thread, and
  * whatever blocks there holds up all flights of this process.  It must return (no exception, no end
@@ -244,8 +248,8 @@ SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_
  * SFLIGHT_ABANDON_TAKEOVER, and the leader leaves at its deadline while it waits for the engine or
  * another process, or does not return from fn, and no blocking caller goes on, this one does, as if
  * it had just come.  A panic is -EOWNERDEAD to it, and `followers` of its result is 1.  The result
- * of a caller that led the call of this process from the begin says `leader`, also where the value
- * was received.
+ * of a caller that led the call of this process from the beginning says `leader`, also where the
+ * value was received.
  *
  * A future that is dropped does not call anything off: lead is called all the same.
  * Returns 0, -EAGAIN, -ENOMEM, -ESHUTDOWN or -EINVAL; on failure *out is NULL and lead is not
