@@ -169,6 +169,25 @@ static void an_engine_that_comes_late(void **state)
     fleet_free(patient);
 }
 
+/* Once it is known that there is none, nobody waits for one, however patient. */
+static void an_engine_that_is_not_there(void **state)
+{
+    sflight_fleet_options o;
+    char why[160];
+    (void)state;
+    server_kill(&server);
+    fleet_options(&o, &server, "absent");
+    o.engine_timeout_ms = 3600000;
+    sflight_fleet *f = fleet_create(&o);
+    WAIT_UNTIL(sflight_fleet_last_error(f, why, sizeof why)[0] != '\0');
+    assert_flies_alone(f, "k");
+    assert_int_equal(FLEET_COUNT(f, alone_down), 1);
+    server_start(&server);
+    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
+    assert_led(f, "k");
+    fleet_free(f);
+}
+
 /* The leader's callers have its result, and the next ones fly alone until there is one again. */
 static void an_engine_that_dies(void **state)
 {
@@ -469,6 +488,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hosts_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sentinel, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_comes_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_engine_that_is_not_there, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(an_engine_that_forgets_everything, setup, teardown),
         cmocka_unit_test_setup_teardown(a_frozen_engine, setup, teardown),
