@@ -3,6 +3,7 @@
 #include "fleet.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,7 +158,10 @@ int sflight_fleet_create(sflight_fleet **out, const sflight_fleet_options *o)
     sflight_fleet *f = calloc(1, sizeof(*f));
     if (f == NULL)
         return -ENOMEM;
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* files, under a lock */
     int rc = create(f, &known);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
     if (rc != 0) {
         (void)sflight_group_destroy(f->member.waits);
         (void)sflight_group_destroy(f->member.group);
@@ -190,14 +194,11 @@ int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline)
     return outcome == OUTCOME_DONE ? 0 : outcome == OUTCOME_TIMED_OUT ? -ETIMEDOUT : -ENOMEM;
 }
 
-int sflight_fleet_destroy(sflight_fleet *f)
+static int destroy(sflight_fleet *f)
 {
-    if (f == NULL)
-        return 0;
-    if (engine_thread_calls())
-        return -EDEADLK;
     struct member *m = &f->member;
     bool is_ours = engine_is_ours(m);
+
     /* What callers have left there is given up first: it would keep the waits in use. */
     if (is_ours)
         engine_settle(m->engine);
@@ -213,6 +214,20 @@ int sflight_fleet_destroy(sflight_fleet *f)
     engine_leave(m);
     free(f);
     return 0;
+}
+
+int sflight_fleet_destroy(sflight_fleet *f)
+{
+    int cancel_state;
+
+    if (f == NULL)
+        return 0;
+    if (engine_thread_calls())
+        return -EDEADLK;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int rc = destroy(f);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    return rc;
 }
 
 /* --------------------------------------------------------------- waits */
