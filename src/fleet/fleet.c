@@ -194,14 +194,27 @@ int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline)
     return outcome == OUTCOME_DONE ? 0 : outcome == OUTCOME_TIMED_OUT ? -ETIMEDOUT : -ENOMEM;
 }
 
+/* What has begun before is seen, also while other threads end it. */
+static bool in_use(sflight_group *g)
+{
+    sflight_stats s;
+
+    (void)sflight_group_stats_sized(g, &s, sizeof(s));
+    return s.in_flight > 0 || s.waiting > 0 || s.held > 0;
+}
+
 static int destroy(sflight_fleet *f)
 {
     struct member *m = &f->member;
     bool is_ours = engine_is_ours(m);
 
-    /* What callers have left there is given up first: it would keep the waits in use. */
-    if (is_ours)
+    if (is_ours) {
+        /* What callers have left there is given up first: it would keep the waits in use. */
         engine_settle(m->engine);
+        /* The waits stay as long as there is a call that may yet ask the engine. */
+        if (in_use(m->group))
+            return -EBUSY;
+    }
     /* In a child those remain that other threads of the parent were in. */
     if (sflight_group_destroy(m->waits) != 0 && is_ours)
         return -EBUSY;
