@@ -331,6 +331,14 @@ void engine_leave(struct member *m)
 
     if (!engine_is_ours(m))
         return;
+    pthread_mutex_lock(&e->lock);
+    while (e->leaving != NULL)
+        wait_until_taken(e);
+    e->leaving = m;
+    wait_until_taken(e);
+    pthread_mutex_unlock(&e->lock);
+
+    /* A member until here: whoever leaves last frees the engine that all others have waited at. */
     pthread_mutex_lock(&registry_lock);
     bool is_last = --e->n_members == 0;
     if (is_last) {
@@ -340,17 +348,12 @@ void engine_leave(struct member *m)
         *at = e->next;
     }
     pthread_mutex_unlock(&registry_lock);
-
-    pthread_mutex_lock(&e->lock);
-    while (e->leaving != NULL)
-        wait_until_taken(e);
-    e->leaving = m;
-    wait_until_taken(e);
-    e->stops = is_last;
-    pthread_mutex_unlock(&e->lock);
     if (!is_last)
         return;
+    pthread_mutex_lock(&e->lock);
+    e->stops = true;
     wake(e);
+    pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
     free_engine(e);
 }
