@@ -291,6 +291,19 @@ int fleet_await(struct claim *c, const struct timespec *deadline)
     return fleet_begin(c, &wait) ? fleet_end(c, wait, deadline) : OUTCOME_MEMORY;
 }
 
+/* A cancellation waits until it has said so: the claim is still to be given back. */
+static bool publishes(sflight_fleet *f, int status)
+{
+    int cancel_state;
+
+    if (f->publish == NULL)
+        return true;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    bool does = f->publish(f->publish_ctx, status);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    return does;
+}
+
 void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t size, int status)
 {
     struct counts *counts = &f->member.counts;
@@ -298,8 +311,7 @@ void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t si
 
     if (value == NULL)
         size = 0;
-    if ((f->publish != NULL && !f->publish(f->publish_ctx, status)) ||
-        !claim_set_frame(c, value, size, status, is_too_large))
+    if (!publishes(f, status) || !claim_set_frame(c, value, size, status, is_too_large))
         count_add(counts, COUNT_unshared, 1);
     else if (is_too_large)
         count_add(counts, COUNT_too_large, 1);
