@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -65,6 +66,9 @@ static void after_fork_in_parent(void)
  */
 static void after_fork_in_child(void)
 {
+    int cancel_state;
+
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* close() is a point */
     for (struct engine *e = engines; e != NULL; e = e->next) {
         loop_close_in_child(&e->pilot);
         close(e->wake_fd);
@@ -73,6 +77,7 @@ static void after_fork_in_child(void)
     atomic_fetch_add(&generation, 1);
     is_engine_thread = false;
     pthread_mutex_unlock(&registry_lock);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
 }
 
 static void fork_setup(void)
@@ -150,9 +155,14 @@ static int start_thread(struct engine *e)
     return -error;
 }
 
+/* Not eventfd_write(3), which is a cancellation point: callers hold the lock here. */
 static void wake(struct engine *e)
 {
-    (void)eventfd_write(e->wake_fd, 1);
+    int saved = errno;
+    uint64_t one = 1;
+
+    (void)!syscall(SYS_write, e->wake_fd, &one, sizeof(one)); /* fails only if it is readable */
+    errno = saved;
 }
 
 /* With the lock. */
@@ -321,6 +331,14 @@ void engine_leave(struct member *m)
 
     if (!engine_is_ours(m))
         return;
+    pthread_mutex_lock(&e->lock);
+    while (e->leaving != NULL)
+        wait_until_taken(e);
+    e->leaving = m;
+    wait_until_taken(e);
+    pthread_mutex_unlock(&e->lock);
+
+    /* A member until here: whoever leaves last frees the engine that all others have waited at. */
     pthread_mutex_lock(&registry_lock);
     bool is_last = --e->n_members == 0;
     if (is_last) {
@@ -330,17 +348,12 @@ void engine_leave(struct member *m)
         *at = e->next;
     }
     pthread_mutex_unlock(&registry_lock);
-
-    pthread_mutex_lock(&e->lock);
-    while (e->leaving != NULL)
-        wait_until_taken(e);
-    e->leaving = m;
-    wait_until_taken(e);
-    e->stops = is_last;
-    pthread_mutex_unlock(&e->lock);
     if (!is_last)
         return;
+    pthread_mutex_lock(&e->lock);
+    e->stops = true;
     wake(e);
+    pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
     free_engine(e);
 }

@@ -3,6 +3,7 @@
 #include "fleet.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,7 +158,10 @@ int sflight_fleet_create(sflight_fleet **out, const sflight_fleet_options *o)
     sflight_fleet *f = calloc(1, sizeof(*f));
     if (f == NULL)
         return -ENOMEM;
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* files, under a lock */
     int rc = create(f, &known);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
     if (rc != 0) {
         (void)sflight_group_destroy(f->member.waits);
         (void)sflight_group_destroy(f->member.group);
@@ -190,17 +194,27 @@ int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline)
     return outcome == OUTCOME_DONE ? 0 : outcome == OUTCOME_TIMED_OUT ? -ETIMEDOUT : -ENOMEM;
 }
 
-int sflight_fleet_destroy(sflight_fleet *f)
+/* What has begun before is seen, also while other threads end it. */
+static bool in_use(sflight_group *g)
 {
-    if (f == NULL)
-        return 0;
-    if (engine_thread_calls())
-        return -EDEADLK;
+    sflight_stats s;
+
+    (void)sflight_group_stats_sized(g, &s, sizeof(s));
+    return s.in_flight > 0 || s.waiting > 0 || s.held > 0;
+}
+
+static int destroy(sflight_fleet *f)
+{
     struct member *m = &f->member;
     bool is_ours = engine_is_ours(m);
-    /* What callers have left there is given up first: it would keep the waits in use. */
-    if (is_ours)
+
+    if (is_ours) {
+        /* What callers have left there is given up first: it would keep the waits in use. */
         engine_settle(m->engine);
+        /* The waits stay as long as there is a call that may yet ask the engine. */
+        if (in_use(m->group))
+            return -EBUSY;
+    }
     /* In a child those remain that other threads of the parent were in. */
     if (sflight_group_destroy(m->waits) != 0 && is_ours)
         return -EBUSY;
@@ -213,6 +227,20 @@ int sflight_fleet_destroy(sflight_fleet *f)
     engine_leave(m);
     free(f);
     return 0;
+}
+
+int sflight_fleet_destroy(sflight_fleet *f)
+{
+    int cancel_state;
+
+    if (f == NULL)
+        return 0;
+    if (engine_thread_calls())
+        return -EDEADLK;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int rc = destroy(f);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    return rc;
 }
 
 /* --------------------------------------------------------------- waits */
@@ -263,6 +291,19 @@ int fleet_await(struct claim *c, const struct timespec *deadline)
     return fleet_begin(c, &wait) ? fleet_end(c, wait, deadline) : OUTCOME_MEMORY;
 }
 
+/* A cancellation waits until it has said so: the claim is still to be given back. */
+static bool publishes(sflight_fleet *f, int status)
+{
+    int cancel_state;
+
+    if (f->publish == NULL)
+        return true;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    bool does = f->publish(f->publish_ctx, status);
+    (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    return does;
+}
+
 void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t size, int status)
 {
     struct counts *counts = &f->member.counts;
@@ -270,8 +311,7 @@ void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t si
 
     if (value == NULL)
         size = 0;
-    if ((f->publish != NULL && !f->publish(f->publish_ctx, status)) ||
-        !claim_set_frame(c, value, size, status, is_too_large))
+    if (!publishes(f, status) || !claim_set_frame(c, value, size, status, is_too_large))
         count_add(counts, COUNT_unshared, 1);
     else if (is_too_large)
         count_add(counts, COUNT_too_large, 1);

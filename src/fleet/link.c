@@ -153,6 +153,7 @@ static void prepare(struct link *l, redisContext *c, bool is_tcp)
                          sizeof(l->options->timeout_ms));
     }
     atomic_store(&l->fd_to_close, c->fd);
+    l->n_unfinished = 0;
     l->context = c;
 }
 
@@ -348,8 +349,10 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
     redisContext *c = l->context;
     void *reply = NULL;
     size_t before;
+    bool is_whole;
 
     do {
+        is_whole = false;
         before = c->reader->len;
         if (redisBufferRead(c) != REDIS_OK) {
             link_fail(l, c->errstr, now_ns, random);
@@ -359,6 +362,7 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
         while (redisGetReplyFromReader(c, &reply) == REDIS_OK) {
             if (reply == NULL)
                 break;
+            is_whole = true;
             handle(l, reply, now_ns, random);
             freeReplyObject(reply);
             if (l->has_failed) {
@@ -376,7 +380,9 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
             link_fail(l, c->errstr, now_ns, random);
             return false;
         }
-        if (c->reader->len - c->reader->pos > l->max_reply) {
+        /* The elements of an array that are there already have left the buffer. */
+        l->n_unfinished = is_whole ? c->reader->len - c->reader->pos : l->n_unfinished + before;
+        if (l->n_unfinished > l->max_reply) {
             link_fail(l, "a reply that is too long", now_ns, random);
             return false;
         }

@@ -88,6 +88,7 @@ struct link {
     struct lookup *lookup;
     char master_host[256]; /* as a sentinel says */
     int master_port;
+    size_t n_unfinished;      /* bytes of the reply that is being read */
     void *context;            /* redisContext */
     _Atomic(int) fd_to_close; /* in a forked child; -1: none */
     bool is_handling;         /* link_fail() is called inside on_reply */

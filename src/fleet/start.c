@@ -15,6 +15,7 @@
 #include "fleet.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -220,34 +221,42 @@ int sflight_fleet_start(sflight_fleet *f, const void *key, size_t key_len,
 
 /* ------------------------------------------------------------- permits */
 
+/* The call has ended, and a callback may have left its end otherwise than by return. */
+static void end_permit(void *arg)
+{
+    struct sflight_fleet_permit *p = arg;
+    sflight_fleet *f = p->fleet;
+    struct claim *c = p->claim;
+
+    permit_let_go(p);
+    if (c != NULL)
+        fleet_give(f, c, ASK_RETURNED);
+}
+
 uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *value, size_t size,
                                 sflight_destroy_fn *destroy, void *ctx)
 {
-    sflight_fleet *f = permit->fleet;
-    struct claim *c = permit->claim;
+    uint32_t n;
 
-    if (c != NULL)
-        fleet_share(f, c, value, size, status);
+    if (permit->claim != NULL)
+        fleet_share(permit->fleet, permit->claim, value, size, status);
     if (value != NULL || destroy != NULL)
         sflight_call_set(permit->call, value, size, destroy, ctx);
-    uint32_t n = sflight_complete(permit->call, status);
-    permit_let_go(permit);
-    if (c != NULL)
-        fleet_give(f, c, ASK_RETURNED);
+    pthread_cleanup_push(end_permit, permit);
+    n = sflight_complete(permit->call, status);
+    pthread_cleanup_pop(1);
     return n;
 }
 
 uint32_t sflight_fleet_abandon(sflight_fleet_permit *permit)
 {
-    sflight_fleet *f = permit->fleet;
-    struct claim *c = permit->claim;
-    uint32_t n = sflight_abandon(permit->call);
+    uint32_t n;
 
-    permit_let_go(permit);
-    if (c != NULL) {
-        count_add(&f->member.counts, COUNT_unshared, 1);
-        fleet_give(f, c, ASK_RETURNED);
-    }
+    if (permit->claim != NULL)
+        count_add(&permit->fleet->member.counts, COUNT_unshared, 1);
+    pthread_cleanup_push(end_permit, permit);
+    n = sflight_abandon(permit->call);
+    pthread_cleanup_pop(1);
     return n;
 }
 

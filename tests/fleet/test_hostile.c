@@ -235,7 +235,8 @@ static void an_answer_without_end(void **state)
     static const struct {
         const char *begin;
         size_t len;
-    } ways[] = {A("$1000000000\r\n"), A("aaaaaaaaaaaaaaaa"), A("*1\r\n"), A("+aaaaaaaaaaaaaaaaaa")};
+    } ways[] = {A("$1000000000\r\n"), A("*16\r\n$65521\r\n"), A("aaaaaaaaaaaaaaaa"), A("*1\r\n"),
+                A("+aaaaaaaaaaaaaaaaaa")};
     static char chunk[1 << 16];
     (void)state;
     for (size_t i = 0; i < LENGTH(ways); i++) {
@@ -243,13 +244,15 @@ static void an_answer_without_end(void **state)
         struct rusage before, after;
         memset(chunk, 'a', sizeof chunk);
         memcpy(chunk, ways[i].begin, ways[i].len);
+        if (i == 1) /* an array in an array ..., of strings that are allowed each by itself */
+            memcpy(chunk + sizeof chunk - 2, "\r\n", 2);
         hostile_start(&h, chunk, sizeof chunk);
         h.endless = true;
         getrusage(RUSAGE_SELF, &before);
         sflight_fleet *f = hostile_fleet(&h);
         calls_fly_alone(f);
-        /* The first and the last are in form, but for their length. */
-        while (i == 0 || i == LENGTH(ways) - 1) {
+        /* The first two and the last are in form, but for their length. */
+        while (i <= 1 || i == LENGTH(ways) - 1) {
             char error[160];
             if (strstr(sflight_fleet_last_error(f, error, sizeof error), "too long") != NULL)
                 break;

@@ -122,6 +122,29 @@ static void a_leader_that_is_cancelled(void **state)
     assert_true(FLEET_COUNT(b, led) + FLEET_COUNT(a, led) >= 2);
 }
 
+static void *call_with_a_pending_cancel(void *arg)
+{
+    sflight_result r;
+    pthread_cancel(pthread_self());
+    (void)fleet_do(a, "k", run_until_cancelled, arg, &r);
+    return NULL;
+}
+
+/* Asking the engine is no cancellation point: fn is the first, and nobody else is held up. */
+static void a_caller_that_is_to_be_cancelled(void **state)
+{
+    struct fleet_work w = {.size = 8};
+    struct fleet_work next = {.size = 8, .open = true};
+    struct fleet_caller other;
+    pthread_t thread = thread_start(call_with_a_pending_cancel, &w);
+    (void)state;
+    assert_ptr_equal(thread_join(thread), PTHREAD_CANCELED);
+    assert_int_equal(atomic_load(&w.runs), 1);
+    fleet_caller_start(&other, a, "k", fleet_work_fn, &next, NULL);
+    fleet_caller_got(&other, &next, 1);
+    assert_int_equal(FLEET_COUNT(a, unshared), 1);
+}
+
 static sflight_fleet *circle_fleet;
 
 static int ask_own_fleet_key(sflight_call *call, void *arg)
@@ -234,6 +257,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_leader_leaves_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(everybody_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leader_that_is_cancelled, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_caller_that_is_to_be_cancelled, setup, teardown),
         cmocka_unit_test_setup_teardown(the_own_key, setup, teardown),
         cmocka_unit_test_setup_teardown(flights_inside_flights, setup, teardown),
         cmocka_unit_test(tasks_park),

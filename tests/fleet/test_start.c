@@ -58,6 +58,42 @@ static sflight_fleet_permit *start_leads(struct starter *s, sflight_fleet *f, co
     return s->permit;
 }
 
+static void end_the_thread(void *arg, int rc, sflight_result *r)
+{
+    (void)arg;
+    (void)rc;
+    sflight_result_release(r);
+    pthread_exit(NULL);
+}
+
+static void *complete_on_this_thread(void *permit)
+{
+    (void)sflight_fleet_complete(permit, 3, NULL, 0, NULL, NULL);
+    abort();
+}
+
+static void *abandon_on_this_thread(void *permit)
+{
+    (void)sflight_fleet_abandon(permit);
+    abort();
+}
+
+/* The callback ends its thread inside complete, or abandon: the engine is told all the same. */
+static void a_callback_that_does_not_return(void **state)
+{
+    struct starter s;
+    (void)state;
+    sflight_fleet_permit *p = start_leads(&s, a, "completed");
+    assert_int_equal(sflight_future_then(s.future, end_the_thread, NULL), 0);
+    thread_join(thread_start(complete_on_this_thread, p));
+    WAIT_UNTIL(FLEET_COUNT(a, published) == 1);
+    p = start_leads(&s, a, "abandoned");
+    assert_int_equal(sflight_future_then(s.future, end_the_thread, NULL), 0);
+    thread_join(thread_start(abandon_on_this_thread, p));
+    WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    assert_int_equal(FLEET_COUNT(a, unshared), 1);
+}
+
 static void free_text(void *value, size_t size, void *ctx)
 {
     assert_int_equal(size, strlen(value) + 1);
@@ -395,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_that_leads, setup, teardown),
         cmocka_unit_test_setup_teardown(all_kinds_of_callers, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_callback_that_does_not_return, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_behind_a_blocking_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(the_leader_leaves_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(abandoning, setup, teardown),
