@@ -194,8 +194,9 @@ SFLIGHT_PUBLIC int sflight_fleet_close(sflight_fleet *f, const struct timespec *
  * Frees the fleet.  NULL is fine.  What was still to be published is given up, so close first.
  * Returns 0, -EBUSY (and nothing happens) while a call is in flight, a permit is outstanding, a
  * caller waits or a result is held, or -EDEADLK on the engine thread.  The caller makes sure that
- * no thread enters the library with this fleet from now on.  The last fleet of an engine ends its
- * thread, and waits for that.
+ * no thread is inside a function of this fleet, sflight_fleet_complete() and _abandon() of its
+ * permits included, or enters one.  The last fleet of an engine ends its thread, and waits for
+ * that.
  */
 SFLIGHT_PUBLIC int sflight_fleet_destroy(sflight_fleet *f);
 
@@ -241,8 +242,8 @@ SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_
  * the call which this caller had joined; or inside this function, where the engine is not asked.
  * It must not block: blocking functions of the fleet say -EDEADLK on the engine thread, and
  * whatever blocks there holds up all flights of this process.  It must return (no exception, no end
- * of the thread).  Callbacks of sflight_future_then(), and destroy, may run on the engine thread,
- * too.
+ * of the thread), and in no child that it has forked.  Callbacks of sflight_future_then(), and
+ * destroy, may run on the engine thread, too.
  *
  * A caller that joins a call of this process follows it.  Where options.group says
  * SFLIGHT_ABANDON_TAKEOVER, and the leader leaves at its deadline while it waits for the engine or

@@ -166,7 +166,7 @@ int sflight_fleet_check(sflight_fleet *f, const struct timespec *deadline, char 
     struct check k = {.fleet = f, .deadline = deadline, .why = why, .n = why != NULL ? n : 0};
     int64_t integer;
 
-    if (f == NULL || (deadline != NULL && (deadline->tv_nsec < 0 || deadline->tv_nsec > 999999999)))
+    if (f == NULL || !fleet_deadline_valid(deadline))
         return -EINVAL;
     if (k.n > 0)
         why[0] = '\0';

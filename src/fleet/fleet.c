@@ -176,7 +176,7 @@ int sflight_fleet_create(sflight_fleet **out, const sflight_fleet_options *o)
 
 int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline)
 {
-    if (f == NULL)
+    if (f == NULL || !fleet_deadline_valid(deadline))
         return -EINVAL;
     if (engine_thread_calls())
         return -EDEADLK;

@@ -18,6 +18,11 @@ struct sflight_fleet {
     atomic_bool is_closed;
 };
 
+static inline bool fleet_deadline_valid(const struct timespec *deadline)
+{
+    return deadline == NULL || (deadline->tv_nsec >= 0 && deadline->tv_nsec <= 999999999);
+}
+
 /* The outcome of a call of the process without asking the engine; FLIGHT_UNTOLD: it is to be asked.
  */
 int fleet_alone(sflight_fleet *f, size_t key_len);

@@ -195,7 +195,8 @@ static void wrong_calls(void **state)
     assert_int_equal(sflight_fleet_check(NULL, NULL, NULL, 0), -EINVAL);
     assert_int_equal(sflight_fleet_check(f, &malformed, NULL, 0), -EINVAL);
     assert_int_equal(sflight_fleet_close(NULL, NULL), -EINVAL);
-    assert_int_equal(sflight_fleet_close(f, &malformed), -EINVAL);
+    assert_int_equal(sflight_fleet_close(f, &malformed), -EINVAL); /* and it is not closed */
+    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
     assert_int_equal(sflight_fleet_destroy(NULL), 0);
     assert_string_equal(sflight_fleet_last_error(NULL, text, sizeof text), "");
     assert_string_equal(sflight_fleet_last_error(f, NULL, 0), "");
