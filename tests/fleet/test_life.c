@@ -257,6 +257,29 @@ static void a_fleet_that_is_in_use(void **state)
     assert_int_equal(sflight_fleet_destroy(f), 0);
 }
 
+/* Closing waits for what the engine has still to be told. */
+static void close_waits_for_the_engine(void **state)
+{
+    struct fleet_work w = {.size = 8};
+    struct fleet_caller leader;
+    sflight_fleet_options o;
+    (void)state;
+    fleet_options(&o, &server, "rest");
+    o.lease_ms = o.max_age_ms = 3600000;
+    sflight_fleet *f = fleet_create(&o);
+    fleet_caller_start(&leader, f, "k", fleet_work_fn, &w, NULL);
+    WAIT_UNTIL(atomic_load(&w.runs) == 1);
+    server_freeze(&server);
+    atomic_store(&w.open, true);
+    fleet_caller_got(&leader, &w, 1);
+    struct timespec soon = deadline_in_ns(20000000);
+    assert_int_equal(sflight_fleet_close(f, &soon), -ETIMEDOUT);
+    server_thaw(&server);
+    assert_int_equal(sflight_fleet_close(f, NULL), 0);
+    assert_int_equal(FLEET_COUNT(f, published), 1);
+    assert_int_equal(sflight_fleet_destroy(f), 0);
+}
+
 /* Threads that call until they are turned away; then nothing is left, there or here. */
 struct load {
     sflight_fleet *f;
@@ -346,6 +369,7 @@ int main(void)
         cmocka_unit_test(wrong_calls),
         cmocka_unit_test(fleets_share_an_engine),
         cmocka_unit_test(a_fleet_that_is_in_use),
+        cmocka_unit_test(close_waits_for_the_engine),
         cmocka_unit_test(close_under_load),
         cmocka_unit_test(destroy_without_close),
         cmocka_unit_test(destroy_before_the_answer),
