@@ -10,6 +10,8 @@ static void *default_alloc(void *ctx, size_t size, size_t align)
     void *ptr;
 
     (void)ctx;
+    if (size > SIZE_MAX - align) /* what is laid out around it must not wrap either */
+        return NULL;
     return posix_memalign(&ptr, align, size) == 0 ? ptr : NULL;
 }
 

@@ -72,8 +72,8 @@ void gauges_waited(struct slot *slot, uint64_t since_ns)
     _Atomic(uint64_t) *longest = &slot->durations->longest_wait_ns;
     uint64_t ns = since(since_ns), n = atomic_load_relaxed(longest); /* as said */
 
-    while (n < ns && !atomic_cas_relaxed(longest, &n, ns)) /* others only in the common slot */
-        continue;
+    while (n < ns && !atomic_cas_relaxed(longest, &n, ns))
+        continue; /* RACE: in the common slot, another thread has waited for longer */
 }
 
 /* Adds up over all slots; relaxed, as they were counted. */
