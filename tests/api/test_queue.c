@@ -214,6 +214,29 @@ static void the_leaders_own_among_followers(void **state)
     }
 }
 
+/* Of a call without a result nobody has a hold, also where its completions are drained together. */
+static void many_of_a_call_that_fails(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    sflight_group *g = group_new(NULL);
+    sflight_queue *q = queue_new();
+    sflight_completion done[N];
+    sflight_call *call = lead(g, "key");
+    for (uint64_t i = 0; i < N; i++)
+        assert_int_equal(sflight_future_enqueue(join(g, "key"), q, i), 0);
+    sflight_abandon(call);
+    assert_int_equal(sflight_queue_drain(q, done, N), N);
+    for (uint64_t i = 0; i < N; i++) {
+        assert_int_equal(done[i].tag, i);
+        assert_int_equal(done[i].rc, -EOWNERDEAD);
+        assert_zeroed(&done[i].result);
+    }
+    assert_int_equal(stats_of(g).held, 0);
+    assert_int_equal(sflight_queue_destroy(q), 0);
+    group_end(g);
+}
+
 /* More threads than a queue has lines to count on. */
 struct crowd {
     sflight_group *g;
@@ -528,6 +551,7 @@ int main(void)
         cmocka_unit_test(one_queue_for_many_groups),
         cmocka_unit_test(one_group_for_many_queues),
         cmocka_unit_test(the_leaders_own_among_followers),
+        cmocka_unit_test(many_of_a_call_that_fails),
         cmocka_unit_test(a_crowd_enqueues),
         cmocka_unit_test(every_completion_once),
         cmocka_unit_test(destroyed_behind_the_producer),
