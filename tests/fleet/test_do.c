@@ -4,33 +4,7 @@
  * unix socket and TCP, are two processes as far as the engine knows; where real ones matter, they
  * are forked.
  */
-#include "fleet_test.h"
-
-static struct server_process server;
-static sflight_fleet *a, *b; /* of one name, with an engine thread each */
-
-static int setup(void **state)
-{
-    static int n;
-    sflight_fleet_options o;
-    char name[32];
-    (void)state;
-    snprintf(name, sizeof name, "test.%d", n++);
-    fleet_options(&o, &server, name);
-    o.max_value = 4096;
-    a = fleet_create(&o);
-    o.address = server.tcp_address;
-    b = fleet_create(&o);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fleet_free(a);
-    fleet_free(b);
-    return 0;
-}
+#include "pair_test.h"
 
 /* One caller of a leads, one of b waits for it, when this returns. */
 static void lead_and_wait(struct fleet_caller *leader, struct fleet_caller *waiter, const char *key,

@@ -5,32 +5,7 @@
  */
 #include "../lib/task_runtime.h"
 
-#include "fleet_test.h"
-
-static struct server_process server;
-static sflight_fleet *a, *b; /* of one name, with an engine thread each */
-
-static int setup(void **state)
-{
-    static int n;
-    sflight_fleet_options o;
-    char name[32];
-    (void)state;
-    snprintf(name, sizeof name, "layers.%d", n++);
-    fleet_options(&o, &server, name);
-    a = fleet_create(&o);
-    o.address = server.tcp_address;
-    b = fleet_create(&o);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fleet_free(a);
-    fleet_free(b);
-    return 0;
-}
+#include "pair_test.h"
 
 /* A fleet of b leads: the leader of a waits, and so do those who follow it. */
 static void b_leads(struct fleet_caller *remote, struct fleet_work *w)
