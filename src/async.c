@@ -16,7 +16,12 @@ static ALWAYS_INLINE int claim_or_join(struct slot *slot, const void *key, size_
     struct newcomer newcomer = {NULL, kind, STATE_ASYNC, state};
     unsigned rank;
 
-    return join_or_claim(slot->group, slot, key, key_len, newcomer, NULL, call, &rank);
+    if ((*call = join_remembered(slot, key, key_len)) != NULL)
+        return JOIN_FOLLOWS;
+    int rc = join_or_claim(slot->group, slot, key, key_len, newcomer, NULL, call, &rank);
+    if (rc == JOIN_FOLLOWS)
+        call_joined(slot, *call);
+    return rc;
 }
 
 int async_begin(struct sflight_group *g, const void *key, size_t key_len,

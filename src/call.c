@@ -45,10 +45,11 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     slot->n_spare++;
 }
 
-void call_keep_none_prepared(struct slot *slot)
+void call_leave_slot(struct slot *slot)
 {
     struct sflight_call *c = slot->prepared;
 
+    call_unremember(slot);
     slot->prepared = NULL;
     if (c != NULL) { /* perhaps one more than max_spare: a forked child must not free anything */
         c->outer = slot->spare;
@@ -83,6 +84,33 @@ static struct sflight_call *call_of(struct reclaim_entry *entry)
     return entry != NULL ? container_of(entry, struct sflight_call, retired) : NULL;
 }
 
+NOINLINE void call_remember(struct slot *slot, struct sflight_call *c)
+{
+    unsigned char n = atomic_load_relaxed(&c->result.n_remembering); /* the CAS decides */
+
+    if (c->node.key_len > TABLE_KEY_INLINE || group_has(c->group, GROUP_LIMITED))
+        return;
+    call_unremember(slot);
+    do
+        if (n == CALL_REMEMBERING_MOST)
+            return;
+    /* Who looks at it comes after this thread's hold has been given up.  [REMEMBER] */
+    while (!atomic_cas_relaxed(&c->result.n_remembering, &n, (unsigned char)(n + 1)));
+    atomic_fence_compiler(); /* a child that another thread forks finds one too many, or right */
+    slot->remembered = c;
+}
+
+NOINLINE void call_unremember(struct slot *slot)
+{
+    struct sflight_call *c = slot->remembered;
+
+    if (c == NULL)
+        return;
+    slot->remembered = NULL;
+    atomic_fence_compiler();                              /* as call_remember() */
+    (void)atomic_sub_release(&c->result.n_remembering, 1); /* [REMEMBER] */
+}
+
 static void reclaimed(struct slot *slot, struct sflight_call *c)
 {
     atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
@@ -96,9 +124,15 @@ static NOINLINE void discard_ripe(struct slot *slot)
     struct sflight_call *c;
     unsigned polled = reclaim_poll(thread_self.lane);
 
+    for (unsigned n = slot->limbo.n; n > 0; n--) { /* each once */
+        if ((c = call_of(reclaim_take(&slot->limbo, polled))) == NULL)
+            break;
+        if (UNLIKELY(atomic_load_acquire(&c->result.n_remembering) != 0)) /* [REMEMBER] */
+            reclaim_retire(&slot->limbo, &c->retired);                    /* it waits on */
+        else
+            reclaimed(slot, c);
+    }
     slot->limbo.n_unpolled = 0;
-    while ((c = call_of(reclaim_take(&slot->limbo, polled))) != NULL)
-        reclaimed(slot, c);
 }
 
 /* Leaves a record to whoever of the group takes it. */
@@ -202,7 +236,7 @@ struct sflight_call *call_record_new(struct slot *slot)
 
 void call_after_fork(struct slot *slot)
 {
-    call_keep_none_prepared(slot);
+    call_leave_slot(slot);
     slot->n_spare = 0;
     for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
         slot->n_spare++;

@@ -88,6 +88,7 @@ struct sflight_call {
             unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
             bool needs_grace; /* others may still look at the record: it needs a grace period */
+            _Atomic(unsigned char) n_remembering; /* slots; also after the last hold */
             /* of `waiters`: how many were given up since the last sweep, in steps of LIST_GONE */
             _Atomic(uint32_t) gone;
         } result;
@@ -145,6 +146,7 @@ static inline bool call_is_inherited(const struct sflight_call *call)
 }
 
 enum {
+    CALL_REMEMBERING_MOST = 255, /* so many slots, and no more, can remember one record */
     CALL_KEY_SMALL = 128, /* key memory up to this stays with a spare record */
     CALL_KEY_KEPT = 1024, /* and up to this with the prepared one, and a few of those */
     CALL_KEYS_KEPT = 4,   /* spare records, so many of a slot's */
@@ -180,8 +182,32 @@ void call_discard_retired(struct slot *slot);
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
 
-/* The slot's thread ends: its prepared record, if there is one, becomes a spare one. */
-void call_keep_none_prepared(struct slot *slot);
+/*
+ * A slot REMEMBERS the call that its thread joins again and again: then it need not be searched for
+ * (join_remembered()), and no section is needed to look at it.  For its record is not used for
+ * another call, and not freed, while a slot remembers it: it stays in its slot's limbo, one for
+ * each slot at most [REMEMBER].  A key of more than TABLE_KEY_INLINE bytes is not remembered, a
+ * group with GROUP_LIMITED has more to look at, and the common slot remembers nothing.
+ *
+ * call_remember(): by who has joined the call, and neither left nor taken its hold.
+ */
+void call_remember(struct slot *slot, struct sflight_call *call);
+void call_unremember(struct slot *slot);
+
+/* Notes that the slot's thread has joined the call, which it still has the claim on. */
+static ALWAYS_INLINE void call_joined(struct slot *slot, struct sflight_call *call)
+{
+    if (UNLIKELY(slot->common))
+        return;
+    if (LIKELY(slot->joined != call))
+        slot->joined = call;
+    else if (slot->remembered != call)
+        call_remember(slot, call);
+}
+
+/* The slot's thread ends: its prepared record, if there is one, becomes a spare one, and it
+ * remembers none. */
+void call_leave_slot(struct slot *slot);
 
 /* At the end of a group: frees the slot's prepared record and its spare ones. */
 void call_free_spares(struct slot *slot);

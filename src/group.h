@@ -36,6 +36,8 @@ struct slot {
     bool common; /* this is the group's common slot */
     struct spinner spinner;
     struct sflight_group *group;
+    struct sflight_call *remembered; /* a call that its thread joins again and again; or NULL */
+    const void *joined;              /* which one it has joined last; only an address */
     uint64_t owner;               /* number of the thread that has it; 0: none */
     struct slot *next_of_group;   /* all slots of the group: set once */
     struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */

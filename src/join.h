@@ -100,6 +100,36 @@ join_straight(struct slot *slot, link_word *bucket, const struct table_key *key,
     return NULL;
 }
 
+/*
+ * Joins the key's call, if it is the one that the slot remembers: then no hash is needed, no search
+ * and no section.  Returns it, or NULL: then nothing has changed.  By an agent that does not block.
+ * slot: the calling thread's.
+ */
+static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, const void *key,
+                                                          size_t len)
+{
+    struct sflight_call *c = slot->remembered;
+
+    if (c == NULL || c->node.key_len != len || !bytes_equal(c->node.key_inline, key, len))
+        return NULL;
+    if (UNLIKELY(group_has(slot->group, GROUP_CLOSED)))
+        return NULL;
+    /* As join_straight() has it: of a key's calls one at most is neither closed nor forgotten. */
+    uint64_t state = atomic_load_acquire(&c->state); /* [CLOSE] */
+    if (LIKELY(!(state & (STATE_CLOSED | STATE_FORGOTTEN)))) {
+        gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
+        if (LIKELY(state_join(&c->state, STATE_ASYNC, &state))) {
+            PROBE(join, c);
+            gauges_count_own(slot, COUNT_JOINED);
+            gauges_count_own(slot, COUNT_SEARCHES_ENDED);
+            return c;
+        }
+        gauges_count_own(slot, COUNT_SEARCHES_ENDED); /* RACE: closed since it was looked at */
+    }
+    call_unremember(slot);
+    return NULL;
+}
+
 /* Counts a call that was claimed in the section of join_straight(), and leaves that. */
 static ALWAYS_INLINE void join_leads_beside(struct slot *slot, struct lane *lane)
 {

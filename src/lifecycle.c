@@ -71,7 +71,7 @@ static void thread_end(void *self)
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
-        call_keep_none_prepared(slot);
+        call_leave_slot(slot);
         gauges_leave(slot);
         slot_to_idle(slot);
         atomic_sub_relaxed(&slot->group->n_threads, 1); /* a hint */

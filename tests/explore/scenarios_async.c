@@ -866,7 +866,87 @@ static void unwanted_stops_early(void)
     world_end();
 }
 
+/* ----------------------------------------------------------------- remembered */
+
+/* Asks for it again and again: the third time on its thread remembers the call. */
+static void ask_again(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+
+    for (unsigned i = 0; i < 4; i++)
+        drop(fresh(n + i, "a"));
+    if (variant(2))
+        get(fresh(n + 4, "a"));
+}
+
+static void drop_twice(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+
+    drop(fresh(n, "a"));
+    drop(fresh(n + 1, "a"));
+}
+
+/* The call ends meanwhile, and its record is wanted for others, of this key and of another. */
+static void remembered_against(void (*end)(void *), unsigned may, unsigned n_threads)
+{
+    sflight_options o = world_options();
+
+    o.cancel_unwanted = variant(2);
+    world_begin(&o);
+    world.forgets = o.cancel_unwanted;
+    world.may = may;
+    ask_begin(fresh(0, "a"));
+    for (unsigned i = 1; i <= n_threads; i++)
+        go(ask_again, fresh(10 * i, "a"));
+    if (variant(2))
+        pause_here();
+    if (variant(4) == 0)
+        forget("a", variant(2));
+    end(&asks[0]);
+    for (unsigned i = 1; i < 4; i++)
+        begin_and_complete(fresh(i, i == 2 ? "a" : "b"));
+    for (unsigned i = 1; i < 4; i++)
+        if (asks[i].future != NULL)
+            ask_drop(&asks[i]);
+    join_all();
+    world_end();
+}
+
+static void remembered(void)
+{
+    remembered_against(complete_permit, 0, 1);
+}
+static void remembered_by_two(void)
+{
+    remembered_against(complete_permit, 0, 2);
+}
+static void remembered_dead(void)
+{
+    remembered_against(abandon_permit, MAY_BE_DEAD, 1 + variant(2));
+}
+
+/* Who has remembered it ends, and another has its slot. */
+static void remembered_by_the_dead(void)
+{
+    world_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    go(drop_twice, fresh(10, "a"));
+    join_all();
+    go(ask_again, fresh(20, "a"));
+    complete_permit(&asks[0]);
+    begin_and_complete(fresh(1, "b"));
+    join_all();
+    world_end();
+}
+
 const struct scenario scenarios_async[] = {
+    {"remembered", remembered, 300, 2},
+    {"remembered_by_two", remembered_by_two, 300, 1},
+    {"remembered_dead", remembered_dead, 200, 2},
+    {"remembered_by_the_dead", remembered_by_the_dead, 200, 2},
     {"unwanted_stops_early", unwanted_stops_early, 200, 3},
     {"unwanted_taken_over", unwanted_taken_over, 200, 3},
     {"future_against_complete", future_against_complete, 300, 2},

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A thread that joins one call again and again remembers it, and does not search for it any more.  It
+ * must never show, but in time and in the few records that are kept.
+ */
+#include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
+#include "../lib/fork_test.h"
+
+/* From the third time on the thread need not search. */
+enum { AGAIN = 4 };
+
+static void drop_all(sflight_future *const *f, int n)
+{
+    for (int i = 0; i < n; i++)
+        sflight_future_drop(f[i]);
+}
+
+/* Joins so often that the call is remembered, and gives that up again. */
+static void remember(sflight_group *g, const char *key)
+{
+    sflight_future *f[AGAIN];
+    for (int i = 0; i < AGAIN; i++)
+        f[i] = join(g, key);
+    drop_all(f, AGAIN);
+}
+
+static void who_joins_again_gets_the_result(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *call = lead(g, "key");
+    sflight_future *f[CONSUMERS * AGAIN];
+    for (int i = 0; i < CONSUMERS * AGAIN; i++) {
+        f[i] = join(g, "key");
+        assert_int_equal(stats_of(g).waiting, i + 1);
+    }
+    assert_int_equal(sflight_complete(call, 0), CONSUMERS * AGAIN);
+    for (int i = 0; i < CONSUMERS * AGAIN; i++)
+        consume(f[i], (enum consumer)(i % CONSUMERS), 0);
+    assert_int_equal(stats_of(g).joined, CONSUMERS * AGAIN);
+    group_end(g);
+}
+
+/* Who comes after the end, or after a forget, leads. */
+static void what_is_over_is_not_joined(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    for (int i = 0; i < 100; i++) {
+        sflight_call *next, *call = lead(g, "key");
+        remember(g, "key");
+        switch (i % 4) {
+        case 0:
+            assert_int_equal(sflight_complete(call, 0), 0);
+            call = NULL;
+            break;
+        case 1:
+            assert_int_equal(sflight_forget(g, "key", 3), 1);
+            break;
+        case 2:
+            assert_int_equal(sflight_forget_unshared(g, "key", 3), 1);
+            break;
+        default:
+            sflight_call_abandon(call);
+            assert_int_equal(sflight_complete(call, 0), 0);
+            call = NULL;
+        }
+        next = lead(g, "key");
+        sflight_future *f = join(g, "key");
+        if (call != NULL)
+            assert_int_equal(sflight_complete(call, 0), 0);
+        assert_int_equal(sflight_complete(next, 0), 1);
+        consume(f, BY_POLL, 0);
+    }
+    group_end(g);
+}
+
+/* Keys that have everything in common but one byte, or their length. */
+static void another_key_is_another_call(void **state)
+{
+    (void)state;
+    enum { LONGEST = 40 };
+    sflight_group *g = group_new(NULL);
+    for (size_t len = 0; len <= LONGEST; len++) {
+        char key[LONGEST + 1] = "abcdefghijklmnopqrstuvwxyzabcdefghijklmn";
+        sflight_call *call, *other;
+        sflight_future *f[AGAIN], *none;
+        assert_int_equal(sflight_begin(g, key, len, &call, &none), 0);
+        assert_non_null(call);
+        for (int i = 0; i < AGAIN; i++) {
+            assert_int_equal(sflight_begin(g, key, len, &other, &f[i]), 0);
+            assert_null(other);
+        }
+        for (size_t at = 0; at <= len; at++) { /* at the end: the key that is longer by one */
+            key[at]++;
+            assert_int_equal(sflight_begin(g, key, at < len ? len : len + 1, &other, &none), 0);
+            assert_non_null(other);
+            assert_int_equal(sflight_complete(other, 0), 0);
+            key[at]--;
+        }
+        assert_int_equal(sflight_complete(call, 0), AGAIN);
+        drop_all(f, AGAIN);
+    }
+    group_end(g);
+}
+
+static void a_closed_group_refuses(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *none, *call = lead(g, "key");
+    sflight_future *f;
+    remember(g, "key");
+    assert_int_equal(sflight_group_close(g), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), -ESHUTDOWN);
+    assert_int_equal(sflight_complete(call, 0), 0);
+    group_end(g);
+}
+
+static void a_limit_holds(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.max_waiters = AGAIN;
+    sflight_group *g = group_new(&o);
+    sflight_call *none, *call = lead(g, "key");
+    sflight_future *more, *f[AGAIN];
+    remember(g, "key");
+    for (int i = 0; i < AGAIN; i++)
+        f[i] = join(g, "key");
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &more), -EAGAIN);
+    assert_int_equal(sflight_complete(call, 0), AGAIN);
+    drop_all(f, AGAIN);
+    group_end(g);
+}
+
+/* Whose leader has been told that nobody waits, that call nobody joins. */
+static void what_nobody_wanted_is_not_joined(void **state)
+{
+    (void)state;
+    sflight_options o = default_options();
+    o.cancel_unwanted = true;
+    sflight_group *g = group_new(&o);
+    sflight_call *call = lead(g, "key");
+    sflight_future *f[AGAIN];
+    for (int i = 0; i < AGAIN; i++)
+        f[i] = join(g, "key");
+    drop_all(f, AGAIN);
+    assert_true(sflight_call_unwanted(call));
+    sflight_call *next = lead(g, "key");
+    assert_int_equal(sflight_complete(call, 0), 0);
+    assert_int_equal(sflight_complete(next, 0), 0);
+    group_end(g);
+}
+
+struct crowd {
+    sflight_group *g;
+    atomic_uint n_remember;
+    atomic_bool ended, leave;
+};
+
+static void *join_and_stay(void *arg)
+{
+    struct crowd *c = arg;
+    remember(c->g, "key");
+    atomic_fetch_add(&c->n_remember, 1);
+    WAIT_UNTIL(c->ended);
+    sflight_call *call;
+    sflight_future *f;
+    assert_int_equal(sflight_begin(c->g, "key", 3, &call, &f), 0);
+    if (call != NULL)
+        sflight_complete(call, 0);
+    else
+        sflight_future_drop(f);
+    WAIT_UNTIL(c->leave);
+    return NULL;
+}
+
+/*
+ * More threads than can remember one call.  Its record is neither used again nor freed meanwhile,
+ * which sanitizers would tell; nor is it lost.
+ */
+static void more_than_can_remember(void **state)
+{
+    (void)state;
+    enum { THREADS = 260, CALLS = 100 };
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    struct crowd c = {.g = group_new(&o)};
+    sflight_call *calls[CALLS], *call = lead(c.g, "key");
+    pthread_t threads[THREADS];
+    threads_start(threads, THREADS, join_and_stay, &c);
+    WAIT_UNTIL(c.n_remember == THREADS);
+    assert_int_equal(sflight_complete(call, 0), 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < CALLS; i++) {
+            char key[16];
+            snprintf(key, sizeof(key), "other %d", i);
+            calls[i] = lead(c.g, key);
+            sflight_future_drop(join(c.g, key));
+        }
+        for (int i = 0; i < CALLS; i++)
+            assert_int_equal(sflight_complete(calls[i], 0), 0);
+    }
+    c.ended = true;
+    c.leave = true;
+    threads_join(threads, THREADS);
+    group_end(c.g);
+    assert_nothing_allocated(&counting);
+}
+
+static void *remember_and_end(void *g)
+{
+    remember(g, "key");
+    return NULL;
+}
+
+/* Nobody remembers it any more: its record has not to wait for longer than others. */
+static void who_ends_remembers_nothing(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    for (int i = 0; i < 100; i++) {
+        sflight_call *call = lead(g, "key");
+        pthread_t threads[3];
+        threads_start(threads, 3, remember_and_end, g);
+        threads_join(threads, 3);
+        assert_int_equal(sflight_complete(call, 0), 0);
+        assert_in_range(stats_of(g).retired_pending, 0, 16);
+    }
+    group_end(g);
+}
+
+/* One record for each thread, whatever it has joined. */
+static void one_is_remembered(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    for (int i = 0; i < 200; i++) {
+        sflight_call *calls[3];
+        for (int k = 0; k < 3; k++) {
+            char key[16];
+            snprintf(key, sizeof(key), "%d %d", i, k);
+            calls[k] = lead(g, key);
+            remember(g, key);
+        }
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(sflight_complete(calls[k], 0), 0);
+        assert_in_range(stats_of(g).retired_pending, 0, 16 + 3);
+    }
+    group_end(g);
+}
+
+/* ------------------------------------------------------------------- forks */
+
+/* The forking thread remembers a call of its own, which it has in the child, too. */
+static void in_a_child_an_own_call(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *call = lead(g, "key");
+    remember(g, "key");
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        sflight_future *f = join(g, "key");
+        assert_int_equal(sflight_complete(call, 0), 1);
+        consume(f, BY_POLL, 0);
+        child_uses_group(g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_future *f = join(g, "key");
+    assert_int_equal(sflight_complete(call, 0), 1);
+    consume(f, BY_POLL, 0);
+    group_end(g);
+}
+
+struct elsewhere {
+    sflight_group *g;
+    atomic_bool leads, end;
+};
+
+static void *lead_elsewhere(void *arg)
+{
+    struct elsewhere *e = arg;
+    sflight_call *call = lead(e->g, "key");
+    e->leads = true;
+    WAIT_UNTIL(e->end);
+    sflight_complete(call, 0);
+    return NULL;
+}
+
+/* That of another thread has no leader there. */
+static void in_a_child_the_call_of_another(void **state)
+{
+    (void)state;
+    struct elsewhere e = {.g = group_new(NULL)};
+    pthread_t thread = thread_start(lead_elsewhere, &e);
+    WAIT_UNTIL(e.leads);
+    remember(e.g, "key");
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        child_uses_group(e.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    sflight_future *f = join(e.g, "key");
+    e.end = true;
+    thread_join(thread);
+    consume(f, BY_POLL, 0);
+    group_end(e.g);
+}
+
+static void *remember_and_wait(void *arg)
+{
+    struct crowd *c = arg;
+    remember(c->g, "key");
+    atomic_fetch_add(&c->n_remember, 1);
+    WAIT_UNTIL(c->leave);
+    return NULL;
+}
+
+/* What the parent's other threads remember nobody remembers there: no record stays for that. */
+static void in_a_child_others_remember_nothing(void **state)
+{
+    (void)state;
+    enum { THREADS = 20 };
+    struct crowd c = {.g = group_new(NULL)};
+    sflight_call *call = lead(c.g, "key");
+    pthread_t threads[THREADS];
+    threads_start(threads, THREADS, remember_and_wait, &c);
+    WAIT_UNTIL(c.n_remember == THREADS);
+    pid_t pid = fork_child();
+    if (pid == 0) {
+        assert_int_equal(sflight_complete(call, 0), 0);
+        for (int i = 0; i < 100; i++) {
+            call = lead(c.g, "key");
+            sflight_future_drop(join(c.g, "key"));
+            assert_int_equal(sflight_complete(call, 0), 0);
+        }
+        assert_in_range(stats_of(c.g).retired_pending, 0, 15);
+        child_uses_group(c.g);
+        exit(0);
+    }
+    assert_child_succeeds(pid);
+    c.leave = true;
+    threads_join(threads, THREADS);
+    assert_int_equal(sflight_complete(call, 0), 0);
+    group_end(c.g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_joins_again_gets_the_result),
+        cmocka_unit_test(what_is_over_is_not_joined),
+        cmocka_unit_test(another_key_is_another_call),
+        cmocka_unit_test(a_closed_group_refuses),
+        cmocka_unit_test(a_limit_holds),
+        cmocka_unit_test(what_nobody_wanted_is_not_joined),
+        cmocka_unit_test(more_than_can_remember),
+        cmocka_unit_test(who_ends_remembers_nothing),
+        cmocka_unit_test(one_is_remembered),
+        cmocka_unit_test(in_a_child_an_own_call),
+        cmocka_unit_test(in_a_child_the_call_of_another),
+        cmocka_unit_test(in_a_child_others_remember_nothing),
+    };
+    return RUN_TESTS(tests);
+}
