@@ -387,7 +387,9 @@ typedef struct sflight_stats {
     uint64_t in_flight;       /* calls claimed and not ended */
     uint64_t waiting;         /* followers inside the library */
     uint64_t held;            /* results not yet released */
-    uint64_t retired_pending; /* call records that await their grace period */
+    uint64_t retired_pending; /* call records that await their grace period, or that
+                                 a thread remembers, as it has joined the call
+                                 again and again: one for each thread at most */
     uint64_t buckets;         /* hash buckets of all shards */
     uint64_t bytes;           /* memory the group has from its allocator,
                                  sflight_call_alloc() included.  Of it each

@@ -107,7 +107,7 @@ NOINLINE void call_unremember(struct slot *slot)
     if (c == NULL)
         return;
     slot->remembered = NULL;
-    atomic_fence_compiler();                              /* as call_remember() */
+    atomic_fence_compiler();                               /* as call_remember() */
     (void)atomic_sub_release(&c->result.n_remembering, 1); /* [REMEMBER] */
 }
 

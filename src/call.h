@@ -147,9 +147,9 @@ static inline bool call_is_inherited(const struct sflight_call *call)
 
 enum {
     CALL_REMEMBERING_MOST = 255, /* so many slots, and no more, can remember one record */
-    CALL_KEY_SMALL = 128, /* key memory up to this stays with a spare record */
-    CALL_KEY_KEPT = 1024, /* and up to this with the prepared one, and a few of those */
-    CALL_KEYS_KEPT = 4,   /* spare records, so many of a slot's */
+    CALL_KEY_SMALL = 128,        /* key memory up to this stays with a spare record */
+    CALL_KEY_KEPT = 1024,        /* and up to this with the prepared one, and a few of those */
+    CALL_KEYS_KEPT = 4,          /* spare records, so many of a slot's */
 };
 
 /*

@@ -39,7 +39,8 @@
  *
  * "Never cleared" means: not before the record is used for another call (state_init()).
  *
- * A joiner adds itself with one addition, inside the section in which it found the call.  If
+ * A joiner adds itself with one addition, inside the section in which it found the call, or without
+ * one, if its slot remembers the call.  If
  * CLOSED or SEALED was in the word that it added to, it has not joined: whoever set that bit
  * has taken the count already.  It takes the addition back, and until then the word has a
  * joiner too many, which nobody counts: the count at the close is in the word that the closing
@@ -113,7 +114,7 @@ static inline void state_remove_starter(state_word *word)
 
 /*
  * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  Only inside the section
- * in which the record was found, or with a hold on it.  Returns true, and the joiner then has
+ * in which the record was found, by a slot that remembers it, or with a hold on it.  Returns true, and the joiner then has
  * a claim on a hold; or false, and nothing has changed, if the call has closed or is sealed.
  * *state gets the word before the addition.  A call that was forgotten since it was found may
  * still be joined: the joiner began before the forgetting was over.

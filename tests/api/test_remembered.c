@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A thread that joins one call again and again remembers it, and does not search for it any more.  It
- * must never show, but in time and in the few records that are kept.
+ * A thread that joins one call again and again remembers it, and does not search for it any more.
+ * It must never show, but in time and in the few records that are kept.
  */
 #include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
@@ -184,7 +184,7 @@ static void *join_and_stay(void *arg)
 static void more_than_can_remember(void **state)
 {
     (void)state;
-    enum { THREADS = 260, CALLS = 100 };
+    enum { THREADS = 256, CALLS = 100 }; /* one more than can */
     struct counting counting = {0};
     sflight_options o = counting_options(&counting);
     struct crowd c = {.g = group_new(&o)};
@@ -200,7 +200,7 @@ static void more_than_can_remember(void **state)
             calls[i] = lead(c.g, key);
             sflight_future_drop(join(c.g, key));
         }
-        for (int i = 0; i < CALLS; i++)
+        for (int i = CALLS; i-- > 0;) /* the last ones find enough spare records there */
             assert_int_equal(sflight_complete(calls[i], 0), 0);
     }
     c.ended = true;
@@ -210,25 +210,78 @@ static void more_than_can_remember(void **state)
     assert_nothing_allocated(&counting);
 }
 
-static void *remember_and_end(void *g)
+enum { QUIET = 20 };
+
+/* A thread for each of so many calls, which remembers it. */
+struct quiet {
+    sflight_group *g;
+    char key[16];
+    sflight_call *call;
+    atomic_bool remembers;
+    const atomic_bool *leave;
+    pthread_t thread;
+};
+
+static void *remember_and_leave(void *arg)
 {
-    remember(g, "key");
+    struct quiet *q = arg;
+    remember(q->g, q->key);
+    q->remembers = true;
+    WAIT_UNTIL(*q->leave);
     return NULL;
 }
 
-/* Nobody remembers it any more: its record has not to wait for longer than others. */
+static void quiet_start(struct quiet *quiet, sflight_group *g, const atomic_bool *leave)
+{
+    for (int i = 0; i < QUIET; i++) {
+        struct quiet *q = &quiet[i];
+        *q = (struct quiet){.g = g, .leave = leave};
+        snprintf(q->key, sizeof(q->key), "quiet %d", i);
+        q->call = lead(g, q->key);
+        q->thread = thread_start(remember_and_leave, q);
+    }
+    for (int i = 0; i < QUIET; i++)
+        WAIT_UNTIL(quiet[i].remembers);
+}
+
+static void quiet_complete(struct quiet *quiet)
+{
+    for (int i = 0; i < QUIET; i++)
+        assert_int_equal(sflight_complete(quiet[i].call, 0), 0);
+}
+
+static void quiet_join(struct quiet *quiet)
+{
+    for (int i = 0; i < QUIET; i++)
+        thread_join(quiet[i].thread);
+}
+
+/* So that what waits for nobody is used again, and no more. */
+static void assert_nothing_remembered(sflight_group *g)
+{
+    for (int i = 0; i < 100; i++) {
+        sflight_call *call = lead(g, "key");
+        sflight_future_drop(join(g, "key"));
+        assert_int_equal(sflight_complete(call, 0), 0);
+    }
+    assert_in_range(stats_of(g).retired_pending, 0, 16);
+}
+
+/* Then their records have not to wait for longer than others. */
 static void who_ends_remembers_nothing(void **state)
 {
     (void)state;
     sflight_group *g = group_new(NULL);
-    for (int i = 0; i < 100; i++) {
-        sflight_call *call = lead(g, "key");
-        pthread_t threads[3];
-        threads_start(threads, 3, remember_and_end, g);
-        threads_join(threads, 3);
-        assert_int_equal(sflight_complete(call, 0), 0);
-        assert_in_range(stats_of(g).retired_pending, 0, 16);
-    }
+    struct quiet quiet[QUIET];
+    atomic_bool leave = false;
+    quiet_start(quiet, g, &leave);
+    quiet_complete(quiet);
+    for (int i = 0; i < 100; i++)
+        sflight_complete(lead(g, "key"), 0);
+    assert_in_range(stats_of(g).retired_pending, QUIET, QUIET + 16); /* it is as this test says */
+    leave = true;
+    quiet_join(quiet);
+    assert_nothing_remembered(g);
     group_end(g);
 }
 
@@ -312,42 +365,26 @@ static void in_a_child_the_call_of_another(void **state)
     group_end(e.g);
 }
 
-static void *remember_and_wait(void *arg)
-{
-    struct crowd *c = arg;
-    remember(c->g, "key");
-    atomic_fetch_add(&c->n_remember, 1);
-    WAIT_UNTIL(c->leave);
-    return NULL;
-}
-
-/* What the parent's other threads remember nobody remembers there: no record stays for that. */
+/* What the parent's other threads remember nobody remembers there. */
 static void in_a_child_others_remember_nothing(void **state)
 {
     (void)state;
-    enum { THREADS = 20 };
-    struct crowd c = {.g = group_new(NULL)};
-    sflight_call *call = lead(c.g, "key");
-    pthread_t threads[THREADS];
-    threads_start(threads, THREADS, remember_and_wait, &c);
-    WAIT_UNTIL(c.n_remember == THREADS);
+    sflight_group *g = group_new(NULL);
+    struct quiet quiet[QUIET];
+    atomic_bool leave = false;
+    quiet_start(quiet, g, &leave);
     pid_t pid = fork_child();
     if (pid == 0) {
-        assert_int_equal(sflight_complete(call, 0), 0);
-        for (int i = 0; i < 100; i++) {
-            call = lead(c.g, "key");
-            sflight_future_drop(join(c.g, "key"));
-            assert_int_equal(sflight_complete(call, 0), 0);
-        }
-        assert_in_range(stats_of(c.g).retired_pending, 0, 15);
-        child_uses_group(c.g);
+        quiet_complete(quiet);
+        assert_nothing_remembered(g);
+        child_uses_group(g);
         exit(0);
     }
     assert_child_succeeds(pid);
-    c.leave = true;
-    threads_join(threads, THREADS);
-    assert_int_equal(sflight_complete(call, 0), 0);
-    group_end(c.g);
+    leave = true;
+    quiet_join(quiet);
+    quiet_complete(quiet);
+    group_end(g);
 }
 
 int main(void)

@@ -209,6 +209,43 @@ static void destroy_against_follower(void)
     world_end();
 }
 
+static void remember_and_join(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 1; i < 4; i++) {
+        ask_begin(fresh(i, "a"));
+        if (asks[i].future != NULL)
+            ask_drop(&asks[i]);
+    }
+    reached(&is_in[1]);
+    ask_begin(fresh(4, "a"));
+    if (asks[4].permit != NULL)
+        ask_complete(&asks[4]);
+    else if (asks[4].future != NULL)
+        ask_drop(&asks[4]);
+}
+
+/* The same where the follower's thread remembers the call. */
+static void destroy_against_remembered(void)
+{
+    sflight_options o = world_options();
+    destroyed_begin(&o);
+    sched.counters = true;
+    is_in[1] = false;
+    ask_begin(fresh(0, "a"));
+    int64_t *followers = &asks[0].run->followers;
+    go(remember_and_join, NULL);
+    until(&is_in[1]);
+    if (variant(2))
+        pause_here();
+    ask_complete(&asks[0]);
+    if (*followers == 0)
+        join_all(); /* it may not have come yet */
+    destroy_when_idle(NULL);
+    join_all();
+    world_end();
+}
+
 static void forget_a(void *unused)
 {
     (void)unused;
@@ -325,6 +362,41 @@ static void stats_say_who_waits(void)
         CHECK(sflight_group_stats(world.group, &stats) == 0);
     ask_complete(&asks[0]);
     CHECK(stats.waiting == 0 || run->followers == 1);
+    join_all();
+    world_end();
+}
+
+static void begin_three(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+
+    for (unsigned i = 0; i < 3; i++)
+        ask_begin(fresh(n + i, "a"));
+    for (unsigned i = 0; i < 3; i++)
+        if (asks[n + i].permit != NULL)
+            ask_complete(&asks[n + i]);
+    until(&has_tried);
+    for (unsigned i = 0; i < 3; i++)
+        if (asks[n + i].future != NULL)
+            ask_drop(&asks[n + i]);
+}
+
+/* The same of one who remembers the call. */
+static void stats_say_who_waits_again(void)
+{
+    sflight_stats stats = {0};
+    world_begin(NULL);
+    sched.counters = true;
+    ask_begin(fresh(0, "a"));
+    struct run *run = asks[0].run;
+    has_tried = false;
+    go(begin_three, fresh(1, "a"));
+    for (unsigned i = 0; i < 40 && stats.waiting < 3; i++)
+        CHECK(sflight_group_stats(world.group, &stats) == 0);
+    ask_complete(&asks[0]);
+    CHECK(run->followers >= (int64_t)stats.waiting);
+    reached(&has_tried);
     join_all();
     world_end();
 }
@@ -587,6 +659,29 @@ static void futures_begin(void)
     world.forgets = o.cancel_unwanted;
 }
 
+static void hang_and_drop(void *arg)
+{
+    struct ask *ask = arg;
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    if (ask->future == NULL)
+        return;
+    (void)sflight_future_fd(ask->future);
+    ask_drop(ask);
+}
+
+/* Joins the key's call again and again, as far as there is one, and gives that up. */
+static void remember(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+    const char *key = first->key;
+
+    for (unsigned i = 0; i < 3; i++)
+        hang_and_drop(fresh(n + i, key));
+}
+
 static void fork_and_end_all(unsigned n)
 {
     let_others_go_on();
@@ -607,18 +702,6 @@ static void fork_with_permits(void)
     let_others_go_on();
     ask_begin(fresh(4, "c"));
     fork_and_end_all(5);
-}
-
-static void hang_and_drop(void *arg)
-{
-    struct ask *ask = arg;
-    ask_begin(ask);
-    if (ask->permit != NULL)
-        ask_complete(ask);
-    if (ask->future == NULL)
-        return;
-    (void)sflight_future_fd(ask->future);
-    ask_drop(ask);
 }
 
 /* Others hold the list of a call of its own, to take out of it what they have given up. */
@@ -660,6 +743,19 @@ static void fork_with_futures(void)
     ask_begin(fresh(2, "a"));
     ask_begin(fresh(3, "a"));
     fork_and_end_all(4);
+}
+
+/* It remembers a call of its own or of another thread; others remember them, or are about to. */
+static void fork_with_remembered(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    go_ask(1, "a");
+    let_others_go_on();
+    const char *key = variant(2) ? "a" : "c";
+    go(remember, fresh(30, key));
+    remember(fresh(40, variant(2) ? "a" : "c"));
+    fork_and_end_all(2);
 }
 
 /* Calls that have been forgotten before the fork: a permit, and somebody else's. */
@@ -799,6 +895,7 @@ const struct scenario scenarios_life[] = {
     {"drain_times_out", drain_times_out, 20, 1},
     {"destroy_against_calls", destroy_against_calls, 200, 1},
     {"destroy_against_leader", destroy_against_leader, 100, 2},
+    {"destroy_against_remembered", destroy_against_remembered, 100, 2},
     {"destroy_against_follower", destroy_against_follower, 200, 1},
     {"destroy_against_forget", destroy_against_forget, 200, 2},
     {"destroy_against_each", destroy_against_each, 100, 2},
@@ -806,6 +903,7 @@ const struct scenario scenarios_life[] = {
     {"destroy_against_start", destroy_against_start, 500, 2},
     {"drained_runner", drained_runner, 100, 2},
     {"stats_say_who_waits", stats_say_who_waits, 100, 1},
+    {"stats_say_who_waits_again", stats_say_who_waits_again, 200, 1},
     {"stats_against_complete", stats_against_complete, 100, 2},
     {"durations_against_end", durations_against_end, 100, 1},
     {"stats_against_join", stats_against_join, 100, 2},
@@ -819,6 +917,7 @@ const struct scenario scenarios_life[] = {
     {"fork_amid_sweep", fork_amid_sweep, 200, 0},
     {"fork_with_bare_permit", fork_with_bare_permit, 50, 0},
     {"fork_with_futures", fork_with_futures, 200, 0},
+    {"fork_with_remembered", fork_with_remembered, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},
     {"fork_with_queue", fork_with_queue, 100, 0},
