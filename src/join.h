@@ -114,8 +114,9 @@ static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, con
         return NULL;
     if (UNLIKELY(group_has(slot->group, GROUP_CLOSED)))
         return NULL;
-    /* As join_straight() has it: of a key's calls one at most is neither closed nor forgotten. */
-    uint64_t state = atomic_load_acquire(&c->state); /* [CLOSE] */
+    /* Of a key's calls one at most is neither closed nor forgotten.  The addition decides, or who
+       searches then. */
+    uint64_t state = atomic_load_relaxed(&c->state);
     if (LIKELY(!(state & (STATE_CLOSED | STATE_FORGOTTEN)))) {
         gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
         if (LIKELY(state_join(&c->state, STATE_ASYNC, &state))) {

@@ -114,12 +114,12 @@ static inline void state_remove_starter(state_word *word)
 
 /*
  * Joins: adds a joiner of that unit (STATE_BLOCKING or STATE_ASYNC).  Only inside the section
- * in which the record was found, by a slot that remembers it, or with a hold on it.  Returns true, and the joiner then has
- * a claim on a hold; or false, and nothing has changed, if the call has closed or is sealed.
- * *state gets the word before the addition.  A call that was forgotten since it was found may
- * still be joined: the joiner began before the forgetting was over.
- * Pairs with the functions that set CLOSED: the count at the close is that of the joiners
- * which got true here and have not left.
+ * in which the record was found, by a slot that remembers it, or with a hold on it.  Returns true,
+ * and the joiner then has a claim on a hold; or false, and nothing has changed, if the call has
+ * closed or is sealed. *state gets the word before the addition.  A call that was forgotten since
+ * it was found may still be joined: the joiner began before the forgetting was over. Pairs with the
+ * functions that set CLOSED: the count at the close is that of the joiners which got true here and
+ * have not left.
  */
 static ALWAYS_INLINE bool state_join(state_word *word, uint64_t unit, uint64_t *state)
 {
