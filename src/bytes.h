@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The comparison of two keys of equal length. */
+/* The comparison of two keys of equal length, and copies of short ones. */
 #ifndef SFLIGHT_BYTES_H
 #define SFLIGHT_BYTES_H
 
@@ -25,6 +25,25 @@ static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned cha
     memcpy(&x[2], a + len - 8, 8);
     memcpy(&y[2], b + len - 8, 8);
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
+}
+
+/* Copies a key of at most 24 bytes, by overlapping words. */
+static ALWAYS_INLINE void bytes_copy_short(unsigned char *to, const unsigned char *from, size_t len)
+{
+    if (len >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + len - 4, from + len - 4, 4);
+    } else if (len != 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
 }
 
 #endif

@@ -218,26 +218,6 @@ void call_free_spares(struct slot *slot);
  */
 void call_after_fork(struct slot *slot);
 
-/* Copies a key of at most TABLE_KEY_INLINE (24) bytes, by overlapping words. */
-static ALWAYS_INLINE void call_copy_key_short(unsigned char *to, const unsigned char *from,
-                                              size_t len)
-{
-    if (len >= 16) {
-        memcpy(to, from, 16);
-        memcpy(to + len - 8, from + len - 8, 8);
-    } else if (len >= 8) {
-        memcpy(to, from, 8);
-        memcpy(to + len - 8, from + len - 8, 8);
-    } else if (len >= 4) {
-        memcpy(to, from, 4);
-        memcpy(to + len - 4, from + len - 4, 4);
-    } else if (len != 0) {
-        to[0] = from[0];
-        to[len / 2] = from[len / 2];
-        to[len - 1] = from[len - 1];
-    }
-}
-
 /* Gives back a record that nobody else knows: it becomes a spare one, or is freed. */
 static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
 {
@@ -290,7 +270,7 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
         return NULL;
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
-        call_copy_key_short(c->node.key_inline, key, len);
+        bytes_copy_short(c->node.key_inline, key, len);
     } else if (!call_key_long(c, key, len)) {
         call_discard(slot, c);
         return NULL;

@@ -65,7 +65,7 @@ static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_
 {
     if (LIKELY(len <= TABLE_KEY_INLINE)) {
         c->node.key = c->node.key_inline;
-        call_copy_key_short(c->node.key_inline, key, len);
+        bytes_copy_short(c->node.key_inline, key, len);
     } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
         return false;
     }

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 128 };
+enum { SEEDS = 20000, MAX_CHILDREN = 16, MAX_SCENARIOS = 256 };
 
 static const struct scenario *const lists[] = {scenarios_blocking, scenarios_async,
                                                scenarios_life,     scenarios_tasks,
@@ -282,9 +282,11 @@ int main(int argc, char **argv)
     FILE *again = NULL;
 
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-        for (const struct scenario *l = lists[i]; l->name != NULL && n_scenarios < MAX_SCENARIOS;
-             l++)
+        for (const struct scenario *l = lists[i]; l->name != NULL; l++) {
+            if (n_scenarios == MAX_SCENARIOS)
+                abort();
             scenarios[n_scenarios++] = l;
+        }
     sched_failed = failed;
     setvbuf(stderr, NULL, _IOFBF, 1 << 16);
     for (int i = 1; i < argc; i++) {
