@@ -147,6 +147,7 @@ static int lead_and_follow(const struct check *k)
     int rc = -ENOMEM;
 
     if (leader != NULL && follower != NULL) {
+        follower->is_check = true;
         int outcome = fleet_await(leader, k->deadline);
         if (outcome == FLIGHT_LEAD)
             rc = pass_value(k, leader, follower);
