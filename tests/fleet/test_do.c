@@ -368,6 +368,29 @@ static void checking(void **state)
     assert_int_equal(FLEET_COUNT(a, inbox_ready), 1);
 }
 
+/* What a check leaves in the engine is to be read: its key is of digits. */
+static void a_check_can_be_seen(void **state)
+{
+    sflight_fleet *f = fleet_new(&server, "seen");
+    redisContext *c = server_connect(&server);
+    redisReply *r = redisCommand(c, "MONITOR");
+    const char *slot = NULL;
+    (void)state;
+    freeReplyObject(r);
+    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
+    while (slot == NULL) {
+        assert_int_equal(redisGetReply(c, (void **)&r), REDIS_OK);
+        slot = strstr(r->str, "sf:seen{:");
+        if (slot != NULL) {
+            assert_int_equal(strspn(slot + 9, "0123456789abcdef"), 32);
+            assert_int_equal(slot[9 + 32], '}');
+        }
+        freeReplyObject(r);
+    }
+    redisFree(c);
+    fleet_free(f);
+}
+
 /* All that is left in the engine are results, which nobody can find any more, for some seconds. */
 static void nothing_stays_in_the_engine(void **state)
 {
@@ -403,6 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_status_that_is_not_published, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting, setup, teardown),
         cmocka_unit_test_setup_teardown(checking, setup, teardown),
+        cmocka_unit_test(a_check_can_be_seen),
         cmocka_unit_test(nothing_stays_in_the_engine),
     };
     server_new(&server, NULL);
