@@ -41,9 +41,9 @@
  * What is promised
  *   1. A result that came through the engine was published after the call that gets it had begun.
  *      Its fn had returned at most two leases before that.  The callers in the leading process do
- *      not wait for the publishing: one of them that asks again in that moment, usually less than
- *      a millisecond, may get the same result once more, by the engine, and so may other
- *      processes to which it has told of its result.
+ *      not wait for the publishing: one of them that asks again in that moment waits for it, and
+ *      gets a newer result.  Other processes to which it has told of its result may still get
+ *      that, usually for less than a millisecond.
  *   2. Without faults at most one fn runs for a key at a time in the whole fleet.  Two run at a
  *      time only where a lease was lost (leases_lost, refused: the process was stopped or cut off
  *      for longer than the lease, or the engine lost or evicted the key), after
@@ -290,12 +290,12 @@ SFLIGHT_PUBLIC const void *sflight_fleet_permit_key(const sflight_fleet_permit *
 typedef struct sflight_fleet_counters {
     size_t struct_size; /* set by sflight_fleet_stats() */
     /* calls of this process that had a leader here: each is counted in one of these ten */
-    uint64_t led;            /* led the flight: fn ran here, for all */
-    uint64_t received;       /* got the result of another process, or of another call of this one */
-    uint64_t timed_out;      /* the leader left at its deadline before either */
-    uint64_t alone_down;     /* flew alone: there was no connection */
-    uint64_t alone_slow;     /* the engine did not answer within engine_timeout_ms */
-    uint64_t alone_refused;  /* the engine answered with an error: see sflight_fleet_last_error() */
+    uint64_t led;           /* led the flight: fn ran here, for all */
+    uint64_t received;      /* got the result of another process, or of another fleet of this one */
+    uint64_t timed_out;     /* the leader left at its deadline before either */
+    uint64_t alone_down;    /* flew alone: there was no connection */
+    uint64_t alone_slow;    /* the engine did not answer within engine_timeout_ms */
+    uint64_t alone_refused; /* the engine answered with an error: see sflight_fleet_last_error() */
     uint64_t alone_oversize; /* the key, or the flight's value, is too long for the engine */
     uint64_t alone_gave_up;  /* waited for other processes for as long as it may */
     uint64_t alone_forked;   /* this is the child of a fork */

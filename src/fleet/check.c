@@ -77,7 +77,7 @@ int sflight_fleet_forget(sflight_fleet *f, const void *key, size_t key_len)
 struct check {
     sflight_fleet *fleet;
     const struct timespec *deadline;
-    char key[16]; /* random bytes: nobody else's */
+    char key[TOKEN_LEN]; /* nobody else's; digits, for people who look into the engine */
     char *why;
     size_t n;
 };
@@ -147,6 +147,7 @@ static int lead_and_follow(const struct check *k)
     int rc = -ENOMEM;
 
     if (leader != NULL && follower != NULL) {
+        follower->is_check = true;
         int outcome = fleet_await(leader, k->deadline);
         if (outcome == FLIGHT_LEAD)
             rc = pass_value(k, leader, follower);
@@ -158,6 +159,20 @@ static int lead_and_follow(const struct check *k)
     if (follower != NULL)
         claim_let_go(follower);
     return rc;
+}
+
+/* A random key; false: there is none to be had. */
+static bool draw_key(char key[TOKEN_LEN])
+{
+    struct token t = {0};
+    int saved = errno;
+    ssize_t n = getrandom(&t, sizeof(t), 0);
+
+    errno = saved;
+    t.counter &= COUNTER_MAX;
+    t.attempt &= ATTEMPT_MAX;
+    token_write(key, &t);
+    return n == (ssize_t)sizeof(t);
 }
 
 int sflight_fleet_check(sflight_fleet *f, const struct timespec *deadline, char *why, size_t n)
@@ -179,7 +194,7 @@ int sflight_fleet_check(sflight_fleet *f, const struct timespec *deadline, char 
             snprintf(why, n, "%s", "the fleet is of another process, which has forked this one");
         return -EHOSTUNREACH;
     }
-    if (getrandom(k.key, sizeof(k.key), 0) != (ssize_t)sizeof(k.key))
+    if (!draw_key(k.key))
         return -ENOMEM;
     /* Waits for a connection, as long as it may take. */
     int rc = ask(&k, SCRIPT_RENEW, nobody, &integer);

@@ -3,6 +3,7 @@
 
 #include "frame.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,10 @@ struct claim *claim_new(struct member *m, enum claim_kind kind, const char *pref
                         size_t key_len)
 {
     size_t size = sizeof(struct claim) + 2 * NAME_MAX_LEN + 3 + key_len + TOKEN_LEN;
+    int saved = errno;
     struct claim *c = calloc(1, size);
 
+    errno = saved;
     if (c == NULL)
         return NULL;
     c->member = m;
@@ -41,7 +44,9 @@ bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t st
 {
     if (is_too_large)
         size = 0;
+    int saved = errno;
     c->frame = malloc(FRAME_HEAD_LEN + size);
+    errno = saved;
     if (c->frame == NULL)
         return false;
     frame_write_head(c->frame, is_too_large ? FRAME_TOO_LARGE : FRAME_VALUE, status);

@@ -70,6 +70,7 @@ struct claim {
     sflight_call *wait;            /* ended when told; E.  Or NULL: */
     void (*told)(struct claim *c); /* is called instead, on the engine thread */
     void *told_arg;
+    bool is_check;      /* of a FLIGHT: gets the result of another one of its own fleet, too */
     const char *script; /* of a COMMAND: of one key and the arguments given */
     bool with_inbox;    /* its second argument is the inbox prefix; else a lease */
     char token[TOKEN_LEN];

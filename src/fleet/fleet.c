@@ -155,21 +155,21 @@ int sflight_fleet_create(sflight_fleet **out, const sflight_fleet_options *o)
     *out = NULL;
     if (o == NULL || !options_known(&known, o) || !options_valid(&known))
         return -EINVAL;
+    int saved = errno;
     sflight_fleet *f = calloc(1, sizeof(*f));
-    if (f == NULL)
-        return -ENOMEM;
     int cancel_state;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* files, under a lock */
-    int rc = create(f, &known);
+    int rc = f == NULL ? -ENOMEM : create(f, &known);
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
-    if (rc != 0) {
+    if (rc == 0) {
+        *out = f;
+    } else if (f != NULL) {
         (void)sflight_group_destroy(f->member.waits);
         (void)sflight_group_destroy(f->member.group);
         free(f);
-        return rc;
     }
-    *out = f;
-    return 0;
+    errno = saved;
+    return rc;
 }
 
 /* ------------------------------------------------------ close, destroy */
@@ -231,7 +231,7 @@ static int destroy(sflight_fleet *f)
 
 int sflight_fleet_destroy(sflight_fleet *f)
 {
-    int cancel_state;
+    int cancel_state, saved = errno;
 
     if (f == NULL)
         return 0;
@@ -240,6 +240,7 @@ int sflight_fleet_destroy(sflight_fleet *f)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     int rc = destroy(f);
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
+    errno = saved;
     return rc;
 }
 

@@ -26,6 +26,12 @@ static bool is_own(const struct flight *f, const void *token)
     return memcmp(f->token, token, TOKEN_FLIGHT_LEN) == 0;
 }
 
+/* True if a W names a sibling. */
+static bool is_sibling(const struct flight *f, const struct flight_reply *reply)
+{
+    return !reply->is_no_sibling && memcmp(f->token, reply->bytes, PROCESS_LEN) == 0;
+}
+
 static uint32_t send(struct flight *f, uint32_t command)
 {
     f->unanswered |= command;
@@ -91,7 +97,7 @@ static bool next_attempt(struct flight *f)
 /* In CLAIM, with a link. */
 static uint32_t send_claim(struct flight *f, const struct flight_now *now)
 {
-    if (f->lost_claim && !next_attempt(f))
+    if ((f->lost_claim || f->behind_sibling) && !next_attempt(f))
         return tell(f, FLIGHT_ALONE_GAVE_UP, now);
     f->lost_claim = false;
     f->again = false;
@@ -164,11 +170,13 @@ static uint32_t join(struct flight *f, const struct flight_reply *reply,
     if (reply->integer >= 0 && (uint64_t)reply->integer < FLIGHT_NEVER / MS)
         left_ns = (uint64_t)reply->integer * MS;
     f->wait_until_ns = later(later(now->ns, left_ns), MS + jitter_ns);
-    memcpy(f->joined, reply->bytes, TOKEN_LEN);
-    if (!f->has_joined) {
+    f->behind_sibling = is_sibling(f, reply);
+    if (!f->behind_sibling) {
+        memcpy(f->joined, reply->bytes, TOKEN_LEN);
         f->has_joined = true;
-        f->give_up_ns = later(later(now->ns, o->max_age_ns), 2 * o->lease_ns);
     }
+    if (f->give_up_ns == FLIGHT_NEVER)
+        f->give_up_ns = later(later(now->ns, o->max_age_ns), 2 * o->lease_ns);
     f->rechecks = false;
     if (now->ns >= f->give_up_ns)
         return tell(f, FLIGHT_ALONE_GAVE_UP, now);
@@ -283,6 +291,7 @@ uint32_t flight_push(struct flight *f, const char token[TOKEN_LEN], const unsign
                      size_t len, const struct flight_now *now)
 {
     bool is_present = memcmp(f->token, token, TOKEN_LEN) == 0;
+    bool is_behind_other = f->state == FLIGHT_IN_WAIT && !f->behind_sibling;
     char letter = len == 0 ? '\0' : (char)bytes[0];
 
     if (!is_own(f, token))
@@ -295,14 +304,14 @@ uint32_t flight_push(struct flight *f, const char token[TOKEN_LEN], const unsign
     }
     if (f->state != FLIGHT_IN_CLAIM && f->state != FLIGHT_IN_WAIT)
         return 0;
-    if (letter == 'V')
-        return land(f, bytes + 1, len - 1, true, now);
-    if (letter != 'G' && letter != 'X')
+    if (letter == 'V' && is_behind_other)
+        return is_present ? land(f, bytes + 1, len - 1, true, now) : 0;
+    if (letter != 'V' && letter != 'G' && letter != 'X')
         return FLIGHT_BAD_FRAME;
     f->rechecks = false;
     if (f->state == FLIGHT_IN_WAIT)
         return claim(f, now);
-    f->again = true; /* the push may be older than the claim that is unanswered, or younger */
+    f->again = true; /* it may be older than the claim that is unanswered, or a sibling's */
     return 0;
 }
 
@@ -333,7 +342,7 @@ uint32_t flight_link_down(struct flight *f, const struct flight_now *now)
     f->unanswered = 0;
     f->lost_claim |= (lost & FLIGHT_SEND_CLAIM) != 0;
     f->sent_before |= (lost & FLIGHT_SEND_PUBLISH) != 0;
-    if (f->state == FLIGHT_IN_CLAIM && f->has_joined && now->ns < f->wait_until_ns)
+    if (f->state == FLIGHT_IN_CLAIM && now->ns < f->wait_until_ns)
         return await(f); /* who is waited for still leads, and its push may come */
     if (f->state == FLIGHT_IN_LATE || (f->state == FLIGHT_IN_DONE && lost != 0))
         return no_more(f, now);

@@ -5,9 +5,9 @@
  * random number are arguments of each event, and what is to be done is the event's return value.
  *
  *                             start
- *      breaker, no answer in    |            V reply, V push
+ *      breaker, no answer in    |            V reply
  *      engine_timeout, error    v  <------.  ------------------> told VALUE
- *     told ALONE <----------- CLAIM       | G, X, timer, inbox or link up again:
+ *     told ALONE <----------- CLAIM       | G, X, timer, inbox or link up again, a sibling's V:
  *        |                     | |        | claim again, rejoin = 1
  *        |                   L | | W      |
  *        |                     | '-----> WAIT ----> told VALUE (push V)
@@ -31,7 +31,8 @@
  *
  * A token names a flight in all engines and processes: 16 hex digits of the process, 14 of a
  * counter, 2 of the attempt.  The attempt is another one whenever a claim is sent after one whose
- * reply was lost with its link.
+ * reply was lost with its link, or after a W that named a sibling: another flight of this fleet in
+ * this process.
  *
  * Invariants, and which promise of singleflight_fleet.h each keeps:
  *
@@ -55,7 +56,15 @@
  * F6  Who is told ALONE or VALUE, or has left, holds no lead: an L that comes later is dropped.
  *     A claim that was lost with its link is dropped on the next link; a ghost in the way is
  *     dropped by its own flight; else both are gone after one lease.              (promises 2, 6)
- * F7  A flight is told once, void at most once, and ended once; it is ended only when nothing of
+ * F7  No result of a sibling is taken: its callers have it before it is published, and one of them
+ *     may be who asks.  A sibling is waited for, but not joined; then the flight claims again, and
+ *     gets what is newer.  A push V does not say whose it is, so it is taken in WAIT only, where
+ *     the last W named no sibling, and for the present attempt, whose claims were answered before
+ *     that leader came or by its W.  In CLAIM it may be of a sibling that the claim has joined:
+ *     the reply tells.  What is left: a claim that was lost while another leads is late, and joins
+ *     a sibling that leads after that one; this takes two calls of the process at a time, after a
+ *     forget.                                                                     (promise 1)
+ * F8  A flight is told once, void at most once, and ended once; it is ended only when nothing of
  *     it is unanswered.
  */
 #ifndef SFLIGHT_FLEET_FLIGHT_H

@@ -98,13 +98,14 @@ struct flight {
     const struct flight_options *options;
     struct flight_link *link;
     char token[TOKEN_LEN];      /* of the present attempt */
-    char joined[TOKEN_LEN];     /* whom the last W named, if has_joined; else the own token */
+    char joined[TOKEN_LEN];     /* whom the last W named that was no sibling; else the own token */
     char drop_token[TOKEN_LEN]; /* of FLIGHT_SEND_DROP */
     enum flight_state state;
     enum flight_outcome outcome;
     uint32_t unanswered;    /* of FLIGHT_SENDS: sent on the present link, not answered yet */
     bool rejoin;            /* the claim is to look for the result under joined first */
-    bool has_joined;        /* a W has come, ever */
+    bool has_joined;        /* a W has named one that is no sibling, ever */
+    bool behind_sibling;    /* the last W named a sibling */
     bool rechecks;          /* the claim looks whether a push was lost */
     bool again;             /* a push overtook the claim's reply: if that is W, claim once more */
     bool lost_claim;        /* a claim of this attempt was lost with its link */
@@ -130,6 +131,7 @@ enum flight_reply_kind {
 struct flight_reply {
     enum flight_reply_kind kind;
     int64_t integer;            /* of INTEGER; of WAIT the pttl */
+    bool is_no_sibling;         /* of WAIT: the token is of this process, but no sibling's */
     const unsigned char *bytes; /* of WAIT the token, of VALUE the frame; until the event returns */
     size_t len;
 };

@@ -394,6 +394,19 @@ void pilot_lose_answers(struct pilot *p)
     }
 }
 
+/* True if a W names a flight of this process, but of another fleet; or that of a check. */
+static bool is_is_no_sibling(const struct pilot *p, const struct claim *c,
+                             const struct flight_reply *reply)
+{
+    struct token token;
+
+    if (reply->kind != FLIGHT_REPLY_WAIT || token_read(&token, reply->bytes, reply->len) != 0 ||
+        token.process != p->process)
+        return false;
+    const struct claim *leader = claims_find(&p->claims, token.counter);
+    return leader != NULL && (leader->member != c->member || c->is_check);
+}
+
 /* How long the engine took to answer the flight's first claim. */
 static void count_claim_ns(struct pilot *p, struct claim *c)
 {
@@ -426,6 +439,7 @@ void pilot_answered(struct pilot *p, const struct link_reply *r)
     if (s.command == FLIGHT_SEND_CLAIM)
         count_claim_ns(p, s.claim);
     ask_reply(&reply, s.command, r);
+    reply.is_no_sibling = is_is_no_sibling(p, s.claim, &reply);
     struct flight_now at = now(p);
     act(p, s.claim, flight_reply(&s.claim->flight, s.command, &reply, &at));
 }

@@ -201,7 +201,9 @@ int sflight_fleet_start(sflight_fleet *f, const void *key, size_t key_len,
     *out = NULL;
     if (f == NULL || lead == NULL || (key == NULL && key_len > 0))
         return -EINVAL;
+    int saved = errno;
     struct sflight_fleet_permit *p = calloc(1, sizeof(*p) + key_len);
+    errno = saved;
     if (p == NULL)
         return -ENOMEM;
     p->fleet = f;

@@ -6,8 +6,8 @@
  * Whatever was done to processes and engine:
  *
  *   value     a value is that of a run for the caller's key, whole, with that run's status
- *   again     nobody gets a run of another process with which somebody of its own process had
- *             returned before it began, but where the process had two calls for the key
+ *   again     nobody gets a run with which somebody of its own process had returned before it
+ *             began; of another process, but where the process had two calls for the key
  *   fresh     a process that gets a run of another one had asked before anybody outside the run's
  *             process had it; and at most two leases after fn had returned
  *   forgotten nobody outside its process who came after a forget gets a run begun before it
@@ -240,11 +240,12 @@ static inline void check_run(struct oracle *o, uint32_t run, struct callers *c, 
     const struct run *r = &o->log->runs[run];
     uint64_t first_end = UINT64_MAX;
     for (unsigned i = 0; i < n; i++) {
-        if (c[i].incarnation == r->incarnation)
-            continue;
-        if (c[i].last_begin > c[i].first_end && !has_two_calls(o, &c[i], r->key))
+        bool is_own = c[i].incarnation == r->incarnation;
+        if (c[i].last_begin > c[i].first_end && (is_own || !has_two_calls(o, &c[i], r->key)))
             wrong(o, "again: a caller of process %u has run %u, with which another had returned",
                   c[i].incarnation, run);
+        if (is_own)
+            continue;
         add_unreturned(o, &c[i], r);
         if (c[i].first_end < first_end)
             first_end = c[i].first_end;

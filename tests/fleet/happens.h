@@ -38,13 +38,13 @@ static void deliver_reply(struct world *w, int process)
     forget_message(p->replies, &p->n_replies, sizeof(m));
     p->link.shut = false;
     CHECK(k->flying);
-    bool had_joined = k->f.has_joined;
+    bool had_waited = k->f.give_up_ns != FLIGHT_NEVER;
     uint32_t actions = flight_reply(
         &k->f, m.what,
         &(struct flight_reply){
             .kind = m.kind, .integer = m.integer, .bytes = (const void *)m.bytes, .len = m.len},
         &now);
-    if (!had_joined && k->f.has_joined)
+    if (!had_waited && k->f.give_up_ns != FLIGHT_NEVER)
         k->limit_ms = w->engine.now_ms + MAX_AGE_MS + 2 * LEASE_MS + TIMEOUT_MS;
     perform(w, m.call, actions);
 }
@@ -66,15 +66,36 @@ static void deliver_push(struct world *w, int process)
         perform(w, c, flight_push(&w->call[c].f, m.token, bytes, 1U + m.len, &now));
 }
 
-static void fn_returns(struct world *w, int c, bool publish)
+static void report(struct world *w, int c, bool publish)
 {
     const struct flight_now now = now_of(w);
     struct call *k = &w->call[c];
 
-    k->runs = false;
-    k->answered = true;
+    k->is_over = false;
     k->returned_ms = w->engine.now_ms;
     perform(w, c, flight_returned(&k->f, publish, &now));
+}
+
+static void fn_returns(struct world *w, int c, bool publish)
+{
+    w->call[c].runs = false;
+    w->call[c].answered = true;
+    report(w, c, publish);
+}
+
+/* Its process has the result before the flight is told; which matters if it calls again. */
+static void fn_returns_first(struct world *w, int c)
+{
+    struct call *k = &w->call[c];
+
+    for (int i = c + 1; i < w->n_calls; i++) {
+        if (w->call[i].process == k->process && !w->call[i].begun)
+            k->is_over = true;
+    }
+    k->runs = false;
+    k->answered = true;
+    if (!k->is_over)
+        report(w, c, true);
 }
 
 static void to_batch(struct world *w, int process)
@@ -137,6 +158,7 @@ static void crash(struct world *w, int process)
         k->causes |= k->runs || k->flying;
         k->flying = false;
         k->runs = false;
+        k->is_over = false;
         k->begun = true;
         memset(&k->f, 0, sizeof(k->f));
     }
@@ -280,7 +302,10 @@ static void apply(struct world *w, const struct action *a)
         deliver_push(w, a->who);
         break;
     case RETURN:
-        fn_returns(w, a->who, true);
+        fn_returns_first(w, a->who);
+        break;
+    case REPORT:
+        report(w, a->who, true);
         break;
     case TIMER:
         perform(w, a->who, flight_timer(&w->call[a->who].f, &now));

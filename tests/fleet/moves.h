@@ -57,6 +57,8 @@ static bool add_prompt(const struct world *w, struct list *l)
         if (k->flying && !w->process[k->process].stopped &&
             to_ms(k->f.timer_ns) <= w->engine.now_ms)
             add(l, TIMER, c);
+        if (k->is_over && !w->process[k->process].stopped)
+            add(l, REPORT, c);
     }
     return l->n != before;
 }
@@ -180,7 +182,7 @@ static void check_end(const struct world *w)
     CHECK(w->engine.key[0].name_len == 0); /* every key had a time to live */
     for (int c = 0; c < w->n_calls; c++) {
         const struct call *k = &w->call[c];
-        CHECK(k->begun && !k->flying && !k->runs);
+        CHECK(k->begun && !k->flying && !k->runs && !k->is_over);
         CHECK(k->told || k->left || w->process[k->process].crashed);
         alone |= k->is_alone;
         overlaps |= k->overlaps != 0;

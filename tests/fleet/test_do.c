@@ -46,6 +46,25 @@ static void another_process_gets_the_result(void **state)
     assert_int_equal(FLEET_COUNT(b, rechecks), 0);
 }
 
+/* Two fleets of one name and one engine thread are as two processes, too. */
+static void another_fleet_of_the_process_gets_the_result(void **state)
+{
+    struct fleet_work w = {.status = 3, .size = 8};
+    struct fleet_caller leader, waiter;
+    (void)state;
+    sflight_fleet *x = fleet_new(&server, "twice"), *y = fleet_new(&server, "twice");
+    fleet_caller_start(&leader, x, "k", fleet_work_fn, &w, NULL);
+    WAIT_UNTIL(atomic_load(&w.runs) == 1);
+    fleet_caller_start(&waiter, y, "k", fleet_must_not_run, &w, NULL);
+    WAIT_UNTIL(FLEET_COUNT(y, waiting) == 1);
+    atomic_store(&w.open, true);
+    fleet_caller_got(&waiter, &w, 1);
+    fleet_caller_got(&leader, &w, 1);
+    assert_int_equal(FLEET_COUNT(y, received), 1);
+    fleet_free(x);
+    fleet_free(y);
+}
+
 /* Nobody who comes after the end gets an old result. */
 static void nothing_is_cached(void **state)
 {
@@ -349,6 +368,29 @@ static void checking(void **state)
     assert_int_equal(FLEET_COUNT(a, inbox_ready), 1);
 }
 
+/* What a check leaves in the engine is to be read: its key is of digits. */
+static void a_check_can_be_seen(void **state)
+{
+    sflight_fleet *f = fleet_new(&server, "seen");
+    redisContext *c = server_connect(&server);
+    redisReply *r = redisCommand(c, "MONITOR");
+    const char *slot = NULL;
+    (void)state;
+    freeReplyObject(r);
+    assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
+    while (slot == NULL) {
+        assert_int_equal(redisGetReply(c, (void **)&r), REDIS_OK);
+        slot = strstr(r->str, "sf:seen{:");
+        if (slot != NULL) {
+            assert_int_equal(strspn(slot + 9, "0123456789abcdef"), 32);
+            assert_int_equal(slot[9 + 32], '}');
+        }
+        freeReplyObject(r);
+    }
+    redisFree(c);
+    fleet_free(f);
+}
+
 /* All that is left in the engine are results, which nobody can find any more, for some seconds. */
 static void nothing_stays_in_the_engine(void **state)
 {
@@ -372,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(another_process_gets_the_result, setup, teardown),
+        cmocka_unit_test(another_fleet_of_the_process_gets_the_result),
         cmocka_unit_test_setup_teardown(nothing_is_cached, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_in_the_process_cost_nothing, setup, teardown),
         cmocka_unit_test(eight_processes),
@@ -383,6 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_status_that_is_not_published, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting, setup, teardown),
         cmocka_unit_test_setup_teardown(checking, setup, teardown),
+        cmocka_unit_test(a_check_can_be_seen),
         cmocka_unit_test(nothing_stays_in_the_engine),
     };
     server_new(&server, NULL);

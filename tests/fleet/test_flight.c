@@ -18,6 +18,7 @@ enum { LEASE = 3000, MAX_AGE = 10000, TIMEOUT = 250, START = 5000 }; /* ms */
 #define OWN "00000000000000aa00000000000001"
 #define OTHER "00000000000000bb0000000000000100"
 #define THIRD "00000000000000cc0000000000000100"
+#define SIBLING "00000000000000aa0000000000000007" /* of the own process */
 
 static const struct flight_options options = {
     .lease_ns = LEASE * MS,
@@ -342,10 +343,12 @@ static void test_push_to_an_older_attempt(void **state)
     assert_int_equal(up(), FLIGHT_SEND_CLAIM);
     assert_int_equal(push(OWN "00", "F", 1), 0); /* a ghost was forgotten */
     assert_false(f.forgotten);
-    assert_int_equal(push(OWN "00", PUSH_V), FLIGHT_TELL);
+    assert_int_equal(push(OWN "00", PUSH_V), 0); /* nobody knows whose value it is */
+    assert_int_equal(reply_wait(OTHER, 2000), FLIGHT_SEND_CLAIM);
+    assert_int_equal(reply_wait(OTHER, 2000), 0);
+    assert_int_equal(push(OWN "00", PUSH_V), 0); /* it may be from before this leader */
+    assert_int_equal(push(OWN "01", PUSH_V), FLIGHT_TELL | FLIGHT_ENDED);
     assert_int_equal(f.outcome, FLIGHT_VALUE);
-    assert_int_equal(reply_lead(), FLIGHT_SEND_DROP);
-    expect_token(f.drop_token, OWN "01");
 }
 
 static void test_attempts_run_out(void **state)
@@ -449,14 +452,10 @@ static void test_wait_claims_again(void **state)
 
 static void test_push_before_the_reply(void **state)
 {
-    static const char *const letters[] = {"G", "X"};
+    static const char *const letters[] = {"G", "X", "V"};
 
     (void)state;
-    to_claim();
-    assert_int_equal(push(OWN "00", PUSH_V), FLIGHT_TELL);
-    assert_int_equal(f.outcome, FLIGHT_VALUE);
-    assert_int_equal(reply_wait(OTHER, 10), FLIGHT_ENDED);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         to_claim();
         assert_int_equal(push(OWN "00", letters[i], 1), 0);
         assert_int_equal(reply_wait(OTHER, 2000), FLIGHT_SEND_CLAIM);
@@ -474,6 +473,89 @@ static void test_push_before_the_reply(void **state)
     assert_int_equal(reply_lead(), FLIGHT_SEND_CLAIM); /* forgotten before it was told */
     assert_int_equal(f.outcome, FLIGHT_UNTOLD);
     assert_int_equal(reply_lead(), FLIGHT_TELL);
+}
+
+/* ----------------------------------------------------------------------------------- siblings */
+
+/* A result of the own process is had there already: it is waited for, and not taken. */
+static void test_sibling_is_waited_for(void **state)
+{
+    static const char *const letters[] = {"V", "G", "X"};
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        to_claim();
+        assert_int_equal(reply_wait(SIBLING, 2000), 0);
+        assert_int_equal(f.state, FLIGHT_IN_WAIT);
+        expect_token(f.joined, OWN "00");
+        expect_timer(START + 2000 + 1);
+        at++;
+        assert_int_equal(push(OWN "00", letters[i], 1), FLIGHT_SEND_CLAIM);
+        assert_false(f.rejoin);
+        expect_token(f.token, OWN "01"); /* so that what comes for the last one is known by it */
+        assert_int_equal(reply_lead(), FLIGHT_TELL); /* nothing is taken over */
+    }
+    /* Its push comes when another leads: it is none of that one. */
+    to_claim();
+    assert_int_equal(reply_wait(SIBLING, 2000), 0);
+    at += 2001;
+    assert_int_equal(timer(), FLIGHT_SEND_CLAIM | FLIGHT_RECHECKED);
+    assert_int_equal(reply_wait(OTHER, 2000), 0);
+    assert_int_equal(push(OWN "00", PUSH_V), 0);
+    assert_int_equal(push(OWN "01", PUSH_V), FLIGHT_TELL | FLIGHT_ENDED);
+    assert_int_equal(f.outcome, FLIGHT_VALUE);
+}
+
+/* Whose result it had joined before stays, and so does the limit. */
+static void test_sibling_after_another(void **state)
+{
+    (void)state;
+    to_wait();
+    at += 10;
+    assert_int_equal(push(OWN "00", "X", 1), FLIGHT_SEND_CLAIM);
+    assert_int_equal(reply_wait(SIBLING, 2000), 0);
+    expect_token(f.joined, OTHER);
+    assert_int_equal(f.give_up_ns, (START + MAX_AGE + 2 * LEASE) * MS);
+    assert_int_equal(push(OWN "00", PUSH_V), FLIGHT_SEND_CLAIM);
+    assert_true(f.rejoin);
+    assert_int_equal(reply_value(V_FRAME), FLIGHT_TELL | FLIGHT_ENDED);
+    assert_int_equal(f.outcome, FLIGHT_VALUE);
+}
+
+static void test_sibling_is_waited_for_no_longer(void **state)
+{
+    (void)state;
+    to_claim();
+    assert_int_equal(reply_wait(SIBLING, 1000000000), 0);
+    at += 1000;
+    assert_int_equal(push(OWN "00", "X", 1), FLIGHT_SEND_CLAIM);
+    assert_int_equal(reply_wait(SIBLING, 1000000000), 0);
+    expect_timer(START + MAX_AGE + 2 * LEASE); /* since the first W */
+    /* A claim that is lost while it waits is no reason to fly alone. */
+    at += 1000;
+    assert_int_equal(flight_inbox_up(&f, NOW), FLIGHT_SEND_CLAIM | FLIGHT_RECHECKED);
+    assert_int_equal(down(), 0);
+    assert_int_equal(f.state, FLIGHT_IN_WAIT);
+    at = START + MAX_AGE + 2 * LEASE;
+    assert_int_equal(timer(), FLIGHT_TELL); /* the lost claim is dropped when there is a link */
+    assert_int_equal(f.outcome, FLIGHT_ALONE_GAVE_UP);
+}
+
+/* Another fleet of the process is as another process. */
+static void test_other_fleet_is_no_sibling(void **state)
+{
+    const struct flight_reply r = {.kind = FLIGHT_REPLY_WAIT,
+                                   .is_no_sibling = true,
+                                   .integer = 2000,
+                                   .bytes = (const unsigned char *)SIBLING,
+                                   .len = TOKEN_LEN};
+
+    (void)state;
+    to_claim();
+    assert_int_equal(flight_reply(&f, FLIGHT_SEND_CLAIM, &r, NOW), 0);
+    expect_token(f.joined, SIBLING);
+    assert_int_equal(push(OWN "00", PUSH_V), FLIGHT_TELL | FLIGHT_ENDED);
+    assert_int_equal(f.outcome, FLIGHT_VALUE);
 }
 
 /* ------------------------------------------------------------------------------------ waiting */
@@ -770,6 +852,10 @@ int main(void)
         cmocka_unit_test(test_wait_ignores),
         cmocka_unit_test(test_wait_claims_again),
         cmocka_unit_test(test_push_before_the_reply),
+        cmocka_unit_test(test_sibling_is_waited_for),
+        cmocka_unit_test(test_sibling_after_another),
+        cmocka_unit_test(test_sibling_is_waited_for_no_longer),
+        cmocka_unit_test(test_other_fleet_is_no_sibling),
         cmocka_unit_test(test_wait_rechecks),
         cmocka_unit_test(test_inbox_comes_while_claiming),
         cmocka_unit_test(test_wait_gives_up),

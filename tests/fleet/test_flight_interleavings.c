@@ -68,6 +68,7 @@ static struct call essence(const struct world *w, int c)
     if (!waits) {
         memset(k.f.joined, 0, sizeof(k.f.joined));
         k.f.has_joined = k.f.rejoin = k.f.again = k.f.rechecks = k.f.forgotten = false;
+        k.f.behind_sibling = false;
     }
     if (k.f.state != FLIGHT_IN_DROP)
         memset(k.f.drop_token, 0, sizeof(k.f.drop_token));
@@ -298,6 +299,7 @@ static void test_without_faults(void **state)
     search_all("012", 0, 0);
     search_all("012", 0, LONG);
     search_all("01", 0, COLD);
+    search_all("011", 0, 0);
 }
 
 static void test_two_calls(void **state)

@@ -25,8 +25,36 @@ static void the_defaults(void **state)
 static void refused(const sflight_fleet_options *o)
 {
     sflight_fleet *f = (sflight_fleet *)&f;
+    errno = 12345;
     assert_int_equal(sflight_fleet_create(&f, o), -EINVAL);
     assert_null(f);
+    assert_int_equal(errno, 12345);
+}
+
+/* It is the user's, as it is with the other library. */
+static void errno_is_left_alone(void **state)
+{
+    struct fleet_work w = {.open = true, .size = 8};
+    sflight_fleet_options o;
+    sflight_fleet *f, *other;
+    sflight_result r;
+    (void)state;
+    fleet_options(&o, &server, "errno");
+#define LEAVES(call, rc)                                                                           \
+    errno = 12345;                                                                                 \
+    assert_int_equal(call, rc);                                                                    \
+    assert_int_equal(errno, 12345)
+    LEAVES(sflight_fleet_create(&f, &o), 0);
+    LEAVES(sflight_fleet_create(&other, &o), 0);
+    LEAVES(sflight_fleet_check(f, NULL, NULL, 0), 0);
+    LEAVES(fleet_do(f, "k", fleet_work_fn, &w, &r), 0);
+    LEAVES(sflight_fleet_destroy(f), -EBUSY); /* a result is held */
+    sflight_result_release(&r);
+    LEAVES(sflight_fleet_forget(f, "k", 1) >= 0, true);
+    LEAVES(sflight_fleet_close(f, NULL), 0);
+    LEAVES(sflight_fleet_destroy(f), 0);
+    LEAVES(sflight_fleet_destroy(other), 0); /* the engine thread's last one */
+#undef LEAVES
 }
 
 static void options_out_of_form(void **state)
@@ -363,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_defaults),
+        cmocka_unit_test(errno_is_left_alone),
         cmocka_unit_test(options_out_of_form),
         cmocka_unit_test(structs_of_other_versions),
         cmocka_unit_test(numbers_have_names),

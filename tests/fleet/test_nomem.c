@@ -18,6 +18,7 @@ static bool fails(void)
     if (atomic_load(&countdown) == 0 || atomic_fetch_sub(&countdown, 1) != 1)
         return false;
     atomic_fetch_add(&n_failed, 1);
+    errno = ENOMEM;
     return true;
 }
 
@@ -57,16 +58,20 @@ char *__wrap_strdup(const char *s)
     return fails() ? NULL : __real_strdup(s);
 }
 
+enum { MARK = 12345 };
+
 /* The k-th allocation from here on fails. */
 static void fail_at(long k)
 {
+    errno = MARK;
     atomic_store(&n_failed, 0);
     atomic_store(&countdown, k);
 }
 
-/* None fails from here on; true: one has. */
+/* None fails from here on, and none has changed errno; true: one has failed. */
 static bool has_failed(void)
 {
+    assert_int_equal(errno, MARK);
     atomic_store(&countdown, 0);
     return atomic_load(&n_failed) > 0;
 }

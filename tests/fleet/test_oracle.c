@@ -83,6 +83,11 @@ static void a_run_that_its_process_had(void)
     call(2, 0, 0, 1021, 1025);
 }
 
+static void a_run_that_its_own_process_had(void)
+{
+    call(0, 0, 0, 1012, 1013)->leader = false;
+}
+
 static void a_run_that_others_had(void)
 {
     call(2, 0, 0, 1013, 1014);
@@ -174,6 +179,7 @@ static const struct {
     BAD(a_status_of_another_run),
     BAD(a_leader_elsewhere),
     BAD(a_run_that_its_process_had),
+    BAD(a_run_that_its_own_process_had),
     BAD(a_run_that_others_had),
     BAD(a_run_of_long_ago),
     BAD(a_run_that_has_not_ended),
@@ -237,6 +243,7 @@ static void an_overlap_with_a_killed_process(void)
     written->calls[1].run = 1; /* who waits takes over */
     written->calls[1].status = 1;
     written->calls[1].leader = true;
+    written->calls[1].end_ns = written->calls[2].end_ns;
     written->incarnations[1].counters[0] =
         (sflight_fleet_counters){.led = 1, .published = 1, .joined = 1};
 }

@@ -111,6 +111,36 @@ static void a_start_that_leads(void **state)
     assert_int_equal(FLEET_COUNT(b, received), 1);
 }
 
+static struct starter second;
+
+static void ask_again(void *arg, int rc, sflight_result *r)
+{
+    assert_int_equal(rc, 0);
+    sflight_result_release(r);
+    start(&second, arg, "k");
+    WAIT_UNTIL(FLEET_COUNT(arg, waiting) == 1);
+}
+
+/* Who asks again before the result is published has had it, and gets another one. */
+static void asking_before_the_publish(void **state)
+{
+    struct starter first, other;
+    (void)state;
+    sflight_fleet_permit *p = start_leads(&first, a, "k");
+    start(&other, b, "k");
+    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1);
+    assert_int_equal(sflight_future_then(first.future, ask_again, a), 0);
+    complete(p, 1, "old");
+    got(&other, 1, "old", false);
+    WAIT_UNTIL(atomic_load(&second.calls) == 1);
+    assert_non_null(second.permit);
+    complete(second.permit, 2, "new");
+    got(&second, 2, "new", true);
+    WAIT_UNTIL(FLEET_COUNT(a, published) == 2);
+    assert_int_equal(FLEET_COUNT(a, led), 2);
+    assert_int_equal(FLEET_COUNT(a, received) + FLEET_COUNT(a, takeovers), 0);
+}
+
 /* Starts, and blocking callers, of one process are one call. */
 static void all_kinds_of_callers(void **state)
 {
@@ -404,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_start_that_leads, setup, teardown),
+        cmocka_unit_test_setup_teardown(asking_before_the_publish, setup, teardown),
         cmocka_unit_test_setup_teardown(all_kinds_of_callers, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_that_does_not_return, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_behind_a_blocking_leader, setup, teardown),

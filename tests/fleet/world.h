@@ -123,6 +123,7 @@ struct call {
     uint8_t process;
     bool begun, flying, told, left, answered, runs, has_led, has_published, is_void, large,
         is_alone;
+    bool is_over;     /* fn has returned, and the flight has not been told */
     bool causes;      /* it has a counter that explains runs that overlap */
     uint8_t overlaps; /* sets of calls: whose run was under way when this call's began */
     uint8_t banned;   /* whose value must not be had: it is older than the call, or forgotten */
@@ -147,6 +148,7 @@ enum kind {
     REPLY,
     PUSH,
     RETURN,
+    REPORT,
     TIMER,
     LINK,
     SUBSCRIBE,
@@ -163,6 +165,7 @@ static const char *const kind_names[] = {
     "reply",
     "push",
     "fn returns",
+    "flight is told",
     "timer",
     "link is up",
     "inbox is up",
@@ -258,7 +261,8 @@ static void told(struct world *w, int c)
         CHECK(frame.kind == FRAME_VALUE && frame.status == 7 && frame.value_len == 1);
         int run = frame.value[0];
         CHECK(run < w->n_calls && run != c && w->call[run].has_published);
-        CHECK(!(k->banned & 1U << run)); /* promises 1 and 6 */
+        CHECK(!(k->banned & 1U << run));           /* promises 1 and 6 */
+        CHECK(w->call[run].process != k->process); /* who asks there again has had it */
         k->answered = true;
         return;
     }
@@ -293,7 +297,7 @@ static void send_command(struct world *w, int c, uint32_t what)
     memcpy(m->token, what == FLIGHT_SEND_DROP ? k->f.drop_token : k->f.token, TOKEN_LEN);
     memcpy(m->joined, k->f.joined, TOKEN_LEN);
     /* Nothing is renewed once fn has returned, nor once the lead is void. */
-    CHECK(what != FLIGHT_SEND_RENEW || (k->runs && !k->is_void));
+    CHECK(what != FLIGHT_SEND_RENEW || ((k->runs || k->is_over) && !k->is_void));
     CHECK(what != FLIGHT_SEND_PUBLISH || (k->has_led && !k->runs));
 }
 
@@ -316,7 +320,7 @@ static void perform(struct world *w, int c, uint32_t actions)
     k->f.frame = NULL;
     k->f.frame_len = 0;
     if (actions & FLIGHT_VOID) {
-        CHECK(!k->is_void && k->runs);
+        CHECK(!k->is_void && (k->runs || k->is_over));
         k->is_void = true;
     }
     k->causes |= (actions & causes) != 0;
