@@ -16,7 +16,8 @@
 
 enum { TAG_LEAD = FLEET_TAG, TAG_RESULT = FLEET_TAG | 2, TAG_BITS = 3 };
 
-enum { CLOSE_MS = 250 };
+/* A worker that is told to end at once is killed if it takes a second. */
+enum { CLOSE_AT_ONCE_MS = 250, CLOSE_MS = 2000 };
 
 /* The status of a flight whose value is a response.  Of others each worker asks for itself. */
 #define SHARED 1
@@ -251,11 +252,9 @@ void fleet_close(struct fleet *f)
         fleet_leave(ngx_queue_data(q, struct ask, link));
     }
     clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_nsec += CLOSE_MS * 1000000L;
-    if (deadline.tv_nsec >= 1000000000L) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000L;
-    }
+    long ms = deadline.tv_nsec / 1000000 + (ngx_exiting ? CLOSE_MS : CLOSE_AT_ONCE_MS);
+    deadline.tv_sec += ms / 1000;
+    deadline.tv_nsec = ms % 1000 * 1000000;
     (void)sflight_fleet_close(f->fleet, &deadline);
 }
 

@@ -36,8 +36,9 @@ char *fleet_set(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 struct fleet *fleet_create(const void *settings, sflight_queue *queue, ngx_log_t *log);
 
 /*
- * Gives up all asks, and tells the engine so: waits for that, a quarter of a second at most.  Then
- * the queue is to be drained, and then the fleet to be destroyed.
+ * Gives up all asks, and tells the engine so: waits for that, two seconds at most, or a quarter of
+ * one if nginx is to end at once.  Then the queue is to be drained, and then the fleet to be
+ * destroyed.
  */
 void fleet_close(struct fleet *f);
 void fleet_destroy(struct fleet *f);

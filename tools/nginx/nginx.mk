@@ -47,7 +47,7 @@ NGINX_ASAN := $(NGINX)/asan/$(notdir $(NGINX_MODULE))
 NGINX_INCLUDES := $(patsubst %,-isystem $(NGINX)/src/%,objs src/core src/event src/os/unix src/http src/http/v2 src/http/modules)
 NGINX_NAMES = $(NGINX_OBJS)/$(basename $(notdir $(NGINX_MODULE)))_modules.c
 NGINX_CFLAGS = $(filter-out -Wpedantic,$(CFLAGS_ALL)) $(LIB_CFLAGS) -fvisibility=default $(NGINX_INCLUDES)
-$(NGINX_ASAN): $(NGINX_MODULE) $(SRC)
+$(NGINX_ASAN): $(NGINX_MODULE) $(SRC) $(if $(filter fleet,$(NGINX_FLEET)),$(FLEET_SRC))
 	@mkdir -p $(@D)
 	$(call say,CC)$(asan_CC) $(NGINX_CFLAGS) $(asan_FLAGS) \
 		-shared -o $@ $(NGINX_SRC) $(NGINX_NAMES) $(SRC) $(if $(NGINX_FLEET_DEPS),$(FLEET_SRC)) \
@@ -57,7 +57,8 @@ $(NGINX_ASAN): $(NGINX_MODULE) $(SRC)
 NGINX_ALONE := $(NGINX)/no_fleet/$(notdir $(NGINX_MODULE))
 $(NGINX_ALONE): $(NGINX_MODULE)
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) $(NGINX_CFLAGS) -shared -o $@ $(call nginx_src,no_fleet) $(NGINX_NAMES) $(LIB_A) $(LIB_DEPS)
+	$(call say,CC)$(CC) $(NGINX_CFLAGS) -shared -o $@ $(call nginx_src,no_fleet) $(NGINX_NAMES) \
+		$(LIB_A) $(LIB_DEPS)
 
 # nginx keeps memory until the process ends: no leaks are looked for.
 .PHONY: nginx-check
