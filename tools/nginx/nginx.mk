@@ -7,14 +7,19 @@ NGINX := $(BUILD)/nginx
 NGINX_DEV ?= build/nginx/debian/usr/share/nginx/src
 NGINX_SBIN ?= build/nginx/debian/usr/sbin/nginx
 NGINX_MODULE := $(NGINX)/ngx_http_singleflight_module.so
-NGINX_SRC := $(wildcard tools/nginx/*.c)
+# Where libsingleflight-fleet can be built the module has it; no_fleet: not so.
+NGINX_FLEET ?= $(if $(shell pkg-config --exists hiredis 2>/dev/null && echo yes),fleet,no_fleet)
+nginx_src = $(filter-out tools/nginx/$(if $(filter $(1),fleet),no_)fleet.c,$(wildcard tools/nginx/*.c))
+NGINX_SRC := $(call nginx_src,$(NGINX_FLEET))
 NGINX_OBJS := $(NGINX)/src/objs
 
 $(NGINX_DEV)/conf_flags:
 	@echo 'no nginx-dev: tools/bootstrap demo-nginx unpacks it; or say where it is, by NGINX_DEV' >&2; exit 1
 
-# The library is inside the module; a package may say how else it gets it.
-NGINX_LIBS ?= $(call from_nginx,$(LIB_A)) -Wl,-z,nodelete $(LIB_DEPS)
+# The libraries are inside the module; a package may say how else it gets them.
+NGINX_A := $(if $(filter fleet,$(NGINX_FLEET)),$(FLEET_A)) $(LIB_A)
+NGINX_FLEET_DEPS = $(if $(filter fleet,$(NGINX_FLEET)),$(FLEET_DEPS))
+NGINX_LIBS ?= $(foreach a,$(NGINX_A),$(call from_nginx,$(a))) -Wl,-z,nodelete $(NGINX_FLEET_DEPS) $(LIB_DEPS)
 
 # As the headers of nginx are made: by its configure, for the options that Debian has.  What it notes down is
 # relative, so that a copy of the project is built from the copy.
@@ -25,11 +30,11 @@ $(NGINX_OBJS)/Makefile: tools/nginx/config tools/nginx/nginx.mk $(NGINX_DEV)/con
 	@cp -rL $(NGINX_DEV) $(NGINX)/src
 	$(call say,CONF)cd $(NGINX)/src && . ./conf_flags && \
 		SFLIGHT_CFLAGS='-I$(call from_nginx,include)' \
-		SFLIGHT_LIBS='$(NGINX_LIBS)' \
+		SFLIGHT_LIBS='$(NGINX_LIBS)' SFLIGHT_FLEET=$(NGINX_FLEET) \
 		./configure "$${NGX_CONF_FLAGS[@]}" --with-cc-opt='$(CFLAGS) $(CPPFLAGS) $(or $(WERROR),-Wno-error)' \
 		--add-dynamic-module=$(call from_nginx,tools/nginx) >configure.log || { tail configure.log; exit 1; }
 
-$(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h) $(LIB_A) include/singleflight.h
+$(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h) $(NGINX_A) $(wildcard include/*.h)
 	@rm -f $(NGINX_OBJS)/*.so $(NGINX_OBJS)/addon/nginx/*.o
 	$(call say,CC)$(MAKE) --no-print-directory -s -C $(NGINX)/src -f objs/Makefile modules
 	@cp $(NGINX_OBJS)/$(@F) $@
@@ -37,19 +42,29 @@ $(NGINX_MODULE): $(NGINX_OBJS)/Makefile $(NGINX_SRC) $(wildcard tools/nginx/*.h)
 .PHONY: nginx-module
 nginx-module: $(NGINX_MODULE) ## Build the nginx module, for Debian's nginx (tools/nginx)
 
-# The same, and the library, under AddressSanitizer and UBSan; nginx itself is as it is.
+# The same, and the libraries, under AddressSanitizer and UBSan; nginx itself is as it is.
 NGINX_ASAN := $(NGINX)/asan/$(notdir $(NGINX_MODULE))
 NGINX_INCLUDES := $(patsubst %,-isystem $(NGINX)/src/%,objs src/core src/event src/os/unix src/http src/http/v2 src/http/modules)
 NGINX_NAMES = $(NGINX_OBJS)/$(basename $(notdir $(NGINX_MODULE)))_modules.c
-$(NGINX_ASAN): $(NGINX_MODULE) $(SRC)
+NGINX_CFLAGS = $(filter-out -Wpedantic,$(CFLAGS_ALL)) $(LIB_CFLAGS) -fvisibility=default $(NGINX_INCLUDES)
+$(NGINX_ASAN): $(NGINX_MODULE) $(SRC) $(if $(filter fleet,$(NGINX_FLEET)),$(FLEET_SRC))
 	@mkdir -p $(@D)
-	$(call say,CC)$(asan_CC) $(filter-out -Wpedantic,$(CFLAGS_ALL)) $(asan_FLAGS) $(LIB_CFLAGS) -fvisibility=default \
-		$(NGINX_INCLUDES) -shared -o $@ $(NGINX_SRC) $(NGINX_NAMES) $(SRC) $(LIB_DEPS)
+	$(call say,CC)$(asan_CC) $(NGINX_CFLAGS) $(asan_FLAGS) \
+		-shared -o $@ $(NGINX_SRC) $(NGINX_NAMES) $(SRC) $(if $(NGINX_FLEET_DEPS),$(FLEET_SRC)) \
+		$(NGINX_FLEET_DEPS) $(LIB_DEPS)
+
+# As where libsingleflight-fleet is not there.
+NGINX_ALONE := $(NGINX)/no_fleet/$(notdir $(NGINX_MODULE))
+$(NGINX_ALONE): $(NGINX_MODULE)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(NGINX_CFLAGS) -shared -o $@ $(call nginx_src,no_fleet) $(NGINX_NAMES) \
+		$(LIB_A) $(LIB_DEPS)
 
 # nginx keeps memory until the process ends: no leaks are looked for.
 .PHONY: nginx-check
-nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) ## Test the nginx module
+nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) $(NGINX_ALONE) ## Test the nginx module
 	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_MODULE)
+	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ALONE) wrong_configurations
 	@echo 'under AddressSanitizer and UBSan:'
 	@LD_PRELOAD_NGINX=$$($(asan_CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ASAN)

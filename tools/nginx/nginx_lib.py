@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""nginx_lib.py - an nginx of one's own, an upstream that does what a test says, and clients.
+"""nginx_lib.py - an nginx of one's own, an upstream that does what a test says, an engine, and clients.
 
-All of it on 127.0.0.1, on free ports, and in a temporary directory.  Nothing waits for a time: what has to
+All of it on 127.0.0.1 or unix sockets, on free ports, and in a temporary directory.  Nothing waits for a time: what has to
 have happened is looked for, in nginx's status page or in what the upstream has got.
 """
 import contextlib
@@ -202,6 +202,43 @@ class Http2:
         return bodies
 
 
+class Engine:
+    """A Redis of one's own."""
+    # Debian's redis-tools has the server under another name, by which it is another program.
+    program = shutil.which('redis-server') or shutil.which('redis-check-rdb')
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='nginx-engine.')
+        self.socket = self.dir + '/socket'
+        self.address = 'unix:' + self.socket
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ['redis-server', '--port', '0', '--unixsocket', self.socket, '--dir', self.dir, '--save', '',
+             '--appendonly', 'no'], executable=self.program, stdin=subprocess.DEVNULL,
+            stdout=open(self.dir + '/said', 'w'), stderr=subprocess.STDOUT)
+        eventually('the engine answers', self.answers)
+
+    def answers(self):
+        assert self.process.poll() is None, open(self.dir + '/said').read()
+        with socket.socket(socket.AF_UNIX) as s:
+            try:
+                s.connect(self.socket)
+                s.sendall(b'PING\r\n')
+                return s.recv(5) == b'+PONG'
+            except OSError:
+                return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def remove(self):
+        self.kill()
+        shutil.rmtree(self.dir)
+
+
 class Nginx:
     def __init__(self, sbin, module, http, workers=1, main=''):
         self.dir = tempfile.mkdtemp(prefix='nginx-singleflight.')
@@ -278,13 +315,29 @@ http {
         self.number_is('waiting', waiting + n - 1)
         return clients
 
-    def numbers(self):
+    def status(self):
+        """The process of the worker that answers, and its numbers."""
         text = self.ask('/status').read().body.decode()
         assert re.fullmatch(r'(?:sflight_\w+\{worker="\d+"\} \d+\n)+', text), text
-        return {name: int(value) for name, value in re.findall(r'sflight_(\w+)\{.*\} (\d+)', text)}
+        return (int(re.search(r'worker="(\d+)"', text).group(1)),
+                {name: int(value) for name, value in re.findall(r'sflight_(\w+)\{.*\} (\d+)', text)})
+
+    def numbers(self):
+        return self.status()[1]
+
+    def numbers_of_all(self):
+        """Of each worker, by its process; `listen` says reuseport, so that a connection goes to any of them."""
+        seen = {}
+
+        def all_seen():
+            seen.update([self.status()])
+            return len(seen) >= self.workers
+
+        eventually('all workers answer', all_seen)
+        return seen
 
     def worker(self):
-        return int(re.search(r'worker="(\d+)"', self.ask('/status').read().body.decode()).group(1))
+        return self.status()[0]
 
     @contextlib.contextmanager
     def stopped(self):

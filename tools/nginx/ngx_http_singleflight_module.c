@@ -6,8 +6,10 @@
  * README.md has the directives.  How a request goes:
  *
  * on_phase(), fly():
- *   leader     the upstream is asked, as ever; then its head comes (filter_header()):
- *                nobody waits: it is sent as ever;
+ *   leader     asks the fleet first, if there is one (fleet.h), and waits as a follower does.
+ *              What another worker was answered it sends, and so do its followers.  If not so,
+ *              the upstream is asked, as ever; then its head comes (filter_header()):
+ *                nobody waits, nor might in another worker: it is sent as ever;
  *                it is not to be shared: the same, and the followers are sent on;
  *                otherwise it is collected, by filter_body(), and then sent.
  *   follower   stays in its phase until the queue tells it, or its time is over; then it sends the
@@ -20,7 +22,7 @@
  * Each worker has one group and one queue, and is one thread.  What is said between requests goes
  * by the queue, and the response by the call's value.
  */
-#include "response.h"
+#include "fleet.h"
 
 #include <singleflight.h>
 #include <stdbool.h>
@@ -34,11 +36,15 @@ struct worker {
     sflight_group *group;
     sflight_queue *queue;
     ngx_connection_t *connection; /* the queue's descriptor */
+    void *fleet_settings;         /* NULL: no fleet */
+    struct fleet *fleet;
+    ngx_uint_t n_places;
     uint64_t shared, alone, spilled;
 };
 
 struct place {
     ngx_flag_t is_on;
+    ngx_uint_t number;             /* in the order of the configuration */
     ngx_http_complex_value_t *key; /* NULL: the default */
     ngx_array_t *bypass;
     ngx_msec_t timeout;
@@ -70,6 +76,8 @@ struct caller {
     sflight_completion done;
 
     sflight_call *call; /* leads it */
+    struct ask *ask;    /* of the fleet, for that call; with a permit once it asks no more */
+    bool asks;
     bool collects;
     bool has_hung_up;
     struct response *response; /* what it collects, or has collected */
@@ -91,11 +99,18 @@ static void drain(struct worker *w)
     int n;
     while ((n = sflight_queue_drain(w->queue, done, 64)) > 0) {
         for (int i = 0; i < n; i++) {
-            struct caller *c = (struct caller *)(uintptr_t)done[i].tag;
-            c->done = done[i];
-            c->future = NULL;
-            c->is_told = c->has_result = true;
-            ngx_post_event(&c->event, &ngx_posted_events);
+            struct caller *c;
+            if (done[i].tag & FLEET_TAG) {
+                c = fleet_told(&done[i]);
+            } else {
+                c = (struct caller *)(uintptr_t)done[i].tag;
+                c->done = done[i];
+                c->future = NULL;
+                c->is_told = c->has_result = true;
+            }
+            if (c != NULL) {
+                ngx_post_event(&c->event, &ngx_posted_events); /* two statements */
+            }
         }
     }
 }
@@ -131,10 +146,20 @@ static void drop_response(struct caller *c)
     c->response = NULL;
 }
 
+/* The ask is given up: of those who wait in other workers one leads. */
+static void leave_fleet(struct caller *c)
+{
+    if (c->ask != NULL)
+        fleet_leave(c->ask);
+    c->ask = NULL;
+    c->asks = false;
+}
+
 /* The request ends. */
 static void clean_up(void *caller)
 {
     struct caller *c = caller;
+    leave_fleet(c);
     if (c->call != NULL)
         (void)sflight_abandon(c->call); /* without an answer: somebody else leads */
     leave(c);
@@ -168,10 +193,19 @@ static void destroy_response(void *response, size_t size, void *ctx)
     response_release(response);
 }
 
+/* The others of the fleet get the response, or are told that there is none for them. */
+static void tell_fleet(struct caller *c, struct response *response)
+{
+    if (c->ask != NULL)
+        fleet_complete(c->ask, response);
+    c->ask = NULL;
+}
+
 /* The leader's call ends; is_shared: with its response. */
 static void end_call(struct caller *c, bool is_shared)
 {
     sflight_call *call = c->call;
+    tell_fleet(c, is_shared ? c->response : NULL);
     c->call = NULL;
     c->collects = false;
     if (c->event.timer_set)
@@ -273,7 +307,10 @@ static ngx_int_t filter_header(ngx_http_request_t *r)
     if (c == NULL || c->call == NULL)
         return next_header_filter(r);
 
-    if (!sflight_call_unwanted(c->call)) {
+    if (c->ask != NULL &&
+        !fleet_may_share(c->ask, r->headers_out.status, r->headers_out.content_length_n))
+        tell_fleet(c, NULL);
+    if (c->ask != NULL || !sflight_call_unwanted(c->call)) {
         struct place *p = c->place;
         c->response = response_create(r, p->buffer_size, (off_t)p->buffer_size + p->max_file_size);
     }
@@ -317,6 +354,12 @@ static ngx_int_t filter_body(ngx_http_request_t *r, ngx_chain_t *in)
             end_call(c, true);
             return c->has_hung_up ? NGX_HTTP_CLIENT_CLOSED_REQUEST : send_collected(c, true);
         }
+        if (c->ask != NULL &&
+            !fleet_may_share(c->ask, c->response->head.status, c->response->size)) {
+            tell_fleet(c, NULL);
+            if (sflight_call_unwanted(c->call))
+                return stop_collecting(c, in->next);
+        }
         /* An upstream that has ended well has a last buffer. */
         if (in->buf->flush && r->upstream != NULL && r->upstream->cleanup == NULL)
             return start_again(c);
@@ -324,7 +367,8 @@ static ngx_int_t filter_body(ngx_http_request_t *r, ngx_chain_t *in)
     return NGX_OK;
 }
 
-/* Its followers have left, or have to: the leader collects no more. */
+/* Its followers have left, or have to: the leader collects no more, but for those of other
+ * workers. */
 static void on_leader_event(struct caller *c)
 {
     if (c->call == NULL)
@@ -334,9 +378,10 @@ static void on_leader_event(struct caller *c)
         return;
     }
     if (c->has_hung_up) {
+        leave_fleet(c);
         end_call(c, false);
         c->readable(c->r);
-    } else if (c->collects) {
+    } else if (c->collects && (c->event.timedout || c->ask == NULL)) {
         (void)stop_collecting(c, NULL); /* of a failure the upstream learns when it sends more */
     }
 }
@@ -350,11 +395,10 @@ static ngx_int_t ask_alone(struct caller *c, enum outcome outcome)
     return NGX_DECLINED;
 }
 
-static ngx_int_t wait_for(struct caller *c, sflight_future *future)
+/* Stays in its phase until on_event(). */
+static ngx_int_t stay(struct caller *c)
 {
     ngx_http_request_t *r = c->r;
-    c->future = future;
-    (void)sflight_future_enqueue(future, c->worker->queue, (uintptr_t)c); /* it is a new one */
     if (!c->event.timer_set)
         ngx_add_timer(&c->event, c->place->timeout);
     r->read_event_handler = ngx_http_test_reading; /* ends a request whose client hangs up */
@@ -363,20 +407,10 @@ static ngx_int_t wait_for(struct caller *c, sflight_future *future)
                                                                    : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
 
-/* Leads a call for the key, or joins it. */
-static ngx_int_t fly(struct caller *c, const ngx_str_t *key)
+/* Goes on to the upstream. */
+static ngx_int_t lead(struct caller *c)
 {
     ngx_http_request_t *r = c->r;
-    sflight_future *future;
-    int rc = sflight_begin(c->worker->group, key->data, key->len, &c->call, &future);
-    if (rc == -EAGAIN) {
-        c->outcome = REJECTED;
-        return NGX_HTTP_SERVICE_UNAVAILABLE;
-    }
-    if (rc != 0)
-        return ask_alone(c, ALONE);
-    if (future != NULL)
-        return wait_for(c, future);
     c->outcome = LEADER;
     if (c->event.timer_set)
         ngx_del_timer(&c->event);
@@ -387,25 +421,42 @@ static ngx_int_t fly(struct caller *c, const ngx_str_t *key)
     return NGX_DECLINED;
 }
 
-/* Its call has ended. */
-static ngx_int_t on_told(struct caller *c)
+/* Leads a call for the key, or joins it. */
+static ngx_int_t fly(struct caller *c, const ngx_str_t *key)
 {
-    struct response *response = c->done.result.value;
-    ngx_str_t variant = ngx_null_string;
-    c->is_told = false;
-    if (c->done.rc == -EOWNERDEAD) {
-        release_result(c);
-        return fly(c, &c->key);
+    struct worker *w = c->worker;
+    sflight_future *future;
+    int rc = sflight_begin(w->group, key->data, key->len, &c->call, &future);
+    if (rc == -EAGAIN) {
+        c->outcome = REJECTED;
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
     }
-    if (c->done.rc != 0 || c->done.result.status != SHARED ||
-        response_variant(c->r, &response->vary, c->r->pool, &variant) != NGX_OK) {
-        release_result(c);
+    if (rc != 0)
         return ask_alone(c, ALONE);
+    if (future != NULL) {
+        c->future = future;
+        (void)sflight_future_enqueue(future, w->queue, (uintptr_t)c); /* it is a new one */
+        return stay(c);
     }
+    if (w->fleet != NULL) {
+        ngx_str_t rest = {.len = key->len - sizeof(c->place), .data = key->data + sizeof(c->place)};
+        c->ask = fleet_ask(w->fleet, c->r, c->place->number, &rest, c);
+    }
+    c->asks = c->ask != NULL;
+    return c->asks ? stay(c) : lead(c);
+}
+
+/* Sends the response of another request, or flies again for its own variant. */
+static ngx_int_t follow(struct caller *c, struct response *response)
+{
+    ngx_str_t variant = ngx_null_string;
+    if (response_variant(c->r, &response->vary, c->r->pool, &variant) != NGX_OK)
+        return ask_alone(c, ALONE);
     if (variant.len != response->variant.len ||
         ngx_memcmp(variant.data, response->variant.data, variant.len) != 0) {
         ngx_str_t key = {.len = c->key.len + variant.len};
         release_result(c);
+        drop_response(c);
         key.data = ngx_pnalloc(c->r->pool, key.len);
         if (key.data == NULL)
             return ask_alone(c, ALONE);
@@ -420,13 +471,52 @@ static ngx_int_t on_told(struct caller *c)
     return NGX_DONE;
 }
 
+/* The call that it has followed has ended. */
+static ngx_int_t on_told(struct caller *c)
+{
+    c->is_told = false;
+    if (c->done.rc == -EOWNERDEAD) {
+        release_result(c);
+        return fly(c, &c->key);
+    }
+    if (c->done.rc != 0 || c->done.result.status != SHARED) {
+        release_result(c);
+        return ask_alone(c, ALONE);
+    }
+    return follow(c, c->done.result.value);
+}
+
+/* The fleet has answered the leader of a call, or has not in time: then it leads as it would
+ * without a fleet. */
+static ngx_int_t on_answer(struct caller *c)
+{
+    struct place *p = c->place;
+    enum fleet_answer answer = fleet_answer(c->ask);
+    c->asks = c->is_late = false;
+    if (answer == FLEET_LEADS)
+        return lead(c);
+    if (answer == FLEET_RESPONSE)
+        c->response =
+            fleet_response(c->ask, c->r, p->buffer_size, (off_t)p->buffer_size + p->max_file_size);
+    leave_fleet(c);
+    if (c->response != NULL) {
+        end_call(c, true);
+        return follow(c, c->response);
+    }
+    if (answer == FLEET_NOT_SHARED) {
+        end_call(c, false);
+        return ask_alone(c, ALONE);
+    }
+    return lead(c);
+}
+
 static void on_event(ngx_event_t *event)
 {
     ngx_http_request_t *r = event->data;
     ngx_connection_t *connection = r->connection;
     struct caller *c = caller_of(r);
     ngx_http_set_log_request(connection->log, r);
-    if (c->future == NULL && !c->is_told) {
+    if (c->future == NULL && !c->is_told && !c->asks) {
         on_leader_event(c);
     } else {
         leave(c);
@@ -534,6 +624,8 @@ static ngx_int_t on_phase(ngx_http_request_t *r)
     struct place *p = ngx_http_get_module_loc_conf(r, ngx_http_singleflight_module);
     struct caller *c = caller_of(r);
     if (c != NULL) {
+        if (c->asks)
+            return on_answer(c);
         if (c->future != NULL)
             return NGX_AGAIN;
         if (c->is_told)
@@ -601,7 +693,7 @@ static ngx_int_t on_status(ngx_http_request_t *r)
     ngx_int_t rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK)
         return rc;
-    ngx_buf_t *b = ngx_create_temp_buf(r->pool, (n + 3) * ROOM);
+    ngx_buf_t *b = ngx_create_temp_buf(r->pool, (n + 3) * ROOM + FLEET_STATUS_SIZE);
     if (b == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     if (w->group != NULL)
@@ -612,6 +704,8 @@ static ngx_int_t on_status(ngx_http_request_t *r)
     b->last = print_number(b->last, b->end, "requests_shared_total", w->shared);
     b->last = print_number(b->last, b->end, "requests_alone_total", w->alone);
     b->last = print_number(b->last, b->end, "responses_spilled_total", w->spilled);
+    if (w->fleet != NULL)
+        b->last = fleet_print(w->fleet, b->last, b->end);
     b->last_buf = b->last_in_chain = 1;
 
     r->headers_out.status = NGX_HTTP_OK;
@@ -665,8 +759,11 @@ static ngx_int_t start_worker(ngx_cycle_t *cycle)
     int rc = sflight_group_create(&w->group, &options);
     if (rc == 0)
         rc = sflight_queue_create(&w->queue);
-    if (rc == 0 && watch_queue(cycle, w) == NGX_OK)
+    if (rc == 0 && watch_queue(cycle, w) == NGX_OK) {
+        if (w->fleet_settings != NULL)
+            w->fleet = fleet_create(w->fleet_settings, w->queue, cycle->log);
         return NGX_OK;
+    }
     ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "singleflight cannot start: %s",
                   sflight_strerror(rc));
     return NGX_ERROR;
@@ -681,6 +778,11 @@ static void end_worker(ngx_cycle_t *cycle)
     w->connection->fd = (ngx_socket_t)-1;
     ngx_free_connection(w->connection);
     w->connection = NULL;
+    if (w->fleet != NULL) {
+        fleet_close(w->fleet);
+        drain(w);
+        fleet_destroy(w->fleet);
+    }
     (void)sflight_queue_destroy(w->queue);
     (void)sflight_group_destroy(w->group);
 }
@@ -727,6 +829,7 @@ static char *merge_place(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_off_value(p->max_file_size, above->max_file_size, 1024 * 1024 * 1024);
     if (p->key == NULL)
         p->key = above->key;
+    p->number = ++w->n_places;
     if (p->is_on)
         w->is_used = true;
     return NGX_CONF_OK;
@@ -776,6 +879,8 @@ static ngx_command_t commands[] = {
              max_file_size),
     {ngx_string("singleflight_max_waiters"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
      ngx_conf_set_num_slot, NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct worker, max_waiters), NULL},
+    {ngx_string("singleflight_fleet"), NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, fleet_set,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(struct worker, fleet_settings), NULL},
     {ngx_string("singleflight_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, 0, 0,
      NULL},
     ngx_null_command};

@@ -27,13 +27,7 @@ static const size_t named[] = {
 
 /* ------------------------------------------------------------------- headers */
 
-struct cursor {
-    ngx_list_part_t *part;
-    ngx_uint_t i;
-};
-
-/* The next header of a list that has not been taken out; or NULL. */
-static ngx_table_elt_t *next_header(struct cursor *at)
+ngx_table_elt_t *header_next(struct header_cursor *at)
 {
     while (at->part != NULL) {
         ngx_table_elt_t *h = at->part->elts;
@@ -41,7 +35,7 @@ static ngx_table_elt_t *next_header(struct cursor *at)
             if (h[at->i++].hash != 0)
                 return &h[at->i - 1];
         }
-        *at = (struct cursor){.part = at->part->next};
+        *at = (struct header_cursor){.part = at->part->next};
     }
     return NULL;
 }
@@ -81,25 +75,36 @@ static ngx_int_t copy_strings(ngx_pool_t *pool, ngx_table_elt_t *h)
     return NGX_OK;
 }
 
-/* to has whatever nginx has found `from` by. */
-static ngx_int_t copy_names(ngx_pool_t *pool, ngx_http_headers_out_t *to, ngx_table_elt_t *h_to,
-                            const ngx_http_headers_out_t *from, const ngx_table_elt_t *h_from)
+uint32_t header_names(const ngx_http_headers_out_t *head, const ngx_table_elt_t *h)
+{
+    uint32_t names = 0;
+    for (ngx_uint_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
+        if (*(ngx_table_elt_t *const *)((const u_char *)head + named[i]) == h)
+            names |= UINT32_C(1) << i;
+    }
+    for (ngx_uint_t i = 0; i < head->cache_control.nelts; i++) {
+        if (((ngx_table_elt_t **)head->cache_control.elts)[i] == h)
+            names |= HEADER_CACHE_CONTROL;
+    }
+    return names;
+}
+
+ngx_int_t header_set_names(ngx_pool_t *pool, ngx_http_headers_out_t *head, ngx_table_elt_t *h,
+                           uint32_t names)
 {
     for (ngx_uint_t i = 0; i < sizeof(named) / sizeof(named[0]); i++) {
-        if (*(ngx_table_elt_t *const *)((const u_char *)from + named[i]) == h_from)
-            *(ngx_table_elt_t **)((u_char *)to + named[i]) = h_to;
+        if (names & UINT32_C(1) << i)
+            *(ngx_table_elt_t **)((u_char *)head + named[i]) = h;
     }
-    for (ngx_uint_t i = 0; i < from->cache_control.nelts; i++) {
-        if (((ngx_table_elt_t **)from->cache_control.elts)[i] != h_from)
-            continue;
-        if (to->cache_control.elts == NULL &&
-            ngx_array_init(&to->cache_control, pool, 1, sizeof(h_to)) != NGX_OK)
-            return NGX_ERROR;
-        ngx_table_elt_t **place = ngx_array_push(&to->cache_control);
-        if (place == NULL)
-            return NGX_ERROR;
-        *place = h_to;
-    }
+    if (!(names & HEADER_CACHE_CONTROL))
+        return NGX_OK;
+    if (head->cache_control.elts == NULL &&
+        ngx_array_init(&head->cache_control, pool, 1, sizeof(h)) != NGX_OK)
+        return NGX_ERROR;
+    ngx_table_elt_t **place = ngx_array_push(&head->cache_control);
+    if (place == NULL)
+        return NGX_ERROR;
+    *place = h;
     return NGX_OK;
 }
 
@@ -107,14 +112,14 @@ static ngx_int_t copy_names(ngx_pool_t *pool, ngx_http_headers_out_t *to, ngx_ta
 static ngx_int_t copy_head(ngx_pool_t *pool, ngx_http_headers_out_t *to,
                            ngx_http_headers_out_t *from, ngx_uint_t deep)
 {
-    struct cursor at = {.part = &from->headers.part};
-    for (ngx_table_elt_t *h; (h = next_header(&at)) != NULL;) {
+    struct header_cursor at = {.part = &from->headers.part};
+    for (ngx_table_elt_t *h; (h = header_next(&at)) != NULL;) {
         ngx_table_elt_t *copied = ngx_list_push(&to->headers);
         if (copied == NULL)
             return NGX_ERROR;
         *copied = *h;
         if ((deep && copy_strings(pool, copied) != NGX_OK) ||
-            copy_names(pool, to, copied, from, h) != NGX_OK)
+            header_set_names(pool, to, copied, header_names(from, h)) != NGX_OK)
             return NGX_ERROR;
     }
     to->status = from->status;
@@ -148,8 +153,8 @@ static ngx_int_t append(ngx_array_t *bytes, const u_char *data, size_t len)
 /* NGX_DECLINED if the headers forbid it.  Adds what they say that the response varies by. */
 static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_array_t *vary)
 {
-    struct cursor at = {.part = &headers->part};
-    for (ngx_table_elt_t *h; (h = next_header(&at)) != NULL;) {
+    struct header_cursor at = {.part = &headers->part};
+    for (ngx_table_elt_t *h; (h = header_next(&at)) != NULL;) {
         if (IS(h, "Set-Cookie") && !(ignored & NGX_HTTP_UPSTREAM_IGN_SET_COOKIE))
             return NGX_DECLINED;
         if (IS(h, "Cache-Control") && !(ignored & NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL) &&
@@ -193,8 +198,8 @@ ngx_int_t response_variant(ngx_http_request_t *r, const ngx_str_t *vary, ngx_poo
             continue;
         if (APPEND(bytes, "\n") != NGX_OK || append(bytes, name, (size_t)(stop - name)) != NGX_OK)
             return NGX_ERROR;
-        struct cursor at = {.part = &r->headers_in.headers.part};
-        for (ngx_table_elt_t *h; (h = next_header(&at)) != NULL;) {
+        struct header_cursor at = {.part = &r->headers_in.headers.part};
+        for (ngx_table_elt_t *h; (h = header_next(&at)) != NULL;) {
             if (is_named(&h->key, name, (size_t)(stop - name)) &&
                 (APPEND(bytes, ":") != NGX_OK ||
                  append(bytes, h->value.data, h->value.len) != NGX_OK))
@@ -217,19 +222,18 @@ static ngx_int_t take_head(struct response *s, ngx_http_request_t *r)
     s->allow_ranges = r->allow_ranges;
     s->single_range = r->single_range;
     s->disable_not_modified = r->disable_not_modified;
-    if (response_variant(r, &s->vary, s->pool, &s->variant) != NGX_OK ||
-        ngx_list_init(&s->head.headers, s->pool, 20, sizeof(ngx_table_elt_t)) != NGX_OK)
+    if (response_variant(r, &s->vary, s->pool, &s->variant) != NGX_OK)
         return NGX_ERROR;
     return copy_head(s->pool, &s->head, &r->headers_out, 1);
 }
 
-struct response *response_create(ngx_http_request_t *r, size_t max_memory, off_t max_size)
+struct response *response_new(ngx_http_request_t *r, size_t max_memory, off_t max_size)
 {
     ngx_pool_t *pool = ngx_create_pool(4096, ngx_cycle->log);
     if (pool == NULL)
         return NULL;
     struct response *s = ngx_pcalloc(pool, sizeof(*s));
-    if (s == NULL) {
+    if (s == NULL || ngx_list_init(&s->head.headers, pool, 20, sizeof(ngx_table_elt_t)) != NGX_OK) {
         ngx_destroy_pool(pool);
         return NULL;
     }
@@ -244,7 +248,13 @@ struct response *response_create(ngx_http_request_t *r, size_t max_memory, off_t
     s->file.pool = pool;
     s->file.log_level = NGX_LOG_WARN;
     s->file.warn = "a shared response is buffered to a temporary file";
-    if (take_head(s, r) != NGX_OK) {
+    return s;
+}
+
+struct response *response_create(ngx_http_request_t *r, size_t max_memory, off_t max_size)
+{
+    struct response *s = response_new(r, max_memory, max_size);
+    if (s != NULL && take_head(s, r) != NGX_OK) {
         response_release(s);
         return NULL;
     }

@@ -34,6 +34,12 @@ struct response {
 };
 
 /*
+ * One without anything, for r's location: max_memory is the bytes of the body that are kept in
+ * memory, max_size those of all of it.  NULL if there is no memory.  One hold is the caller's.
+ */
+struct response *response_new(ngx_http_request_t *r, size_t max_memory, off_t max_size);
+
+/*
  * The head of r's response, which is about to be sent.  NULL if that must not be shared: it has
  * Set-Cookie, Cache-Control with private, no-store or no-cache, or Vary: *, unless
  * proxy_ignore_headers and the like say otherwise; or is larger than max_size; or is not buffered,
@@ -64,5 +70,26 @@ ngx_int_t response_variant(ngx_http_request_t *r, const ngx_str_t *vary, ngx_poo
 
 /* Gives up one hold. */
 void response_release(struct response *s);
+
+/* --------------------------------------------------------------------- headers */
+
+struct header_cursor {
+    ngx_list_part_t *part;
+    ngx_uint_t i;
+};
+
+/* The next header of a list that has not been taken out; or NULL. */
+ngx_table_elt_t *header_next(struct header_cursor *at);
+
+/*
+ * The names of its own by which nginx finds a header of the head, a bit for each.  Which bit is
+ * which is a part of packed.c's format.
+ */
+uint32_t header_names(const ngx_http_headers_out_t *head, const ngx_table_elt_t *h);
+#define HEADER_CACHE_CONTROL UINT32_C(0x80000000)
+
+/* Has nginx find h by these names; NGX_ERROR: no memory. */
+ngx_int_t header_set_names(ngx_pool_t *pool, ngx_http_headers_out_t *head, ngx_table_elt_t *h,
+                           uint32_t names);
 
 #endif
