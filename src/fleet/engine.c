@@ -2,6 +2,7 @@
 /* Engines, and their lives: who shares one, what is asked of it, forks. */
 #include "engine.h"
 
+#include "dial.h"
 #include "loop.h"
 
 #include <errno.h>
@@ -53,10 +54,12 @@ static _Thread_local bool is_engine_thread;
 static void before_fork(void)
 {
     pthread_mutex_lock(&registry_lock);
+    dial_hold();
 }
 
 static void after_fork_in_parent(void)
 {
+    dial_let_go();
     pthread_mutex_unlock(&registry_lock);
 }
 
@@ -76,6 +79,7 @@ static void after_fork_in_child(void)
     engines = NULL;
     atomic_fetch_add(&generation, 1);
     is_engine_thread = false;
+    dial_let_go();
     pthread_mutex_unlock(&registry_lock);
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
 }

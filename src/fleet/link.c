@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <hiredis/hiredis.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define MS_NS UINT64_C(1000000)
 
@@ -23,7 +19,6 @@ typedef int array_count;
 
 enum {
     ARRAY_MAX = 16,        /* elements that are read at all: more is no reply of ours */
-    TCP_KEEP_IDLE_S = 15,  /* a connection that is quiet is probed after so long */
     BACKOFF_FIRST_MS = 50, /* the first try comes at most so late, each further one twice that */
     BACKOFF_LAST_MS = 2000,
 };
@@ -62,10 +57,13 @@ static void disconnect(struct link *l)
         (void)resolve_end(l->lookup, 0, unused);
     l->lookup = NULL;
     if (l->context != NULL) {
+        dial_hold();
         atomic_store(&l->fd_to_close, -1);
         redisFree(l->context);
+        dial_let_go();
     }
     l->context = NULL;
+    l->tls = NULL;
     l->stage = LINK_CLOSED;
 }
 
@@ -136,38 +134,26 @@ static void greet(struct link *l, uint64_t now_ns)
     l->retry_ns = now_ns + LINK_GREETING_MS * MS_NS;
 }
 
-/* The context is new: its descriptor as ours should be, and its replies bounded. */
-static void prepare(struct link *l, redisContext *c, bool is_tcp)
-{
-    int on = 1, idle = TCP_KEEP_IDLE_S, interval = 5, count = 3;
-
-    c->reader->fn = &functions;
-    (void)fcntl(c->fd, F_SETFD, FD_CLOEXEC);
-    if (is_tcp) {
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        (void)setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-        (void)setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &l->options->timeout_ms,
-                         sizeof(l->options->timeout_ms));
-    }
-    atomic_store(&l->fd_to_close, c->fd);
-    l->n_unfinished = 0;
-    l->context = c;
-}
-
-static void connected(struct link *l, redisContext *c, bool is_tcp, uint64_t now_ns,
+/* A context with a socket that is being connected.  digits: NULL for a unix socket. */
+static bool connected(struct link *l, const char *digits, int port, uint64_t now_ns,
                       uint32_t random)
 {
+    const struct link_options *o = l->options;
+    int fd = digits != NULL ? dial_tcp(&l->fd_to_close, digits, port, o->timeout_ms)
+                            : dial_unix(&l->fd_to_close, o->address.path);
+
+    redisContext *c = fd >= 0 ? redisConnectFd(fd) : NULL;
     if (c == NULL) {
-        link_fail(l, "out of memory", now_ns, random);
-    } else if (c->err != 0) {
-        link_fail(l, c->errstr, now_ns, random);
-        redisFree(c);
-    } else {
-        prepare(l, c, is_tcp);
+        if (fd >= 0)
+            dial_close(&l->fd_to_close, fd);
+        link_fail(l, fd >= 0 ? "out of memory" : strerror(-fd), now_ns, random);
+        return false;
     }
+    c->flags &= ~REDIS_BLOCK;
+    c->reader->fn = &functions;
+    l->n_unfinished = 0;
+    l->context = c;
+    return true;
 }
 
 /* To an address in digits. */
@@ -175,9 +161,9 @@ static void connect_tcp(struct link *l, const char *digits, const char *host, in
                         uint64_t now_ns, uint32_t random)
 {
     const struct address *a = &l->options->address;
+    char why[LINK_MAX_ERROR];
 
-    connected(l, redisConnectNonBlock(digits, port), true, now_ns, random);
-    if (l->context == NULL)
+    if (!connected(l, digits, port, now_ns, random))
         return;
     if (a->kind == ADDRESS_SENTINEL && l->master_port == 0) {
         const char *question[] = {"SENTINEL", "get-master-addr-by-name", a->master};
@@ -186,11 +172,15 @@ static void connect_tcp(struct link *l, const char *digits, const char *host, in
         l->retry_ns = now_ns + LINK_GREETING_MS * MS_NS;
         return;
     }
-    if (a->kind == ADDRESS_TLS && tls_begin(l->options->tls, l->context, host) != 0) {
-        link_fail(l, "out of memory for TLS", now_ns, random);
+    if (a->kind != ADDRESS_TLS) {
+        greet(l, now_ns);
         return;
     }
-    greet(l, now_ns);
+    l->tls = tls_begin(l->options->tls, l->context, host, why, sizeof(why));
+    l->stage = LINK_SECURING;
+    l->retry_ns = now_ns + LINK_GREETING_MS * MS_NS;
+    if (l->tls == NULL)
+        link_fail(l, why, now_ns, random);
 }
 
 /* Whom the address names now: the engine, or the sentinel that is to be asked. */
@@ -212,8 +202,7 @@ static void connect_anew(struct link *l, uint64_t now_ns, uint32_t random)
     const struct address *a = &l->options->address;
 
     if (a->kind == ADDRESS_UNIX) {
-        connected(l, redisConnectUnixNonBlock(a->path), false, now_ns, random);
-        if (l->context != NULL)
+        if (connected(l, NULL, 0, now_ns, random))
             greet(l, now_ns);
         return;
     }
@@ -223,7 +212,7 @@ static void connect_anew(struct link *l, uint64_t now_ns, uint32_t random)
         connect_tcp(l, host, host, port, now_ns, random);
         return;
     }
-    l->lookup = resolve_begin(host);
+    l->lookup = resolve_begin(host, &l->fd_to_close);
     if (l->lookup == NULL) {
         link_fail(l, "no memory, descriptor or thread to look a name up", now_ns, random);
         return;
@@ -343,7 +332,17 @@ static void handle(struct link *l, const redisReply *reply, uint64_t now_ns, uin
         l->n_tries = 0; /* an engine that greets may be of no use all the same */
 }
 
-/* Reads once; false: the link has failed. */
+/* A read or a write of the context has failed. */
+static void fail_context(struct link *l, uint64_t now_ns, uint32_t random)
+{
+    const redisContext *c = l->context;
+    char why[LINK_MAX_ERROR];
+    bool is_tls = l->tls != NULL && tls_explain(l->tls, why, sizeof(why));
+
+    link_fail(l, is_tls ? why : c->errstr, now_ns, random);
+}
+
+/* Reads what is there; false: the link has failed. */
 static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
 {
     redisContext *c = l->context;
@@ -354,8 +353,10 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
     do {
         is_whole = false;
         before = c->reader->len;
+        if (l->tls != NULL)
+            tls_expect(l->tls);
         if (redisBufferRead(c) != REDIS_OK) {
-            link_fail(l, c->errstr, now_ns, random);
+            fail_context(l, now_ns, random);
             return false;
         }
         before = c->reader->len - before;
@@ -386,8 +387,7 @@ static bool read_some(struct link *l, uint64_t now_ns, uint32_t random)
             link_fail(l, "a reply that is too long", now_ns, random);
             return false;
         }
-        /* TLS may have more than the socket shows. */
-    } while (before > 0 && l->options->tls != NULL);
+    } while (l->tls != NULL && tls_has_input(l->tls));
     return true;
 }
 
@@ -401,7 +401,10 @@ int link_fd(const struct link *l, short *events)
     if (l->context == NULL)
         return -1;
     const redisContext *c = l->context;
-    if (c->obuf != NULL && c->obuf[0] != '\0')
+    bool has_output = c->obuf != NULL && c->obuf[0] != '\0';
+    if (l->tls != NULL)
+        *events = tls_events(l->tls, has_output);
+    else if (has_output)
         *events |= POLLOUT;
     return c->fd;
 }
@@ -422,11 +425,12 @@ void link_run(struct link *l, bool is_ready, uint64_t now_ns, uint32_t random)
             return;
     } else if (is_ready && l->stage == LINK_RESOLVING) {
         resolved(l, now_ns, random);
-    } else if (is_ready && !read_some(l, now_ns, random)) {
+    } else if (is_ready && l->stage != LINK_SECURING && !read_some(l, now_ns, random)) {
         return;
     }
     if (l->stage != LINK_CLOSED && l->stage != LINK_UP && now_ns >= l->retry_ns)
-        link_fail(l, "no answer", now_ns, random);
+        link_fail(l, l->stage == LINK_SECURING ? "TLS: no answer in the handshake" : "no answer",
+                  now_ns, random);
 }
 
 bool link_send(struct link *l, size_t n, const struct link_arg *args)
@@ -441,13 +445,25 @@ bool link_send(struct link *l, size_t n, const struct link_arg *args)
     return redisAppendCommandArgv(l->context, (int)n, bytes, lens) == REDIS_OK;
 }
 
+/* False: the handshake is not done, or the link has failed. */
+static bool secure(struct link *l, uint64_t now_ns, uint32_t random)
+{
+    char why[LINK_MAX_ERROR];
+    enum tls_progress progress = tls_shake(l->tls, why, sizeof(why));
+
+    if (progress == TLS_FAILED)
+        link_fail(l, why, now_ns, random);
+    else if (progress == TLS_DONE && l->stage == LINK_SECURING)
+        greet(l, now_ns);
+    return progress == TLS_DONE;
+}
+
 void link_flush(struct link *l, uint64_t now_ns, uint32_t random)
 {
-    redisContext *c = l->context;
     int done = 0;
 
-    if (c == NULL || l->stage == LINK_RESOLVING)
+    if (l->context == NULL || (l->tls != NULL && !secure(l, now_ns, random)))
         return;
-    if (redisBufferWrite(c, &done) != REDIS_OK)
-        link_fail(l, c->errstr, now_ns, random);
+    if (redisBufferWrite(l->context, &done) != REDIS_OK)
+        fail_context(l, now_ns, random);
 }

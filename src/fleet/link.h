@@ -3,10 +3,11 @@
  * One connection to the engine, made again whenever it is lost.  The only room, beside tls, that
  * knows hiredis.  For one thread; nothing here blocks.
  *
- *     CLOSED --retry_ns--> [RESOLVING] -> [ASKING a sentinel] -> GREETING --> UP
- *       ^                       |                |                  |         |
- *       +------ link_fail(): next try after 0 to 50 ms, 100 ms ... 2 s -------+
+ *     CLOSED --retry_ns--> [RESOLVING] -> [ASKING a sentinel | SECURING] -> GREETING --> UP
+ *       ^                       |                 |                            |         |
+ *       +------ link_fail(): next try after 0 to 50 ms, 100 ms ... 2 s ------------------+
  *
+ * SECURING is the handshake of TLS: until it is done nothing else is read or written.
  * GREETING sends AUTH, SELECT, CLIENT SETNAME and, for the inbox, SUBSCRIBE; and waits for the
  * answers.  An address, of a name or of sentinels, is asked for again at each try.
  *
@@ -18,10 +19,10 @@
 #define SFLIGHT_FLEET_LINK_H
 
 #include "address.h"
+#include "dial.h"
 #include "resolve.h"
 #include "tls.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,7 @@
 enum {
     LINK_MAX_ELEMENTS = 4,
     LINK_MAX_ERROR = 160,
-    LINK_GREETING_MS = 3000, /* a connection that does not stand by then is given up */
+    LINK_GREETING_MS = 3000, /* a stage that is not over by then is given up, but UP */
 };
 
 #define LINK_NEVER UINT64_MAX
@@ -50,7 +51,14 @@ struct link_reply {
     size_t n_elements;
 };
 
-enum link_stage { LINK_CLOSED, LINK_RESOLVING, LINK_ASKING, LINK_GREETING, LINK_UP };
+enum link_stage {
+    LINK_CLOSED,
+    LINK_RESOLVING,
+    LINK_SECURING,
+    LINK_ASKING,
+    LINK_GREETING,
+    LINK_UP,
+};
 
 /* What connections of an engine have in common; constant. */
 struct link_options {
@@ -88,10 +96,11 @@ struct link {
     struct lookup *lookup;
     char master_host[256]; /* as a sentinel says */
     int master_port;
-    size_t n_unfinished;      /* bytes of the reply that is being read */
-    void *context;            /* redisContext */
-    _Atomic(int) fd_to_close; /* in a forked child; -1: none */
-    bool is_handling;         /* link_fail() is called inside on_reply */
+    size_t n_unfinished;     /* bytes of the reply that is being read */
+    void *context;           /* redisContext */
+    struct tls_session *tls; /* of the context; NULL: it has none */
+    dial_note fd_to_close;   /* in a forked child */
+    bool is_handling;        /* link_fail() is called inside on_reply */
     bool has_failed;
 };
 
@@ -107,11 +116,10 @@ uint64_t link_timer_ns(const struct link *l);
 /* Does what there is to do: connects, reads, gives up. */
 void link_run(struct link *l, bool is_ready, uint64_t now_ns, uint32_t random);
 
-/* Adds a command to what is to be sent; the link must be UP.  false: no memory, nothing is added.
- */
+/* Adds a command to what is to be sent; the link must be UP.  false: no memory, none is added. */
 bool link_send(struct link *l, size_t n, const struct link_arg *args);
 
-/* Sends what the socket takes. */
+/* Goes on with a handshake, and sends what the socket takes; to be called before link_fd(). */
 void link_flush(struct link *l, uint64_t now_ns, uint32_t random);
 
 /* Closes the connection and calls on_down; the next try comes after a while. */

@@ -17,6 +17,7 @@ struct lookup {
     atomic_int n_owners;
     atomic_bool answered; /* release: list and error are there */
     int fd;
+    dial_note *note;       /* of who began it */
     int error;             /* of getaddrinfo() */
     struct addrinfo *list; /* NULL with an error */
     char host[];
@@ -53,7 +54,7 @@ static void *look_up(void *arg)
     return NULL;
 }
 
-struct lookup *resolve_begin(const char *host)
+struct lookup *resolve_begin(const char *host, dial_note *note)
 {
     size_t size = strlen(host) + 1;
     struct lookup *l = calloc(1, sizeof(*l) + size);
@@ -65,7 +66,12 @@ struct lookup *resolve_begin(const char *host)
         return NULL;
     memcpy(l->host, host, size);
     atomic_init(&l->n_owners, 2);
+    l->note = note;
+    dial_hold();
     l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->fd >= 0)
+        atomic_store(note, l->fd);
+    dial_let_go();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     bool runs = false;
@@ -78,7 +84,7 @@ struct lookup *resolve_begin(const char *host)
     if (runs)
         return l;
     if (l->fd >= 0)
-        close(l->fd);
+        dial_close(note, l->fd);
     free(l);
     return NULL;
 }
@@ -92,6 +98,7 @@ bool resolve_end(struct lookup *l, unsigned which, char out[RESOLVE_MAX_LEN])
 {
     bool found = false;
 
+    atomic_store(l->note, -1);
     if (!atomic_load_explicit(&l->answered, memory_order_acquire)) {
         snprintf(out, RESOLVE_MAX_LEN, "the name is still looked up");
     } else if (l->list == NULL) {

@@ -6,6 +6,8 @@
 #ifndef SFLIGHT_FLEET_RESOLVE_H
 #define SFLIGHT_FLEET_RESOLVE_H
 
+#include "dial.h"
+
 #include <stdbool.h>
 
 enum { RESOLVE_MAX_LEN = 64 }; /* of an address in digits, with its NUL */
@@ -15,8 +17,8 @@ struct lookup; /* one name */
 /* True, and no lookup is needed: host is an address in digits. */
 bool resolve_is_numeric(const char *host);
 
-/* Begins; NULL: no memory, descriptor or thread. */
-struct lookup *resolve_begin(const char *host);
+/* Begins, and notes its descriptor; NULL: no memory, descriptor or thread. */
+struct lookup *resolve_begin(const char *host, dial_note *note);
 
 /* Readable once the answer is there. */
 int resolve_fd(const struct lookup *l);
