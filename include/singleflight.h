@@ -674,6 +674,8 @@ SFLIGHT_PUBLIC uint32_t sflight_abandon(sflight_call *call);
  * flight; *out is a future on the call in either case.  Elsewhere is where
  * options.runtime.spawn says, or a thread of its own, detached and with all
  * signals blocked.  In fn, arg and everything else are as in sflight_do().
+ * Of a caller that joins, fn and arg are not used, and it learns that from its result
+ * only: so let arg be what all callers share; the key is in sflight_call_key().
  * Returns 0, -EAGAIN or -ENOMEM (see "Errors" above), -ESHUTDOWN or -EINVAL; or,
  * where no thread can be made or spawn has failed, -EAGAIN, -ENOMEM, -EPERM or
  * -ENOSYS (any other failure of spawn is -EAGAIN): then whoever has joined
