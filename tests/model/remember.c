@@ -9,6 +9,7 @@
  *     after all that the slot's thread has read of it ([REMEMBER]: a data race, or access to freed
  *     memory, otherwise);
  *   - a call that has ended, or is forgotten, is not joined by who begins after that (I3, I4);
+ *   - who leads the key's next call sees what the last one's leader did (I2);
  *   - nobody is left in the call's count (I5), and the counters balance at the end;
  *   - in the end no record waits: what was remembered has been given back as well.
  *
@@ -32,6 +33,7 @@
 static const struct newcomer newcomer = {NULL, CALL_OF_PERMIT, STATE_ASYNC, 0};
 static struct sflight_call *call;
 static _Atomic(int) lost; /* the call has no key any more */
+static int n_led;         /* of the key's calls, counted without any care */
 
 /* Nobody hangs anything up. */
 void notify_all(struct sflight_group *g, struct sflight_future *list)
@@ -84,6 +86,9 @@ static struct sflight_call *begin(struct slot *slot)
         return c;
     }
     assert(role == JOIN_LEADS);
+#ifndef FORGETS
+    n_led++;
+#endif
     end(slot, c);
     return NULL;
 }
@@ -137,6 +142,7 @@ int main(void)
     assert(join_forget(&group, "k", 1) == 1);
     atomic_store_release(&lost, 1);
 #endif
+    n_led++;
     finish_call(slot, call, 0);
     atomic_store_release(&lost, 1);
     hold_release(slot, call);
