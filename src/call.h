@@ -97,6 +97,8 @@ struct sflight_call {
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
+_Static_assert(sizeof(struct reclaim_entry) <= offsetof(struct result, n_remembering),
+               "what is counted after the last hold is not written over");
 
 /* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)

@@ -40,11 +40,10 @@
  * "Never cleared" means: not before the record is used for another call (state_init()).
  *
  * A joiner adds itself with one addition, inside the section in which it found the call, or without
- * one, if its slot remembers the call.  If
- * CLOSED or SEALED was in the word that it added to, it has not joined: whoever set that bit
- * has taken the count already.  It takes the addition back, and until then the word has a
- * joiner too many, which nobody counts: the count at the close is in the word that the closing
- * function returns, and a sealed word counts as 0 (state_joiners()).
+ * one, if its slot remembers the call.  If CLOSED or SEALED was in the word that it added to, it
+ * has not joined: whoever set that bit has taken the count already.  It takes the addition back,
+ * and until then the word has a joiner too many, which nobody counts: the count at the close is in
+ * the word that the closing function returns, and a sealed word counts as 0 (state_joiners()).
  *
  * A stale value may be used where a read-modify-write of the same word decides afterwards.  For
  * example, a search that sees no CLOSED goes on to join, and the addition shows the word that

@@ -7,6 +7,9 @@
  * fence behind it.  Whoever retires a record waits until it has seen nobody in
  * a section and then really frees it, so that the checker complains of every
  * later access, and of each earlier one that nothing orders before it.
+ *
+ * With MODEL_LIMBO what is retired waits in its slot's limbo instead, as in src/reclaim.h, and a
+ * poll that sees nobody in a section gives all of it back, to be a spare record or to be freed.
  */
 #ifndef MODEL_CALL_H
 #define MODEL_CALL_H
@@ -80,6 +83,7 @@ struct reclaim_entry {
     struct reclaim_entry *next;
 };
 struct reclaim_limbo {
+    struct reclaim_entry *first, *last;
     unsigned n_unpolled, n;
 };
 enum { RECLAIM_POLL_EVERY = 1 };
@@ -100,23 +104,35 @@ static void reclaim_leave(struct lane *lane)
     atomic_store_release(&model_in_section[thread_self.hint], 0);
 }
 
-/* Frees it at once: nothing ever waits in a limbo. */
 static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry);
+
+static struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
+{
+    struct reclaim_entry *entry = limbo->first;
+
+    if (entry != NULL) {
+        limbo->first = entry->next;
+        limbo->n--;
+    }
+    return entry;
+}
+
+/* Whether there was a moment at which each thread was out of any section, since it was called. */
 static unsigned reclaim_poll(struct lane *lane)
 {
     (void)lane;
-    return 0;
+    atomic_fence_seq_cst();
+    for (int i = 0; i < MODEL_THREADS; i++)
+        if (atomic_load_acquire(&model_in_section[i]) != 0)
+            return 0;
+    return 1;
 }
+
 static struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, unsigned polled)
 {
-    (void)limbo, (void)polled;
-    return NULL;
+    return polled ? reclaim_take_unseen(limbo) : NULL;
 }
-static struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *limbo)
-{
-    (void)limbo;
-    return NULL;
-}
+
 static void reclaim_limbo_after_fork(struct reclaim_limbo *limbo)
 {
     (void)limbo;
@@ -225,6 +241,20 @@ void notify_nudge(struct sflight_call *c)
 
 static _Atomic(int) model_n_freed;
 
+#ifdef MODEL_LIMBO
+static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
+{
+    entry->next = NULL;
+    if (limbo->first == NULL)
+        limbo->first = entry;
+    else
+        limbo->last->next = entry;
+    limbo->last = entry;
+    limbo->n++;
+    limbo->n_unpolled++;
+}
+#else
+/* Frees it at once: nothing ever waits in a limbo. */
 static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *entry)
 {
     (void)limbo;
@@ -234,6 +264,7 @@ static void reclaim_retire(struct reclaim_limbo *limbo, struct reclaim_entry *en
     free(container_of(entry, struct sflight_call, retired));
     atomic_add_relaxed(&model_n_freed, 1);
 }
+#endif
 
 /* ----------------------------------------------------------- set up */
 
