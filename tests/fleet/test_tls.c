@@ -322,7 +322,7 @@ static void an_exit(void **state)
         if (pid == 0) {
             struct fleet_work w = {.size = 8};
             struct fleet_caller callers[2];
-            char name[16]; /* the leases of those that have ended stay */
+            char name[32]; /* the leases of those that have ended stay */
             snprintf(name, sizeof name, "exit.%d", i);
             sflight_fleet *a = fleet_at(name, "127.0.0.1", tls_port, "ca.pem", NULL);
             sflight_fleet *b = fleet_at(name, "localhost", tls_port, "ca.pem", NULL);
