@@ -125,7 +125,8 @@ typedef struct sflight_fleet_options {
     const char *address;  /* where the engine is.  No default.  One of
                              "unix:/PATH"
                              "tcp:HOST:PORT"        HOST may be [IPv6]
-                             "tls:HOST:PORT"        the certificate must be HOST's; -EINVAL where
+                             "tls:HOST:PORT"        TLS 1.2 or later; the certificate must be
+                                                    HOST's, a name or an address; -EINVAL where
                                                     the library was built without TLS
                              "sentinel:MASTER@HOST:PORT,HOST:PORT..."  the sentinels are asked
                                                     for the master at each connection */
@@ -135,7 +136,8 @@ typedef struct sflight_fleet_options {
     const char *password; /* NULL (default): no AUTH is sent */
     const char *ca_file;  /* of tls: PEM of who signs the engine's certificate; NULL: the
                              system's */
-    const char *cert_file, *key_file; /* of tls: the client's own, PEM; both or none (NULL) */
+    const char *cert_file, *key_file; /* of tls: the client's own, PEM, the key without a
+                             passphrase; both or none (NULL).  All three are read once, by create */
     int database;                     /* SELECT; 0 (default) to 65,535 */
     uint32_t lease_ms;   /* how long the key of a dead leader stays taken; 100 to 3,600,000
                             (3,000) */

@@ -226,7 +226,7 @@ static void resolved(struct link *l, uint64_t now_ns, uint32_t random)
     int port;
     const char *host = target(l, &port);
     char digits[RESOLVE_MAX_LEN];
-    bool found = resolve_end(l->lookup, l->n_tries, digits);
+    bool found = resolve_end(l->lookup, l->n_tries / l->options->address.n_servers, digits);
 
     l->lookup = NULL;
     if (found)

@@ -178,9 +178,22 @@ bool tls_has_input(const struct tls_session *s)
 
 bool tls_explain(struct tls_session *s, char *why, size_t n)
 {
-    if (ERR_peek_last_error() == 0)
+    unsigned long error = ERR_peek_last_error();
+    int saved = ERR_GET_REASON(error);
+    char unused;
+
+    if (error == 0)
         return false;
-    explain(ssl_of(s), "", why, n);
+    if (ERR_GET_LIB(error) != ERR_LIB_SYS) {
+        explain(ssl_of(s), "", why, n);
+        return true;
+    }
+    /* Who closes has often said why: that comes in front of the reset, but is not read yet. */
+    ERR_clear_error();
+    (void)SSL_read(ssl_of(s), &unused, 1);
+    if (ERR_GET_LIB(ERR_peek_last_error()) == ERR_LIB_SYS)
+        ERR_clear_error();
+    explain(ssl_of(s), strerror(saved), why, n);
     return true;
 }
 

@@ -5,7 +5,7 @@
 FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
 FLEET_VARIANTS := asan tsan
 # ThreadSanitizer wants no fork from a process with threads.
-tsan_FLEET_WITHOUT := test_fork test_kill test_flight% test_partition test_servers
+tsan_FLEET_WITHOUT := test_fork test_kill test_flight% test_partition test_servers test_tls
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
 FLEET_SKEW := $(abspath $(BUILD))/plain/fleet/skew.so
@@ -20,6 +20,10 @@ $(addsuffix /fleet/test_servers,$(BUILD)/plain $(FLEET_VARIANTS:%=$(BUILD)/%)): 
 # Allocations that fail: see its head.
 $(addprefix $(BUILD)/,$(addsuffix /fleet/test_nomem,plain coverage $(FLEET_VARIANTS))): private FLEET_DEPS += \
 	$(addprefix -Wl$(comma)--wrap=,malloc calloc realloc aligned_alloc strdup)
+
+# Turns of the engine thread are counted: see its head.
+$(addprefix $(BUILD)/,$(addsuffix /fleet/test_tls,plain coverage $(FLEET_VARIANTS))): private FLEET_DEPS += \
+	$(addprefix -Wl$(comma)--wrap=,poll socket)
 
 $(BUILD)/plain/fleet/%: tests/fleet/%.c $(FLEET_OBJ) $(OBJ) $(BUILD)/flags
 	@mkdir -p $(@D)

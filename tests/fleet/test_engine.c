@@ -100,7 +100,9 @@ static void hosts_by_name(void **state)
  */
 static pid_t sentinel_start(int port)
 {
-    char path[96], *args[] = {"redis-server", path, "--sentinel", NULL};
+    const char *engine = getenv("FLEET_ENGINE");
+    char path[96];
+    const char *args[] = {engine != NULL ? engine : "redis-server", path, "--sentinel", NULL};
     snprintf(path, sizeof path, "%s/sentinel.conf", server.dir);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -111,8 +113,8 @@ static pid_t sentinel_start(int port)
     assert_int_equal(fclose(f), 0);
     pid_t pid = fork_worker();
     if (pid == 0) {
-        execvp(args[0], args);
-        execv("/usr/bin/redis-check-rdb", args);
+        execvp(args[0], (char **)args);
+        execv("/usr/bin/redis-check-rdb", (char **)args);
         _exit(127);
     }
     return pid;

@@ -2,6 +2,8 @@
 /* A fleet is of the process that created it: in a child it flies alone, and says so. */
 #include "fleet_test.h"
 
+#include <fcntl.h>
+
 static struct server_process server;
 
 static void a_fleet_from_before_the_fork(void **state)
@@ -117,12 +119,57 @@ static void forks_under_load(void **state)
     fleet_free(l.f);
 }
 
+/* Descriptors whose other side is the port; each is closed when a program is executed. */
+static int connections_to(int port)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        struct sockaddr_in a;
+        socklen_t len = sizeof a;
+        if (getpeername(fd, (struct sockaddr *)&a, &len) != 0 || a.sin_family != AF_INET ||
+            ntohs(a.sin_port) != port)
+            continue;
+        assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+        n++;
+    }
+    return n;
+}
+
+/* A server that never answers: connections that are not made yet are not the child's either. */
+static void connections_that_are_being_made(void **state)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof a;
+    sflight_fleet_options o;
+    char address[64];
+    (void)state;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    assert_int_equal(listen(listener, 16), 0);
+    snprintf(address, sizeof address, "tcp:127.0.0.1:%d", ntohs(a.sin_port));
+    fleet_options(&o, &server, "silent");
+    o.address = address;
+    sflight_fleet *f = fleet_create(&o);
+    WAIT_UNTIL(connections_to(ntohs(a.sin_port)) == 2);
+    pid_t pid = fork_worker();
+    if (pid == 0) {
+        assert_int_equal(connections_to(ntohs(a.sin_port)), 0);
+        _exit(0);
+    }
+    assert_child_succeeds(pid);
+    assert_int_equal(FLEET_COUNT(f, connected), 0);
+    close(listener);
+    fleet_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fleet_from_before_the_fork),
         cmocka_unit_test(a_fork_in_fn),
         cmocka_unit_test(forks_under_load),
+        cmocka_unit_test(connections_that_are_being_made),
     };
     server_new(&server, NULL);
     int failed = RUN_TESTS(tests);

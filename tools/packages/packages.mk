@@ -17,4 +17,8 @@ deb-check: ## Build, install, use and purge Debian's packages in a chroot (root;
 trixie-check: ## Build the library in a chroot with Debian 13 (root)
 	$(PROVE_CHROOT) tools/packages/trixie-check
 
+.PHONY: trixie-fleet-check
+trixie-fleet-check: ## Test the fleet with TLS and Valkey in such a chroot (skipped without root, debootstrap, network)
+	$(PROVE_CHROOT) tools/packages/trixie-fleet-check
+
 PROVE_CHROOT = BUILD=$(BUILD) prove --timer -v --exec 'timeout -k 10 3000'
