@@ -30,10 +30,9 @@ def words(address, n):
 
 def groups():
     """All groups, of each copy of the library in the process."""
-    for symbol in gdb.lookup_static_symbols("groups"):
-        if str(symbol.type) != "struct sflight_group *":
-            continue
-        group = symbol.value()
+    # After dwz a symbol is found in several units, and is one variable all the same.
+    found = [s.value() for s in gdb.lookup_static_symbols("groups") if str(s.type) == "struct sflight_group *"]
+    for group in {number(value.address): value for value in found}.values():
         while number(group) != 0:
             yield group.dereference()
             group = group["next"]

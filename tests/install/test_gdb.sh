@@ -25,6 +25,7 @@ shows() {
     local at=', claimed at [0-9]+\.[0-9]+ s of CLOCK_MONOTONIC'
     check "$1: all of them" grep -q '^group 0x[0-9a-f]*: 104 in flight$' "$work/seen"
     check "$1: a group without any" grep -q '^group 0x[0-9a-f]*: 0 in flight$' "$work/seen"
+    check "$1: each group once" bash -c '[ "$(grep -c "^group " "$0")" = 2 ]' "$work/seen"
     check "$1: a leader" says "\"led\": led by thread [0-9]+, 2 blocking followers, 0 futures$at"
     check "$1: a started call" says "\"started\": started by thread [0-9]+, 0 blocking followers, 0 futures$at"
     check "$1: a permit" says "\"a\\\\042b\\\\012\": a permit, 0 blocking followers, 0 futures$at"
@@ -46,6 +47,12 @@ shows 'running'
 check 'a core dump' see -x "$script" -ex sflight-calls "$work/flights" "$work/core"
 shows 'a core dump'
 
+# As distributions pack it: what several units have is in one that all of them import.
+if command -v dwz >/dev/null; then
+    check 'dwz' dwz "$(readlink -f "$prefix/lib/libsingleflight.so")"
+else
+    skip 'dwz' 'there is no dwz'
+fi
 STAYS=1 "$work/flights" >"$work/out" &
 pid=$!
 trap 'kill -9 $pid; rm -rf "$work"' EXIT
