@@ -141,6 +141,26 @@ static inline void threads_join(const pthread_t *threads, size_t n)
         thread_join(threads[i]);
 }
 
+/* ----------------------------------------------------------------- memory */
+
+/*
+ * What /proc/self/status says of this process in KiB: "VmRSS:", or its peak "VmHWM:".  Not as
+ * getrusage() has the peak, which is that of whoever called exec(), too.
+ */
+static inline long memory_kib(const char *field)
+{
+    char line[128];
+    long kib = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, field, strlen(field)) == 0)
+            kib = strtol(line + strlen(field), NULL, 10);
+    fclose(f);
+    assert_true(kib > 0);
+    return kib;
+}
+
 /* --------------------------------------------------------------- children */
 
 static inline pid_t fork_child(void)
