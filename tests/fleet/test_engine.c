@@ -433,6 +433,7 @@ static void a_replica(void **state)
     server_ask(&server, "REPLICAOF 127.0.0.1 1");
     assert_flies_alone(f, "k");
     assert_last_error(f, "READONLY");
+    assert_int_equal(FLEET_COUNT(f, alone_refused), 0); /* an engine that is no use is gone */
     server_ask(&server, "REPLICAOF NO ONE");
     assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
     assert_led(patient, "k");
