@@ -5,7 +5,7 @@
  * and there are
  *   0, 2 or 4 busy     processes of the same priority that compute all the time
  *   half a CPU         for the process, by a quota of its control group
- *   one CPU            for the process, which is pinned to it
+ *   one CPU            for its threads, which are pinned to it; but for the one that ends a round
  * Threads go where the scheduler wants them.  A round lasts for many slices of the
  * scheduler's, and the median counts: a fast one is one that met nobody.
  *
@@ -134,6 +134,15 @@ static void round_of(struct bench_subject *s, struct bench_round *r)
     bench_load_round(&load, s, r);
 }
 
+static cpu_set_t all, one; /* CPUs; none in `one`: threads are not pinned */
+
+/* Threads that are made then are pinned, too. */
+static void pin(const cpu_set_t *cpus)
+{
+    if (CPU_COUNT(&one) != 0)
+        BENCH_CHECK(sched_setaffinity(0, sizeof(*cpus), cpus) == 0);
+}
+
 /* What takes a microsecond, when nobody disturbs. */
 static double turns_in_us(void)
 {
@@ -153,7 +162,9 @@ static void run_all(const char *where, double turns, struct bench_subject *s, si
     static const unsigned fn_us[] = {1, 10, 100};
     for (unsigned threads = 2; bench_wants(threads, 8) && threads <= 64;
          threads = threads == 2 ? 8 : threads * 8) {
+        pin(&one);
         load.team = bench_team_create(threads);
+        pin(&all);
         for (size_t i = 0; i < sizeof(fn_us) / sizeof(fn_us[0]); i++) {
             char label[64];
             snprintf(label, sizeof(label), "%s: fn %u us", where, fn_us[i]);
@@ -176,7 +187,7 @@ int main(int argc, char **argv)
     struct bench_subject s[BENCH_SUBJECTS];
     struct bench_key key;
 
-    bench.rounds = 5;
+    bench.rounds = 3;
     bench.round_ms = 80;
     bench.subjects = "singleflight,mutex1,mutex64,limit"; /* the best ports, or it takes too long */
     bench.scheduled = true;
@@ -202,10 +213,8 @@ int main(int argc, char **argv)
     } else {
         printf("no control group for a quota of half a CPU: left out\n");
     }
-    cpu_set_t one;
-    CPU_ZERO(&one);
+    BENCH_CHECK(sched_getaffinity(0, sizeof(all), &all) == 0);
     CPU_SET((unsigned)sched_getcpu(), &one);
-    BENCH_CHECK(sched_setaffinity(0, sizeof(one), &one) == 0);
     run_all("one CPU", turns, s, n);
     return bench_end();
 }
