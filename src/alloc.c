@@ -52,7 +52,7 @@ void *alloc_get_zeroed(struct alloc *a, size_t size)
         ptr = alloc_get(a, size, _Alignof(max_align_t));
         return ptr != NULL ? memset(ptr, 0, size) : NULL;
     }
-    int saved = errno;
+    volatile int saved = errno; /* clang takes calloc() for one that leaves errno alone */
     ptr = calloc(1, size);
     errno = saved;
     if (ptr != NULL)

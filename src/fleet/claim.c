@@ -11,7 +11,7 @@ struct claim *claim_new(struct member *m, enum claim_kind kind, const char *pref
                         size_t key_len)
 {
     size_t size = sizeof(struct claim) + 2 * NAME_MAX_LEN + 3 + key_len + TOKEN_LEN;
-    int saved = errno;
+    volatile int saved = errno; /* clang takes malloc() for one that leaves errno alone */
     struct claim *c = calloc(1, size);
 
     errno = saved;
@@ -44,7 +44,7 @@ bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t st
 {
     if (is_too_large)
         size = 0;
-    int saved = errno;
+    volatile int saved = errno; /* clang takes malloc() for one that leaves errno alone */
     c->frame = malloc(FRAME_HEAD_LEN + size);
     errno = saved;
     if (c->frame == NULL)

@@ -201,7 +201,7 @@ int sflight_fleet_start(sflight_fleet *f, const void *key, size_t key_len,
     *out = NULL;
     if (f == NULL || lead == NULL || (key == NULL && key_len > 0))
         return -EINVAL;
-    int saved = errno;
+    volatile int saved = errno; /* clang takes malloc() for one that leaves errno alone */
     struct sflight_fleet_permit *p = calloc(1, sizeof(*p) + key_len);
     errno = saved;
     if (p == NULL)
