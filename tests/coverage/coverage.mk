@@ -58,7 +58,7 @@ coverage: $(COVERAGE_PROGRAMS) ## Run API and unit tests, show which of src/ the
 	}
 
 .PHONY: coverage-fleet
-coverage-fleet: $(COVERAGE_FLEET) ## Run the tests of the fleet, show which of src/fleet they reach
+coverage-fleet: $(COVERAGE_FLEET) $(FLEET_SKEW) ## Run the tests of the fleet, show which of src/fleet they reach
 	@find $(BUILD)/coverage -name '*.gcda' -delete
 	$(PROVE) $(COVERAGE_FLEET)
 	@BUILD=$(BUILD) tests/coverage/report 0 0 src/fleet
