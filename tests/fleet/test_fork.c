@@ -94,11 +94,14 @@ static void *call_until_told(void *arg)
 /* Children of a busy parent: each flies alone, and flies with a fleet of its own. */
 static void forks_under_load(void **state)
 {
+    (void)state;
+    if (SANITIZED)
+        return; /* another thread may hold a lock of its malloc(), which it has in the child for
+                   ever */
     struct forking l = {.f = fleet_new(&server, "forks")};
     pthread_t threads[3];
-    (void)state;
     threads_start(threads, 3, call_until_told, &l);
-    for (int i = 0; i < rounds(60, 15); i++) {
+    for (int i = 0; i < 60; i++) {
         pid_t pid = fork_worker();
         if (pid == 0) {
             struct fleet_work w = {.open = true, .size = 8};
