@@ -208,11 +208,12 @@ static bool passes_again(FILE *file)
  */
 static int run_all(FILE *again)
 {
-    struct {
-        pid_t pid;
+    static struct {
+        pid_t pid; /* 0: it has ended */
+        int status;
         FILE *out;
-    } children[MAX_CHILDREN] = {{0}};
-    unsigned number = 1, failures = 0, total = again != NULL ? 1 : 0;
+    } children[MAX_SCENARIOS];
+    unsigned number = 1, failures = 0, n_running = 0, total = again != NULL ? 1 : 0;
 
     for (unsigned i = 0; i < n_scenarios; i++)
         total += n_lines(scenarios[i]);
@@ -228,7 +229,7 @@ static int run_all(FILE *again)
             scenarios[n++] = scenarios[i];
     n_scenarios = n;
     for (unsigned i = 0, first = 0; first < n_scenarios;) {
-        if (i < n_scenarios && i - first < options.at_once) {
+        if (i < n_scenarios && n_running < options.at_once) {
             FILE *out = tmpfile();
             if (out == NULL)
                 abort();
@@ -242,27 +243,37 @@ static int run_all(FILE *again)
                 fflush(stdout);
                 _exit(0);
             }
-            children[i % options.at_once].pid = pid;
-            children[i % options.at_once].out = out;
+            children[i].pid = pid;
+            children[i].out = out;
             number += n_lines(scenarios[i]);
+            n_running++;
             i++;
             continue;
         }
         int status;
-        FILE *out = children[first % options.at_once].out;
-        (void)waitpid(children[first % options.at_once].pid, &status, 0);
-        rewind(out);
-        for (int c; (c = fgetc(out)) != EOF;)
-            putchar(c);
-        fclose(out);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-            printf("not ok - %s\n", scenarios[first]->name);
-            failures++;
-            if (options.stop)
-                break;
+        pid_t pid = waitpid(-1, &status, 0);
+        for (unsigned k = first; k < i; k++)
+            if (children[k].pid == pid) {
+                children[k].pid = 0;
+                children[k].status = status;
+            }
+        n_running--;
+        /* What they say comes in order. */
+        for (; first < i && children[first].pid == 0; first++) {
+            FILE *out = children[first].out;
+            rewind(out);
+            for (int c; (c = fgetc(out)) != EOF;)
+                putchar(c);
+            fclose(out);
+            status = children[first].status;
+            if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+                printf("not ok - %s\n", scenarios[first]->name);
+                failures++;
+            }
+            fflush(stdout);
         }
-        fflush(stdout);
-        first++;
+        if (options.stop && failures != 0)
+            break;
     }
     return failures != 0;
 }
