@@ -266,12 +266,12 @@ test-all: | check test-hpp test-runtime test-fleet bench-smoke bench-fleet-smoke
 # selftest seeds a fault for each of the others.
 CHECKS := layers symbols tags words man codes links selftest
 
-# Where libsingleflight-fleet can be built it is looked at too, and never half-built by another target.
 .PHONY: check
-check: lib $(shell pkg-config --exists hiredis 2>/dev/null && echo fleet) ## Run tools/checks/*, tests/mutants/run --texts, and make check-format
+check: lib ## Run tools/checks/*, tests/mutants/run --texts, and make check-format
 	@for c in $(CHECKS); do echo "tools/checks/$$c"; BUILD=$(BUILD) tools/checks/$$c || exit; done
 	@echo "tests/mutants/run --texts"; tests/mutants/run --texts
-check: check-format
+# Where libsingleflight-fleet can be built it is looked at too, and never half-built by another target.
+check: check-format $(shell pkg-config --exists hiredis 2>/dev/null && echo fleet)
 
 FORMATTED = $(shell find src include bench tests tools -name '*.[ch]' -o -name '*.[ch]pp')
 

@@ -207,8 +207,10 @@ static ALWAYS_INLINE void call_joined(struct slot *slot, struct sflight_call *ca
         call_remember(slot, call);
 }
 
-/* The slot's thread ends: its prepared record, if there is one, becomes a spare one, and it
- * remembers none. */
+/*
+ * The slot's thread ends: its prepared record, if there is one, becomes a spare one, and it
+ * remembers none.
+ */
 void call_leave_slot(struct slot *slot);
 
 /* At the end of a group: frees the slot's prepared record and its spare ones. */

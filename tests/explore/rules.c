@@ -845,6 +845,13 @@ void ask_complete(struct ask *ask)
     run_over(run, sflight_complete(permit, run_id(run)));
 }
 
+void ask_begin_and_complete(struct ask *ask)
+{
+    ask_begin(ask);
+    if (ask->permit != NULL)
+        ask_complete(ask);
+}
+
 void ask_abandon(struct ask *ask)
 {
     struct run *run = ask->run;

@@ -139,6 +139,7 @@ void ask_many(struct ask *asks, unsigned n); /* one batch */
 /* sflight_begin: then there is a permit or a future, or rc is not 0. */
 void ask_begin(struct ask *ask);
 void ask_complete(struct ask *ask);
+void ask_begin_and_complete(struct ask *ask); /* who leads completes at once */
 void ask_abandon(struct ask *ask);
 void ask_on_unwanted(struct ask *ask); /* sflight_call_on_unwanted, of a permit, once */
 bool ask_unwanted(struct ask *ask);    /* sflight_call_unwanted, of a permit */

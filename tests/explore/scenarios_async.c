@@ -5,14 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Asks without blocking; who leads completes at once. */
-static void begin_and_complete(struct ask *ask)
-{
-    ask_begin(ask);
-    if (ask->permit != NULL)
-        ask_complete(ask);
-}
-
 static void complete_permit(void *ask)
 {
     ask_complete(ask);
@@ -26,14 +18,14 @@ static void abandon_permit(void *ask)
 static void get(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     ask_get_or_drop(ask);
 }
 
 static void drop(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future != NULL)
         ask_drop(ask);
 }
@@ -41,7 +33,7 @@ static void drop(void *arg)
 static void poll_some(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     for (int i = 0; i < 3 && ask->future != NULL; i++)
         if (ask_poll(ask))
             ask_release(ask);
@@ -52,7 +44,7 @@ static void poll_some(void *arg)
 static void then(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future != NULL)
         ask_then(ask);
 }
@@ -61,7 +53,7 @@ static void then(void *arg)
 static void watch(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future == NULL)
         return;
     int fd = sflight_future_fd(ask->future);
@@ -245,7 +237,7 @@ static void queue_begin(void)
 static void enqueue(void *arg)
 {
     struct ask *ask = arg;
-    begin_and_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future != NULL) {
         n_queued++;
         if (!ask_enqueue(ask, queue))
@@ -907,7 +899,7 @@ static void remembered_against(void (*end)(void *), unsigned may, unsigned n_thr
         forget("a", variant(2));
     end(&asks[0]);
     for (unsigned i = 1; i < 4; i++)
-        begin_and_complete(fresh(i, i == 2 ? "a" : "b"));
+        ask_begin_and_complete(fresh(i, i == 2 ? "a" : "b"));
     for (unsigned i = 1; i < 4; i++)
         if (asks[i].future != NULL)
             ask_drop(&asks[i]);
@@ -937,7 +929,7 @@ static void remembered_by_the_dead(void)
     join_all();
     go(ask_again, fresh(20, "a"));
     complete_permit(&asks[0]);
-    begin_and_complete(fresh(1, "b"));
+    ask_begin_and_complete(fresh(1, "b"));
     join_all();
     world_end();
 }

@@ -34,9 +34,7 @@ static void close_against_claim(void)
 static void begin_one(void *arg)
 {
     struct ask *ask = arg;
-    ask_begin(ask);
-    if (ask->permit != NULL)
-        ask_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future != NULL) {
         ask_get(ask);
         ask_release(ask);
@@ -218,10 +216,8 @@ static void remember_and_join(void *arg)
             ask_drop(&asks[i]);
     }
     reached(&is_in[1]);
-    ask_begin(fresh(4, "a"));
-    if (asks[4].permit != NULL)
-        ask_complete(&asks[4]);
-    else if (asks[4].future != NULL)
+    ask_begin_and_complete(fresh(4, "a"));
+    if (asks[4].future != NULL)
         ask_drop(&asks[4]);
 }
 
@@ -662,9 +658,7 @@ static void futures_begin(void)
 static void hang_and_drop(void *arg)
 {
     struct ask *ask = arg;
-    ask_begin(ask);
-    if (ask->permit != NULL)
-        ask_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future == NULL)
         return;
     (void)sflight_future_fd(ask->future);

@@ -92,9 +92,7 @@ static void abandon(void *ask)
 static void future(void *arg)
 {
     struct ask *ask = arg;
-    ask_begin(ask);
-    if (ask->permit != NULL)
-        ask_complete(ask);
+    ask_begin_and_complete(ask);
     if (ask->future == NULL)
         return;
     switch (variant(3)) {

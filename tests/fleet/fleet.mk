@@ -4,9 +4,9 @@
 
 FLEET_TESTS := $(sort $(patsubst tests/fleet/%.c,%,$(wildcard tests/fleet/test_*.c)))
 FLEET_VARIANTS := asan tsan
-# ThreadSanitizer wants no fork from a process with threads.
 # With a sanitizer a child may find its malloc() locked by a thread that it does not have.
 asan_FLEET_WITHOUT := test_kill
+# ThreadSanitizer wants no fork from a process with threads.
 tsan_FLEET_WITHOUT := test_fork test_kill test_flight% test_partition test_servers test_tls
 fleet_programs = $(addprefix $(BUILD)/$(1)/fleet/,$(filter-out $($(1)_FLEET_WITHOUT),$(FLEET_TESTS)))
 FLEET_PROGRAMS := $(foreach v,$(FLEET_VARIANTS) plain,$(call fleet_programs,$(v)))
