@@ -301,6 +301,17 @@ static inline void fleet_caller_start(struct fleet_caller *c, sflight_fleet *f, 
     c->thread = thread_start(fleet_caller_main, c);
 }
 
+/* One leads "k" by fleet a, and one waits for it by b, which would hear of the result. */
+static inline void fleet_lead_and_wait(sflight_fleet *a, struct fleet_caller *leader,
+                                       sflight_fleet *b, struct fleet_caller *waiter,
+                                       struct fleet_work *w)
+{
+    fleet_caller_start(leader, a, "k", fleet_work_fn, w, NULL);
+    WAIT_UNTIL(atomic_load(&w->runs) == 1);
+    fleet_caller_start(waiter, b, "k", fleet_must_not_run, NULL, NULL);
+    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1 && FLEET_COUNT(b, inbox_ready) == 1);
+}
+
 /* The call has delivered run number `run`; 0: any.  Its result is released. */
 static inline void fleet_caller_got(struct fleet_caller *c, const struct fleet_work *w, int64_t run)
 {

@@ -320,11 +320,8 @@ static void while_one_waits(const char *name, void (*cut)(void), bool is_inbox)
     sflight_fleet *a = fleet_create(&o);
     o.address = server.tcp_address;
     sflight_fleet *b = fleet_create(&o);
-    fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
-    WAIT_UNTIL(atomic_load(&w.runs) == 1);
-    fleet_caller_start(&waiter, b, "k", fleet_must_not_run, NULL, NULL);
-    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1);
-    WAIT_UNTIL(FLEET_COUNT(a, inbox_ready) == 1 && FLEET_COUNT(b, inbox_ready) == 1);
+    fleet_lead_and_wait(a, &leader, b, &waiter, &w);
+    WAIT_UNTIL(FLEET_COUNT(a, inbox_ready) == 1);
     cut();
     if (is_inbox) {
         /* Published while nobody hears it. */

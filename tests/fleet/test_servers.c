@@ -192,10 +192,7 @@ static void an_inbox_that_overflows(void **state)
     sflight_fleet *a = fleet_create(&o);
     o.address = server.tcp_address;
     sflight_fleet *b = fleet_create(&o);
-    fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
-    WAIT_UNTIL(atomic_load(&w.runs) == 1);
-    fleet_caller_start(&waiter, b, "k", fleet_must_not_run, NULL, NULL);
-    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1 && FLEET_COUNT(b, inbox_ready) == 1);
+    fleet_lead_and_wait(a, &leader, b, &waiter, &w);
     atomic_store(&w.open, true);
     fleet_caller_got(&leader, &w, 1);
     fleet_caller_got(&waiter, &w, 1);
@@ -360,10 +357,7 @@ static void a_failover(void **state)
     sflight_fleet *a, *b;
     (void)state;
     ha_fleets(&a, &b, "failover");
-    fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
-    WAIT_UNTIL(atomic_load(&w.runs) == 1);
-    fleet_caller_start(&waiter, b, "k", fleet_must_not_run, NULL, NULL);
-    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1 && FLEET_COUNT(b, inbox_ready) == 1);
+    fleet_lead_and_wait(a, &leader, b, &waiter, &w);
     WAIT_UNTIL(server_ask(&ha.servers[1], "STRLEN sf:failover{:k}") >= 64);
     WAIT_UNTIL(!server_refuses(&ha.sentinel, "SENTINEL FAILOVER m", "NOGOODSLAVE"));
     WAIT_UNTIL(master_port() == ha.servers[1].port);

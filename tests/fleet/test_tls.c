@@ -205,10 +205,7 @@ static void passes(sflight_fleet *a, sflight_fleet *b, size_t size)
 {
     struct fleet_work w = {.size = size};
     struct fleet_caller leader, waiter;
-    fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
-    WAIT_UNTIL(atomic_load(&w.runs) == 1);
-    fleet_caller_start(&waiter, b, "k", fleet_must_not_run, NULL, NULL);
-    WAIT_UNTIL(FLEET_COUNT(b, waiting) == 1 && FLEET_COUNT(b, inbox_ready) == 1);
+    fleet_lead_and_wait(a, &leader, b, &waiter, &w);
     atomic_store(&w.open, true);
     fleet_caller_got(&leader, &w, 1);
     fleet_caller_got(&waiter, &w, 1);
