@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "ask.h"
 
+#include "frame.h"
 #include "scripts.h"
 
 #include <stdio.h>
@@ -51,6 +52,7 @@ void ask_of_flight(struct command *out, const struct claim *c, uint32_t command,
         add(out, f->token, TOKEN_LEN);
         add_number(out, 0, c->member->lease_ms);
         add_text(out, f->rejoin ? "1" : "0");
+        add_number(out, 1, c->member->max_value + FRAME_HEAD_LEN);
         return;
     case FLIGHT_SEND_RENEW:
         begin_eval(out, c, SCRIPT_RENEW, "1");

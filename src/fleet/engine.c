@@ -4,6 +4,7 @@
 
 #include "dial.h"
 #include "loop.h"
+#include "scripts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,8 +18,8 @@
 #include <unistd.h>
 
 enum {
-    SLACK = 65536,           /* bytes of a reply beside a value */
-    MAX_PATIENCE_MS = 10000, /* a lease, but not more, is waited for an answer */
+    SLACK = SCRIPT_INLINE_BUDGET + 4096, /* bytes of a reply: of a push, or beside a value */
+    MAX_PATIENCE_MS = 10000,             /* a lease, but not more, is waited for an answer */
 };
 
 struct engine {

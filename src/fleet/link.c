@@ -401,10 +401,9 @@ int link_fd(const struct link *l, short *events)
     if (l->context == NULL)
         return -1;
     const redisContext *c = l->context;
-    bool has_output = c->obuf != NULL && c->obuf[0] != '\0';
     if (l->tls != NULL)
-        *events = tls_events(l->tls, has_output);
-    else if (has_output)
+        *events = tls_events(l->tls, l->has_output);
+    else if (l->has_output)
         *events |= POLLOUT;
     return c->fd;
 }
@@ -460,10 +459,10 @@ static bool secure(struct link *l, uint64_t now_ns, uint32_t random)
 
 void link_flush(struct link *l, uint64_t now_ns, uint32_t random)
 {
-    int done = 0;
+    int is_done = 1;
 
-    if (l->context == NULL || (l->tls != NULL && !secure(l, now_ns, random)))
-        return;
-    if (redisBufferWrite(l->context, &done) != REDIS_OK)
+    if (l->context != NULL && (l->tls == NULL || secure(l, now_ns, random)) &&
+        redisBufferWrite(l->context, &is_done) != REDIS_OK)
         fail_context(l, now_ns, random);
+    l->has_output = !is_done;
 }

@@ -98,6 +98,7 @@ struct link {
     int master_port;
     size_t n_unfinished;     /* bytes of the reply that is being read */
     void *context;           /* redisContext */
+    bool has_output;         /* link_flush() could not write all of it */
     struct tls_session *tls; /* of the context; NULL: it has none */
     dial_note fd_to_close;   /* in a forked child */
     bool is_handling;        /* link_fail() is called inside on_reply */

@@ -5,15 +5,16 @@
  * decimal.
  *
  *            keys (in this order)            arguments
- *   CLAIM    slot, result under the token    token, lease in ms, rejoin (0 or 1)
- *            joined before, or the own one
+ *   CLAIM    slot, result under the token    token, lease in ms, rejoin (0 or 1),
+ *            joined before, or the own one   the longest frame that is of use
  *   PUBLISH  slot, result under the token    token, frame, linger in ms, inbox prefix, budget
  *   RENEW    slot                            token, lease in ms
  *   DROP     slot                            token, or empty to forget; inbox prefix
  *
  *            replies
  *   CLAIM    {'L'}: the caller leads; {'W', token, ms}: it waits for that leader, whose lease ends
- *            in so many ms; {'V', frame}: the result under the token that it had joined
+ *            in so many ms; {'V', frame}: the result under the token that it had joined, or, where
+ *            that is too long, a frame that says so
  *   PUBLISH  how many waiters were told; 0 also: an earlier try has published; -1: refused
  *   RENEW    1, or 0: the slot is not the token's
  *   DROP     1, or 0: there is no slot, or it is not the token's
@@ -39,7 +40,8 @@ enum {
 
 #define SCRIPT_CLAIM                                                                               \
     "local v=redis.call('GET',KEYS[1])\n"                                                          \
-    "if ARGV[3]=='1' then local r=redis.call('GET',KEYS[2]) if r then return {'V',r} end end\n"    \
+    "local r=ARGV[3]=='1' and redis.call('GET',KEYS[2])\n"                                         \
+    "if r then return {'V',#r<=tonumber(ARGV[4]) and r or 'SF1T\\0\\0\\0\\0'} end\n"               \
     "if not v then redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return {'L'} end\n"              \
     "if v:sub(1,32)==ARGV[1] then redis.call('PEXPIRE',KEYS[1],ARGV[2]) return {'L'} end\n"        \
     "if #v<131072 and not v:find(ARGV[1],33,true) then redis.call('APPEND',KEYS[1],ARGV[1]) end\n" \

@@ -151,11 +151,15 @@ static void engine_answer(struct engine_reply *r, enum engine_reply_kind kind, c
 
 static inline void engine_claim(struct engine *e, struct engine_string slot,
                                 struct engine_string result, struct engine_string token,
-                                int64_t lease_ms, bool rejoin, size_t list_max,
+                                int64_t lease_ms, bool rejoin, size_t frame_max, size_t list_max,
                                 struct engine_reply *r)
 {
     struct engine_key *k = engine_get(e, slot), *joined = rejoin ? engine_get(e, result) : NULL;
 
+    if (joined != NULL && joined->len > frame_max) {
+        engine_answer(r, ENGINE_VALUE, "SF1T\0\0\0\0", 8, 0);
+        return;
+    }
     if (joined != NULL) {
         engine_answer(r, ENGINE_VALUE, joined->value, joined->len, 0);
         return;

@@ -251,6 +251,74 @@ static void a_value_over_the_limit_stays(void **state)
     assert_int_equal(FLEET_COUNT(b, alone_oversize), 1);
 }
 
+static int zeros_fn(sflight_call *call, void *arg)
+{
+    const struct fleet_work *w = arg;
+    char *value = sflight_call_alloc(call, w->size);
+    assert_non_null(value);
+    memset(value, 0, w->size);
+    return w->status;
+}
+
+/* What a socket does not take at once goes out as it takes more, whatever bytes come next. */
+static void a_large_value_of_zeros(void **state)
+{
+    const char *const addresses[] = {server.address, server.tcp_address};
+    struct fleet_work w = {.size = 8 << 20};
+    sflight_fleet_options o;
+    sflight_result r;
+    (void)state;
+    fleet_options(&o, &server, "zeros");
+    o.max_value = w.size;
+    for (size_t i = 0; i < LENGTH(addresses); i++) {
+        o.address = addresses[i];
+        sflight_fleet *f = fleet_create(&o);
+        assert_int_equal(fleet_do(f, "k", zeros_fn, &w, &r), 0);
+        sflight_result_release(&r);
+        WAIT_UNTIL(FLEET_COUNT(f, leading) == 0 || FLEET_COUNT(f, reconnects) != 0);
+        assert_int_equal(FLEET_COUNT(f, published), 1);
+        assert_int_equal(FLEET_COUNT(f, reconnects), 0);
+        fleet_free(f);
+    }
+}
+
+/* Processes of one fleet may differ in max_value: who cannot take a value runs its own. */
+static void a_value_over_the_limit_of_who_waits(void **state)
+{
+    static const struct {
+        size_t size, max_value;
+    } cases[] = {
+        {4097, 4096},    /* one byte */
+        {65528, 0},      /* the longest push */
+        {65529, 0},      /* asked for: a little longer than that */
+        {4 << 20, 4096}, /* and by far */
+    };
+    (void)state;
+    for (size_t i = 0; i < LENGTH(cases); i++) {
+        struct fleet_work w = {.size = cases[i].size};
+        struct fleet_caller leader, waiter;
+        sflight_fleet_options o;
+        fleet_options(&o, &server, "unequal");
+        o.max_value = 8 << 20;
+        sflight_fleet *large = fleet_create(&o);
+        o.address = server.tcp_address;
+        o.max_value = cases[i].max_value;
+        sflight_fleet *small = fleet_create(&o);
+        fleet_caller_start(&leader, large, "k", fleet_work_fn, &w, NULL);
+        WAIT_UNTIL(atomic_load(&w.runs) == 1);
+        fleet_caller_start(&waiter, small, "k", fleet_work_fn, &w, NULL);
+        WAIT_UNTIL(FLEET_COUNT(small, waiting) == 1 && FLEET_COUNT(small, inbox_ready) == 1);
+        atomic_store(&w.open, true);
+        fleet_caller_got(&leader, &w, 1);
+        fleet_caller_got(&waiter, &w, 2);
+        assert_int_equal(FLEET_COUNT(small, alone_oversize), 1);
+        assert_int_equal(FLEET_COUNT(small, reconnects), 0);
+        assert_int_equal(FLEET_COUNT(small, inbox_reconnects), 0);
+        fleet_free(large);
+        fleet_free(small);
+    }
+}
+
 static int abandon_fn(sflight_call *call, void *arg)
 {
     int status = fleet_work_fn(call, arg);
@@ -422,6 +490,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_result_without_a_value, setup, teardown),
         cmocka_unit_test_setup_teardown(values_up_to_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_value_over_the_limit_stays, setup, teardown),
+        cmocka_unit_test(a_large_value_of_zeros),
+        cmocka_unit_test(a_value_over_the_limit_of_who_waits),
         cmocka_unit_test_setup_teardown(fn_that_does_not_return, setup, teardown),
         cmocka_unit_test_setup_teardown(a_status_that_is_not_published, setup, teardown),
         cmocka_unit_test_setup_teardown(forgetting, setup, teardown),

@@ -285,6 +285,7 @@ struct step {
     char slot_bytes[64], result_bytes[64], token_bytes[TOKEN_LEN], frame_bytes[200];
     int64_t ttl_ms, budget;
     bool rejoin;
+    size_t frame_max;
 };
 
 static uint64_t chance_state;
@@ -327,6 +328,7 @@ static void random_step(struct step *s)
     s->ttl_ms = (int64_t)(1 + chance(3)) * DAY_MS;
     s->budget = budgets[chance(4)];
     s->rejoin = chance(3) == 0;
+    s->frame_max = chance(2) == 0 ? sizeof(s->frame_bytes) : chance(sizeof(s->frame_bytes));
 }
 
 static redisReply *eval(const char *script, size_t n_keys, const struct engine_string *words,
@@ -346,17 +348,17 @@ static redisReply *eval(const char *script, size_t n_keys, const struct engine_s
 static redisReply *do_script(unsigned which, const struct step *s, struct engine *e,
                              struct messages *m, struct engine_reply *r)
 {
-    char ttl[24], budget[24];
+    char ttl[24], budget[24], frame_max[24];
     const struct engine_string inboxes = text(INBOXES), none = text("");
     const struct engine_string lease = number(ttl, s->ttl_ms);
     struct engine_string own = {s->result_bytes, s->result.len};
 
     switch (which) {
     case 0:
-        engine_claim(e, s->slot, s->result, s->token, s->ttl_ms, s->rejoin, SCRIPT_SLOT_LIST_MAX,
-                     r);
+        engine_claim(e, s->slot, s->result, s->token, s->ttl_ms, s->rejoin, s->frame_max,
+                     SCRIPT_SLOT_LIST_MAX, r);
         return EVAL(SCRIPT_CLAIM, 2, s->slot, s->result, s->token, lease,
-                    text(s->rejoin ? "1" : "0"));
+                    text(s->rejoin ? "1" : "0"), number(frame_max, (int64_t)s->frame_max));
     case 1:
         engine_publish(e, s->slot, own, s->token, s->frame, s->ttl_ms, inboxes, s->budget,
                        take_push, m, r);
@@ -443,7 +445,7 @@ static const char *const tokens[] = {"fedcba98765432100000000000000100",
 static redisReply *claim(const char *token)
 {
     return EVAL(SCRIPT_CLAIM, 2, text("p:n{:k}"), text("p:n{:k}x"), text(token), text("86400000"),
-                text("0"));
+                text("0"), text("100"));
 }
 
 /* A slot takes so many waiters and no more; all of them are told, and the others find out. */

@@ -405,7 +405,7 @@ static void carry_out(struct world *w, const struct command *c, struct engine_re
     switch (c->what) {
     case FLIGHT_SEND_CLAIM:
         engine_claim(&w->engine, slot_name(), string(name, len), token, LEASE_MS, c->rejoin,
-                     SCRIPT_SLOT_LIST_MAX, r);
+                     FRAME_LEN, SCRIPT_SLOT_LIST_MAX, r);
         break;
     case FLIGHT_SEND_PUBLISH:
         carry_out_publish(w, c, string(name, len), r);
