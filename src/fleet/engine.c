@@ -316,8 +316,8 @@ int engine_enter(struct member *m, const struct engine_options *o)
         return -fork_error;
     pthread_mutex_lock(&registry_lock);
     struct engine *e = engines;
-    while (e != NULL && !same_engine(&e->options, o))
-        e = e->next;
+    while (e != NULL && (e->n_members == 0 || !same_engine(&e->options, o)))
+        e = e->next; /* one without members ends */
     if (e == NULL)
         rc = new_engine(&e, o);
     if (rc == 0) {
@@ -346,12 +346,6 @@ void engine_leave(struct member *m)
     /* A member until here: whoever leaves last frees the engine that all others have waited at. */
     pthread_mutex_lock(&registry_lock);
     bool is_last = --e->n_members == 0;
-    if (is_last) {
-        struct engine **at = &engines;
-        while (*at != e)
-            at = &(*at)->next;
-        *at = e->next;
-    }
     pthread_mutex_unlock(&registry_lock);
     if (!is_last)
         return;
@@ -360,7 +354,14 @@ void engine_leave(struct member *m)
     wake(e);
     pthread_mutex_unlock(&e->lock);
     pthread_join(e->thread, NULL);
+    /* A child that is forked before this closes the descriptors. */
+    pthread_mutex_lock(&registry_lock);
+    struct engine **at = &engines;
+    while (*at != e)
+        at = &(*at)->next;
+    *at = e->next;
     free_engine(e);
+    pthread_mutex_unlock(&registry_lock);
 }
 
 /* -------------------------------------------------------------- callers */

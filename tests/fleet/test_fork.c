@@ -3,6 +3,7 @@
 #include "fleet_test.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 static struct server_process server;
 
@@ -122,6 +123,47 @@ static void forks_under_load(void **state)
     fleet_free(l.f);
 }
 
+/* Sockets, and what is no file: eventfds. */
+static int descriptors(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 256; fd++) {
+        struct stat s;
+        n += fstat(fd, &s) == 0 && (S_ISSOCK(s.st_mode) || (s.st_mode & S_IFMT) == 0);
+    }
+    return n;
+}
+
+static void *create_and_destroy_until_told(void *arg)
+{
+    struct forking *l = arg;
+    while (!atomic_load(&l->stop)) {
+        sflight_fleet *f = fleet_new(&server, "short");
+        assert_int_equal(sflight_fleet_check(f, NULL, NULL, 0), 0);
+        fleet_free(f);
+    }
+    return NULL;
+}
+
+/* At no moment of an engine's life does a child keep a connection of it, or another descriptor. */
+static void forks_while_engines_come_and_go(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        return; /* as above */
+    struct forking l = {.stop = false};
+    int before = descriptors();
+    pthread_t thread = thread_start(create_and_destroy_until_told, &l);
+    for (int i = 0; i < 500; i++) {
+        pid_t pid = fork_worker();
+        if (pid == 0)
+            _exit(descriptors() != before);
+        assert_child_succeeds(pid);
+    }
+    atomic_store(&l.stop, true);
+    thread_join(thread);
+}
+
 /* Descriptors whose other side is the port; each is closed when a program is executed. */
 static int connections_to(int port)
 {
@@ -172,6 +214,7 @@ int main(void)
         cmocka_unit_test(a_fleet_from_before_the_fork),
         cmocka_unit_test(a_fork_in_fn),
         cmocka_unit_test(forks_under_load),
+        cmocka_unit_test(forks_while_engines_come_and_go),
         cmocka_unit_test(connections_that_are_being_made),
     };
     server_new(&server, NULL);
