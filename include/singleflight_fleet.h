@@ -188,7 +188,8 @@ SFLIGHT_PUBLIC int sflight_fleet_check(sflight_fleet *f, const struct timespec *
  * -ETIMEDOUT: not all has been done by the deadline, the fleet is closed all the same, and a later
  * call goes on waiting (so a thread that is to end calls itself, as an event loop that has permits,
  * closes with a deadline in the past, ends them, and closes again); -EDEADLK inside an fn of this
- * fleet or on the engine thread; -ENOMEM or -EINVAL.
+ * fleet, which is closed all the same, or on the engine thread, where nothing happens; -ENOMEM or
+ * -EINVAL.
  */
 SFLIGHT_PUBLIC int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline);
 

@@ -26,7 +26,7 @@
 
 struct engine;
 
-/* A fleet, as the engine thread knows it.  Constant, but for what is marked. */
+/* A fleet, as the engine thread knows it.  Constant, but for the numbers. */
 struct member {
     struct engine *engine;
     struct flight_options flight;
@@ -37,7 +37,7 @@ struct member {
     sflight_group *group; /* the callers' */
     sflight_group *waits; /* the waits for the engine thread: one call for each claim */
     struct counts counts;
-    size_t n_flights; /* E */
+    atomic_size_t n_flights; /* asked for, and not ended */
 };
 
 enum claim_kind {

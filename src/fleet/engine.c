@@ -393,6 +393,8 @@ void engine_ask(struct claim *c, unsigned what)
 
     if (what & ASK_START)
         claim_own(c); /* the thread does, until it has ended it */
+    if ((what & ASK_START) && c->kind == CLAIM_FLIGHT)
+        atomic_fetch_add(&c->member->n_flights, 1);
     pthread_mutex_lock(&e->lock);
     put_in_list(e, c, what);
     pthread_mutex_unlock(&e->lock);

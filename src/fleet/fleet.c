@@ -184,8 +184,8 @@ int sflight_fleet_close(sflight_fleet *f, const struct timespec *deadline)
     atomic_store(&f->is_closed, true);
     (void)sflight_group_close(m->group);
     int rc = sflight_group_drain(m->group, deadline);
-    if (rc != 0 || !engine_is_ours(m))
-        return rc;
+    if (rc != 0 || !engine_is_ours(m) || atomic_load(&m->n_flights) == 0)
+        return rc; /* no flight begins any more */
     struct claim *c = engine_claim(m, CLAIM_QUIET, NULL, 0);
     if (c == NULL)
         return -ENOMEM;

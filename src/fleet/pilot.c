@@ -247,6 +247,13 @@ static void other_answered(struct claim *c, const struct link_reply *r)
 
 /* ---------------------------------------------------------------- flights */
 
+/* One less, the last step of its end. */
+static void count_ended(struct pilot *p, struct member *m)
+{
+    if (atomic_fetch_sub(&m->n_flights, 1) == 1)
+        tell_quiet(p, m);
+}
+
 static void end_flight(struct pilot *p, struct claim *c)
 {
     struct member *m = c->member;
@@ -255,8 +262,7 @@ static void end_flight(struct pilot *p, struct claim *c)
     gauge(c);
     claims_remove(&p->claims, c);
     claim_let_go(c);
-    if (--m->n_flights == 0)
-        tell_quiet(p, m);
+    count_ended(p, m);
 }
 
 /* Does what the flight wants after an event, in the order of the actions. */
@@ -279,6 +285,7 @@ static void act(struct pilot *p, struct claim *c, uint32_t actions)
 
 static void start_flight(struct pilot *p, struct claim *c)
 {
+    struct member *m = c->member;
     char token[TOKEN_LEN];
     struct flight_now at = now(p);
 
@@ -287,12 +294,12 @@ static void start_flight(struct pilot *p, struct claim *c)
         c->is_ended = true;
         tell_claim(c, OUTCOME_MEMORY);
         claim_let_go(c);
+        count_ended(p, m);
         return;
     }
-    c->member->n_flights++;
     c->begun_ns = p->now_ns;
     token_write(token, &(struct token){.process = p->process, .counter = c->number});
-    act(p, c, flight_start(&c->flight, &c->member->flight, &p->state, token, &at));
+    act(p, c, flight_start(&c->flight, &m->flight, &p->state, token, &at));
 }
 
 static void start(struct pilot *p, struct claim *c)
@@ -302,7 +309,7 @@ static void start(struct pilot *p, struct claim *c)
         return;
     }
     add_other(p, c);
-    if (c->kind == CLAIM_QUIET && c->member->n_flights == 0)
+    if (c->kind == CLAIM_QUIET && atomic_load(&c->member->n_flights) == 0)
         end_other(c, OUTCOME_DONE);
     else if (c->kind == CLAIM_COMMAND && p->state.up)
         send_other(p, c);

@@ -308,6 +308,31 @@ static void close_waits_for_the_engine(void **state)
     assert_int_equal(sflight_fleet_destroy(f), 0);
 }
 
+/* Whoever cannot wait sees it, too: an event loop that comes by again and again. */
+static void closing_without_waiting(void **state)
+{
+    const struct timespec past = {.tv_nsec = 1};
+    struct fleet_work w = {.size = 8};
+    struct fleet_caller leader;
+    (void)state;
+    sflight_fleet *f = fleet_new(&server, "past");
+    fleet_caller_start(&leader, f, "k", fleet_work_fn, &w, NULL);
+    WAIT_UNTIL(atomic_load(&w.runs) == 1);
+    assert_int_equal(sflight_fleet_close(f, &past), -ETIMEDOUT);
+    server_freeze(&server);
+    atomic_store(&w.open, true);
+    fleet_caller_got(&leader, &w, 1);
+    assert_int_equal(sflight_fleet_close(f, &past), -ETIMEDOUT);
+    server_thaw(&server);
+    WAIT_UNTIL(sflight_fleet_close(f, &past) == 0);
+    assert_int_equal(FLEET_COUNT(f, published), 1);
+    assert_int_equal(sflight_fleet_close(f, &past), 0);
+    assert_int_equal(sflight_fleet_destroy(f), 0);
+    f = fleet_new(&server, "past");
+    assert_int_equal(sflight_fleet_close(f, &past), 0);
+    assert_int_equal(sflight_fleet_destroy(f), 0);
+}
+
 /* Threads that call until they are turned away; then nothing is left, there or here. */
 struct load {
     sflight_fleet *f;
@@ -399,6 +424,7 @@ int main(void)
         cmocka_unit_test(fleets_share_an_engine),
         cmocka_unit_test(a_fleet_that_is_in_use),
         cmocka_unit_test(close_waits_for_the_engine),
+        cmocka_unit_test(closing_without_waiting),
         cmocka_unit_test(close_under_load),
         cmocka_unit_test(destroy_without_close),
         cmocka_unit_test(destroy_before_the_answer),
