@@ -78,6 +78,8 @@ struct claim {
     unsigned char *frame; /* to be published; freed with the claim */
     size_t frame_len;
 
+    atomic_bool is_over; /* fn has returned: the caller writes it at any time */
+
     /* Under the engine's lock. */
     unsigned asked;
     struct claim *next_asked;
@@ -129,6 +131,12 @@ static inline const char *claim_key(const struct claim *c)
 /* Makes the frame, and counts its bytes; false: no memory. */
 bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t status,
                      bool is_too_large);
+
+/* fn has returned: nothing is renewed from now on, though the engine is told later. */
+static inline void claim_over(struct claim *c)
+{
+    atomic_store_explicit(&c->is_over, true, memory_order_relaxed); /* a moment later will do */
+}
 
 /* A sflight_destroy_fn for a claim's value. */
 void claim_free_value(void *value, size_t size, void *ctx);

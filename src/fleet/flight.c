@@ -325,7 +325,7 @@ uint32_t flight_link_up(struct flight *f, const struct flight_now *now)
     case FLIGHT_IN_WAIT:
         return recheck(f, now);
     case FLIGHT_IN_LEAD:
-        return f->is_void ? 0 : send(f, FLIGHT_SEND_RENEW);
+        return f->is_void || now->is_over ? 0 : send(f, FLIGHT_SEND_RENEW);
     case FLIGHT_IN_PUBLISH:
         return send(f, FLIGHT_SEND_PUBLISH);
     case FLIGHT_IN_DROP:
@@ -369,7 +369,10 @@ static uint32_t lead_timer(struct flight *f, const struct flight_now *now)
 {
     if (now->ns >= f->lead_until_ns)
         return lose_lead(f, FLIGHT_AGED);
-    f->timer_ns = sooner(later(now->ns, f->options->lease_ns / 3), f->lead_until_ns);
+    f->timer_ns = f->lead_until_ns;
+    if (now->is_over)
+        return 0;
+    f->timer_ns = sooner(later(now->ns, f->options->lease_ns / 3), f->timer_ns);
     return f->unanswered & FLIGHT_SEND_RENEW ? 0 : send_if_up(f, FLIGHT_SEND_RENEW);
 }
 

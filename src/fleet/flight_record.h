@@ -37,6 +37,7 @@ struct flight_link {
 struct flight_now {
     uint64_t ns;     /* monotonic; never less than at an earlier event of the same flight */
     uint32_t random; /* any; evenly distributed, so that waiters do not claim in one moment */
+    bool is_over;    /* fn has returned; flight_returned() comes when its callers have been told */
 };
 
 /*

@@ -84,9 +84,12 @@ static int fly(sflight_call *call, void *arg)
         y->has_timed_out = true;
         sflight_call_abandon(call);
         return 0;
-    case FLIGHT_LEAD:
+    case FLIGHT_LEAD: {
         y->led = c;
-        return y->fn(call, y->arg);
+        int status = y->fn(call, y->arg);
+        claim_over(c);
+        return status;
+    }
     default:
         return y->fn(call, y->arg);
     }

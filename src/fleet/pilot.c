@@ -35,9 +35,11 @@ uint32_t pilot_random(struct pilot *p)
     return (uint32_t)(z >> 32);
 }
 
-static struct flight_now now(struct pilot *p)
+static struct flight_now now(struct pilot *p, const struct claim *c)
 {
-    return (struct flight_now){.ns = p->now_ns, .random = pilot_random(p)};
+    return (struct flight_now){.ns = p->now_ns,
+                               .random = pilot_random(p),
+                               .is_over = atomic_load_explicit(&c->is_over, memory_order_relaxed)};
 }
 
 void pilot_note_error(struct pilot *p, const char *text)
@@ -287,7 +289,7 @@ static void start_flight(struct pilot *p, struct claim *c)
 {
     struct member *m = c->member;
     char token[TOKEN_LEN];
-    struct flight_now at = now(p);
+    struct flight_now at = now(p, c);
 
     c->number = ++p->last_number;
     if (!claims_add(&p->claims, c)) {
@@ -318,7 +320,7 @@ static void start(struct pilot *p, struct claim *c)
 /* The caller does not wait any more. */
 static void left(struct pilot *p, struct claim *c)
 {
-    struct flight_now at = now(p);
+    struct flight_now at = now(p, c);
 
     if (c->kind == CLAIM_FLIGHT) {
         if (!c->is_told)
@@ -340,7 +342,7 @@ void pilot_asked(struct pilot *p, struct claim *c, unsigned what)
     p->now_ns = pilot_clock_ns();
     if (what & ASK_START)
         start(p, c);
-    at = now(p);
+    at = now(p, c);
     if ((what & ASK_RETURNED) && !c->is_ended)
         act(p, c, flight_returned(&c->flight, c->frame != NULL, &at));
     if (what & ASK_LEFT)
@@ -378,7 +380,7 @@ void pilot_tell_all(struct pilot *p, uint32_t (*event)(struct flight *, const st
 
     for (struct claim *c = claims_first(&p->claims, &walk); c != NULL;
          c = claims_next(&p->claims, &walk)) {
-        struct flight_now at = now(p);
+        struct flight_now at = now(p, c);
         act(p, c, event(&c->flight, &at));
     }
 }
@@ -447,7 +449,7 @@ void pilot_answered(struct pilot *p, const struct link_reply *r)
         count_claim_ns(p, s.claim);
     ask_reply(&reply, s.command, r);
     reply.is_no_sibling = is_is_no_sibling(p, s.claim, &reply);
-    struct flight_now at = now(p);
+    struct flight_now at = now(p, s.claim);
     act(p, s.claim, flight_reply(&s.claim->flight, s.command, &reply, &at));
 }
 
@@ -465,7 +467,7 @@ void pilot_pushed(struct pilot *p, const struct link_value *message)
     struct claim *c = claims_find(&p->claims, token.counter);
     if (c == NULL)
         return; /* it has ended meanwhile */
-    struct flight_now at = now(p);
+    struct flight_now at = now(p, c);
     act(p, c,
         flight_push(&c->flight, bytes, (const unsigned char *)bytes + TOKEN_LEN,
                     message->len - TOKEN_LEN, &at));
@@ -476,7 +478,7 @@ void pilot_run_timers(struct pilot *p)
     struct claim *c;
 
     while ((c = claims_soonest(&p->claims)) != NULL && c->flight.timer_ns <= p->now_ns) {
-        struct flight_now at = now(p);
+        struct flight_now at = now(p, c);
         act(p, c, flight_timer(&c->flight, &at));
     }
 }

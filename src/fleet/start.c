@@ -240,8 +240,10 @@ uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *
 {
     uint32_t n;
 
-    if (permit->claim != NULL)
+    if (permit->claim != NULL) {
+        claim_over(permit->claim);
         fleet_share(permit->fleet, permit->claim, value, size, status);
+    }
     if (value != NULL || destroy != NULL)
         sflight_call_set(permit->call, value, size, destroy, ctx);
     pthread_cleanup_push(end_permit, permit);

@@ -7,7 +7,7 @@
 
 static void begin(struct world *w, int c)
 {
-    const struct flight_now now = now_of(w);
+    const struct flight_now now = now_of(w, c);
     struct call *k = &w->call[c];
     char token[TOKEN_LEN];
 
@@ -30,9 +30,9 @@ static void begin(struct world *w, int c)
 
 static void deliver_reply(struct world *w, int process)
 {
-    const struct flight_now now = now_of(w);
     struct process *p = &w->process[process];
     const struct reply m = p->replies[0];
+    const struct flight_now now = now_of(w, m.call);
     struct call *k = &w->call[m.call];
 
     forget_message(p->replies, &p->n_replies, sizeof(m));
@@ -51,7 +51,6 @@ static void deliver_reply(struct world *w, int process)
 
 static void deliver_push(struct world *w, int process)
 {
-    const struct flight_now now = now_of(w);
     struct process *p = &w->process[process];
     const struct push m = p->pushes[0];
     unsigned char bytes[1 + FRAME_LEN];
@@ -60,6 +59,7 @@ static void deliver_push(struct world *w, int process)
     forget_message(p->pushes, &p->n_pushes, sizeof(m));
     CHECK(token_read(&token, m.token, TOKEN_LEN) == 0);
     int c = (int)(token.counter & 0xff);
+    const struct flight_now now = now_of(w, c);
     bytes[0] = m.letter;
     memcpy(bytes + 1, m.frame, m.len);
     if (w->call[c].flying)
@@ -68,11 +68,10 @@ static void deliver_push(struct world *w, int process)
 
 static void report(struct world *w, int c, bool publish)
 {
-    const struct flight_now now = now_of(w);
+    const struct flight_now now = now_of(w, c);
     struct call *k = &w->call[c];
 
     k->is_over = false;
-    k->returned_ms = w->engine.now_ms;
     perform(w, c, flight_returned(&k->f, publish, &now));
 }
 
@@ -80,6 +79,7 @@ static void fn_returns(struct world *w, int c, bool publish)
 {
     w->call[c].runs = false;
     w->call[c].answered = true;
+    w->call[c].returned_ms = w->engine.now_ms;
     report(w, c, publish);
 }
 
@@ -94,6 +94,7 @@ static void fn_returns_first(struct world *w, int c)
     }
     k->runs = false;
     k->answered = true;
+    k->returned_ms = w->engine.now_ms;
     if (!k->is_over)
         report(w, c, true);
 }
@@ -224,7 +225,7 @@ static void time_goes_on(struct world *w)
 
 static void fault(struct world *w, const struct action *a)
 {
-    const struct flight_now now = now_of(w);
+    const struct flight_now now = now_of(w, a->who);
     struct process *p = &w->process[a->who < PROCESSES ? a->who : 0];
     struct call *k = &w->call[a->who];
 
@@ -282,7 +283,7 @@ static void fault(struct world *w, const struct action *a)
 
 static void apply(struct world *w, const struct action *a)
 {
-    const struct flight_now now = now_of(w);
+    const struct flight_now now = now_of(w, a->who);
     struct process *p = &w->process[a->who < PROCESSES ? a->who : 0];
     struct batch *b = &w->batch[a->who < BATCHES ? a->who : 0];
     struct command c;

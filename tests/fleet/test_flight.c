@@ -31,8 +31,9 @@ static struct flight f;
 static struct flight_link link_;
 static uint64_t at; /* ms */
 static uint32_t random_;
+static bool is_over;
 
-#define NOW (&(struct flight_now){.ns = at * MS, .random = random_})
+#define NOW (&(struct flight_now){.ns = at * MS, .random = random_, .is_over = is_over})
 
 static uint32_t start(void)
 {
@@ -674,6 +675,24 @@ static void test_lead_without_link(void **state)
     assert_int_equal(up(), FLIGHT_SEND_RENEW);
 }
 
+/* fn has returned, and the flight is told of that later. */
+static void test_lead_over(void **state)
+{
+    (void)state;
+    to_lead();
+    is_over = true;
+    at += LEASE / 3;
+    assert_int_equal(timer(), 0);
+    expect_timer(START + MAX_AGE);
+    assert_int_equal(down(), 0);
+    assert_int_equal(up(), 0);
+    assert_int_equal(flight_returned(&f, true, NOW), FLIGHT_SEND_PUBLISH);
+    to_lead();
+    at += MAX_AGE;
+    assert_int_equal(timer(), FLIGHT_VOID | FLIGHT_AGED);
+    is_over = false;
+}
+
 static void test_lead_ages(void **state)
 {
     (void)state;
@@ -862,6 +881,7 @@ int main(void)
         cmocka_unit_test(test_wait_without_link),
         cmocka_unit_test(test_lead_renews),
         cmocka_unit_test(test_lead_without_link),
+        cmocka_unit_test(test_lead_over),
         cmocka_unit_test(test_lead_ages),
         cmocka_unit_test(test_lead_is_forgotten),
         cmocka_unit_test(test_publish),

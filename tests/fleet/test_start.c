@@ -68,6 +68,63 @@ static void a_callback_that_does_not_return(void **state)
     assert_int_equal(FLEET_COUNT(a, unshared), 1);
 }
 
+struct gate_callback {
+    atomic_bool is_inside, open;
+};
+
+static void wait_at_gate(void *arg, int rc, sflight_result *r)
+{
+    struct gate_callback *g = arg;
+    assert_int_equal(rc, 0);
+    atomic_store(&g->is_inside, true);
+    WAIT_UNTIL(atomic_load(&g->open));
+    sflight_result_release(r);
+}
+
+/* The lead is not renewed any more, though nothing has been published yet: not on a new link. */
+static void not_renewed_inside(struct gate_callback *g)
+{
+    WAIT_UNTIL(atomic_load(&g->is_inside));
+    uint64_t renewals = FLEET_COUNT(a, renewals), reconnects = FLEET_COUNT(a, reconnects);
+    assert_true(server_ask(&server, "CLIENT KILL TYPE normal SKIPME yes") >= 1);
+    WAIT_UNTIL(FLEET_COUNT(a, reconnects) > reconnects);
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0); /* answered after a renewal */
+    assert_int_equal(FLEET_COUNT(a, renewals), renewals);
+    assert_int_equal(FLEET_COUNT(a, leading), 1);
+    atomic_store(&g->open, true);
+}
+
+static void *complete_with_nothing(void *permit)
+{
+    (void)sflight_fleet_complete(permit, 3, NULL, 0, NULL, NULL);
+    return NULL;
+}
+
+/* However long callbacks take, a result is not published later than two leases after fn. */
+static void a_callback_that_takes_long(void **state)
+{
+    struct gate_callback during = {.open = false}, after = {.open = false};
+    struct fleet_work w = {.size = 8};
+    struct fleet_caller leader;
+    struct starter s;
+    (void)state;
+    fleet_caller_start(&leader, a, "k", fleet_work_fn, &w, NULL);
+    WAIT_UNTIL(atomic_load(&w.runs) == 1);
+    start(&s, a, "k");
+    assert_int_equal(sflight_future_then(s.future, wait_at_gate, &during), 0);
+    atomic_store(&w.open, true);
+    not_renewed_inside(&during);
+    fleet_caller_got(&leader, &w, 1);
+    WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    sflight_fleet_permit *p = start_leads(&s, a, "k");
+    assert_int_equal(sflight_future_then(s.future, wait_at_gate, &after), 0);
+    pthread_t thread = thread_start(complete_with_nothing, p);
+    not_renewed_inside(&after);
+    thread_join(thread);
+    WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    assert_int_equal(FLEET_COUNT(a, unpublished) + FLEET_COUNT(a, refused), 0);
+}
+
 static void free_text(void *value, size_t size, void *ctx)
 {
     assert_int_equal(size, strlen(value) + 1);
@@ -437,6 +494,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(asking_before_the_publish, setup, teardown),
         cmocka_unit_test_setup_teardown(all_kinds_of_callers, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_that_does_not_return, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_callback_that_takes_long, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_behind_a_blocking_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(the_leader_leaves_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(abandoning, setup, teardown),

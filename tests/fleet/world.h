@@ -200,9 +200,11 @@ static struct {
         }                                                                                          \
     } while (0)
 
-static struct flight_now now_of(const struct world *w)
+/* For a call's flight. */
+static struct flight_now now_of(const struct world *w, int c)
 {
-    return (struct flight_now){.ns = (uint64_t)w->engine.now_ms * MS};
+    return (struct flight_now){.ns = (uint64_t)w->engine.now_ms * MS,
+                               .is_over = w->call[c].is_over};
 }
 
 static int64_t to_ms(uint64_t ns)
@@ -297,7 +299,7 @@ static void send_command(struct world *w, int c, uint32_t what)
     memcpy(m->token, what == FLIGHT_SEND_DROP ? k->f.drop_token : k->f.token, TOKEN_LEN);
     memcpy(m->joined, k->f.joined, TOKEN_LEN);
     /* Nothing is renewed once fn has returned, nor once the lead is void. */
-    CHECK(what != FLIGHT_SEND_RENEW || ((k->runs || k->is_over) && !k->is_void));
+    CHECK(what != FLIGHT_SEND_RENEW || (k->runs && !k->is_void));
     CHECK(what != FLIGHT_SEND_PUBLISH || (k->has_led && !k->runs));
 }
 
@@ -341,9 +343,8 @@ static void perform(struct world *w, int c, uint32_t actions)
 static void each_flight(struct world *w, int p,
                         uint32_t (*event)(struct flight *, const struct flight_now *))
 {
-    const struct flight_now now = now_of(w);
-
     for (int c = 0; c < w->n_calls; c++) {
+        const struct flight_now now = now_of(w, c);
         if (w->call[c].flying && w->call[c].process == p)
             perform(w, c, event(&w->call[c].f, &now));
     }
