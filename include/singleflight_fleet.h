@@ -45,15 +45,16 @@
  *      gets a newer result.  Other processes to which it has told of its result may still get
  *      that, usually for less than a millisecond.
  *   2. Without faults at most one fn runs for a key at a time in the whole fleet.  Two run at a
- *      time only where a lease was lost (leases_lost, refused: the process was stopped or cut off
- *      for longer than the lease, or the engine lost or evicted the key), after
+ *      time only where a lease was lost (leases_lost, refused, unpublished: the process was stopped
+ *      or cut off for longer than the lease, or the engine lost or evicted the key), after
  *      sflight_fleet_forget() (forgotten), past options.max_age_ms (aged), or where a process
  *      flies alone (alone_...).
  *   3. A leader whose lease is gone publishes nothing.  The callers of its own process get its
  *      result.
  *   4. A caller with a deadline returns by then, but for its own run of fn.  Waiting for the
  *      engine is waiting.  A caller without one waits for other processes at most
- *      max_age + 2 leases + engine_timeout, then runs fn itself.
+ *      max_age + 2 leases + engine_timeout, then runs fn itself; from the beginning again where it
+ *      takes over from a leader of its own process.
  *   5. An engine that is down, slow, full or refuses is no error to a caller: its process flies
  *      alone, which a counter and sflight_fleet_last_error() tell.  Nothing is printed.
  *   6. After sflight_fleet_forget() has returned 0 or 1 no process joins a run that began before.
@@ -307,11 +308,14 @@ typedef struct sflight_fleet_counters {
     uint64_t joined;      /* callers that joined a call of this process */
     uint64_t published;   /* flights led here whose result the engine has taken */
     uint64_t refused;     /* results not published: the lease was another's, or gone */
-    uint64_t unpublished; /* results not published: the engine was away until it was too late */
-    uint64_t unshared;    /* flights led here without a result for others: abandoned, panicked, or
-                             options.publish said so */
-    uint64_t too_large;   /* flights led here whose value was longer than max_value */
-    uint64_t takeovers;   /* flights led here because an earlier leader's lease had ended */
+    uint64_t unpublished; /* results not published, or nobody knows: the engine was away until it
+                             was too late, or said an error */
+    uint64_t unshared;    /* flights led here without a result for others: abandoned, panicked,
+                             options.publish said so, or no memory to send it */
+    uint64_t too_large;   /* flights led here whose value was longer than max_value: others are told
+                             so, which is counted in one of the three above as a result is */
+    uint64_t takeovers;   /* flights led here after waiting for another leader, whose lease had
+                             ended, or who had no result for others */
     uint64_t leases_lost; /* leases found gone while fn ran */
     uint64_t aged;        /* leases given up at max_age_ms while fn ran on */
     uint64_t
