@@ -148,7 +148,8 @@
  *   child go on from there.  Calls that other threads of the parent led do not exist
  *   there: futures on them, unless given to a callback or a queue, find them
  *   abandoned.  Permits are the child's if the forking thread got them, forgotten or
- *   not; ending another one there does nothing.  Futures stay, whoever got them.  A
+ *   not; ending another one there does nothing.  One that another thread was ending at
+ *   that moment is ended there, and abandoned.  Futures stay, whoever got them.  A
  *   result counts for the thread that got it: in the child those of the parent's
  *   other running threads are not held, those of threads that had ended are.  So a
  *   result that a running thread got and handed to another is to be used in a child
@@ -373,7 +374,8 @@ typedef struct sflight_stats {
     /* since the group was created */
     uint64_t led;        /* calls begun: how often a key was claimed */
     uint64_t joined;     /* callers that joined a call in flight */
-    uint64_t forgotten;  /* calls forgotten by the forget functions */
+    uint64_t forgotten;  /* calls forgotten by the forget functions or, with cancel_unwanted,
+                            because nobody waited any more */
     uint64_t timed_out;  /* followers that left at their deadline */
     uint64_t abandoned;  /* calls whose leader left fn without returning */
     uint64_t panicked;   /* calls whose leader called sflight_panic() */

@@ -80,8 +80,8 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
 
 int async_call_future(struct sflight_call *call, struct sflight_future **out)
 {
-    if (orphan_check(call) || call_kind(call) != CALL_OF_PERMIT ||
-        (call->result.traits & (CALL_HAS_STARTER | CALL_GIVEN_UP)))
+    if ((call->result.traits & (CALL_HAS_STARTER | CALL_GIVEN_UP)) || orphan_check(call) ||
+        call_kind(call) != CALL_OF_PERMIT)
         return -EINVAL;
     struct slot *slot = thread_slot(call->group);
     struct sflight_future *f = future_new(slot, call, true);
@@ -120,8 +120,10 @@ uint32_t async_complete(struct sflight_call *call, int status)
 {
     bool end_counted;
 
-    if (orphan_check(call))
-        return 0; /* the permit of a thread that does not exist here */
+    /* One that was used before the fork is not looked at: its record may be a spare one. */
+    if (UNLIKELY(call_is_inherited(call)) &&
+        ((call->result.traits & CALL_GIVEN_UP) || orphan_check(call)))
+        return 0; /* that, or the permit of a thread that does not exist here */
     struct slot *slot = thread_slot(call->group);
     if (UNLIKELY(call->result.traits != 0))
         return complete_with_traits(slot, call, status);
@@ -138,7 +140,7 @@ uint32_t async_complete(struct sflight_call *call, int status)
 
 uint32_t async_abandon(struct sflight_call *call)
 {
-    if (orphan_check(call) || (call->result.traits & CALL_GIVEN_UP))
+    if ((call->result.traits & CALL_GIVEN_UP) || orphan_check(call))
         return 0;
     call->result.traits |= CALL_GIVEN_UP;
     if (call->result.traits & CALL_TELLS)

@@ -7,8 +7,8 @@
  * such a call, and it is in no agent's list.
  *
  * A STARTED call is claimed by its starter, and its fn runs elsewhere.  The call has an extra hold
- * for the starter, on which the starter's future is a claim (has_starter).  Which comes first, that
- * the starter leaves or that the call ends, is decided by a swap of starter_done [UNWANTED].
+ * for the starter, on which the starter's future is a claim (STATE_STARTER).  Which comes first,
+ * that the starter leaves or that the call closes, is decided by the call's state [CLOSE].
  *
  * A future of kind OWNED stays in the call's list until the list is told.  If its owner wants to
  * have it called back or enqueued after all, a new record takes over its claim (copied()).

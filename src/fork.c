@@ -44,7 +44,8 @@ static bool keep_own(struct table_node *node, void *ctx)
     struct survivors *s = ctx;
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
-                   ? c->begun_by == forker.id || c->begun_by == forker.bare_id
+                   ? (c->begun_by == forker.id || c->begun_by == forker.bare_id) &&
+                         !(c->result.traits & CALL_GIVEN_UP) /* another thread was ending it */
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 
     own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);

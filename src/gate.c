@@ -102,7 +102,7 @@ static enum gate_outcome spin(gate *g, uint64_t budget_ns, struct spinner *s)
         passed_ns = clock_now_ns() - begin;
     } while (outcome == GATE_IS_CLOSED && passed_ns < budget_ns);
     /* Whoever sleeps is woken in the middle of others' slices, whoever spins loses its own. */
-    if (UNLIKELY(passed_ns >= budget_ns + RIVALS_SLICE_NS) &&
+    if (UNLIKELY(passed_ns >= RIVALS_SLICE_NS && passed_ns - RIVALS_SLICE_NS >= budget_ns) &&
         rivals_took(s->rivals, begin + passed_ns))
         s->spin.score = 0;
     else

@@ -187,7 +187,8 @@ int wait_until_told(struct sflight_future *f, const struct timespec *deadline)
     uint64_t since_ns = wait_begins(g);
 
     f->owned.fiber = agent_fiber(g);
-    gauges_count(thread_slot_again(g), COUNT_PARKED);
+    if (clock_left_ns(deadline) != 0) /* else it only looks */
+        gauges_count(thread_slot_again(g), COUNT_PARKED);
     enum notify_outcome outcome = notify_park(g, f, deadline, FUTURE_HUNG);
     wait_is_over(g, since_ns);
     return outcome == NOTIFY_TOLD ? 0 : -ETIMEDOUT;

@@ -60,6 +60,46 @@ static void *complete(void *permit)
     return NULL;
 }
 
+#ifndef SFLIGHT_DEBUG /* which tells of it */
+/* A permit that has been used does nothing in a child either: its record may be in use again. */
+static void a_permit_that_was_used_before(void **state)
+{
+    (void)state;
+    enum { COMPLETES, ABANDONS, WANTS_A_FUTURE, USES };
+    for (int use = 0; use < USES; use++) {
+        for (int by_another = 0; by_another < 2; by_another++) {
+            struct counting counting = {0};
+            sflight_options o = counting_options(&counting);
+            sflight_group *g = group_new(&o);
+            sflight_call *permit, *next;
+            sflight_future *f;
+            assert_int_equal(sflight_begin(g, "key", 3, &permit, &f), 0);
+            if (by_another)
+                thread_join(thread_start(complete, permit));
+            else
+                complete(permit);
+            pid_t pid = fork_child();
+            if (pid == 0) {
+                if (use == COMPLETES)
+                    assert_int_equal(sflight_complete(permit, 0), 0);
+                else if (use == ABANDONS)
+                    assert_int_equal(sflight_abandon(permit), 0);
+                else
+                    assert_int_equal(sflight_call_future(permit, &f), -EINVAL);
+                assert_int_equal(sflight_begin(g, "key", 3, &next, &f), 0);
+                assert_non_null(next);
+                sflight_complete(next, 0);
+                child_uses_group(g);
+                assert_nothing_allocated(&counting);
+                exit(0);
+            }
+            assert_child_succeeds(pid);
+            group_end(g);
+        }
+    }
+}
+#endif
+
 /* What a future of the forking thread gave counts for that, whoever ended the call. */
 static void a_result_that_another_thread_completed(void **state)
 {
@@ -401,6 +441,9 @@ int main(void)
         cmocka_unit_test(a_fork_without_handlers),
         cmocka_unit_test(a_group_that_is_not_right_yet),
         cmocka_unit_test(permits_that_were_forgotten),
+#ifndef SFLIGHT_DEBUG
+        cmocka_unit_test(a_permit_that_was_used_before),
+#endif
         cmocka_unit_test(a_result_that_another_thread_completed),
         cmocka_unit_test(a_result_that_another_thread_holds),
         cmocka_unit_test(a_permit_of_a_thread_that_has_ended),

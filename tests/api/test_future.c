@@ -172,6 +172,22 @@ static void futures_consumed_in_flight(void **state)
     }
 }
 
+/* Whoever only looks has not parked. */
+static void who_only_looks_is_not_parked(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    sflight_call *call = lead(g, "key");
+    sflight_future *f = join(g, "key");
+    sflight_result r;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(sflight_future_get(f, &in_the_past, &r), -ETIMEDOUT);
+    assert_int_equal(stats_of(g).parked, 0);
+    sflight_complete(call, 0);
+    consume(f, BY_POLL, 0);
+    group_end(g);
+}
+
 /* A descriptor that is made when the result is there is readable at once. */
 static void late_descriptors_are_readable(void **state)
 {
@@ -437,6 +453,7 @@ int main(void)
         cmocka_unit_test(get_waits),
         cmocka_unit_test(futures_stay_valid),
         cmocka_unit_test(futures_consumed_in_flight),
+        cmocka_unit_test(who_only_looks_is_not_parked),
         cmocka_unit_test(late_descriptors_are_readable),
         cmocka_unit_test(descriptors_are_closed_on_exec),
         cmocka_unit_test(futures_on_a_forgotten_call),

@@ -783,6 +783,50 @@ static void fork_with_abandoned(void)
     world_end();
 }
 
+static void end_permit(void *permit)
+{
+    if (variant(2))
+        sflight_complete(permit, 0);
+    else
+        sflight_abandon(permit);
+}
+
+static void run_for_a_while(void *arg)
+{
+    (void)arg;
+    let_others_go_on();
+}
+
+/*
+ * Another thread ends the forking one's permit, perhaps behind a callback that runs, or is about
+ * to.  The child ends it if it is in flight there, and then the key is free.
+ */
+static void fork_with_ended_permit(void)
+{
+    sflight_stats stats;
+    sflight_call *permit;
+    sflight_future *none;
+
+    futures_begin();
+    ask_whole(fresh(1, "b"));
+    CHECK(sflight_begin(world.group, "c", 1, &permit, &none) == 0 && permit != NULL);
+    if (variant(2))
+        sflight_call_on_unwanted(permit, run_for_a_while, NULL);
+    if (variant(2))
+        go(hang_and_drop, fresh(2, "c"));
+    go(end_permit, permit);
+    let_others_go_on();
+    world_fork();
+    world_loses(2); /* of who was ending it, and of its callback */
+    CHECK(sflight_group_stats(world.group, &stats) == 0);
+    if (stats.in_flight != 0)
+        end_permit(permit); /* otherwise its memory may be gone */
+    ask_whole(fresh(3, "c"));
+    CHECK(asks[3].rc == 0 && asks[3].led);
+    child_goes_on();
+    world_end();
+}
+
 static void lead_meanwhile(struct ask *ask)
 {
     (void)ask;
@@ -914,6 +958,7 @@ const struct scenario scenarios_life[] = {
     {"fork_with_remembered", fork_with_remembered, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},
+    {"fork_with_ended_permit", fork_with_ended_permit, 200, 0},
     {"fork_with_queue", fork_with_queue, 100, 0},
     {"fork_and_release", fork_and_release, 50, 2},
     {0},
