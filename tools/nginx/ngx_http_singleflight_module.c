@@ -80,6 +80,7 @@ struct caller {
     bool asks;
     bool collects;
     bool has_hung_up;
+    bool is_over;              /* its client gets no more, whatever is sent */
     struct response *response; /* what it collects, or has collected */
     ngx_http_handler_pt content;
     ngx_http_event_handler_pt readable;
@@ -276,29 +277,57 @@ static ngx_int_t on_leader_content(ngx_http_request_t *r)
     return rc;
 }
 
-/* Sends the response that has been collected; is_all: to its end. */
-static ngx_int_t send_collected(struct caller *c, bool is_all)
+/*
+ * Sends the head of the response that has been collected.  False: no body is to follow, and *rc is
+ * what the filters return.  They may send the head only (304), or another response in the place of
+ * this one (412), or return a status, which is to be sent instead (416).
+ */
+static bool send_head(ngx_http_request_t *r, ngx_int_t *rc)
 {
-    ngx_http_request_t *r = c->r;
-    ngx_chain_t *body;
-    ngx_int_t rc = next_header_filter(r);
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only)
-        return rc;
-    if (response_body(c->response, r, is_all, &body) != NGX_OK)
-        return NGX_ERROR;
-    return body != NULL ? next_body_filter(r, body) : NGX_OK;
+    bool was_another = r->filter_finalize;
+    *rc = next_header_filter(r);
+    return *rc != NGX_ERROR && *rc <= NGX_OK && !r->header_only &&
+           (was_another || !r->filter_finalize);
 }
 
-/* The response is not shared after all.  It goes on as if it had not been collected. */
+/* Sends what there is of its body; is_all: to its end. */
+static ngx_int_t send_body(struct caller *c, bool is_all)
+{
+    ngx_chain_t *body;
+    if (response_body(c->response, c->r, is_all, &body) != NGX_OK)
+        return NGX_ERROR;
+    return body != NULL ? next_body_filter(c->r, body) : NGX_OK;
+}
+
+/* The response is complete. */
+static ngx_int_t share(struct caller *c)
+{
+    ngx_int_t rc;
+    end_call(c, true);
+    if (c->has_hung_up)
+        return NGX_HTTP_CLIENT_CLOSED_REQUEST;
+    return send_head(c->r, &rc) ? send_body(c, true) : rc;
+}
+
+/*
+ * The response is not shared after all.  It goes on as if it had not been collected.  nginx takes
+ * its head for sent, so a status that is to be sent instead is sent here: without an error_page,
+ * which might have another upstream.  NGX_ERROR: its client gets no more.
+ */
 static ngx_int_t stop_collecting(struct caller *c, ngx_chain_t *rest)
 {
+    ngx_http_request_t *r = c->r;
+    ngx_int_t rc;
     end_call(c, false);
-    if (c->has_hung_up)
+    r->error_page = 1;
+    if (c->has_hung_up || !send_head(r, &rc)) {
+        if (!c->has_hung_up && rc > NGX_OK)
+            (void)ngx_http_special_response_handler(r, rc);
+        c->is_over = true;
         return NGX_ERROR;
-    ngx_int_t rc = send_collected(c, false);
-    if (rc == NGX_ERROR || rc > NGX_OK || rest == NULL)
-        return rc;
-    return next_body_filter(c->r, rest);
+    }
+    rc = send_body(c, false);
+    return rc != NGX_ERROR && rest != NULL ? next_body_filter(r, rest) : rc;
 }
 
 static ngx_int_t filter_header(ngx_http_request_t *r)
@@ -344,16 +373,16 @@ static ngx_int_t start_again(struct caller *c)
 static ngx_int_t filter_body(ngx_http_request_t *r, ngx_chain_t *in)
 {
     struct caller *c = caller_of(r);
+    if (c != NULL && c->is_over && in != NULL)
+        return NGX_ERROR;
     if (c == NULL || !c->collects)
         return next_body_filter(r, in);
 
     for (; in != NULL; in = in->next) {
         if (response_add(c->response, in->buf) != NGX_OK)
             return stop_collecting(c, in);
-        if (in->buf->last_buf) {
-            end_call(c, true);
-            return c->has_hung_up ? NGX_HTTP_CLIENT_CLOSED_REQUEST : send_collected(c, true);
-        }
+        if (in->buf->last_buf)
+            return share(c);
         if (c->ask != NULL &&
             !fleet_may_share(c->ask, c->response->head.status, c->response->size)) {
             tell_fleet(c, NULL);
@@ -382,7 +411,13 @@ static void on_leader_event(struct caller *c)
         end_call(c, false);
         c->readable(c->r);
     } else if (c->collects && (c->event.timedout || c->ask == NULL)) {
-        (void)stop_collecting(c, NULL); /* of a failure the upstream learns when it sends more */
+        ngx_http_request_t *r = c->r;
+        if (stop_collecting(c, NULL) != NGX_ERROR)
+            return;
+        if (r->upstream != NULL && r->upstream->cleanup != NULL) {
+            r->upstream->pipe->downstream_error = 1; /* as where it sends by itself */
+            r->write_event_handler(r);
+        }
     }
 }
 
