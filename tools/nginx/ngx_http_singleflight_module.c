@@ -23,6 +23,7 @@
  * by the queue, and the response by the call's value.
  */
 #include "fleet.h"
+#include "key.h"
 
 #include <singleflight.h>
 #include <stdbool.h>
@@ -569,59 +570,14 @@ static void on_event(ngx_event_t *event)
 
 /* ------------------------------------------------------------------------ phase */
 
-enum { N_PARTS = 4, N_CONDITIONS = 6 };
-
-/* What the same thing is: as singleflight_key says, or
- * $request_method$scheme$http_host$request_uri. */
-static ngx_int_t get_key_parts(ngx_http_request_t *r, struct place *p, ngx_str_t part[N_PARTS])
-{
-    static const ngx_str_t http = ngx_string("http"), https = ngx_string("https");
-    ngx_memzero(part, N_PARTS * sizeof(part[0]));
-    if (p->key != NULL)
-        return ngx_http_complex_value(r, p->key, &part[0]);
-    part[0] = r->method_name;
-    part[1] = http;
-#if (NGX_HTTP_SSL)
-    if (r->connection->ssl != NULL)
-        part[1] = https;
-#endif
-    if (r->headers_in.host != NULL)
-        part[2] = r->headers_in.host->value;
-    part[3] = r->unparsed_uri;
-    return NGX_OK;
-}
-
-/* Also what else the answer may depend on: the location, and what makes it conditional or a part of
- * a whole. */
+/* In which location what is asked for. */
 static ngx_int_t make_key(struct caller *c)
 {
-    ngx_http_headers_in_t *in = &c->r->headers_in;
-    ngx_table_elt_t *conditions[N_CONDITIONS] = {in->range,         in->if_range,
-                                                 in->if_match,      in->if_unmodified_since,
-                                                 in->if_none_match, in->if_modified_since};
-    ngx_str_t part[N_PARTS];
-    if (get_key_parts(c->r, c->place, part) != NGX_OK)
+    ngx_array_t *key = ngx_array_create(c->r->pool, 512, 1);
+    if (key == NULL || key_append(key, &c->place, sizeof(c->place)) != NGX_OK ||
+        key_append_request(key, c->r, c->place->key) != NGX_OK)
         return NGX_ERROR;
-    c->key.len = sizeof(c->place);
-    for (size_t i = 0; i < N_PARTS; i++)
-        c->key.len += part[i].len;
-    for (size_t i = 0; i < N_CONDITIONS; i++)
-        c->key.len += conditions[i] != NULL ? 2 + conditions[i]->value.len : 0;
-    u_char *p = c->key.data = ngx_pnalloc(c->r->pool, c->key.len);
-    if (p == NULL)
-        return NGX_ERROR;
-    p = ngx_cpymem(p, &c->place, sizeof(c->place));
-    for (size_t i = 0; i < N_PARTS; i++) {
-        if (part[i].len > 0)
-            p = ngx_cpymem(p, part[i].data, part[i].len);
-    }
-    for (size_t i = 0; i < N_CONDITIONS; i++) {
-        if (conditions[i] == NULL)
-            continue;
-        *p++ = '\n'; /* is in no header */
-        *p++ = (u_char)('0' + i);
-        p = ngx_cpymem(p, conditions[i]->value.data, conditions[i]->value.len);
-    }
+    c->key = (ngx_str_t){.len = key->nelts, .data = key->elts};
     return NGX_OK;
 }
 

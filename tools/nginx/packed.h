@@ -15,8 +15,8 @@
 
 #include "response.h"
 
-/* Another one for each change of the above. */
-#define PACKED_FORMAT "sfn1"
+/* Another one for each change of the above, and of what key.c makes. */
+#define PACKED_FORMAT "sfn2"
 
 /* All of s, in memory of ngx_alloc(); *size gets its bytes.  NULL: no memory, or no file. */
 void *response_pack(struct response *s, size_t *size);

@@ -7,6 +7,8 @@
  */
 #include "response.h"
 
+#include "key.h"
+
 #define CHUNK 16384 /* the least that is allocated for a body whose length is not known */
 
 /* Those of the headers that nginx also finds by a name of their own. */
@@ -40,12 +42,12 @@ ngx_table_elt_t *header_next(struct header_cursor *at)
     return NULL;
 }
 
-static ngx_uint_t is_named(const ngx_str_t *key, const u_char *name, size_t len)
+ngx_uint_t header_is_named(const ngx_table_elt_t *h, const u_char *name, size_t len)
 {
-    return key->len == len && ngx_strncasecmp(key->data, (u_char *)name, len) == 0;
+    return h->key.len == len && ngx_strncasecmp(h->key.data, (u_char *)name, len) == 0;
 }
 
-#define IS(h, name) is_named(&(h)->key, (const u_char *)(name), sizeof(name) - 1)
+#define IS(h, name) header_is_named((h), (const u_char *)(name), sizeof(name) - 1)
 
 static ngx_uint_t has_word(const ngx_str_t *value, const char *word)
 {
@@ -138,18 +140,6 @@ static ngx_int_t copy_head(ngx_pool_t *pool, ngx_http_headers_out_t *to,
 
 /* ------------------------------------------------------------ may it be shared */
 
-static ngx_int_t append(ngx_array_t *bytes, const u_char *data, size_t len)
-{
-    u_char *end = ngx_array_push_n(bytes, len);
-    if (end == NULL)
-        return NGX_ERROR;
-    if (len > 0)
-        ngx_memcpy(end, data, len);
-    return NGX_OK;
-}
-
-#define APPEND(bytes, text) append((bytes), (const u_char *)(text), sizeof(text) - 1)
-
 /* NGX_DECLINED if the headers forbid it.  Adds what they say that the response varies by. */
 static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_array_t *vary)
 {
@@ -164,7 +154,8 @@ static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_ar
         if (IS(h, "Vary") && !(ignored & NGX_HTTP_UPSTREAM_IGN_VARY)) {
             if (ngx_strlchr(h->value.data, h->value.data + h->value.len, '*') != NULL)
                 return NGX_DECLINED;
-            if (append(vary, h->value.data, h->value.len) != NGX_OK || APPEND(vary, ",") != NGX_OK)
+            if (key_append(vary, h->value.data, h->value.len) != NGX_OK ||
+                key_append(vary, ",", 1) != NGX_OK)
                 return NGX_ERROR;
         }
     }
@@ -188,24 +179,8 @@ ngx_int_t response_variant(ngx_http_request_t *r, const ngx_str_t *vary, ngx_poo
                            ngx_str_t *variant)
 {
     ngx_array_t *bytes = ngx_array_create(pool, 256, 1);
-    if (bytes == NULL)
+    if (bytes == NULL || key_append_headers(bytes, r, vary) != NGX_OK)
         return NGX_ERROR;
-    const u_char *end = vary->data + vary->len;
-    for (const u_char *name = vary->data, *stop; name < end; name = stop + 1) {
-        for (stop = name; stop < end && *stop != ',' && *stop != ' '; stop++)
-            ;
-        if (stop == name)
-            continue;
-        if (APPEND(bytes, "\n") != NGX_OK || append(bytes, name, (size_t)(stop - name)) != NGX_OK)
-            return NGX_ERROR;
-        struct header_cursor at = {.part = &r->headers_in.headers.part};
-        for (ngx_table_elt_t *h; (h = header_next(&at)) != NULL;) {
-            if (is_named(&h->key, name, (size_t)(stop - name)) &&
-                (APPEND(bytes, ":") != NGX_OK ||
-                 append(bytes, h->value.data, h->value.len) != NGX_OK))
-                return NGX_ERROR;
-        }
-    }
     *variant = (ngx_str_t){.len = bytes->nelts, .data = bytes->elts};
     return NGX_OK;
 }

@@ -81,6 +81,9 @@ struct header_cursor {
 /* The next header of a list that has not been taken out; or NULL. */
 ngx_table_elt_t *header_next(struct header_cursor *at);
 
+/* Whether that is its name, in whatever case. */
+ngx_uint_t header_is_named(const ngx_table_elt_t *h, const u_char *name, size_t len);
+
 /*
  * The names of its own by which nginx finds a header of the head, a bit for each.  Which bit is
  * which is a part of packed.c's format.
