@@ -66,7 +66,8 @@ struct caller {
     ngx_http_request_t *r;
     struct worker *worker;
     struct place *place;
-    ngx_str_t key; /* as it is without a variant */
+    ngx_str_t key;    /* as it is without a variant */
+    ngx_array_t vary; /* of the responses that have sent it elsewhere inside nginx; bytes */
     enum outcome outcome;
     ngx_event_t event; /* its time is over, or: there is something to look at */
 
@@ -342,7 +343,8 @@ static ngx_int_t filter_header(ngx_http_request_t *r)
         tell_fleet(c, NULL);
     if (c->ask != NULL || !sflight_call_unwanted(c->call)) {
         struct place *p = c->place;
-        c->response = response_create(r, p->buffer_size, (off_t)p->buffer_size + p->max_file_size);
+        c->response =
+            response_create(r, &c->vary, p->buffer_size, (off_t)p->buffer_size + p->max_file_size);
     }
     if (c->response == NULL) {
         end_call(c, false);
@@ -596,7 +598,7 @@ static struct caller *new_caller(ngx_http_request_t *r, struct worker *w, struct
     c->event.handler = on_event;
     c->event.log = r->connection->log;
     ngx_http_set_ctx(r, c, ngx_http_singleflight_module);
-    return make_key(c) == NGX_OK ? c : NULL;
+    return ngx_array_init(&c->vary, r->pool, 64, 1) == NGX_OK && make_key(c) == NGX_OK ? c : NULL;
 }
 
 /* Whether others may have the answer: who may is to be seen in the request, and how it is to be
@@ -609,7 +611,17 @@ static bool may_share(ngx_http_request_t *r, struct place *p)
            ngx_http_test_predicates(r, p->bypass) == NGX_OK;
 }
 
-/* Before the content, and after all that may refuse the request; again when a wait is over. */
+/* A response has sent the request elsewhere inside nginx (X-Accel-Redirect, error_page).  What that
+ * says of itself holds for what is made of it. */
+static ngx_int_t go_on(struct caller *c)
+{
+    if (c->call != NULL && response_look_at_upstream(c->r, &c->vary) != NGX_OK)
+        end_call(c, false);
+    return NGX_DECLINED;
+}
+
+/* Before the content, and after all that may refuse the request; again when a wait is over, or the
+ * request is sent elsewhere. */
 static ngx_int_t on_phase(ngx_http_request_t *r)
 {
     struct place *p = ngx_http_get_module_loc_conf(r, ngx_http_singleflight_module);
@@ -622,7 +634,7 @@ static ngx_int_t on_phase(ngx_http_request_t *r)
         if (c->is_told)
             return on_told(c);
         if (!c->is_late)
-            return NGX_DECLINED;
+            return go_on(c);
         c->is_late = false;
         return ask_alone(c, TIMEOUT);
     }
@@ -630,7 +642,9 @@ static ngx_int_t on_phase(ngx_http_request_t *r)
     if (!p->is_on || r != r->main || w->group == NULL || !may_share(r, p))
         return NGX_DECLINED;
     c = new_caller(r, w, p);
-    return c != NULL ? fly(c, &c->key) : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    if (c == NULL)
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return response_look_at_upstream(r, &c->vary) == NGX_OK ? fly(c, &c->key) : ask_alone(c, ALONE);
 }
 
 static ngx_int_t get_outcome(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)

@@ -162,6 +162,13 @@ static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_ar
     return NGX_OK;
 }
 
+ngx_int_t response_look_at_upstream(ngx_http_request_t *r, ngx_array_t *vary)
+{
+    ngx_http_upstream_t *u = r->upstream;
+    return u != NULL ? look_at_headers(&u->headers_in.headers, u->conf->ignore_headers, vary)
+                     : NGX_OK;
+}
+
 /* What the upstream sent counts, and what a module has made of it, or sent by itself. */
 static ngx_int_t look_at_response(ngx_http_request_t *r, ngx_array_t *vary)
 {
@@ -169,9 +176,7 @@ static ngx_int_t look_at_response(ngx_http_request_t *r, ngx_array_t *vary)
     if (r->headers_out.status < NGX_HTTP_OK || (u != NULL && !u->buffering))
         return NGX_DECLINED;
     ngx_uint_t ignored = u != NULL ? u->conf->ignore_headers : 0;
-    ngx_int_t rc = NGX_OK;
-    if (u != NULL)
-        rc = look_at_headers(&u->headers_in.headers, ignored, vary);
+    ngx_int_t rc = response_look_at_upstream(r, vary);
     return rc == NGX_OK ? look_at_headers(&r->headers_out.headers, ignored, vary) : rc;
 }
 
@@ -187,11 +192,11 @@ ngx_int_t response_variant(ngx_http_request_t *r, const ngx_str_t *vary, ngx_poo
 
 /* ------------------------------------------------------------------ collecting */
 
-static ngx_int_t take_head(struct response *s, ngx_http_request_t *r)
+static ngx_int_t take_head(struct response *s, ngx_http_request_t *r, const ngx_array_t *before)
 {
     ngx_array_t *vary = ngx_array_create(s->pool, 64, 1);
-    if (vary == NULL || look_at_response(r, vary) != NGX_OK ||
-        r->headers_out.content_length_n > s->max_size)
+    if (vary == NULL || key_append(vary, before->elts, before->nelts) != NGX_OK ||
+        look_at_response(r, vary) != NGX_OK || r->headers_out.content_length_n > s->max_size)
         return NGX_ERROR;
     s->vary = (ngx_str_t){.len = vary->nelts, .data = vary->elts};
     s->allow_ranges = r->allow_ranges;
@@ -226,10 +231,11 @@ struct response *response_new(ngx_http_request_t *r, size_t max_memory, off_t ma
     return s;
 }
 
-struct response *response_create(ngx_http_request_t *r, size_t max_memory, off_t max_size)
+struct response *response_create(ngx_http_request_t *r, const ngx_array_t *vary, size_t max_memory,
+                                 off_t max_size)
 {
     struct response *s = response_new(r, max_memory, max_size);
-    if (s != NULL && take_head(s, r) != NGX_OK) {
+    if (s != NULL && take_head(s, r, vary) != NGX_OK) {
         response_release(s);
         return NULL;
     }
@@ -370,6 +376,8 @@ ngx_int_t response_body(struct response *s, ngx_http_request_t *r, ngx_uint_t la
 ngx_int_t response_send(struct response *s, ngx_http_request_t *r)
 {
     ngx_chain_t *body;
+    if (r->upstream != NULL) /* it was sent here by a response, and so was the leader */
+        ngx_http_clean_header(r);
     if (copy_head(r->pool, &r->headers_out, &s->head, 0) != NGX_OK)
         return NGX_ERROR;
     r->allow_ranges = s->allow_ranges & 1;

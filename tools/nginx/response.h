@@ -40,12 +40,21 @@ struct response {
 struct response *response_new(ngx_http_request_t *r, size_t max_memory, off_t max_size);
 
 /*
- * The head of r's response, which is about to be sent.  NULL if that must not be shared: it has
- * Set-Cookie, Cache-Control with private, no-store or no-cache, or Vary: *, unless
- * proxy_ignore_headers and the like say otherwise; or is larger than max_size; or is not buffered,
- * or a change of protocols.  Or if there is no memory.  One hold is the caller's.
+ * What the headers of r's upstream, if it has one, say of the response that is made of them.
+ * NGX_DECLINED: it must not be shared, because of Set-Cookie, Cache-Control with private, no-store
+ * or no-cache, or Vary: *, unless proxy_ignore_headers and the like say otherwise.  Or else appends
+ * to vary, an array of bytes, what it varies by.  NGX_ERROR: no memory.
  */
-struct response *response_create(ngx_http_request_t *r, size_t max_memory, off_t max_size);
+ngx_int_t response_look_at_upstream(ngx_http_request_t *r, ngx_array_t *vary);
+
+/*
+ * The head of r's response, which is about to be sent, and varies by what is in vary, too.  NULL if
+ * it must not be shared: its headers, or those of the upstream, say so; or it is larger than
+ * max_size; or is not buffered, or a change of protocols.  Or if there is no memory.  One hold is
+ * the caller's.
+ */
+struct response *response_create(ngx_http_request_t *r, const ngx_array_t *vary, size_t max_memory,
+                                 off_t max_size);
 
 /*
  * Adds what b has of the body, and marks it as sent.  NGX_ERROR if there is no memory, a file
