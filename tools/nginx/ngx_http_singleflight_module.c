@@ -92,6 +92,7 @@ ngx_module_t ngx_http_singleflight_module;
 
 static ngx_http_output_header_filter_pt next_header_filter;
 static ngx_http_output_body_filter_pt next_body_filter;
+static const ngx_module_t *slice; /* nginx's own filter; NULL: it has none */
 
 /* --------------------------------------------------------------------- callers */
 
@@ -332,6 +333,12 @@ static ngx_int_t stop_collecting(struct caller *c, ngx_chain_t *rest)
     return rc != NGX_ERROR && rest != NULL ? next_body_filter(r, rest) : rc;
 }
 
+/* The response is the first of many, from which nginx makes the client's after this filter. */
+static bool is_slice(const ngx_http_request_t *r)
+{
+    return slice != NULL && r->ctx[slice->ctx_index] != NULL;
+}
+
 static ngx_int_t filter_header(ngx_http_request_t *r)
 {
     struct caller *c = caller_of(r);
@@ -341,7 +348,7 @@ static ngx_int_t filter_header(ngx_http_request_t *r)
     if (c->ask != NULL &&
         !fleet_may_share(c->ask, r->headers_out.status, r->headers_out.content_length_n))
         tell_fleet(c, NULL);
-    if (c->ask != NULL || !sflight_call_unwanted(c->call)) {
+    if (!is_slice(r) && (c->ask != NULL || !sflight_call_unwanted(c->call))) {
         struct place *p = c->place;
         c->response =
             response_create(r, &c->vary, p->buffer_size, (off_t)p->buffer_size + p->max_file_size);
@@ -858,6 +865,11 @@ static ngx_int_t install(ngx_conf_t *cf)
     if (handler == NULL)
         return NGX_ERROR;
     *handler = on_phase;
+    slice = NULL;
+    for (ngx_module_t **module = cf->cycle->modules; *module != NULL; module++) {
+        if (ngx_strcmp((*module)->name, "ngx_http_slice_filter_module") == 0)
+            slice = *module;
+    }
     next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = filter_header;
     next_body_filter = ngx_http_top_body_filter;
