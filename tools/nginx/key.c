@@ -91,7 +91,7 @@ ngx_int_t key_append_headers(ngx_array_t *key, ngx_http_request_t *r, const ngx_
 {
     const u_char *end = names->data + names->len;
     for (const u_char *name = names->data, *stop; name < end; name = stop + 1) {
-        for (stop = name; stop < end && *stop != ',' && *stop != ' '; stop++)
+        for (stop = name; stop < end && *stop != ',' && *stop > ' '; stop++)
             ;
         if (stop > name && (append_string(key, name, (size_t)(stop - name)) != NGX_OK ||
                             append_lines(key, r, name, (size_t)(stop - name)) != NGX_OK))
