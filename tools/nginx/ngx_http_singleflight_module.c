@@ -448,6 +448,10 @@ static ngx_int_t stay(struct caller *c)
         ngx_add_timer(&c->event, c->place->timeout);
     r->read_event_handler = ngx_http_test_reading; /* ends a request whose client hangs up */
     r->write_event_handler = ngx_http_request_empty_handler;
+    if (r->connection->read->ready) { /* maybe it has hung up: no other event may come for that */
+        ngx_post_event(r->connection->read, &ngx_posted_events);
+        return NGX_AGAIN;
+    }
     return ngx_handle_read_event(r->connection->read, 0) == NGX_OK ? NGX_AGAIN
                                                                    : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
