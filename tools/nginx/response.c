@@ -140,6 +140,17 @@ static ngx_int_t copy_head(ngx_pool_t *pool, ngx_http_headers_out_t *to,
 
 /* ------------------------------------------------------------ may it be shared */
 
+/* Whether it is about a request and who has sent it, and not about what it asks for. */
+static ngx_uint_t is_for_one(ngx_uint_t status)
+{
+    static const ngx_uint_t all[] = {400, 408, 413, 414, 417, 421, 425, 429, 431};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (status == all[i])
+            return 1;
+    }
+    return 0;
+}
+
 /* NGX_DECLINED if the headers forbid it.  Adds what they say that the response varies by. */
 static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_array_t *vary)
 {
@@ -147,6 +158,9 @@ static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_ar
     for (ngx_table_elt_t *h; (h = header_next(&at)) != NULL;) {
         if (IS(h, "Set-Cookie") && !(ignored & NGX_HTTP_UPSTREAM_IGN_SET_COOKIE))
             return NGX_DECLINED;
+        if ((IS(h, "X-Accel-Charset") && !(ignored & NGX_HTTP_UPSTREAM_IGN_XA_CHARSET)) ||
+            (IS(h, "X-Accel-Limit-Rate") && !(ignored & NGX_HTTP_UPSTREAM_IGN_XA_LIMIT_RATE)))
+            return NGX_DECLINED; /* followers would be without it */
         if (IS(h, "Cache-Control") && !(ignored & NGX_HTTP_UPSTREAM_IGN_CACHE_CONTROL) &&
             (has_word(&h->value, "private") || has_word(&h->value, "no-store") ||
              has_word(&h->value, "no-cache")))
@@ -165,15 +179,19 @@ static ngx_int_t look_at_headers(ngx_list_t *headers, ngx_uint_t ignored, ngx_ar
 ngx_int_t response_look_at_upstream(ngx_http_request_t *r, ngx_array_t *vary)
 {
     ngx_http_upstream_t *u = r->upstream;
-    return u != NULL ? look_at_headers(&u->headers_in.headers, u->conf->ignore_headers, vary)
-                     : NGX_OK;
+    if (u == NULL)
+        return NGX_OK;
+    if (is_for_one(u->headers_in.status_n))
+        return NGX_DECLINED;
+    return look_at_headers(&u->headers_in.headers, u->conf->ignore_headers, vary);
 }
 
 /* What the upstream sent counts, and what a module has made of it, or sent by itself. */
 static ngx_int_t look_at_response(ngx_http_request_t *r, ngx_array_t *vary)
 {
     ngx_http_upstream_t *u = r->upstream;
-    if (r->headers_out.status < NGX_HTTP_OK || (u != NULL && !u->buffering))
+    if (r->headers_out.status < NGX_HTTP_OK || is_for_one(r->headers_out.status) ||
+        (u != NULL && !u->buffering))
         return NGX_DECLINED;
     ngx_uint_t ignored = u != NULL ? u->conf->ignore_headers : 0;
     ngx_int_t rc = response_look_at_upstream(r, vary);

@@ -40,16 +40,17 @@ struct response {
 struct response *response_new(ngx_http_request_t *r, size_t max_memory, off_t max_size);
 
 /*
- * What the headers of r's upstream, if it has one, say of the response that is made of them.
+ * What the head of r's upstream, if it has one, says of the response that is made of it.
  * NGX_DECLINED: it must not be shared, because of Set-Cookie, Cache-Control with private, no-store
- * or no-cache, or Vary: *, unless proxy_ignore_headers and the like say otherwise.  Or else appends
- * to vary, an array of bytes, what it varies by.  NGX_ERROR: no memory.
+ * or no-cache, Vary: *, X-Accel-Charset or X-Accel-Limit-Rate, unless proxy_ignore_headers and the
+ * like say otherwise; or of a status that is about this request.  Or else appends to vary, an array
+ * of bytes, what it varies by.  NGX_ERROR: no memory.
  */
 ngx_int_t response_look_at_upstream(ngx_http_request_t *r, ngx_array_t *vary);
 
 /*
  * The head of r's response, which is about to be sent, and varies by what is in vary, too.  NULL if
- * it must not be shared: its headers, or those of the upstream, say so; or it is larger than
+ * it must not be shared: its head, or that of the upstream, says so; or it is larger than
  * max_size; or is not buffered, or a change of protocols.  Or if there is no memory.  One hold is
  * the caller's.
  */
