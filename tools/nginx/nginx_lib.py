@@ -239,12 +239,17 @@ class Engine:
         shutil.rmtree(self.dir)
 
 
+def process_state(pid):
+    """As ps has it: R, S, T and so on."""
+    return open('/proc/%d/stat' % pid).read().rsplit(')')[1].split()[0]
+
+
 class Nginx:
-    def __init__(self, sbin, module, http, workers=1, main=''):
+    def __init__(self, sbin, module, http, workers=1, main='', events=''):
         self.dir = tempfile.mkdtemp(prefix='nginx-singleflight.')
         self.sbin = os.path.abspath(sbin)
         self.module = os.path.abspath(module)
-        self.main, self.workers = main, workers
+        self.main, self.workers, self.events = main, workers, events
         with socket.create_server(('127.0.0.1', 0)) as one, socket.create_server(('127.0.0.1', 0)) as other:
             self.port, self.port_2 = one.getsockname()[1], other.getsockname()[1]
         self.configure(http)
@@ -265,7 +270,7 @@ pid %s/pid;
 error_log %s/error.log info;
 %s
 %s
-events { worker_connections 4096; }
+events { worker_connections 4096; %s }
 http {
     access_log off;
     server_tokens off;
@@ -273,7 +278,7 @@ http {
     %s
 }
 ''' % (self.module, self.workers, self.dir, self.dir, 'user root;' if os.getuid() == 0 else '',
-                self.main, paths, http))
+                self.main, self.events, paths, http))
 
     def command(self, *more):
         preload = os.environ.get('LD_PRELOAD_NGINX')  # a sanitizer's library has to be there first
@@ -345,10 +350,14 @@ http {
         pid = self.worker()
         os.kill(pid, signal.SIGSTOP)
         try:
-            eventually('it has stopped', lambda: open('/proc/%d/stat' % pid).read().rsplit(')')[1].split()[0] == 'T')
+            eventually('it has stopped', lambda: process_state(pid) == 'T')
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    def is_idle(self):
+        """The worker waits for events; one that finds some each time never does."""
+        return process_state(self.worker()) == 'S'
 
     def number_is(self, name, value):
         eventually('%s is %d' % (name, value), lambda: self.numbers()[name] == value)

@@ -249,20 +249,23 @@ static bool client_has_hung_up(ngx_http_request_t *r)
 
 /*
  * Something comes from the leader's client while the upstream is asked.  If it has hung up, nginx
- * would hang up on the upstream.  It is not told so while others wait.
+ * would hang up on the upstream.  It is not told so while others wait.  Where an event is told
+ * until it is dealt with (poll), it is not waited for any more, as nginx does it.
  */
 static void on_leader_readable(ngx_http_request_t *r)
 {
     struct caller *c = caller_of(r);
-    if (!client_has_hung_up(r))
-        return;
-    if (c->call == NULL || sflight_call_unwanted(c->call)) {
+    bool has_hung_up = client_has_hung_up(r);
+    if (has_hung_up && (c->call == NULL || sflight_call_unwanted(c->call))) {
         c->readable(r);
         return;
     }
-    if (!c->has_hung_up)
-        ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
-                      "client prematurely closed connection, but others wait for the response");
+    if ((ngx_event_flags & NGX_USE_LEVEL_EVENT) && r->connection->read->active)
+        (void)ngx_del_event(r->connection->read, NGX_READ_EVENT, 0);
+    if (!has_hung_up || c->has_hung_up)
+        return;
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "client prematurely closed connection, but others wait for the response");
     c->has_hung_up = true;
     sflight_call_on_unwanted(c->call, on_unwanted, c);
 }
