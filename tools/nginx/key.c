@@ -9,7 +9,9 @@
 
 #include "response.h"
 
-enum { N_PARTS = 7, LENGTH_LEN = 8 };
+#include <endian.h>
+
+enum { N_PARTS = 7, LENGTH_LEN = sizeof(uint64_t) };
 
 ngx_int_t key_append(ngx_array_t *key, const void *data, size_t len)
 {
@@ -21,12 +23,21 @@ ngx_int_t key_append(ngx_array_t *key, const void *data, size_t len)
     return NGX_OK;
 }
 
+/* Of the length the highest byte comes first. */
+static u_char *put_string(u_char *to, const u_char *data, size_t len)
+{
+    uint64_t length = htobe64(len);
+    to = ngx_cpymem(to, &length, sizeof(length));
+    return len > 0 ? ngx_cpymem(to, data, len) : to;
+}
+
 static ngx_int_t append_string(ngx_array_t *key, const u_char *data, size_t len)
 {
-    u_char length[LENGTH_LEN];
-    for (size_t i = 0; i < LENGTH_LEN; i++)
-        length[i] = (u_char)((uint64_t)len >> (8 * (LENGTH_LEN - 1 - i)));
-    return key_append(key, length, LENGTH_LEN) == NGX_OK ? key_append(key, data, len) : NGX_ERROR;
+    u_char *end = ngx_array_push_n(key, LENGTH_LEN + len);
+    if (end == NULL)
+        return NGX_ERROR;
+    (void)put_string(end, data, len);
+    return NGX_OK;
 }
 
 /* The upstream may be asked for the host by any of two names, and for the URI as it is now. */
@@ -62,10 +73,14 @@ ngx_int_t key_append_request(ngx_array_t *key, ngx_http_request_t *r, ngx_http_c
     ngx_str_t part[N_PARTS];
     if (get_parts(r, own, part) != NGX_OK)
         return NGX_ERROR;
-    for (size_t i = 0; i < N_PARTS; i++) {
-        if (append_string(key, part[i].data, part[i].len) != NGX_OK)
-            return NGX_ERROR;
-    }
+    size_t size = 0;
+    for (size_t i = 0; i < N_PARTS; i++)
+        size += LENGTH_LEN + part[i].len;
+    u_char *end = ngx_array_push_n(key, size);
+    if (end == NULL)
+        return NGX_ERROR;
+    for (size_t i = 0; i < N_PARTS; i++)
+        end = put_string(end, part[i].data, part[i].len);
     if (in->range == NULL && in->if_range == NULL && in->if_match == NULL &&
         in->if_unmodified_since == NULL && in->if_none_match == NULL &&
         in->if_modified_since == NULL)

@@ -612,7 +612,7 @@ static struct caller *new_caller(ngx_http_request_t *r, struct worker *w, struct
     c->event.handler = on_event;
     c->event.log = r->connection->log;
     ngx_http_set_ctx(r, c, ngx_http_singleflight_module);
-    return ngx_array_init(&c->vary, r->pool, 64, 1) == NGX_OK && make_key(c) == NGX_OK ? c : NULL;
+    return make_key(c) == NGX_OK ? c : NULL;
 }
 
 /* Whether others may have the answer: who may is to be seen in the request, and how it is to be
@@ -625,13 +625,15 @@ static bool may_share(ngx_http_request_t *r, struct place *p)
            ngx_http_test_predicates(r, p->bypass) == NGX_OK;
 }
 
-/* A response has sent the request elsewhere inside nginx (X-Accel-Redirect, error_page).  What that
- * says of itself holds for what is made of it. */
-static ngx_int_t go_on(struct caller *c)
+/* A response may have sent the request elsewhere inside nginx (X-Accel-Redirect, error_page).  What
+ * that says of itself holds for what is made of it. */
+static ngx_int_t look_back(struct caller *c)
 {
-    if (c->call != NULL && response_look_at_upstream(c->r, &c->vary) != NGX_OK)
-        end_call(c, false);
-    return NGX_DECLINED;
+    if (c->r->upstream == NULL)
+        return NGX_OK;
+    if (c->vary.pool == NULL && ngx_array_init(&c->vary, c->r->pool, 64, 1) != NGX_OK)
+        return NGX_ERROR;
+    return response_look_at_upstream(c->r, &c->vary);
 }
 
 /* Before the content, and after all that may refuse the request; again when a wait is over, or the
@@ -647,10 +649,13 @@ static ngx_int_t on_phase(ngx_http_request_t *r)
             return NGX_AGAIN;
         if (c->is_told)
             return on_told(c);
-        if (!c->is_late)
-            return go_on(c);
-        c->is_late = false;
-        return ask_alone(c, TIMEOUT);
+        if (c->is_late) {
+            c->is_late = false;
+            return ask_alone(c, TIMEOUT);
+        }
+        if (c->call != NULL && look_back(c) != NGX_OK)
+            end_call(c, false);
+        return NGX_DECLINED;
     }
     struct worker *w = ngx_http_get_module_main_conf(r, ngx_http_singleflight_module);
     if (!p->is_on || r != r->main || w->group == NULL || !may_share(r, p))
@@ -658,7 +663,7 @@ static ngx_int_t on_phase(ngx_http_request_t *r)
     c = new_caller(r, w, p);
     if (c == NULL)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    return response_look_at_upstream(r, &c->vary) == NGX_OK ? fly(c, &c->key) : ask_alone(c, ALONE);
+    return look_back(c) == NGX_OK ? fly(c, &c->key) : ask_alone(c, ALONE);
 }
 
 static ngx_int_t get_outcome(ngx_http_request_t *r, ngx_http_variable_value_t *v, uintptr_t data)
