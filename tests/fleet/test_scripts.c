@@ -51,13 +51,27 @@ static struct {
 static void run_engine(int out)
 {
     const char *program = getenv("FLEET_ENGINE");
+    const char *args[] = {program != NULL ? program : "redis-server",
+                          "--port",
+                          "0",
+                          "--unixsocket",
+                          real.socket,
+                          "--save",
+                          "",
+                          "--appendonly",
+                          "no",
+                          "--dir",
+                          real.dir,
+                          "--daemonize",
+                          "no",
+                          NULL};
 
-    program = program == NULL ? "redis-server" : program;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* it never outlives the test */
     dup2(out, STDOUT_FILENO);
-    execlp(program, program, "--port", "0", "--unixsocket", real.socket, "--save", "",
-           "--appendonly", "no", "--dir", real.dir, "--daemonize", "no", (char *)NULL);
-    perror(program);
+    execvp(args[0], (char **)args);
+    /* Debian's redis-tools has the server under another name. */
+    execv("/usr/bin/redis-check-rdb", (char **)args);
+    perror(args[0]);
     _exit(127);
 }
 
