@@ -245,7 +245,6 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         hold_take_value(&own);
         c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP | CALL_TIMED;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
-        c->begun_by = 0;                       /* nor is the permit anybody's in a forked child */
         uint64_t state;
         bool followed = state_orphan_or_close(&c->state, &state);
         n_followers = state_joiners(state);

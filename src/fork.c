@@ -45,7 +45,7 @@ static bool keep_own(struct table_node *node, void *ctx)
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
                    ? (c->begun_by == forker.id || c->begun_by == forker.bare_id) &&
-                         !(c->result.traits & CALL_GIVEN_UP) /* another thread was ending it */
+                         !(c->result.traits & CALL_GIVEN_UP) /* nor has anybody begun to end it */
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 
     own = own && !(atomic_load_relaxed(&c->state) & STATE_CLOSED);
