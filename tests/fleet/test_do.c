@@ -300,22 +300,20 @@ static void a_value_over_the_limit_of_who_waits(void **state)
         sflight_fleet_options o;
         fleet_options(&o, &server, "unequal");
         o.max_value = 8 << 20;
-        sflight_fleet *large = fleet_create(&o);
+        a = fleet_create(&o);
         o.address = server.tcp_address;
         o.max_value = cases[i].max_value;
-        sflight_fleet *small = fleet_create(&o);
-        fleet_caller_start(&leader, large, "k", fleet_work_fn, &w, NULL);
-        WAIT_UNTIL(atomic_load(&w.runs) == 1);
-        fleet_caller_start(&waiter, small, "k", fleet_work_fn, &w, NULL);
-        WAIT_UNTIL(FLEET_COUNT(small, waiting) == 1 && FLEET_COUNT(small, inbox_ready) == 1);
+        b = fleet_create(&o);
+        lead_and_wait(&leader, &waiter, "k", fleet_work_fn, &w, fleet_work_fn);
+        WAIT_UNTIL(FLEET_COUNT(b, inbox_ready) == 1);
         atomic_store(&w.open, true);
         fleet_caller_got(&leader, &w, 1);
         fleet_caller_got(&waiter, &w, 2);
-        assert_int_equal(FLEET_COUNT(small, alone_oversize), 1);
-        assert_int_equal(FLEET_COUNT(small, reconnects), 0);
-        assert_int_equal(FLEET_COUNT(small, inbox_reconnects), 0);
-        fleet_free(large);
-        fleet_free(small);
+        assert_int_equal(FLEET_COUNT(b, alone_oversize), 1);
+        assert_int_equal(FLEET_COUNT(b, reconnects), 0);
+        assert_int_equal(FLEET_COUNT(b, inbox_reconnects), 0);
+        fleet_free(a);
+        fleet_free(b);
     }
 }
 
