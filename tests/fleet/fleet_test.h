@@ -10,6 +10,7 @@
 #define FLEET_TEST_H
 
 #include "../lib/test.h"
+#include "engine_exec.h"
 
 #include "../../include/singleflight_fleet.h"
 
@@ -42,34 +43,17 @@ static inline int free_port(void)
 
 static inline void server_exec(const struct server_process *s)
 {
-    const char *engine = getenv("FLEET_ENGINE");
     char port[16];
-    const char *args[32] = {engine != NULL ? engine : "redis-server",
-                            "--unixsocket",
-                            s->socket,
-                            "--port",
-                            port,
-                            "--bind",
-                            "127.0.0.1",
-                            "--save",
-                            "",
-                            "--dir",
-                            s->dir,
-                            "--logfile",
-                            "log",
-                            "--io-threads",
-                            "1"};
+    const char *args[32] = {"",          "--unixsocket", s->socket, "--port", port,   "--bind",
+                            "127.0.0.1", "--save",       "",        "--dir",  s->dir, "--logfile",
+                            "log",       "--io-threads", "1"};
     int n = 0;
     while (args[n] != NULL)
         n++;
     for (int i = 0; s->extra[i] != NULL; i++)
         args[n++] = s->extra[i];
     snprintf(port, sizeof port, "%d", s->port);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    execvp(args[0], (char **)args);
-    /* Debian's redis-tools has the server under another name. */
-    execv("/usr/bin/redis-check-rdb", (char **)args);
-    _exit(127);
+    engine_exec(args);
 }
 
 /* A connection of the test's own; waits until the server lets it in. */

@@ -100,9 +100,8 @@ static void hosts_by_name(void **state)
  */
 static pid_t sentinel_start(int port)
 {
-    const char *engine = getenv("FLEET_ENGINE");
     char path[96];
-    const char *args[] = {engine != NULL ? engine : "redis-server", path, "--sentinel", NULL};
+    const char *args[] = {"", path, "--sentinel", NULL};
     snprintf(path, sizeof path, "%s/sentinel.conf", server.dir);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -112,11 +111,8 @@ static pid_t sentinel_start(int port)
             port, server.dir, server.port);
     assert_int_equal(fclose(f), 0);
     pid_t pid = fork_worker();
-    if (pid == 0) {
-        execvp(args[0], (char **)args);
-        execv("/usr/bin/redis-check-rdb", (char **)args);
-        _exit(127);
-    }
+    if (pid == 0)
+        engine_exec(args);
     return pid;
 }
 

@@ -8,6 +8,7 @@
  */
 #define ENGINE_KEYS 24
 #define ENGINE_VALUE_MAX 1024
+#include "engine_exec.h"
 #include "engine_model.h"
 
 #include "../../src/fleet/scripts.h"
@@ -18,7 +19,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,29 +50,12 @@ static struct {
 
 static void run_engine(int out)
 {
-    const char *program = getenv("FLEET_ENGINE");
-    const char *args[] = {program != NULL ? program : "redis-server",
-                          "--port",
-                          "0",
-                          "--unixsocket",
-                          real.socket,
-                          "--save",
-                          "",
-                          "--appendonly",
-                          "no",
-                          "--dir",
-                          real.dir,
-                          "--daemonize",
-                          "no",
-                          NULL};
+    const char *args[] = {
+        "",   "--port", "0",      "--unixsocket", real.socket, "--save", "", "--appendonly",
+        "no", "--dir",  real.dir, "--daemonize",  "no",        NULL};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* it never outlives the test */
     dup2(out, STDOUT_FILENO);
-    execvp(args[0], (char **)args);
-    /* Debian's redis-tools has the server under another name. */
-    execv("/usr/bin/redis-check-rdb", (char **)args);
-    perror(args[0]);
-    _exit(127);
+    engine_exec(args);
 }
 
 static redisContext *connect_to_it(void)

@@ -282,15 +282,8 @@ static void sentinel_start(void)
             s->port, s->socket, s->dir, ha.servers[0].port);
     fclose(conf);
     s->pid = fork_child();
-    if (s->pid == 0) {
-        const char *engine = getenv("FLEET_ENGINE");
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (engine == NULL)
-            engine = "redis-server";
-        execlp(engine, engine, path, "--sentinel", (char *)NULL);
-        execl("/usr/bin/redis-check-rdb", "redis-server", path, "--sentinel", (char *)NULL);
-        _exit(127);
-    }
+    if (s->pid == 0)
+        engine_exec((const char *[]){"", path, "--sentinel", NULL});
     redisFree(server_connect(s));
 }
 
