@@ -20,7 +20,7 @@ static ALWAYS_INLINE int claim_or_join(struct slot *slot, const void *key, size_
         return JOIN_FOLLOWS;
     int rc = join_or_claim(slot->group, slot, key, key_len, newcomer, NULL, call, &rank);
     if (rc == JOIN_FOLLOWS)
-        call_joined(slot, *call);
+        remember_joined(slot, *call);
     return rc;
 }
 
@@ -43,7 +43,7 @@ int async_begin(struct sflight_group *g, const void *key, size_t key_len,
     future_unneeded(slot, f);
     if (rc != JOIN_LEADS)
         return rc;
-    call->begun_by = thread_identity();
+    call_set_begun_by(call, thread_identity());
     *lead = handle_new(HANDLE_PERMIT, call);
     return 0;
 }
@@ -66,7 +66,7 @@ int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len
     f = future_secured(slot, f, call, rc == JOIN_LEADS);
     if (rc == JOIN_LEADS) {
         call->result.traits |= CALL_HAS_STARTER;
-        call->begun_by = thread_identity();
+        call_set_begun_by(call, thread_identity());
         *lead = handle_new(HANDLE_PERMIT, call);
     }
     gauges_count(slot, COUNT_FUTURES);
@@ -94,6 +94,12 @@ int async_call_future(struct sflight_call *call, struct sflight_future **out)
     return 0;
 }
 
+static void permit_used(struct sflight_call *call)
+{
+    call->result.traits |= CALL_GIVEN_UP;
+    call_set_begun_by(call, 0); /* and n_followers */
+}
+
 /* The last step of an end. */
 static NOINLINE uint32_t release_ended(struct slot *slot, struct sflight_call *call)
 {
@@ -110,7 +116,7 @@ static NOINLINE uint32_t complete_with_traits(struct slot *slot, struct sflight_
         return 0; /* it has been ended before, and its record still is what it was then */
     if (call->result.traits & CALL_ABANDONED)
         return async_abandon(call);
-    call->result.traits |= CALL_GIVEN_UP;
+    permit_used(call);
     lead_ran_with_traits(call, status);
     (void)lead_end(slot, call, false);
     return release_ended(slot, call);
@@ -134,7 +140,7 @@ uint32_t async_complete(struct sflight_call *call, int status)
         return release_ended(slot, call);
     }
     /* Nobody else knows the record, and who ends it knows no more: its gate stays closed. */
-    hold_last_ends(slot, call);
+    hold_unseen_ends(slot, call);
     return 0;
 }
 
@@ -142,7 +148,7 @@ uint32_t async_abandon(struct sflight_call *call)
 {
     if ((call->result.traits & CALL_GIVEN_UP) || orphan_check(call))
         return 0;
-    call->result.traits |= CALL_GIVEN_UP;
+    permit_used(call);
     if (call->result.traits & CALL_TELLS)
         unwanted_stop(call);
     return finish_abandoned(thread_slot(call->group), call);

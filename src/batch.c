@@ -126,8 +126,8 @@ static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
     if (own)
         state_rejoin_after_fork(&c->state);
     else if (!gate_is_open(&c->gate))
-        orphan_abandon(c, kept);                 /* RACE: it has left the table */
-    c->result.generation = process_generation(); /* its result is yet to be got */
+        orphan_abandon(c, kept); /* RACE: it has left the table */
+    call_not_inherited(c);       /* its result is yet to be got */
 }
 
 static void list_after_fork(struct batch *b, struct sflight_group *g, struct gauges_kept *kept)
@@ -259,12 +259,13 @@ static size_t claim_all(struct slot *slot, struct batch *b, const sflight_key *k
         if (p->first != i) {
             p->role = first->role;
             if (p->role == JOIN_LEADS)
-                first->call->result.extra_holds++;
+                first->call->extra_holds++;
             continue;
         }
         struct sflight_call *spare = p->call, *call = NULL;
+        struct join_given given = {spare, p->hash};
         p->role = join_or_claim(slot->group, slot, keys[i].data, keys[i].len,
-                                NEWCOMER_BLOCKING(b->agent), spare, &call, &p->rank);
+                                NEWCOMER_BLOCKING(b->agent), &given, &call, &p->rank);
         if (p->role == JOIN_LEADS) {
             b->lead[n_lead++] = call;
             continue;

@@ -1,31 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The rare part of what call.h describes: memory for records and keys. */
+/* The rare part of what call.h describes. */
 #include "call.h"
 
 #include <string.h>
 
 enum {
-    BUFFER_ROUNDED = 64, /* key memory comes in multiples of this */
     /* So many do not stay in a limbo: more than there are where sections come and go. */
     LIMBO_MANY = 4 * RECLAIM_POLL_EVERY,
 };
 
-struct key_buffer {
-    size_t capacity;
-    unsigned char bytes[];
-};
-
-/* Frees the record's key memory, if it has any. */
-static void buffer_drop(struct sflight_call *c)
+static void drop_memory(struct sflight_call *c)
 {
-    if (c->buffer != NULL)
-        alloc_put(&c->group->alloc, c->buffer, sizeof(*c->buffer) + c->buffer->capacity);
-    c->buffer = NULL;
+    key_drop(&c->memory, &c->group->alloc);
+    c->result.needs &= (unsigned char)~NEEDS_MEMORY;
 }
 
 void call_record_free(struct sflight_call *c)
 {
-    buffer_drop(c);
+    drop_memory(c);
     alloc_put(&c->group->alloc, c, sizeof(*c));
 }
 
@@ -37,43 +29,33 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
     }
     /* Spare records are a stack: those that are at its bottom, and keep more, stay the same. */
     size_t kept = slot->n_spare < CALL_KEYS_KEPT ? CALL_KEY_KEPT : CALL_KEY_SMALL;
-    if (c->buffer != NULL && c->buffer->capacity > kept)
-        buffer_drop(c);
-    c->outer = slot->spare;
-    atomic_fence_compiler(); /* for a child that another thread forks */
-    slot->spare = c;
-    slot->n_spare++;
+    if (c->memory == NULL || key_has_room(c->memory, kept + 1))
+        drop_memory(c);
+    call_add_spare(slot, c);
 }
 
 void call_leave_slot(struct slot *slot)
 {
     struct sflight_call *c = slot->prepared;
 
-    call_unremember(slot);
     slot->prepared = NULL;
     if (c != NULL) { /* perhaps one more than max_spare: a forked child must not free anything */
-        c->outer = slot->spare;
-        slot->spare = c;
-        slot->n_spare++;
+        call_clean_leaders(c);
+        call_add_spare(slot, c);
     }
 }
 
 bool call_key_long(struct sflight_call *c, const void *key, size_t len)
 {
-    if (c->buffer == NULL || c->buffer->capacity < len) {
-        if (len > SIZE_MAX - sizeof(*c->buffer) - BUFFER_ROUNDED)
+    if (UNLIKELY(!key_has_room(c->memory, len))) {
+        c->result.needs |= NEEDS_MEMORY; /* first: for a child that another thread forks */
+        if (!key_make_room(&c->memory, &c->group->alloc, len))
             return false;
-        size_t capacity = (len + BUFFER_ROUNDED - 1) / BUFFER_ROUNDED * BUFFER_ROUNDED;
-        struct key_buffer *b =
-            alloc_get(&c->group->alloc, sizeof(*b) + capacity, _Alignof(max_align_t));
-        if (b == NULL)
-            return false;
-        buffer_drop(c);
-        b->capacity = capacity;
-        c->buffer = b;
+        if (c->memory->capacity <= CALL_KEY_SMALL)
+            c->result.needs &= (unsigned char)~NEEDS_MEMORY;
     }
-    memcpy(c->buffer->bytes, key, len);
-    c->node.key = c->buffer->bytes;
+    memcpy(c->memory->bytes, key, len);
+    c->node.key = c->memory->bytes;
     return true;
 }
 
@@ -84,36 +66,19 @@ static struct sflight_call *call_of(struct reclaim_entry *entry)
     return entry != NULL ? container_of(entry, struct sflight_call, retired) : NULL;
 }
 
-NOINLINE void call_remember(struct slot *slot, struct sflight_call *c)
+/* As call_is_clean() has it; published by [CLAIM]. */
+static void clean(struct sflight_call *c)
 {
-    unsigned char n = atomic_load_relaxed(&c->result.n_remembering); /* the CAS decides */
-
-    if (c->node.key_len > TABLE_KEY_INLINE || group_has(c->group, GROUP_LIMITED))
-        return;
-    call_unremember(slot);
-    do
-        if (n == CALL_REMEMBERING_MOST)
-            return;
-    /* Who looks at it comes after this thread's hold has been given up.  [REMEMBER] */
-    while (!atomic_cas_relaxed(&c->result.n_remembering, &n, (unsigned char)(n + 1)));
-    atomic_fence_compiler(); /* a child that another thread forks finds one too many, or right */
-    slot->remembered = c;
-}
-
-NOINLINE void call_unremember(struct slot *slot)
-{
-    struct sflight_call *c = slot->remembered;
-
-    if (c == NULL)
-        return;
-    slot->remembered = NULL;
-    atomic_fence_compiler();                               /* as call_remember() */
-    (void)atomic_sub_release(&c->result.n_remembering, 1); /* [REMEMBER] */
+    state_init(&c->state, 0);
+    atomic_store_relaxed(&c->owner, NULL);
+    atomic_store_relaxed(&c->waiters, NULL);
+    atomic_store_relaxed(&c->gone, 0);
+    c->extra_holds = 0;
 }
 
 static void reclaimed(struct slot *slot, struct sflight_call *c)
 {
-    atomic_store_relaxed(&c->waiters, NULL); /* published by [CLAIM] */
+    clean(c);
     call_discard(slot, c);
     gauges_count(slot, COUNT_RECLAIMED);
 }
@@ -190,7 +155,7 @@ static NOINLINE void discard_or_leave(struct slot *slot, bool long_key)
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
-    bool long_key = c->buffer != NULL && c->buffer->capacity > CALL_KEY_KEPT;
+    bool long_key = (c->result.needs & NEEDS_MEMORY) && key_has_room(c->memory, CALL_KEY_KEPT + 1);
 
     gauges_count(slot, COUNT_RETIRED);
     if (UNLIKELY(slot->common)) {
@@ -226,10 +191,11 @@ struct sflight_call *call_record_new(struct slot *slot)
     }
     struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
     if (c != NULL) {
-        c->buffer = NULL;
-        atomic_store_relaxed(&c->inside, 0);
-        atomic_store_relaxed(&c->waiters, NULL); /* both published by [CLAIM] */
+        c->memory = NULL;
+        c->result.needs = 0;
         c->group = g;
+        atomic_store_relaxed(&c->inside, 0);
+        clean(c);
     }
     return c;
 }
@@ -238,7 +204,7 @@ void call_after_fork(struct slot *slot)
 {
     call_leave_slot(slot);
     slot->n_spare = 0;
-    for (struct sflight_call *c = slot->spare; c != NULL; c = c->outer)
+    for (struct sflight_call *c = slot->spare; c != NULL; c = c->node.spare)
         slot->n_spare++;
     reclaim_limbo_after_fork(&slot->limbo);
 }
@@ -249,7 +215,7 @@ void call_free_spares(struct slot *slot)
         call_record_free(slot->prepared);
     while (slot->spare != NULL) {
         struct sflight_call *c = slot->spare;
-        slot->spare = c->outer;
+        slot->spare = c->node.spare;
         call_record_free(c);
     }
 }

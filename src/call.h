@@ -43,6 +43,7 @@
 #include "gate.h"
 #include "gauges.h"
 #include "invoke.h"
+#include "key.h"
 #include "probe.h"
 #include "reclaim.h"
 #include "state.h"
@@ -59,22 +60,9 @@ struct sflight_call {
     /* read by every walk through the bucket */
     _Alignas(CACHE_LINE) struct table_node node;
 
-    /* written by joiners */
-    _Alignas(CACHE_LINE) state_word state;
-    _Atomic(struct agent *) owner; /* the agent whose fn runs; NULL: a permit, an orphan, or a
-                                      started call whose fn has not begun */
-    struct sflight_group *group;
-    uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
-    union {
-        struct sflight_call *outer; /* the leader's next outer call; or the next spare record */
-        uint64_t begun_by;          /* of a manual call: the thread's number; for fork() only */
-    };
-    struct key_buffer *buffer; /* memory for long keys, kept with the record */
-    _Atomic(uintptr_t) inside; /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
-    _Atomic(struct sflight_future *) waiters;
-
     /* written by the leader; read by every holder once the gate is open */
     _Alignas(CACHE_LINE) gate gate;
+    struct sflight_group *group;
     union {
         struct result { /* until the last hold is given up */
             void *value;
@@ -82,29 +70,41 @@ struct sflight_call {
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers;        /* at the close */
-            uint32_t extra_holds;        /* places of a batch that name the same key */
+            uint32_t n_followers;        /* at the close; before that see call_begun_by() */
             uint32_t generation;         /* of the process, when the record was taken */
             unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
-            bool needs_grace; /* others may still look at the record: it needs a grace period */
-            _Atomic(unsigned char) n_remembering; /* slots; also after the last hold */
-            /* of `waiters`: how many were given up since the last sweep, in steps of LIST_GONE */
-            _Atomic(uint32_t) gone;
+            unsigned char needs;         /* of NEEDS_... */
+            _Atomic(unsigned char) n_remembering; /* slots (remember.h); also after the last hold */
         } result;
         struct reclaim_entry retired; /* after that, until its grace period is over */
     };
+
+    /* written by joiners, and by a leader that runs fn; see call_is_clean() */
+    _Alignas(CACHE_LINE) state_word state;
+    _Atomic(struct agent *) owner; /* the agent whose fn runs; NULL: a permit, an orphan, or a
+                                      started call whose fn has not begun */
+    _Atomic(struct sflight_future *) waiters;
+    _Atomic(uint32_t) gone;     /* of those: given up since the last sweep, in steps of LIST_GONE */
+    uint32_t extra_holds;       /* places of a batch that name the same key */
+    struct sflight_call *outer; /* the leader's next outer call */
+    _Atomic(uintptr_t) inside;  /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
+    uint64_t started_ns;        /* when it was claimed, if the group has max_age_ns */
+    struct key_memory *memory;  /* for long keys, kept with the record */
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
-_Static_assert(sizeof(struct reclaim_entry) <= offsetof(struct result, n_remembering),
-               "what is counted after the last hold is not written over");
+_Static_assert(sizeof(struct reclaim_entry) <= offsetof(struct result, generation),
+               "what is looked at after the last hold is not written over");
 
 /* In `waiters`: the gate is open, and all that hung there has been taken out to be told. */
 #define WAITERS_TOLD ((struct sflight_future *)1)
 
 #define LIST_HELD 1u /* in `gone`: a thread is taking entries out of the list (list.h) */
 #define LIST_GONE 2u
+
+#define NEEDS_GRACE 1u  /* others may still look at the record: it needs a grace period */
+#define NEEDS_MEMORY 2u /* `memory` may be too much to be kept: more than CALL_KEY_SMALL */
 
 /* What is not usual in a call, for its end. */
 #define CALL_STATUS_SET 1u /* result.status is not what fn returns */
@@ -147,11 +147,28 @@ static inline bool call_is_inherited(const struct sflight_call *call)
     return call->result.generation != process_generation();
 }
 
+/* The record is this process's: it was taken there, or is kept in a forked child. */
+static ALWAYS_INLINE void call_not_inherited(struct sflight_call *call)
+{
+    call->result.generation = process_generation();
+}
+
+/* Who has begun a permit that has not been used: a thread's number.  For fork() only. */
+static inline uint64_t call_begun_by(const struct sflight_call *call)
+{
+    return (uint64_t)call->node.tag << 32 | call->result.n_followers;
+}
+
+static ALWAYS_INLINE void call_set_begun_by(struct sflight_call *call, uint64_t thread)
+{
+    call->node.tag = (uint32_t)(thread >> 32);
+    call->result.n_followers = (uint32_t)thread;
+}
+
 enum {
-    CALL_REMEMBERING_MOST = 255, /* so many slots, and no more, can remember one record */
-    CALL_KEY_SMALL = 128,        /* key memory up to this stays with a spare record */
-    CALL_KEY_KEPT = 1024,        /* and up to this with the prepared one, and a few of those */
-    CALL_KEYS_KEPT = 4,          /* spare records, so many of a slot's */
+    CALL_KEY_SMALL = 128, /* key memory up to this stays with a spare record */
+    CALL_KEY_KEPT = 1024, /* and up to this with the prepared one, and a few of those */
+    CALL_KEYS_KEPT = 4,   /* spare records, so many of a slot's */
 };
 
 /*
@@ -168,7 +185,7 @@ struct sflight_call *call_record_new(struct slot *slot);
  */
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 
-/* The rare part of call_discard(): no place for another spare record, or a long key. */
+/* The rare part of call_discard(): no place for another spare record, or memory for a key. */
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
 /*
@@ -184,33 +201,7 @@ void call_discard_retired(struct slot *slot);
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
 
-/*
- * A slot REMEMBERS the call that its thread joins again and again: then it need not be searched for
- * (join_remembered()), and no section is needed to look at it.  For its record is not used for
- * another call, and not freed, while a slot remembers it: it stays in its slot's limbo, one for
- * each slot at most [REMEMBER].  A key of more than TABLE_KEY_INLINE bytes is not remembered, a
- * group with GROUP_LIMITED has more to look at, and the common slot remembers nothing.
- *
- * call_remember(): by who has joined the call, and neither left nor taken its hold.
- */
-void call_remember(struct slot *slot, struct sflight_call *call);
-void call_unremember(struct slot *slot);
-
-/* Notes that the slot's thread has joined the call, which it still has the claim on. */
-static ALWAYS_INLINE void call_joined(struct slot *slot, struct sflight_call *call)
-{
-    if (UNLIKELY(slot->common))
-        return;
-    if (LIKELY(slot->joined != call))
-        slot->joined = call;
-    else if (slot->remembered != call)
-        call_remember(slot, call);
-}
-
-/*
- * The slot's thread ends: its prepared record, if there is one, becomes a spare one, and it
- * remembers none.
- */
+/* The slot's thread ends: its prepared record, if there is one, becomes a spare one. */
 void call_leave_slot(struct slot *slot);
 
 /* At the end of a group: frees the slot's prepared record and its spare ones. */
@@ -222,27 +213,62 @@ void call_free_spares(struct slot *slot);
  */
 void call_after_fork(struct slot *slot);
 
-/* Gives back a record that nobody else knows: it becomes a spare one, or is freed. */
-static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
+/*
+ * A record is CLEAN when it is taken: the line that joiners write is as a claim needs it, so a
+ * permit that nobody looks at leaves that line alone.  Who gives a record back cleans it:
+ * reclaimed() all of it; where nobody has looked, call_clean_leaders() what a leader has written.
+ */
+static inline bool call_is_clean(const struct sflight_call *c)
 {
-    if (UNLIKELY(c->buffer != NULL || slot->n_spare >= slot->max_spare)) {
-        call_discard_slow(slot, c);
-        return;
-    }
-    c->outer = slot->spare;
+    return require_word(&c->state) == 0 && require_word(&c->owner) == NULL &&
+           require_word(&c->waiters) == NULL && require_word(&c->gone) == 0 &&
+           require_word(&c->inside) == 0 && c->extra_holds == 0 &&
+           ((c->result.needs & NEEDS_MEMORY) || !key_has_room(c->memory, CALL_KEY_SMALL + 1));
+}
+
+static ALWAYS_INLINE void call_clean_leaders(struct sflight_call *c)
+{
+    atomic_store_relaxed(&c->owner, NULL); /* published by [CLAIM] */
+    c->extra_holds = 0;
+}
+
+static ALWAYS_INLINE void call_add_spare(struct slot *slot, struct sflight_call *c)
+{
+    c->node.spare = slot->spare;
     atomic_fence_compiler(); /* for a child that another thread forks */
     slot->spare = c;
     slot->n_spare++;
 }
 
-/* Sets up all of a record but its key and its age.  Nobody sees it before [CLAIM] publishes it. */
+/* Gives back a clean record: it becomes a spare one, or is freed. */
+static ALWAYS_INLINE void call_discard_clean(struct slot *slot, struct sflight_call *c)
+{
+    if (UNLIKELY((c->result.needs & NEEDS_MEMORY) || slot->n_spare >= slot->max_spare))
+        call_discard_slow(slot, c);
+    else
+        call_add_spare(slot, c);
+}
+
+/* The same of a record that nobody else knows and that a leader, perhaps, has written. */
+static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
+{
+    if (call_kind(c) != CALL_OF_PERMIT)
+        call_clean_leaders(c);
+    call_discard_clean(slot, c);
+}
+
+/* Sets up all of a clean record but its key and age.  [CLAIM] publishes it. */
 static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcomer *newcomer)
 {
-    state_init(&c->state, newcomer->state);
-    atomic_store_relaxed(&c->owner, newcomer->owner);
+    if (newcomer->state != 0)
+        state_init(&c->state, newcomer->state);
+    if (newcomer->owner != NULL)
+        atomic_store_relaxed(&c->owner, newcomer->owner);
+    unsigned char needs = c->result.needs & NEEDS_MEMORY;
     gate_init(&c->gate);
     memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.generation = process_generation();
+    c->result.needs = needs;
+    call_not_inherited(c);
     atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 
@@ -256,8 +282,10 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 
     if (UNLIKELY(c == NULL))
         return call_record_new(slot);
-    slot->spare = c->outer;
+    slot->spare = c->node.spare;
     slot->n_spare--;
+    atomic_fence_compiler(); /* as call_add_spare() */
+    REQUIRE(call_is_clean(c));
     return c;
 }
 
@@ -276,10 +304,10 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
         c->node.key = c->node.key_inline;
         bytes_copy_short(c->node.key_inline, key, len);
     } else if (!call_key_long(c, key, len)) {
-        call_discard(slot, c);
+        call_discard_clean(slot, c);
         return NULL;
     }
-    c->node.hash = hash;
+    c->node.hash = table_short_hash(hash);
     c->node.key_len = len;
     call_reset(c, newcomer);
     if (UNLIKELY(slot->group->max_age_ns != 0)) {

@@ -11,6 +11,7 @@ struct sflight_call *do_prepare(struct slot *slot)
         return NULL; /* the general way makes one */
     struct sflight_call *c = call_take(slot);
     call_reset(c, &NEWCOMER_BLOCKING(&thread_self.agent));
+    atomic_fence_compiler(); /* for a child that another thread forks */
     slot->prepared = c;
     return c;
 }

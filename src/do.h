@@ -21,7 +21,7 @@
  * call leaves it, in which hardly anything is to be filled in:
  *   - state and gate are 0; there is no invocation, no waiter, and no value to destroy;
  *   - the owner is the slot's thread, the kind is CALL_OF_LEADER;
- *   - of the result only value, size, ctx and status may be set.
+ *   - of the result only value, size, ctx and status may be set, and NEEDS_MEMORY.
  * The gate of a call that ended in the short way stays 0: its hold is sole (hold.h), and
  * r->hold names the record.  Where another hold is made, or the hold is given up in the general
  * way, the gate is opened first (hold_open_sole()).
@@ -69,7 +69,7 @@ static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_
     } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
         return false;
     }
-    c->node.hash = hash;
+    c->node.hash = table_short_hash(hash);
     c->node.key_len = len;
     c->result.value = NULL;
     c->result.size = 0;

@@ -5,13 +5,6 @@
 
 #include "table.h"
 
-/* As if somebody had looked at the node, which is in the table; by a thread that is alone. */
-static inline void filter_see(struct table_node *node)
-{
-    if (atomic_load_relaxed(node->bucket) == (uintptr_t)node)
-        atomic_store_relaxed(node->bucket, (uintptr_t)node | LINK_SEEN);
-}
-
 /*
  * Calls keep() for every node and drops those for which it says false.  Only
  * while nobody else uses the table.

@@ -189,7 +189,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state_async(state);
 
-    c->result.needs_grace = true;
+    c->result.needs |= NEEDS_GRACE;
     if (!table_unlink_first(&g->table, &c->node)) {
         struct lane *lane = reclaim_enter(thread_self.lane);
         table_unlink_in_section(&g->table, &c->node);
@@ -206,7 +206,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
     bool left = atomic_load_relaxed(&c->waiters) != NULL;
     bool told = n_async != 0 || started || group_hangs(g) || left;
-    gate_open(&c->gate, ending, n_joiners + c->result.extra_holds + started + 1, &g->rivals);
+    gate_open(&c->gate, ending, n_joiners + c->extra_holds + started + 1, &g->rivals);
     finish_check_drainers(g);
     if (!told)
         return;

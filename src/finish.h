@@ -107,7 +107,7 @@ static ALWAYS_INLINE bool finish_call(struct slot *slot, struct sflight_call *c,
 
     if (LIKELY(finish_unseen(slot, c, &end_counted))) {
         /* Nobody else knows the record: the gate is for the leader's own holds. */
-        gate_open_unseen(&c->gate, ending, c->result.extra_holds + 1);
+        gate_open_unseen(&c->gate, ending, c->extra_holds + 1);
         return false;
     }
     finish_seen(slot, c, ending, end_counted);

@@ -28,7 +28,7 @@ static void fork_noticed(bool by_handler)
     batch_fork(agent != NULL ? agent->batches : NULL);
     unwanted_fork();
     for (struct sflight_call *c = agent != NULL ? agent->leading : NULL; c != NULL; c = c->outer)
-        filter_see(&c->node); /* fn ends the general way, which looks at the group */
+        table_see(&c->node); /* fn ends the general way, which looks at the group */
 }
 
 /* --------------------------------------------------------------------- calls */
@@ -44,7 +44,7 @@ static bool keep_own(struct table_node *node, void *ctx)
     struct survivors *s = ctx;
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
-                   ? (c->begun_by == forker.id || c->begun_by == forker.bare_id) &&
+                   ? (call_begun_by(c) == forker.id || call_begun_by(c) == forker.bare_id) &&
                          !(c->result.traits & CALL_GIVEN_UP) /* nor has anybody begun to end it */
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 
@@ -79,6 +79,7 @@ static void group_after_fork(struct sflight_group *g)
     g->idle = NULL;
     for (struct slot *slot = atomic_load_relaxed(&g->slots); slot != NULL;
          slot = slot->next_of_group) {
+        remember_none(slot);
         call_after_fork(slot);
         if (slot_is_of(slot, thread))
             n_threads++;

@@ -27,7 +27,7 @@ enum { SLOT_SPARES = 32 }; /* spare records that a slot keeps */
 
 struct slot {
     _Alignas(CACHE_LINE) struct sflight_call *prepared; /* the prepared record (do.h), or NULL */
-    struct sflight_call *spare;                         /* spare records, linked by `outer` */
+    struct sflight_call *spare;                         /* spare records, linked by node.spare */
     unsigned n_spare;
     unsigned max_spare;                   /* 0 for the common slot */
     struct reclaim_limbo limbo;           /* records that wait for a grace period */

@@ -86,7 +86,7 @@ void hold_released_inherited(struct slot *slot);
 /* Gives the record back.  By the last holder, when the value is destroyed. */
 static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call *c)
 {
-    if (UNLIKELY(c->result.needs_grace))
+    if (UNLIKELY(c->result.needs & NEEDS_GRACE))
         call_retire(slot, c);
     else
         call_discard(slot, c);
@@ -138,6 +138,17 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
 static ALWAYS_INLINE void hold_last_ends(struct slot *slot, struct sflight_call *c)
 {
     gauges_count(hold_last(slot, c, 1), COUNT_RELEASED);
+}
+
+/* The same of a permit that nobody has looked at. */
+static ALWAYS_INLINE void hold_unseen_ends(struct slot *slot, struct sflight_call *c)
+{
+    if (c->result.destroy != NULL) {
+        (void)hold_destroy_value(slot, c, 1);
+        slot = thread_slot_again(c->group); /* as hold_last() */
+    }
+    call_discard_clean(slot, c);
+    gauges_count(slot, COUNT_RELEASED);
 }
 
 /* Gives up a hold on a call whose gate is open, and counts that.  The group may go from then on. */

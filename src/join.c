@@ -18,7 +18,7 @@ static bool join_match(struct table_node *node, void *ctx)
 {
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct join *join = ctx;
-    struct sflight_group *g = c->group;
+    struct sflight_group *g = join->slot->group;
 
     /*
      * A call that cannot be joined is not written to; whether it can, the addition below
@@ -122,8 +122,10 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
         *out = record;
         return JOIN_LEADS;
     }
-    if (record != NULL && !given)
+    if (record != NULL && !given) {
+        state_init(&record->state, 0); /* clean again */
         call_discard(slot, record);
+    }
     if (join.rc != 0)
         return search_failed(slot, join.rc);
     PROBE(join, join.found);
@@ -147,8 +149,9 @@ bool join_is_unwanted(struct sflight_call *c)
         return false; /* its leader waits for it */
     if (!state_unwanted(atomic_load_relaxed(&c->state)))
         return false; /* so it was; nothing hangs on what is since */
-    if (!c->group->cancel_unwanted)
-        return true;
+    if (!c->group->cancel_unwanted || (c->result.traits & CALL_GIVEN_UP))
+        return true;     /* and a used permit's record may be a spare one */
+    table_see(&c->node); /* a record that nobody has looked at is used again as it is */
     enum state_sealed sealed = state_seal(&c->state);
     if (sealed == STATE_SEALED_NOW) {
         PROBE(forget, c);

@@ -24,6 +24,7 @@
 
 #include "finish.h"
 #include "hash.h"
+#include "remember.h"
 
 enum join_role {
     JOIN_LEADS,   /* claimed: the newcomer leads the call, and must end it */
@@ -127,7 +128,7 @@ static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, con
         }
         gauges_count_own(slot, COUNT_SEARCHES_ENDED); /* RACE: closed since it was looked at */
     }
-    call_unremember(slot);
+    remember_none(slot);
     return NULL;
 }
 
@@ -150,6 +151,12 @@ static ALWAYS_INLINE int join_leads(struct sflight_group *g, struct slot *slot,
     return JOIN_LEADS;
 }
 
+/* A record that is a batch's, and has its key. */
+struct join_given {
+    struct sflight_call *record;
+    uint64_t hash; /* of the key */
+};
+
 /*
  * Claims the key or joins its call.  Returns an enum join_role, with the call in *out; or -EDEADLK
  * (the newcomer blocks, and its agent leads the key's call), -EAGAIN (the call has max_waiters
@@ -159,15 +166,15 @@ static ALWAYS_INLINE int join_leads(struct sflight_group *g, struct slot *slot,
  */
 static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slot, const void *key,
                                        size_t len, struct newcomer newcomer,
-                                       struct sflight_call *given, struct sflight_call **out,
+                                       const struct join_given *given, struct sflight_call **out,
                                        unsigned *rank)
 {
-    struct sflight_call *record = given;
+    struct sflight_call *record = given != NULL ? given->record : NULL;
 
     uint32_t flags = atomic_load_relaxed(&g->flags); /* looked at again below */
     if (UNLIKELY(flags & GROUP_CLOSED))
         return -ESHUTDOWN;
-    uint64_t hash = record != NULL ? record->node.hash : hash_key(key, len, g->seed);
+    uint64_t hash = given != NULL ? given->hash : hash_key(key, len, g->seed);
     struct table_key wanted = {hash, key, len};
     link_word *bucket = table_only_bucket(&g->table, hash);
     uintptr_t word =

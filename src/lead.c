@@ -51,7 +51,7 @@ void lead_abandon(struct sflight_call *c)
     if (c->result.traits & CALL_TELLS)
         unwanted_stop(c);
     atomic_store_relaxed(&c->inside, 0); /* the leader's own */
-    c->result.extra_holds = 0;           /* not for places of the dead leader's batch */
+    c->extra_holds = 0;                  /* not for places of the dead leader's batch */
     finish_abandoned(thread_slot(c->group), c);
     (void)pthread_setcancelstate(cancel_state, &cancel_state);
     returned = true;
@@ -70,7 +70,7 @@ struct many_guard {
 /* The caller's holds, for all places of its batch, on a call that has ended. */
 static void give_up(struct sflight_call *c)
 {
-    uint32_t extra_holds = c->result.extra_holds;
+    uint32_t extra_holds = c->extra_holds;
     hold_count_held(thread_slot_again(c->group), c, extra_holds);
     hold_release_n(thread_slot_again(c->group), c, extra_holds + 1);
 }
@@ -140,7 +140,7 @@ bool lead_end(struct slot *slot, struct sflight_call *c, bool end_counted)
         ending = ENDING_PANICKED;
     } else if (UNLIKELY(traits & CALL_ABANDONED)) {
         REQUIRE(!end_counted);
-        c->result.extra_holds = 0; /* nor is there anything for other places of a batch */
+        c->extra_holds = 0; /* nor is there anything for other places of a batch */
         finish_abandoned(slot, c);
         return false;
     }

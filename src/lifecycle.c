@@ -71,6 +71,7 @@ static void thread_end(void *self)
     while (t->slots != NULL) {
         struct slot *slot = t->slots;
         t->slots = slot->next_of_thread;
+        remember_none(slot);
         call_leave_slot(slot);
         gauges_leave(slot);
         slot_to_idle(slot);

@@ -8,7 +8,7 @@ enum { SWEEP_AT_LEAST = 64 };
 
 static void list_let_go(struct sflight_call *c)
 {
-    atomic_sub_release(&c->result.gone, LIST_HELD); /* [SWEEP] */
+    atomic_sub_release(&c->gone, LIST_HELD); /* [SWEEP] */
 }
 
 /* By who has just set LIST_HELD.  False, and the list is let go: the call has ended. */
@@ -23,14 +23,14 @@ static bool list_held(struct sflight_call *c)
 
 static bool list_hold(struct sflight_call *c)
 {
-    uint32_t word = atomic_load_relaxed(&c->result.gone); /* the CAS decides */
+    uint32_t word = atomic_load_relaxed(&c->gone); /* the CAS decides */
     unsigned n_turns = 0;
 
     for (;;) { /* RACE: again, if the word has changed */
         if (word & LIST_HELD) {
-            cpu_back_off(&n_turns); /* RACE: a few steps, if that thread is running */
-            word = atomic_load_relaxed(&c->result.gone);                           /* as above */
-        } else if (atomic_cas_acquire(&c->result.gone, &word, word | LIST_HELD)) { /* [SWEEP] */
+            cpu_back_off(&n_turns);               /* RACE: a few steps, if that thread is running */
+            word = atomic_load_relaxed(&c->gone); /* as above */
+        } else if (atomic_cas_acquire(&c->gone, &word, word | LIST_HELD)) { /* [SWEEP] */
             return list_held(c);
         }
     }
@@ -95,13 +95,13 @@ static bool is_gone(struct sflight_future *f)
 
 void list_sweep(struct slot *slot, struct sflight_call *c)
 {
-    uint32_t word = atomic_add_relaxed(&c->result.gone, LIST_GONE) + LIST_GONE; /* a count */
+    uint32_t word = atomic_add_relaxed(&c->gone, LIST_GONE) + LIST_GONE; /* a count */
     struct sflight_future *prev = NULL, *gone = NULL;
 
     if ((word & LIST_HELD) || !sweep_is_due(c, word / LIST_GONE))
         return;
     /* The count begins anew. */
-    if (!atomic_cas_acquire(&c->result.gone, &word, LIST_HELD) || !list_held(c)) /* [SWEEP] */
+    if (!atomic_cas_acquire(&c->gone, &word, LIST_HELD) || !list_held(c)) /* [SWEEP] */
         return; /* RACE: another one does it, or the call has just ended */
     for (struct sflight_future *f = atomic_load_acquire(&c->waiters), *next; f != NULL; /* [HANG] */
          f = next) {

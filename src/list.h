@@ -56,7 +56,7 @@ static inline void list_await(struct sflight_call *c)
 {
     unsigned n_turns = 0;
 
-    while (UNLIKELY(atomic_load_acquire(&c->result.gone) & LIST_HELD)) /* [SWEEP] */
+    while (UNLIKELY(atomic_load_acquire(&c->gone) & LIST_HELD)) /* [SWEEP] */
         cpu_back_off(&n_turns); /* RACE: a few steps, if that thread is running */
 }
 

@@ -58,8 +58,8 @@ void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
     if (unwanted_after_fork(c, false))
         gate_hold(&c->gate); /* who leaves goes on when the callback has returned */
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
-    atomic_store_relaxed(&c->result.gone, 0); /* nobody holds the list: alone with the call */
-    c->result.generation = process_generation();
+    atomic_store_relaxed(&c->gone, 0); /* nobody holds the list: alone with the call */
+    call_not_inherited(c);
     kept->n_in_flight++;
     kept->n_waiting += state_async(state);
     kept->n_futures += state_async(state);
@@ -75,7 +75,7 @@ void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
     if (list != WAITERS_TOLD)
         kept->n_lost += orphan_list(list, here, &c->group->orphan_futures);
     atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
-    atomic_store_relaxed(&c->result.gone, 0);
+    atomic_store_relaxed(&c->gone, 0);
     atomic_store_relaxed(&c->owner, NULL);
     state_end_by_fork(&c->state);
     hold_end_by_fork(c);

@@ -145,6 +145,7 @@ static inline struct reclaim_entry *reclaim_take(struct reclaim_limbo *limbo, un
         return NULL;
     limbo->first = entry->next;
     limbo->n--;
+    atomic_fence_compiler(); /* as reclaim_retire() */
     return entry;
 }
 
@@ -157,6 +158,7 @@ static inline struct reclaim_entry *reclaim_take_unseen(struct reclaim_limbo *li
         return NULL;
     limbo->first = entry->next;
     limbo->n--;
+    atomic_fence_compiler(); /* as reclaim_retire() */
     return entry;
 }
 

@@ -37,7 +37,7 @@
  *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
  *            hold instead.
  *
- * "Never cleared" means: not before the record is used for another call (state_init()).
+ * "Never cleared" means: not before nobody can look at the record any more (state_init()).
  *
  * A joiner adds itself with one addition, inside the section in which it found the call, or without
  * one, if its slot remembers the call.  If CLOSED or SEALED was in the word that it added to, it

@@ -98,7 +98,7 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
         (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
     /* The bucket's array must be found before the node can be reused. */
     struct bucket_array *drains =
-        shorter == LINK_FROZEN ? shard_array_of(table_shard(t, first->hash), bucket) : NULL;
+        shorter == LINK_FROZEN ? shard_array_of(table_shard_of_node(t, first), bucket) : NULL;
     if (!atomic_cas_release(bucket, word, shorter)) /* [UNLINK] */
         return false;
     *word = shorter;

@@ -11,8 +11,9 @@
  *   +--------------+      +-----------+           +-----------+
  *
  *   S  SEEN    somebody may have dereferenced the first node.  Set by a walk, inside
- *              a section, before it dereferences that node.  A claim puts a node in
- *              without SEEN; each removal leaves SEEN on what it leaves in the bucket.
+ *              a section, before it dereferences that node; or by the owner.  A claim
+ *              puts a node in without SEEN; each removal leaves SEEN on what it leaves
+ *              in the bucket.
  *   F  FROZEN  nothing is inserted here any more: a larger array is in use.  Set by
  *              a search of the old array; never cleared.
  *   M  MARK    this node is being removed: its next pointer is final.  Set by whoever
@@ -45,12 +46,22 @@ enum { TABLE_CROWDED = 3 }; /* a search that passes so many nodes has the shard 
 
 struct table_node {
     link_word next;
-    uint64_t hash;
-    link_word *bucket; /* where the node was inserted */
+    union {
+        link_word *bucket; /* where the node was inserted */
+        void *spare;       /* the owner's own, while the node is nowhere */
+    };
     size_t key_len;
     const unsigned char *key; /* key_inline, or memory of the node's owner */
     unsigned char key_inline[TABLE_KEY_INLINE];
+    uint32_t hash; /* table_short_hash() */
+    uint32_t tag;  /* the owner's own */
 };
+
+/* What a node keeps of its key's hash: it chooses the shard, and tells most other keys. */
+static ALWAYS_INLINE uint32_t table_short_hash(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32);
+}
 
 #define LINK_MARK ((uintptr_t)1) /* in node.next */
 
@@ -79,6 +90,11 @@ static inline struct shard *table_shard(struct table *t, uint64_t hash)
     return &t->shards[(hash >> 48) & t->shard_mask];
 }
 
+static inline struct shard *table_shard_of_node(struct table *t, const struct table_node *node)
+{
+    return table_shard(t, (uint64_t)node->hash << 32);
+}
+
 /* As shard_only_bucket(). */
 static ALWAYS_INLINE link_word *table_only_bucket(struct table *t, uint64_t hash)
 {
@@ -102,7 +118,7 @@ struct table_key {
 /* True if the node has this key. */
 static inline bool table_key_equal(const struct table_node *node, const struct table_key *key)
 {
-    return node->hash == key->hash && node->key_len == key->len &&
+    return node->hash == table_short_hash(key->hash) && node->key_len == key->len &&
            bytes_equal(node->key, key->data, key->len);
 }
 
@@ -167,6 +183,14 @@ static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node
 static ALWAYS_INLINE bool table_unseen(struct table_node *node)
 {
     return atomic_load_relaxed(node->bucket) == (uintptr_t)node;
+}
+
+/* By the node's owner: from here on it is as if somebody else had looked at it. */
+static inline void table_see(struct table_node *node)
+{
+    uintptr_t unseen = (uintptr_t)node;
+    if (table_unseen(node)) /* as it is nobody's first look, there is nothing to be ordered */
+        (void)atomic_cas_relaxed(node->bucket, &unseen, unseen | LINK_SEEN); /* or it is so now */
 }
 
 /*

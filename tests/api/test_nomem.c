@@ -4,6 +4,7 @@
  * documented error, nothing leaked, nothing wedged, and later success.
  */
 #include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
 
 static int alloc_value(sflight_call *call, void *arg)
 {
@@ -194,6 +195,42 @@ static void no_memory_in_do(void **state)
     (void)state;
     fail_each_allocation_in_every_way(try_do);
     fail_each_allocation_in_every_way(try_do_with_a_big_key);
+}
+
+/* It leaves nothing behind in what the next call uses: nobody has a future there but who joins. */
+static void no_memory_for_a_big_key_enqueued(void **state)
+{
+    (void)state;
+    static const char big[5000];
+    int rc = -ENOMEM;
+    for (long k = 1; rc != 0; k++) {
+        struct counting counting = {0};
+        sflight_options o = counting_options(&counting);
+        sflight_group *g = group_new(&o);
+        sflight_queue *q;
+        sflight_call *call;
+        assert_int_equal(sflight_queue_create(&q), 0);
+        assert_int_equal(sflight_complete(lead(g, "key"), 0), 0);
+        counting_fail(&counting, k, false);
+        rc = sflight_begin_enqueue(g, big, sizeof(big), q, 1, &call, NULL);
+        (void)counting_relent(&counting);
+        if (rc == 0) {
+            sflight_completion done;
+            assert_int_equal(sflight_complete(call, 0), 0);
+            assert_int_equal(sflight_queue_drain(q, &done, 1), 1);
+            sflight_completions_release(&done, 1);
+        } else {
+            assert_int_equal(rc, -ENOMEM);
+        }
+        call = lead(g, "key");
+        sflight_future *f = join(g, "key");
+        assert_int_equal(sflight_complete(call, 0), 1);
+        sflight_future_drop(f);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        group_end(g);
+        assert_nothing_allocated(&counting);
+        assert_true(k < 1000);
+    }
 }
 
 static void no_memory_in_do_until(void **state)
@@ -444,6 +481,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_memory_in_do),
+        cmocka_unit_test(no_memory_for_a_big_key_enqueued),
         cmocka_unit_test(no_memory_in_do_until),
         cmocka_unit_test(no_memory_in_do_many),
         cmocka_unit_test(no_memory_for_growth),

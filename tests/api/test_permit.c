@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Permits: who begins leads or joins, and a permit ends in any way on any thread. */
+#include "../lib/batch_test.h"
+#include "../lib/counting_alloc.h"
 #include "../lib/event_test.h"
 
 static void begin_leads_or_joins(void **state)
@@ -48,14 +50,67 @@ static void nobody_joins(void **state)
         sflight_call *call = lead(g, "key");
         value_set(call, &tally, i);
         sflight_call_set_status(call, 3);
-        if (i % 2)
-            sflight_complete(call, 0);
-        else
-            sflight_abandon(call);
+        assert_int_equal(i % 2 ? sflight_complete(call, 0) : sflight_abandon(call), 0);
         assert_int_equal(tally.destroyed, i + 1);
     }
     assert_int_equal(stats_of(g).abandoned, 50);
     group_end(g);
+}
+
+/* Of what a call was before, nothing shows in a permit that uses its memory again. */
+static void assert_as_new(sflight_group *g)
+{
+    sflight_result r;
+    sflight_call *call = lead(g, "as new");
+    assert_int_equal(sflight_do_until(g, "as new", 6, must_not_run, NULL, &in_the_past, &r),
+                     -ETIMEDOUT);
+    sflight_future *f = join(g, "as new");
+    assert_int_equal(sflight_complete(call, 0), 1);
+    assert_int_equal(sflight_future_poll(f, &r), 0);
+    assert_int_equal(r.followers, 1);
+    sflight_result_release(&r);
+    call = lead(g, "as new");
+    assert_int_equal(sflight_complete(call, 0), 0);
+}
+
+static void *leads_and_ends(void *group)
+{
+    for (int i = 0; i < 2; i++) { /* the second one in the short way */
+        sflight_result r;
+        assert_int_equal(sflight_do(group, "key", 3, nothing, NULL, &r), 0);
+        sflight_result_release(&r);
+    }
+    return NULL;
+}
+
+static void *begins_as_new(void *group)
+{
+    assert_as_new(group);
+    return NULL;
+}
+
+static void a_permit_uses_a_leaders_memory(void **state)
+{
+    (void)state;
+    static char too_long[5000]; /* for the short way */
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    sflight_result r;
+    assert_int_equal(sflight_do(g, too_long, sizeof(too_long), nothing, NULL, &r), 0);
+    sflight_result_release(&r);
+    assert_as_new(g);
+    struct batch b = {.g = g, .n = 3, .keys = {KEY("a"), KEY("a"), KEY("a")}, .open = true};
+    b.fn = batch_fn;
+    batch_run(&b);
+    assert_int_equal(b.led, 1);
+    batch_release(&b);
+    assert_as_new(g);
+    /* The memory of a thread that has ended is the next one's. */
+    thread_join(thread_start(leads_and_ends, g));
+    thread_join(thread_start(begins_as_new, g));
+    group_end(g);
+    assert_nothing_allocated(&counting);
 }
 
 /* ------------------------------------------------------ ending on a thread */
@@ -192,6 +247,17 @@ static void a_fresh_permit_is_unwanted(void **state)
     assert_int_equal(stats_of(g).forgotten, 1);
     assert_key_usable(g, "key");
     assert_int_equal(sflight_complete(call, 0), 0);
+    for (int i = 0; i < 3; i++) { /* and nobody has looked at it */
+        call = lead(g, "key");
+        assert_true(sflight_call_unwanted(call));
+        if (i == 1)
+            sflight_call_set_status(call, 3);
+        assert_int_equal(i == 2 ? sflight_abandon(call) : sflight_complete(call, 0), 0);
+        call = lead(g, "another");
+        sflight_future *f = join(g, "another");
+        assert_int_equal(sflight_complete(call, 0), 1);
+        sflight_future_drop(f);
+    }
     group_end(g);
 }
 
@@ -219,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(begin_leads_or_joins),
         cmocka_unit_test(nobody_joins),
+        cmocka_unit_test(a_permit_uses_a_leaders_memory),
         cmocka_unit_test(permits_outlive_their_thread),
         cmocka_unit_test(drain_waits_for_a_permit),
         cmocka_unit_test(unwanted_permits),

@@ -105,6 +105,24 @@ static void another_key_is_another_call(void **state)
     group_end(g);
 }
 
+/* What a long key has left behind in a call's memory is not taken for the key. */
+static void a_short_key_after_a_long_one(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {
+        "one", "a key that is too long to stand in the record of its call", "two"};
+    sflight_group *g = group_new(NULL);
+    for (size_t i = 0; i < LENGTH(keys); i++) {
+        sflight_call *call = lead(g, keys[i]);
+        if (i + 1 == LENGTH(keys))
+            remember(g, keys[i]);
+        for (size_t other = 0; other < i; other++)
+            assert_int_equal(sflight_complete(lead(g, keys[other]), 0), 0);
+        assert_int_equal(sflight_complete(call, 0), 0);
+    }
+    group_end(g);
+}
+
 static void a_closed_group_refuses(void **state)
 {
     (void)state;
@@ -393,6 +411,7 @@ int main(void)
         cmocka_unit_test(who_joins_again_gets_the_result),
         cmocka_unit_test(what_is_over_is_not_joined),
         cmocka_unit_test(another_key_is_another_call),
+        cmocka_unit_test(a_short_key_after_a_long_one),
         cmocka_unit_test(a_closed_group_refuses),
         cmocka_unit_test(a_limit_holds),
         cmocka_unit_test(what_nobody_wanted_is_not_joined),

@@ -294,6 +294,30 @@ static void three_enqueue(void)
     world_end();
 }
 
+static void begin_enqueued_and_another(void *arg)
+{
+    struct ask *ask = arg;
+    bool comes = ask_begin_enqueue(ask, queue);
+    n_queued += comes;
+    if (ask->permit != NULL)
+        ask_complete(ask);
+    ask_begin_and_complete(&ask[2]);
+}
+
+/* Of two that come for a key at once one does not need the record that it made for that. */
+static void both_begin_enqueued(void)
+{
+    queue_begin();
+    fresh(2, "b");
+    fresh(3, "c");
+    go(begin_enqueued_and_another, fresh(0, "a"));
+    go(begin_enqueued_and_another, fresh(1, "a"));
+    join_all();
+    consume_all();
+    CHECK(sflight_queue_destroy(queue) == 0);
+    world_end();
+}
+
 static void destroy_queue(void *unused)
 {
     (void)unused;
@@ -954,6 +978,7 @@ const struct scenario scenarios_async[] = {
     {"permit_taken_over", permit_taken_over, 200, 2},
     {"hand_over", hand_over, 200, 3},
     {"three_enqueue", three_enqueue, 100, 2},
+    {"both_begin_enqueued", both_begin_enqueued, 200, 2},
     {"queue_goes", queue_goes, 100, 2},
     {"late_enqueue", late_enqueue, 100, 2},
     {"taken_back", taken_back, 300, 2},

@@ -214,7 +214,9 @@ void alloc_put(struct alloc *a, void *ptr, size_t size)
     atomic_add_relaxed(&model_n_put, 1);
 }
 
+#include "../../src/remember.c" /* not the harness */
 #include "call.c"
+#include "key.c"
 
 #ifndef MODEL_NOTIFY
 /* As notify.c has it, where nobody is hung up. */

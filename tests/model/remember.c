@@ -82,7 +82,7 @@ static struct sflight_call *begin(struct slot *slot)
         return c;
     int role = join_or_claim(&group, slot, "k", 1, newcomer, NULL, &c, &rank);
     if (role == JOIN_FOLLOWS) {
-        call_joined(slot, c);
+        remember_joined(slot, c);
         return c;
     }
     assert(role == JOIN_LEADS);
@@ -99,6 +99,7 @@ static void *joiner(void *unused)
 
     (void)unused;
 #ifdef ENDS
+    remember_none(slot);
     call_leave_slot(slot);
 #else
     for (int i = 0; i < AGAIN; i++) {
@@ -159,6 +160,7 @@ int main(void)
     pthread_join(thread, NULL);
 
     model_enter(1);
+    remember_none(&model_slot[1]);
     call_leave_slot(&model_slot[1]);
     for (int i = 0; i < MODEL_THREADS; i++) {
         discard_ripe(&model_slot[i]);

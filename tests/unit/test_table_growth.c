@@ -144,7 +144,7 @@ static void act_grow_and_freeze(struct meanwhile *m, struct item *at)
     if (m->n_looks > 1)
         return;
     table_relieve(m->table, 0);
-    assert_false(present(m->table, item_set(&probe, at->node.hash, 1001)));
+    assert_false(present(m->table, item_set(&probe, at->hash, 1001)));
 }
 
 static void act_grow_and_claim(struct meanwhile *m, struct item *at)
@@ -202,6 +202,35 @@ static void test_old_arrays_drain(void **state)
     assert_int_equal(t->shards[0].only, (uintptr_t)third->buckets | 9); /* 2^9 buckets */
     assert_ptr_equal(table_only_bucket(t, 512 + 78), &third->buckets[78]);
     assert_true(table_remove_unseen(&probe.node));
+    table_down(&f);
+}
+
+/* The array is found by what a node keeps of the hash. */
+static void test_arrays_of_a_shard_drain(void **state)
+{
+    (void)state;
+    enum { SHARDS = 4 };
+    struct fixture f;
+    struct table *t = table_up(&f, SHARDS, FIRST);
+    struct item probe;
+
+    for (uint64_t shard = 0; shard < SHARDS; shard++) {
+        uint64_t hash = shard << 48;
+        for (unsigned i = 0; i < FIRST; i++)
+            claim(t, item_set(&items[i], hash | i, i));
+        table_relieve(t, hash);
+        struct bucket_array *second = atomic_load(&t->shards[shard].newest), *first = older(second);
+        assert_int_equal(first->mask, FIRST - 1);
+        for (unsigned i = 0; i < FIRST; i++)
+            assert_false(present(t, item_set(&probe, hash | i, 1001)));
+        for (unsigned i = 0; i < FIRST; i++)
+            if (!table_unlink_first(t, &items[i].node))
+                unlink_item(t, &items[i]);
+        assert_int_equal(atomic_load(&first->n_drained), FIRST);
+        for (int i = 0; i < 200; i++)
+            assert_false(present(t, item_set(&probe, hash, 1002)));
+        assert_null(older(second));
+    }
     table_down(&f);
 }
 
@@ -272,7 +301,7 @@ static void test_one_hash_for_all(void **state)
         assert_int_equal(m.n_looks, 0);
         assert_int_equal(crowded, i >= 3);
         if (crowded)
-            table_relieve(t, items[i].node.hash);
+            table_relieve(t, items[i].hash);
     }
     assert_int_equal(t->n_buckets, 16); /* more buckets would not help */
     assert_all(t, 0, 100, true);
@@ -386,7 +415,7 @@ static bool keep_even(struct table_node *node, void *ctx)
 {
     unsigned *n_asked = ctx;
     ++*n_asked;
-    return node->hash % 2 == 0;
+    return container_of(node, struct item, node)->hash % 2 == 0;
 }
 
 static void test_filter(void **state)
@@ -431,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_unseen_node_is_frozen),
         cmocka_unit_test(test_search_is_overtaken_by_growth),
         cmocka_unit_test(test_old_arrays_drain),
+        cmocka_unit_test(test_arrays_of_a_shard_drain),
         cmocka_unit_test(test_middle_array_drains_first),
         cmocka_unit_test(test_drained_once),
         cmocka_unit_test(test_one_hash_for_all),

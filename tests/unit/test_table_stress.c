@@ -19,6 +19,7 @@ enum life { NEW, LIVE, ENDING, DEAD }; /* a node is passed over when it is DEAD 
 
 struct piece {
     _Alignas(CACHE_LINE) struct table_node node;
+    uint64_t hash;
     atomic_int life;
     struct reclaim_entry retired;
     unsigned key;
@@ -55,13 +56,19 @@ static bool match_forget(struct table_node *node, void *ctx)
     return true;
 }
 
+static void piece_hash(struct piece *p, uint64_t hash)
+{
+    p->hash = hash;
+    p->node.hash = table_short_hash(hash);
+}
+
 static struct piece *piece_new(unsigned key)
 {
     struct piece *p = aligned_alloc(CACHE_LINE, sizeof(*p));
     assert_non_null(p);
     memset((void *)p, 0, sizeof(*p));
     p->key = key;
-    p->node.hash = hashes[key];
+    piece_hash(p, hashes[key]);
     p->node.key = p->node.key_inline;
     p->node.key_len = sizeof(key);
     memcpy(p->node.key_inline, &key, sizeof(key));
@@ -96,11 +103,10 @@ static void worker_polls(struct worker *w)
 static bool piece_claim(struct piece *p, struct worker *w)
 {
     struct table *t = &world.table;
-    link_word *bucket = table_empty_bucket(t, p->node.hash);
+    link_word *bucket = table_empty_bucket(t, p->hash);
     if (bucket == NULL || !table_claim_empty(bucket, &p->node)) {
-        struct table_search s = {.key = {p->node.hash, p->node.key, p->node.key_len},
-                                 .match = match_live,
-                                 .claim = &p->node};
+        struct table_search s = {
+            .key = {p->hash, p->node.key, p->node.key_len}, .match = match_live, .claim = &p->node};
         struct lane *lane = reclaim_enter(w->lane);
         enum table_found found = table_search_in_section(t, &s);
         reclaim_leave(lane);
@@ -110,7 +116,7 @@ static bool piece_claim(struct piece *p, struct worker *w)
         }
         assert_int_equal(found, TABLE_CLAIMED);
         if (s.crowded)
-            table_relieve(t, p->node.hash);
+            table_relieve(t, p->hash);
     }
     assert_false(atomic_exchange(&taken[p->key], true));
     atomic_store(&p->life, LIVE); /* from here on it may be forgotten */
@@ -182,7 +188,7 @@ static void *worker_main(void *arg)
             p = spare;
             spare = NULL;
             p->key = key;
-            p->node.hash = hashes[key];
+            piece_hash(p, hashes[key]);
             memcpy(p->node.key_inline, &key, sizeof(key));
         }
         atomic_store(&p->life, NEW);
