@@ -69,17 +69,16 @@ static struct sflight_call *call_of(struct reclaim_entry *entry)
 /* As call_is_clean() has it; published by [CLAIM]. */
 static void clean(struct sflight_call *c)
 {
+    call_clean_leaders(c);
     state_init(&c->state, 0);
-    atomic_store_relaxed(&c->owner, NULL);
     atomic_store_relaxed(&c->waiters, NULL);
     atomic_store_relaxed(&c->gone, 0);
-    c->extra_holds = 0;
 }
 
 static void reclaimed(struct slot *slot, struct sflight_call *c)
 {
     clean(c);
-    call_discard(slot, c);
+    call_discard_clean(slot, c);
     gauges_count(slot, COUNT_RECLAIMED);
 }
 

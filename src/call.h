@@ -179,10 +179,7 @@ enum {
  */
 struct sflight_call *call_record_new(struct slot *slot);
 
-/*
- * Copies a key that is longer than TABLE_KEY_INLINE into the record, which nobody else knows.
- * False if there is no memory for it.
- */
+/* The rare part of call_set_key(): a key that is longer than TABLE_KEY_INLINE. */
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 
 /* The rare part of call_discard(): no place for another spare record, or memory for a key. */
@@ -273,6 +270,24 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcom
 }
 
 /*
+ * Copies the key, of any length, into the record, which nobody else knows.  False if it has more
+ * than `most` bytes, or there is no memory for a long one.
+ */
+static ALWAYS_INLINE bool call_set_key(struct sflight_call *c, const void *key, size_t len,
+                                       size_t most, uint64_t hash)
+{
+    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+        c->node.key = c->node.key_inline;
+        bytes_copy_short(c->node.key_inline, key, len);
+    } else if (len > most || !call_key_long(c, key, len)) {
+        return false;
+    }
+    c->node.hash = table_short_hash(hash);
+    c->node.key_len = len;
+    return true;
+}
+
+/*
  * A spare record, or a new one, still to be filled in; or NULL.  May be called in a section if a
  * record is spare.
  */
@@ -300,15 +315,10 @@ static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void
 
     if (UNLIKELY(c == NULL))
         return NULL;
-    if (LIKELY(len <= TABLE_KEY_INLINE)) {
-        c->node.key = c->node.key_inline;
-        bytes_copy_short(c->node.key_inline, key, len);
-    } else if (!call_key_long(c, key, len)) {
+    if (UNLIKELY(!call_set_key(c, key, len, SIZE_MAX, hash))) {
         call_discard_clean(slot, c);
         return NULL;
     }
-    c->node.hash = table_short_hash(hash);
-    c->node.key_len = len;
     call_reset(c, newcomer);
     if (UNLIKELY(slot->group->max_age_ns != 0)) {
         c->started_ns = clock_now_ns();

@@ -63,14 +63,8 @@ void do_release_any(struct slot *slot, struct sflight_call *call);
 static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_t len,
                                   uint64_t hash)
 {
-    if (LIKELY(len <= TABLE_KEY_INLINE)) {
-        c->node.key = c->node.key_inline;
-        bytes_copy_short(c->node.key_inline, key, len);
-    } else if (len > CALL_KEY_KEPT || !call_key_long(c, key, len)) {
+    if (UNLIKELY(!call_set_key(c, key, len, CALL_KEY_KEPT, hash)))
         return false;
-    }
-    c->node.hash = table_short_hash(hash);
-    c->node.key_len = len;
     c->result.value = NULL;
     c->result.size = 0;
     return true;

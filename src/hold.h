@@ -93,15 +93,23 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
 }
 
 /*
- * The last hold is given up: destroys the value and gives the record back.  n: as hold_drop().
- * Returns the slot to be used from then on.
+ * The last hold is about to be given up: destroys the value, if there is one to be.  n: as
+ * hold_drop().  Returns the slot to be used from then on.
  */
-static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c, uint32_t n)
+static ALWAYS_INLINE struct slot *hold_end_value(struct slot *slot, struct sflight_call *c,
+                                                 uint32_t n)
 {
     if (c->result.destroy != NULL) {
         (void)hold_destroy_value(slot, c, n);
         slot = thread_slot_again(c->group); /* destroy may have forked */
     }
+    return slot;
+}
+
+/* The last hold is given up: destroys the value and gives the record back.  As hold_end_value(). */
+static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    slot = hold_end_value(slot, c, n);
     hold_give_back(slot, c);
     return slot;
 }
@@ -143,10 +151,7 @@ static ALWAYS_INLINE void hold_last_ends(struct slot *slot, struct sflight_call 
 /* The same of a permit that nobody has looked at. */
 static ALWAYS_INLINE void hold_unseen_ends(struct slot *slot, struct sflight_call *c)
 {
-    if (c->result.destroy != NULL) {
-        (void)hold_destroy_value(slot, c, 1);
-        slot = thread_slot_again(c->group); /* as hold_last() */
-    }
+    slot = hold_end_value(slot, c, 1);
     call_discard_clean(slot, c);
     gauges_count(slot, COUNT_RELEASED);
 }

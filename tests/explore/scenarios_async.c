@@ -258,6 +258,12 @@ static void consume_all(void)
     CHECK(n == n_queued);
 }
 
+static void queue_end(void)
+{
+    consume_all();
+    CHECK(sflight_queue_destroy(queue) == 0); /* behind the producers */
+}
+
 static void hand_over(void)
 {
     queue_begin();
@@ -270,9 +276,7 @@ static void hand_over(void)
         enqueue(fresh(4, "a"));
     go(complete_permit, &asks[0]);
     go(complete_permit, &asks[1]);
-    consume_all();
-    int rc = sflight_queue_destroy(queue); /* behind the producers */
-    CHECK(rc == 0);
+    queue_end();
     join_all();
     world_end();
 }
@@ -313,8 +317,7 @@ static void both_begin_enqueued(void)
     go(begin_enqueued_and_another, fresh(0, "a"));
     go(begin_enqueued_and_another, fresh(1, "a"));
     join_all();
-    consume_all();
-    CHECK(sflight_queue_destroy(queue) == 0);
+    queue_end();
     world_end();
 }
 
@@ -347,8 +350,7 @@ static void late_enqueue(void)
     go(enqueue, fresh(1, "a"));
     go(enqueue, fresh(2, "a"));
     join_all();
-    consume_all();
-    CHECK(sflight_queue_destroy(queue) == 0);
+    queue_end();
     world_end();
 }
 
@@ -393,8 +395,7 @@ static void taken_back_follower(void)
     ask_begin_enqueue(fresh(1, "a"), queue);
     go(complete_permit, &asks[0]);
     n_queued = !ask_cancel(&asks[1]);
-    consume_all();
-    CHECK(sflight_queue_destroy(queue) == 0);
+    queue_end();
     join_all();
     world_end();
 }
@@ -635,8 +636,7 @@ static void leave_against_complete(void)
     go(get, fresh(2, "a"));
     go(complete_permit, &asks[0]);
     n_queued = !ask_cancel(&asks[0]);
-    consume_all();
-    CHECK(sflight_queue_destroy(queue) == 0);
+    queue_end();
     join_all();
     world_end();
 }

@@ -30,6 +30,15 @@ static inline sflight_future *join(sflight_group *g, const char *key)
     return f;
 }
 
+/* The key has no call, and a call for it can be joined. */
+static inline void assert_key_joinable(sflight_group *g, const char *key)
+{
+    sflight_call *call = lead(g, key);
+    sflight_future *f = join(g, key);
+    assert_int_equal(sflight_complete(call, 0), 1);
+    sflight_future_drop(f);
+}
+
 static inline sflight_future *start(sflight_group *g, const char *key, sflight_fn *fn, void *arg)
 {
     sflight_future *f = NULL;
