@@ -12,6 +12,8 @@ enum { FAN_OUT = 8 };
 #endif
 
 enum {
+    /* Beside rivals the opener wakes so many itself.  More would have its CPU before it is done. */
+    WAKES_ALL = 64,
     /* What a park and its wake cost on a virtual machine with 2 CPUs.  A thread that spins for
        so long and then parks has spent at most twice what the better choice would have. */
     SPIN_MAX_NS = 20000,
@@ -194,7 +196,7 @@ void gate_open(gate *g, uint64_t bits, uint32_t holds, const struct rivals *riva
         atomic_add_release(g, GATE_OPEN + bits + GATE_HOLD * holds); /* [PUB-RESULT] [PARK] */
     if (!(word & GATE_PARKED))
         return;
-    if (rivals_there(rivals)) {
+    if (holds <= WAKES_ALL + 1 && rivals_there(rivals)) {
         wake_some(g, UINT32_MAX);
         return;
     }
