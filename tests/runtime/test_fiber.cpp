@@ -145,6 +145,9 @@ void an_early_unpark_is_remembered()
             hooks.unpark(hooks.ctx, me);
             hooks.unpark(hooks.ctx, me);
             hooks.park(hooks.ctx, me, nullptr); /* or never returns */
+            const timespec far = in_ns(INT64_C(3600000000000));
+            hooks.unpark(hooks.ctx, me);
+            hooks.park(hooks.ctx, me, &far); /* or in an hour */
             const timespec soon = in_ns(1000000);
             hooks.park(hooks.ctx, me, &soon); /* of several, one */
             const timespec now = in_ns(0);
@@ -153,6 +156,40 @@ void an_early_unpark_is_remembered()
         });
     }
     OK(late, "an unpark before its park is remembered, once");
+}
+
+/* The hooks alone: as one fiber parks without a deadline, and with one, others unpark it. */
+void an_unpark_meets_its_park()
+{
+    const sflight_runtime hooks = fiber_runtime::hooks();
+    atomic<void *> parks{nullptr};
+    atomic<int> n_unparked{0}, n_parked{0};
+    const int n_parks = 2000;
+    {
+        fiber_pool pool(2);
+        pool.start([&] {
+            void *me = hooks.self(hooks.ctx);
+            const timespec far = in_ns(INT64_C(3600000000000));
+            parks = me;
+            while (n_parked < n_parks) {
+                const int n = n_parked;
+                while (n_unparked <= n)
+                    hooks.park(hooks.ctx, me, n % 2 == 0 ? nullptr : &far); /* or for ever */
+                n_parked = n + 1;
+            }
+        });
+        pool.start([&] {
+            while (parks == nullptr)
+                yield();
+            for (int n = 0; n < n_parks; n++) {
+                while (n_parked < n)
+                    yield();
+                n_unparked = n + 1;
+                hooks.unpark(hooks.ctx, parks);
+            }
+        });
+    }
+    OK(n_parked == n_parks, "an unpark comes before, while and after a fiber parks");
 }
 
 /* One fiber keeps its thread busy until the ones that it has started have run. */
@@ -641,6 +678,7 @@ void stress()
 int main()
 {
     an_early_unpark_is_remembered();
+    an_unpark_meets_its_park();
     a_thread_with_nothing_to_do_takes_fibers();
     busy_threads_exchange_fibers();
     stampede(1, 1000, 1, "1,000 fibers of one thread wait for one call");

@@ -19,6 +19,7 @@
 #include <boost/fiber/all.hpp>
 #include <singleflight.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -30,14 +31,22 @@
 namespace fiber_runtime
 {
 /*
- * What a fiber parks on: a token, put there by unpark, taken by park.  The mutex
- * is one of threads, held for a few steps and never across a switch of fibers: so
- * unpark never has its own fiber wait.
+ * What a fiber parks on: a token, put there by unpark, taken by park.
+ *
+ * Without a deadline the fiber is suspended, and whoever changes SUSPENDED to TOKEN has it
+ * scheduled.  If it is about to be suspended only, nothing is lost: it is put into a queue of
+ * the thread that it is on, and that looks there when the fiber has left it.
+ *
+ * With a deadline it waits at a condition variable, and TIMED is changed under the mutex only.
+ * That is one of threads, held for a few steps and never across a switch of fibers: so unpark
+ * never has its own fiber wait.
  */
-struct parker {
+struct alignas(64) parker {
+    enum word { EMPTY, TOKEN, SUSPENDED, TIMED };
+    std::atomic<word> state{EMPTY};
+    boost::fibers::context *fiber = boost::fibers::context::active();
     std::mutex mutex;
     boost::fibers::condition_variable_any unparked;
-    bool token = false;
 };
 
 /* This thread runs fibers; others are plain threads and wait as such. */
@@ -68,26 +77,43 @@ inline void park(void *, void *task, const struct timespec *deadline) noexcept
 {
     using std::chrono::steady_clock; /* CLOCK_MONOTONIC */
     parker *p = static_cast<parker *>(task);
-    std::unique_lock<std::mutex> guard(p->mutex);
-    const auto has_token = [p] { return p->token; };
+    parker::word state = parker::EMPTY;
     constexpr std::int64_t last_s = std::numeric_limits<std::int64_t>::max() / 1000000000 - 1;
     if (deadline == nullptr || deadline->tv_sec > last_s) {
-        p->unparked.wait(guard, has_token);
+        if (p->state.compare_exchange_strong(state, parker::SUSPENDED))
+            p->fiber->suspend();
+        p->state.exchange(parker::EMPTY);
     } else {
         const auto at = std::chrono::seconds(deadline->tv_sec < 0 ? 0 : deadline->tv_sec) +
                         std::chrono::nanoseconds(deadline->tv_nsec);
-        p->unparked.wait_until(guard, steady_clock::time_point(at), has_token);
+        std::unique_lock<std::mutex> guard(p->mutex);
+        if (p->state.compare_exchange_strong(state, parker::TIMED))
+            p->unparked.wait_until(guard, steady_clock::time_point(at),
+                                   [p] { return p->state != parker::TIMED; });
+        p->state.exchange(parker::EMPTY);
     }
-    p->token = false;
 }
 
 inline void unpark(void *, void *task) noexcept
 {
     parker *p = static_cast<parker *>(task);
-    /* While it is held, the fiber cannot go on, so that the parker stays. */
-    std::lock_guard<std::mutex> guard(p->mutex);
-    p->token = true;
-    p->unparked.notify_one();
+    parker::word state = p->state;
+    for (;;) {
+        if (state == parker::TIMED) {
+            /* While it is held, the fiber cannot go on, so that the parker stays. */
+            std::lock_guard<std::mutex> guard(p->mutex);
+            state = p->state;
+            if (state == parker::TIMED) {
+                p->state = parker::TOKEN;
+                p->unparked.notify_one();
+                return;
+            }
+        } else if (p->state.compare_exchange_weak(state, parker::TOKEN)) {
+            if (state == parker::SUSPENDED)
+                boost::fibers::context::active()->schedule(p->fiber);
+            return;
+        }
+    }
 }
 
 /* In a fiber of the calling thread; a plain thread has none to run it. */
