@@ -9,12 +9,14 @@
  *   do-100    the same, 100-byte key
  *   do-value  the same as do, with a value that is to be destroyed
  *   taken     the same as do, in a bucket that has another call
+ *   taken-100 the same, 100-byte key
  *   permit    claim a key and end the call, no waiter
  *   join      join a call through a future and drop that (libsingleflight only)
  *   block     join a call as one that blocks, and leave it, since its deadline
  *             has passed
  *   waiter    join through a future, be told through a queue, drain, release
  *             (libsingleflight only; 64 waiters on a call)
+ *   waiter-100  the same, 100-byte key
  */
 #include "lib/bench.h"
 
@@ -24,7 +26,7 @@
 enum { N_KEYS = 64, N_WAITERS = 64, WARM_UP = 1000 };
 
 static char keys[N_KEYS][128];
-static size_t key_len = 13;
+static size_t key_len;
 static const struct flight_ops *ops;
 static sflight_group *group;
 static sflight_queue *queue;
@@ -95,44 +97,62 @@ static void waiter(unsigned long i)
         sflight_result_release(&done[k].result);
 }
 
+static const struct {
+    const char *name;
+    void (*one)(unsigned long);
+    enum {
+        NONE,
+        JOINED,
+        BESIDE
+    } others; /* calls in flight: one that is joined; one in each bucket */
+    bool only_sflight;
+    sflight_destroy_fn *destroy;
+    size_t key_len;
+} cases[] = {
+    {"do", run, NONE, false, NULL, 13},
+    {"do-100", run, NONE, false, NULL, 100},
+    {"do-value", run, NONE, false, destroy_value, 13},
+    {"taken", run, BESIDE, false, NULL, 13},
+    {"taken-100", run, BESIDE, false, NULL, 100},
+    {"permit", permit, NONE, false, NULL, 13},
+    {"join", join, JOINED, true, NULL, 13},
+    {"block", block, JOINED, false, NULL, 13},
+    {"waiter", waiter, NONE, true, NULL, 13},
+    {"waiter-100", waiter, NONE, true, NULL, 100},
+};
+enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };
+
+static int usage(const char *program)
+{
+    fprintf(stderr, "usage: %s CASE IMPLEMENTATION N\n       CASE: one of", program);
+    for (size_t i = 0; i < N_CASES; i++)
+        fprintf(stderr, " %s", cases[i].name);
+    fputs("\n", stderr);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
-    void (*one)(unsigned long) = NULL;
-    if (argc == 4 && (ops = flight_find(argv[2])) != NULL) {
-        if (strcmp(argv[1], "do") == 0 || strcmp(argv[1], "do-100") == 0 ||
-            strcmp(argv[1], "do-value") == 0 || strcmp(argv[1], "taken") == 0)
-            one = run;
-        else if (strcmp(argv[1], "permit") == 0)
-            one = permit;
-        else if (strcmp(argv[1], "block") == 0)
-            one = block;
-        else if (strcmp(argv[1], "join") == 0 && ops == &flight_sflight)
-            one = join;
-        else if (strcmp(argv[1], "waiter") == 0 && ops == &flight_sflight)
-            one = waiter;
-    }
-    if (one == NULL) {
-        fprintf(stderr,
-                "usage: %s do|do-100|do-value|taken|permit|join|block|waiter IMPLEMENTATION "
-                "N\n",
-                argv[0]);
-        return 2;
-    }
-    if (strcmp(argv[1], "do-100") == 0)
-        key_len = 100;
-    if (strcmp(argv[1], "do-value") == 0)
-        destroy = destroy_value;
+    size_t at = 0;
+
+    while (argc == 4 && at < N_CASES && strcmp(argv[1], cases[at].name) != 0)
+        at++;
+    if (argc != 4 || at == N_CASES || (ops = flight_find(argv[2])) == NULL ||
+        (cases[at].only_sflight && ops != &flight_sflight))
+        return usage(argv[0]);
+    key_len = cases[at].key_len;
+    destroy = cases[at].destroy;
+    bool beside = cases[at].others == BESIDE;
     unsigned long n = WARM_UP + strtoul(argv[3], NULL, 10);
     for (int i = 0; i < N_KEYS; i++)
         snprintf(keys[i], sizeof(keys[i]), "product:%05d%088d", i * 1543 % 100000, i);
     BENCH_CHECK(ops->create(&group, 0) == 0 && sflight_queue_create(&queue) == 0);
-    bool taken = strcmp(argv[1], "taken") == 0;
-    for (int i = 0; i < N_KEYS && (taken || ((one == join || one == block) && i == 0)); i++) {
+    for (int i = 0; i < N_KEYS && (beside || (cases[at].others == JOINED && i == 0)); i++) {
         BENCH_CHECK(ops->lead(group, keys[i], key_len, &others[i]) == 0 && others[i] != NULL);
-        BENCH_CHECK(!taken || ops->forget(group, keys[i], key_len) == 1);
+        BENCH_CHECK(!beside || ops->forget(group, keys[i], key_len) == 1);
     }
     for (unsigned long i = 0; i < n; i++)
-        one(i);
+        cases[at].one(i);
     for (int i = 0; i < N_KEYS && others[i] != NULL; i++)
         ops->finish(others[i], 0);
     BENCH_CHECK(sflight_queue_destroy(queue) == 0 && ops->destroy(group) == 0);

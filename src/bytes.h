@@ -10,12 +10,14 @@
 #include <stdint.h>
 #include <string.h>
 
+enum { BYTES_SHORT = 24 };
+
 /* Most keys are short: these are compared by overlapping words, without a call. */
 static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned char *b, size_t len)
 {
     uint64_t x[3], y[3];
 
-    if (UNLIKELY(len < 8 || len > 24))
+    if (UNLIKELY(len < 8 || len > BYTES_SHORT))
         return len == 0 || memcmp(a, b, len) == 0;
     size_t middle = len > 16 ? 8 : 0;
     memcpy(&x[0], a, 8);
@@ -27,14 +29,16 @@ static ALWAYS_INLINE bool bytes_equal(const unsigned char *a, const unsigned cha
     return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2])) == 0;
 }
 
-/* Copies a key of at most 24 bytes, by overlapping words. */
-static ALWAYS_INLINE void bytes_copy_short(unsigned char *to, const unsigned char *from, size_t len)
+/* Copies a short key, by overlapping words; false, and nothing is copied, if it is longer. */
+static ALWAYS_INLINE bool bytes_copy_short(unsigned char *to, const unsigned char *from, size_t len)
 {
-    if (len >= 16) {
-        memcpy(to, from, 16);
-        memcpy(to + len - 8, from + len - 8, 8);
-    } else if (len >= 8) {
+    if (LIKELY(len - 8 <= 16 - 8)) {
         memcpy(to, from, 8);
+        memcpy(to + len - 8, from + len - 8, 8);
+    } else if (len > BYTES_SHORT) {
+        return false;
+    } else if (len > 16) {
+        memcpy(to, from, 16);
         memcpy(to + len - 8, from + len - 8, 8);
     } else if (len >= 4) {
         memcpy(to, from, 4);
@@ -44,6 +48,7 @@ static ALWAYS_INLINE void bytes_copy_short(unsigned char *to, const unsigned cha
         to[len / 2] = from[len / 2];
         to[len - 1] = from[len - 1];
     }
+    return true;
 }
 
 #endif

@@ -276,9 +276,8 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcom
 static ALWAYS_INLINE bool call_set_key(struct sflight_call *c, const void *key, size_t len,
                                        size_t most, uint64_t hash)
 {
-    if (LIKELY(len <= TABLE_KEY_INLINE)) {
+    if (LIKELY(bytes_copy_short(c->node.key_inline, key, len))) {
         c->node.key = c->node.key_inline;
-        bytes_copy_short(c->node.key_inline, key, len);
     } else if (len > most || !call_key_long(c, key, len)) {
         return false;
     }
@@ -306,7 +305,7 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 
 /*
  * A record for the key, filled in, which nobody else knows; or NULL, if there is no memory.  May
- * be called in a section if a record is spare and the key short: then nothing is allocated.
+ * be called in a section if a record is spare and the key fits it: then nothing is allocated.
  */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
                                                    uint64_t hash, const struct newcomer *newcomer)

@@ -63,8 +63,8 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
     if (UNLIKELY(call == NULL)) {
         /* Nothing is allocated for a record, so it is allowed inside the section. */
         struct sflight_call *c = slot->prepared != NULL ? slot->prepared : do_prepare(slot);
-        if (word != 0 && c != NULL && key->len <= TABLE_KEY_INLINE) {
-            (void)do_fill(c, key->data, key->len, key->hash);
+        if (word != 0 && c != NULL && key_fits(c->memory, key->len) &&
+            do_fill(c, key->data, key->len, key->hash)) {
             slot->prepared = NULL; /* before the claim: for a child that another thread forks */
             if (LIKELY(table_claim_beside(bucket, &word, &c->node))) {
                 join_leads_beside(slot, lane);

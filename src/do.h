@@ -97,20 +97,22 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link
  * Ends a call that was claimed in the short way, after fn: takes its record out of the table, fills
  * *r, which then has the sole hold, and returns true.  Returns false if somebody has looked at the
  * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  alone: claimed
- * by do_claim_short().  *end_counted: COUNT_ENDED has been counted.
+ * by do_claim_short().  traits: as lead_ran() has found them.  *end_counted: COUNT_ENDED has been
+ * counted.
  */
-static ALWAYS_INLINE bool do_finish_short(struct slot *slot, struct sflight_call *c,
+static ALWAYS_INLINE bool do_finish_short(sflight_group *g, struct slot *slot,
+                                          struct sflight_call *c, unsigned traits,
                                           sflight_result *r, bool alone, bool *end_counted)
 {
     *end_counted = false;
-    if (UNLIKELY((c->result.traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node)))
+    if (UNLIKELY((traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node)))
         return false;
     gauges_count_own(slot, COUNT_ENDED);
     *end_counted = true;
     if (UNLIKELY(!(alone ? table_remove_alone(&c->node) : table_remove_unseen(&c->node))))
         return false;
     PROBE(complete, c);
-    finish_check_drainers(c->group);
+    finish_check_drainers(g);
     r->value = c->result.value;
     r->size = c->result.size;
     r->status = c->result.status;
@@ -179,8 +181,8 @@ static ALWAYS_INLINE int do_lead(sflight_group *g, struct slot *slot, struct sfl
         memset(r, 0, sizeof(*r));
         return finish_shut(slot, call);
     }
-    lead_invoke(&thread_self.agent, call, fn, arg);
-    if (LIKELY(do_finish_short(slot, call, r, alone, &end_counted)))
+    unsigned traits = lead_invoke(&thread_self.agent, call, fn, arg);
+    if (LIKELY(do_finish_short(g, slot, call, traits, r, alone, &end_counted)))
         return 0;
     slot = thread_slot_again(g); /* fn may have forked */
     if (LIKELY(lead_end(slot, call, end_counted)))
@@ -194,22 +196,20 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
                                 void *arg, const struct timespec *deadline, sflight_result *r)
 {
     struct slot *slot = thread_slot_cached(g);
+    if (UNLIKELY(slot == NULL))
+        return do_any(g, key, key_len, fn, arg, deadline, r);
     uint32_t flags = atomic_load_relaxed(&g->flags); /* looked at again after a claim */
-
-    if (UNLIKELY((flags & (GROUP_CLOSED | GROUP_FIBERS | GROUP_AGES)) || slot == NULL))
+    if (UNLIKELY(flags & (GROUP_CLOSED | GROUP_FIBERS | GROUP_AGES)))
         return do_any(g, key, key_len, fn, arg, deadline, r);
     uint64_t hash = hash_key(key, key_len, g->seed);
     link_word *bucket = table_only_bucket(&g->table, hash);
-    if (LIKELY(bucket != NULL)) {
-        struct sflight_call *call = NULL;
-        /* Only a hint: the CAS decides. */
-        if (UNLIKELY(atomic_load_relaxed(bucket) != 0)) {
-            if (LIKELY(!(flags & GROUP_LIMITED)))
-                return do_company(g, slot, bucket, &(struct table_key){hash, key, key_len}, fn, arg,
-                                  deadline, r);
-        } else {
-            call = do_claim_short(slot, bucket, key, key_len, hash);
-        }
+    /* Only a hint: the CAS decides. */
+    if (UNLIKELY(atomic_load_relaxed(bucket) != 0)) {
+        if (LIKELY(!(flags & GROUP_LIMITED)))
+            return do_company(g, slot, bucket, &(struct table_key){hash, key, key_len}, fn, arg,
+                              deadline, r);
+    } else {
+        struct sflight_call *call = do_claim_short(slot, bucket, key, key_len, hash);
         if (LIKELY(call != NULL))
             return do_lead(g, slot, call, true, fn, arg, r);
     }

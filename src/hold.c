@@ -20,32 +20,44 @@ static void value_free(void *value, size_t size, void *group)
     alloc_put(&g->alloc, h, h->bytes);
 }
 
-void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
-                    void *ctx)
+/*
+ * Another thread may fork meanwhile: `destroy` is set only while value, size and ctx are the ones
+ * that go with it, so that the child cannot destroy a mixture.
+ */
+static ALWAYS_INLINE void put_value(struct result *r, void *value, size_t size,
+                                    sflight_destroy_fn *destroy, void *ctx)
 {
-    struct result *r = &c->result;
+    r->value = value;
+    r->size = size;
+    r->ctx = ctx;
+    atomic_fence_compiler();
+    r->destroy = destroy;
+}
+
+static NOINLINE void replace_value(struct result *r, void *value, size_t size,
+                                   sflight_destroy_fn *destroy, void *ctx)
+{
     sflight_destroy_fn *old_destroy = r->destroy;
     void *old = r->value, *old_ctx = r->ctx;
     size_t old_size = r->size;
 
-    /*
-     * Another thread may fork meanwhile: `destroy` is set only while value, size and ctx are
-     * the ones that go with it, so that the child cannot destroy a mixture.
-     */
-    if (UNLIKELY(old_destroy != NULL))
-        r->destroy = NULL;
+    r->destroy = NULL;
     atomic_fence_compiler();
-    r->size = size;
-    if (UNLIKELY(old_destroy == value_free && value == old)) {
-        r->destroy = old_destroy; /* the same memory: only its size changes */
+    if (old_destroy == value_free && value == old) {
+        put_value(r, old, size, old_destroy, old_ctx); /* the same memory: only its size changes */
         return;
     }
-    r->value = value;
-    r->ctx = ctx;
-    atomic_fence_compiler();
-    r->destroy = destroy;
-    if (UNLIKELY(old_destroy != NULL))
-        old_destroy(old, old_size, old_ctx);
+    put_value(r, value, size, destroy, ctx);
+    old_destroy(old, old_size, old_ctx);
+}
+
+void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_destroy_fn *destroy,
+                    void *ctx)
+{
+    if (UNLIKELY(c->result.destroy != NULL))
+        replace_value(&c->result, value, size, destroy, ctx);
+    else
+        put_value(&c->result, value, size, destroy, ctx);
 }
 
 void *hold_alloc_value(struct sflight_call *c, size_t size)

@@ -96,7 +96,8 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
     for (;;) {
         search.claim = record != NULL ? &record->node : NULL;
         found = table_search_in_section(&g->table, &search);
-        if (found == TABLE_ABSENT && slot->spare != NULL && key->len <= TABLE_KEY_INLINE) {
+        if (found == TABLE_ABSENT && slot->spare != NULL &&
+            key_fits(slot->spare->memory, key->len)) {
             /* Nothing is allocated for this, so it is allowed inside the section. */
             record = call_new(slot, key->data, key->len, key->hash, newcomer);
             search.claim = &record->node;

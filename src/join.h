@@ -111,7 +111,7 @@ static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, con
 {
     struct sflight_call *c = slot->remembered;
 
-    if (c == NULL || c->node.key_len != len || !bytes_equal(c->node.key_inline, key, len))
+    if (c == NULL || c->node.key_len != len || !bytes_equal(c->node.key, key, len))
         return NULL;
     if (UNLIKELY(group_has(slot->group, GROUP_CLOSED)))
         return NULL;
@@ -177,8 +177,7 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
     uint64_t hash = given != NULL ? given->hash : hash_key(key, len, g->seed);
     struct table_key wanted = {hash, key, len};
     link_word *bucket = table_only_bucket(&g->table, hash);
-    uintptr_t word =
-        LIKELY(bucket != NULL) ? atomic_load_relaxed(bucket) : LINK_FROZEN; /* a hint */
+    uintptr_t word = atomic_load_relaxed(bucket); /* a hint */
     bool straight = word != 0 && !(word & LINK_FROZEN) && !slot->common && !(flags & GROUP_LIMITED);
     struct lane *lane = NULL;
     if (straight) {
@@ -189,7 +188,8 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
             return JOIN_FOLLOWS;
         }
         /* Nothing is allocated for a record, so it is allowed inside the section. */
-        if (word != 0 && record == NULL && slot->spare != NULL && len <= TABLE_KEY_INLINE)
+        if (word != 0 && record == NULL && slot->spare != NULL &&
+            key_fits(slot->spare->memory, len))
             record = call_new(slot, key, len, hash, &newcomer);
         if (word != 0 && record != NULL && table_claim_beside(bucket, &word, &record->node)) {
             join_leads_beside(slot, lane);

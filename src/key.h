@@ -5,6 +5,7 @@
 #define SFLIGHT_KEY_H
 
 #include "alloc.h"
+#include "bytes.h"
 
 struct key_memory {
     size_t capacity;
@@ -15,6 +16,12 @@ struct key_memory {
 static inline bool key_has_room(const struct key_memory *memory, size_t len)
 {
     return memory != NULL && memory->capacity >= len;
+}
+
+/* Can a record that has this memory be given a key of so many bytes, and nothing is allocated? */
+static inline bool key_fits(const struct key_memory *memory, size_t len)
+{
+    return len <= BYTES_SHORT || key_has_room(memory, len);
 }
 
 /*

@@ -99,7 +99,7 @@ static void end_many(struct many_guard *m)
     while (m->n_flies != 0) {
         struct sflight_call *c = m->calls[--m->n_flies];
         m->calls[m->n_flies] = NULL; /* destroy, of one that was abandoned, may be left */
-        lead_ran(m->agent, c, m->status);
+        (void)lead_ran(m->agent, c, m->status);
         if (lead_end(thread_slot_again(c->group), c, false))
             m->calls[m->n_flies] = c;
     }

@@ -98,15 +98,20 @@ static ALWAYS_INLINE void lead_guard_check(struct lead_guard *guard)
 /* The same for a call with traits. */
 void lead_ran_with_traits(struct sflight_call *call, int status);
 
-/* fn has returned, or panicked: the caller leads the call no more, which is not ended yet. */
-static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, int status)
+/*
+ * fn has returned, or panicked: the caller leads the call no more, which is not ended yet.  Returns
+ * the traits that fn has left it with.
+ */
+static ALWAYS_INLINE unsigned lead_ran(struct agent *agent, struct sflight_call *c, int status)
 {
     lead_exit(agent, c);
-    if (LIKELY(c->result.traits == 0))
+    unsigned traits = c->result.traits;
+    if (LIKELY(traits == 0))
         c->result.status = status;
     else
         lead_ran_with_traits(c, status);
     atomic_store_relaxed(&c->inside, 0); /* the leader's own */
+    return traits;
 }
 
 /*
@@ -115,9 +120,12 @@ static ALWAYS_INLINE void lead_ran(struct agent *agent, struct sflight_call *c, 
  */
 bool lead_end(struct slot *slot, struct sflight_call *call, bool end_counted);
 
-/* Runs fn for a call that the agent leads, and does not end the call.  Otherwise as lead_run(). */
-static ALWAYS_INLINE void lead_invoke(struct agent *agent, struct sflight_call *call,
-                                      sflight_fn *fn, void *arg)
+/*
+ * Runs fn for a call that the agent leads, and does not end the call.  Otherwise as lead_run().
+ * Returns as lead_ran().
+ */
+static ALWAYS_INLINE unsigned lead_invoke(struct agent *agent, struct sflight_call *call,
+                                          sflight_fn *fn, void *arg)
 {
     struct invocation here;
     here.calls = NULL;
@@ -126,7 +134,7 @@ static ALWAYS_INLINE void lead_invoke(struct agent *agent, struct sflight_call *
     struct lead_guard guard __attribute__((cleanup(lead_guard_check))) = {call};
     int status = invoke_one(fn, call, arg, &here);
     guard.call = NULL;
-    lead_ran(agent, call, status);
+    return lead_ran(agent, call, status);
 }
 
 #endif

@@ -5,7 +5,7 @@ NOINLINE void remember_call(struct slot *slot, struct sflight_call *c)
 {
     unsigned char n = atomic_load_relaxed(&c->result.n_remembering); /* the CAS decides */
 
-    if (c->node.key_len > TABLE_KEY_INLINE || group_has(c->group, GROUP_LIMITED))
+    if (c->node.key_len > CALL_KEY_KEPT || group_has(c->group, GROUP_LIMITED))
         return;
     remember_none(slot);
     do

@@ -3,8 +3,9 @@
  * A slot REMEMBERS the call that its thread joins again and again: then it need not be searched for
  * (join_remembered()), and no section is needed to look at it.  For its record is not used for
  * another call, and not freed, while a slot remembers it: it stays in its slot's limbo, one for
- * each slot at most [REMEMBER].  A key of more than TABLE_KEY_INLINE bytes is not remembered, a
- * group with GROUP_LIMITED has more to look at, and the common slot remembers nothing.
+ * each slot at most [REMEMBER].  With it stays the memory of its key: one of more than
+ * CALL_KEY_KEPT bytes is not remembered.  A group with GROUP_LIMITED has more to look at, and the
+ * common slot remembers nothing.
  *
  * remember_call(): by who has joined the call, and neither left nor taken its hold.
  */

@@ -79,6 +79,8 @@ struct bucket_array *shard_older(struct bucket_array *a)
     }
 }
 
+static link_word nowhere = LINK_FROZEN; /* never written */
+
 link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
 {
     struct bucket_array *newest = atomic_load_acquire(&shard->newest); /* [GROW-ARRAY] */
@@ -91,7 +93,7 @@ link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
     for (; older != NULL; older = shard_older(older))
         /* Frozen and empty stays so; what emptied it comes before this claim [UNLINK]. */
         if (atomic_load_acquire(&older->buckets[hash & older->mask]) != LINK_FROZEN)
-            return NULL;
+            return &nowhere;
     return &newest->buckets[hash & newest->mask];
 }
 

@@ -60,8 +60,9 @@ void shard_destroy(struct shard *shard, struct alloc *alloc);
 link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash);
 
 /*
- * The bucket of this hash in the newest array; or NULL, if older ones have to be searched: there
- * its bucket is not frozen and empty.  Needs no section.
+ * The bucket of this hash in the newest array.  If older ones have to be searched, because there
+ * its bucket is not frozen and empty: a word that is in no array, and is frozen for ever.  Needs no
+ * section.
  */
 static ALWAYS_INLINE link_word *shard_only_bucket(struct shard *shard, uint64_t hash)
 {

@@ -40,7 +40,7 @@
 #include "bytes.h"
 #include "shard.h"
 
-#define TABLE_KEY_INLINE 24
+#define TABLE_KEY_INLINE BYTES_SHORT
 
 enum { TABLE_CROWDED = 3 }; /* a search that passes so many nodes has the shard looked at */
 
@@ -101,12 +101,12 @@ static ALWAYS_INLINE link_word *table_only_bucket(struct table *t, uint64_t hash
     return shard_only_bucket(table_shard(t, hash), hash);
 }
 
-/* The same, for table_claim_empty(): NULL also if it is not empty. */
+/* The same, for table_claim_empty(): NULL if it is not empty. */
 static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
 {
     link_word *bucket = table_only_bucket(t, hash);
     /* Only a hint: the CAS decides. */
-    return LIKELY(bucket != NULL && atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
+    return LIKELY(atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
 }
 
 struct table_key {

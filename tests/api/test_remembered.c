@@ -80,10 +80,13 @@ static void what_is_over_is_not_joined(void **state)
 static void another_key_is_another_call(void **state)
 {
     (void)state;
-    enum { LONGEST = 40 };
+    enum { LONGEST = 1025 };
+    static const size_t longer[] = {127, 128, 129, 1024, LONGEST, 0};
     sflight_group *g = group_new(NULL);
-    for (size_t len = 0; len <= LONGEST; len++) {
-        char key[LONGEST + 1] = "abcdefghijklmnopqrstuvwxyzabcdefghijklmn";
+    char key[LONGEST + 1];
+    for (size_t i = 0; i <= LONGEST; i++)
+        key[i] = (char)('a' + i % 26);
+    for (size_t len = 0, n = 0; n == 0 || len != 0; len = len < 40 ? len + 1 : longer[n++]) {
         sflight_call *call, *other;
         sflight_future *f[AGAIN], *none;
         assert_int_equal(sflight_begin(g, key, len, &call, &none), 0);
@@ -323,6 +326,29 @@ static void one_is_remembered(void **state)
     group_end(g);
 }
 
+/* Nor is the memory of a very long key kept with one. */
+static void a_very_long_key_is_not_kept(void **state)
+{
+    (void)state;
+    enum { VERY_LONG = 1 << 20 };
+    sflight_group *g = group_new(NULL);
+    char *key = malloc(VERY_LONG + 1);
+    assert_non_null(key);
+    memset(key, 'x', VERY_LONG);
+    key[VERY_LONG] = '\0';
+    sflight_call *call = lead(g, key);
+    remember(g, key);
+    assert_int_equal(sflight_complete(call, 0), 0);
+    for (int i = 0; i < 100; i++) { /* until its record has been reclaimed; nobody joins these */
+        call = lead(g, "key");
+        assert_int_equal(sflight_forget(g, "key", 3), 1);
+        assert_int_equal(sflight_complete(call, 0), 0);
+    }
+    assert_in_range(stats_of(g).bytes, 0, VERY_LONG - 1);
+    free(key);
+    group_end(g);
+}
+
 /* ------------------------------------------------------------------- forks */
 
 /* The forking thread remembers a call of its own, which it has in the child, too. */
@@ -418,6 +444,7 @@ int main(void)
         cmocka_unit_test(more_than_can_remember),
         cmocka_unit_test(who_ends_remembers_nothing),
         cmocka_unit_test(one_is_remembered),
+        cmocka_unit_test(a_very_long_key_is_not_kept),
         cmocka_unit_test(in_a_child_an_own_call),
         cmocka_unit_test(in_a_child_the_call_of_another),
         cmocka_unit_test(in_a_child_others_remember_nothing),
