@@ -11,6 +11,7 @@
  *   taken     the same as do, in a bucket that has another call
  *   taken-100 the same, 100-byte key
  *   permit    claim a key and end the call, no waiter
+ *   meet      two such calls in one bucket, which both end (one is forgotten)
  *   join      join a call through a future and drop that (libsingleflight only)
  *   block     join a call as one that blocks, and leave it, since its deadline
  *             has passed
@@ -59,6 +60,17 @@ static void permit(unsigned long i)
     sflight_call *call;
     BENCH_CHECK(ops->lead(group, keys[i % N_KEYS], key_len, &call) == 0 && call != NULL);
     ops->finish(call, 0);
+}
+
+static void meet(unsigned long i)
+{
+    sflight_call *one, *other;
+    const char *key = keys[i % N_KEYS];
+    BENCH_CHECK(ops->lead(group, key, key_len, &one) == 0 && one != NULL);
+    BENCH_CHECK(ops->forget(group, key, key_len) == 1);
+    BENCH_CHECK(ops->lead(group, key, key_len, &other) == 0 && other != NULL);
+    ops->finish(one, 0);
+    ops->finish(other, 0);
 }
 
 static void join(unsigned long i)
@@ -115,6 +127,7 @@ static const struct {
     {"taken", run, BESIDE, false, NULL, 13},
     {"taken-100", run, BESIDE, false, NULL, 100},
     {"permit", permit, NONE, false, NULL, 13},
+    {"meet", meet, NONE, false, NULL, 13},
     {"join", join, JOINED, true, NULL, 13},
     {"block", block, JOINED, false, NULL, 13},
     {"waiter", waiter, NONE, true, NULL, 13},

@@ -7,6 +7,9 @@
 enum {
     /* So many do not stay in a limbo: more than there are where sections come and go. */
     LIMBO_MANY = 4 * RECLAIM_POLL_EVERY,
+    /* To end grace periods costs more than a record.  A slot that has retired so many may have
+       one more in its limbo, up to RECLAIM_POLL_EVERY, before that is done for want of a spare. */
+    RETIRED_FOR_ONE = 64,
 };
 
 static void drop_memory(struct sflight_call *c)
@@ -166,29 +169,20 @@ void call_retire(struct slot *slot, struct sflight_call *c)
         discard_or_leave(slot, long_key);
 }
 
-void call_discard_retired(struct slot *slot)
-{
-    struct sflight_call *c, *next;
-
-    if (slot->common)
-        for (c = atomic_load_relaxed(&slot->group->retired); c != NULL; c = next) {
-            next = c->outer;
-            reclaimed(slot, c);
-        }
-    while ((c = call_of(reclaim_take_unseen(&slot->limbo))) != NULL)
-        reclaimed(slot, c);
-}
-
 struct sflight_call *call_record_new(struct slot *slot)
 {
     struct sflight_group *g = slot->group;
+    unsigned n = slot->common ? 0 : slot->limbo.n_unpolled;
+    bool few = n <= gauges_counted(slot, COUNT_RETIRED) / RETIRED_FOR_ONE;
+    struct sflight_call *c = few ? alloc_get(&g->alloc, sizeof(*c), CACHE_LINE) : NULL;
 
-    if (!slot->common && slot->limbo.n_unpolled != 0) {
+    if (c == NULL && n != 0) {
         discard_or_leave(slot, false);
         if (slot->spare != NULL)
             return call_take(slot);
     }
-    struct sflight_call *c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
+    if (!few)
+        c = alloc_get(&g->alloc, sizeof(*c), CACHE_LINE);
     if (c != NULL) {
         c->memory = NULL;
         c->result.needs = 0;
@@ -208,13 +202,18 @@ void call_after_fork(struct slot *slot)
     reclaim_limbo_after_fork(&slot->limbo);
 }
 
-void call_free_spares(struct slot *slot)
+void call_free_all(struct slot *slot)
 {
-    if (slot->prepared != NULL)
-        call_record_free(slot->prepared);
-    while (slot->spare != NULL) {
-        struct sflight_call *c = slot->spare;
+    struct sflight_call *c;
+
+    if (slot->common)
+        take_from_others(slot);
+    while ((c = call_of(reclaim_take_unseen(&slot->limbo))) != NULL)
+        call_record_free(c);
+    while ((c = slot->spare) != NULL) {
         slot->spare = c->node.spare;
         call_record_free(c);
     }
+    if (slot->prepared != NULL)
+        call_record_free(slot->prepared);
 }

@@ -192,17 +192,14 @@ void call_discard_slow(struct slot *slot, struct sflight_call *call);
  */
 void call_retire(struct slot *slot, struct sflight_call *call);
 
-/* Discards what has been retired in the slot, at the end of a group: nobody can look at it. */
-void call_discard_retired(struct slot *slot);
-
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
 void call_record_free(struct sflight_call *call);
 
 /* The slot's thread ends: its prepared record, if there is one, becomes a spare one. */
 void call_leave_slot(struct slot *slot);
 
-/* At the end of a group: frees the slot's prepared record and its spare ones. */
-void call_free_spares(struct slot *slot);
+/* At the end of a group: frees all records of the slot.  Nobody can look at what is retired. */
+void call_free_all(struct slot *slot);
 
 /*
  * In a forked child: mends the slot's spare and retired records, because the fork may have stopped

@@ -94,23 +94,18 @@ static void durations_sum(struct sflight_group *g, sflight_stats *out)
 
 /* ----------------------------------------------------- of threads that go */
 
-static uint64_t counter(struct slot *slot, enum counter which)
-{
-    return atomic_load_relaxed(&slot->counters.n[which]); /* whose thread is ending, or gone */
-}
-
 /* What is right is not written: in a forked child it would be copied. */
 static void set_counter(struct slot *slot, enum counter which, uint64_t n)
 {
-    if (counter(slot, which) != n)
+    if (gauges_counted(slot, which) != n)
         atomic_store_release(&slot->counters.n[which], n); /* [GAUGE] */
 }
 
 /* Results that the slot's thread has got and not released; below 0 if it released others'. */
 static int64_t results(struct slot *slot)
 {
-    return (int64_t)(counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) +
-                     counter(slot, COUNT_TAKEN) - counter(slot, COUNT_RELEASED));
+    return (int64_t)(gauges_counted(slot, COUNT_ENDED) + gauges_counted(slot, COUNT_HELD) +
+                     gauges_counted(slot, COUNT_TAKEN) - gauges_counted(slot, COUNT_RELEASED));
 }
 
 void gauges_leave(struct slot *slot)
@@ -122,16 +117,17 @@ void gauges_leave(struct slot *slot)
 /* With n_results kept; and nothing else. */
 static void slot_after_fork(struct slot *slot, int64_t n_results)
 {
-    set_counter(slot, COUNT_ENDED, counter(slot, COUNT_LED));
+    set_counter(slot, COUNT_ENDED, gauges_counted(slot, COUNT_LED));
     set_counter(slot, COUNT_RELEASED,
-                counter(slot, COUNT_ENDED) + counter(slot, COUNT_HELD) +
-                    counter(slot, COUNT_TAKEN) - (uint64_t)n_results);
-    set_counter(slot, COUNT_CLAIMED, counter(slot, COUNT_TAKEN));
+                gauges_counted(slot, COUNT_ENDED) + gauges_counted(slot, COUNT_HELD) +
+                    gauges_counted(slot, COUNT_TAKEN) - (uint64_t)n_results);
+    set_counter(slot, COUNT_CLAIMED, gauges_counted(slot, COUNT_TAKEN));
     set_counter(slot, COUNT_FUTURES_LEFT,
-                counter(slot, COUNT_FUTURES) - counter(slot, COUNT_TAKEN));
-    set_counter(slot, COUNT_RETURNED, counter(slot, COUNT_JOINED) + counter(slot, COUNT_DEMOTED));
-    set_counter(slot, COUNT_SEARCHES_ENDED, counter(slot, COUNT_SEARCHES));
-    set_counter(slot, COUNT_BATCHES_ENDED, counter(slot, COUNT_BATCHES));
+                gauges_counted(slot, COUNT_FUTURES) - gauges_counted(slot, COUNT_TAKEN));
+    set_counter(slot, COUNT_RETURNED,
+                gauges_counted(slot, COUNT_JOINED) + gauges_counted(slot, COUNT_DEMOTED));
+    set_counter(slot, COUNT_SEARCHES_ENDED, gauges_counted(slot, COUNT_SEARCHES));
+    set_counter(slot, COUNT_BATCHES_ENDED, gauges_counted(slot, COUNT_BATCHES));
     if (slot->loose != 0)
         slot->loose = 0;
 }
@@ -144,8 +140,8 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
 
     for (struct slot *slot = &g->common; slot != NULL;
          slot = slot == &g->common ? atomic_load_relaxed(&g->slots) : slot->next_of_group) {
-        n_futures += counter(slot, COUNT_FUTURES) - counter(slot, COUNT_FUTURES_LEFT) -
-                     counter(slot, COUNT_TAKEN);
+        n_futures += gauges_counted(slot, COUNT_FUTURES) -
+                     gauges_counted(slot, COUNT_FUTURES_LEFT) - gauges_counted(slot, COUNT_TAKEN);
         if (slot == &g->common)
             continue;
         n_all += results(slot);
@@ -169,14 +165,15 @@ uint64_t gauges_after_fork(struct sflight_group *g, uint64_t forker, const struc
     struct slot *common = &g->common;
     slot_after_fork(common, n_loose);
     /* From here on as they are: each difference is one of sums. */
-    set_counter(common, COUNT_ENDED, counter(common, COUNT_ENDED) - kept->n_in_flight);
-    set_counter(common, COUNT_RELEASED, counter(common, COUNT_RELEASED) - kept->n_in_flight);
-    set_counter(common, COUNT_RETURNED, counter(common, COUNT_RETURNED) - kept->n_waiting);
+    set_counter(common, COUNT_ENDED, gauges_counted(common, COUNT_ENDED) - kept->n_in_flight);
+    set_counter(common, COUNT_RELEASED, gauges_counted(common, COUNT_RELEASED) - kept->n_in_flight);
+    set_counter(common, COUNT_RETURNED, gauges_counted(common, COUNT_RETURNED) - kept->n_waiting);
     set_counter(common, COUNT_BATCHES_ENDED,
-                counter(common, COUNT_BATCHES_ENDED) - kept->n_batches);
-    set_counter(common, COUNT_FUTURES_LEFT, counter(common, COUNT_FUTURES_LEFT) - n_futures);
+                gauges_counted(common, COUNT_BATCHES_ENDED) - kept->n_batches);
+    set_counter(common, COUNT_FUTURES_LEFT, gauges_counted(common, COUNT_FUTURES_LEFT) - n_futures);
     set_counter(common, COUNT_CLAIMED,
-                counter(common, COUNT_CLAIMED) + gauges_difference(n_futures, kept->n_futures));
+                gauges_counted(common, COUNT_CLAIMED) +
+                    gauges_difference(n_futures, kept->n_futures));
     return (uint64_t)n_kept;
 }
 

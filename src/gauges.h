@@ -53,6 +53,12 @@ static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
+/* How many a slot has counted.  By its thread, or a hint. */
+static inline uint64_t gauges_counted(struct slot *slot, enum counter which)
+{
+    return atomic_load_relaxed(&slot->counters.n[which]);
+}
+
 /* The place of a duration in struct durations. */
 static inline unsigned gauges_place(uint64_t ns)
 {

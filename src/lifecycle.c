@@ -252,14 +252,13 @@ int lifecycle_destroy(struct sflight_group *g)
      * circle, over all groups.
      */
     agent_unseen();
-    call_discard_retired(&g->common);
+    call_free_all(&g->common);
     orphan_free_all(g);
     future_free_list(&g->alloc, atomic_load_relaxed(&g->drain_waiters)); /* those given up */
     struct slot *next, *slot = atomic_load_relaxed(&g->slots);           /* nobody else any more */
     for (; slot != NULL; slot = next) {
         next = slot->next_of_group;
-        call_discard_retired(slot);
-        call_free_spares(slot);
+        call_free_all(slot);
         future_free_spares(slot);
         alloc_put(&g->alloc, slot, group_slot_bytes(g));
     }

@@ -474,6 +474,50 @@ static void no_memory_for_a_started_thread(void **state)
     }
 }
 
+/* A call that somebody has looked at: its record waits, and can then be used again. */
+static void one_looked_at(sflight_group *g)
+{
+    sflight_call *call = lead(g, "key");
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    assert_int_equal(sflight_complete(call, 0), 0);
+}
+
+/* A thread that leads much has some records more; where there is no memory, those do. */
+static void no_memory_for_records_to_spare(void **state)
+{
+    (void)state;
+    enum { MUCH = 20000, MOST = 16 + 2, RECORD = 192 };
+    struct counting counting = {0};
+    sflight_options o = counting_options(&counting);
+    sflight_group *g = group_new(&o);
+    one_looked_at(g);
+    size_t bytes = counting.bytes;
+    for (int i = 0; i < MUCH; i++)
+        one_looked_at(g);
+    size_t n_records = 1 + (counting.bytes - bytes) / RECORD;
+    assert_in_range(n_records, 2, MOST);
+    counting_fail(&counting, 1, true);
+    sflight_call *all[MOST + 1];
+    size_t n = 0;
+    for (sflight_future *f; n <= MOST; n++) {
+        char key[16];
+        snprintf(key, sizeof(key), "other %zu", n);
+        int rc = sflight_begin(g, key, strlen(key), &all[n], &f);
+        assert_true(rc == 0 || rc == -ENOMEM);
+        if (rc != 0)
+            break;
+        assert_non_null(all[n]);
+    }
+    assert_int_equal(n, n_records); /* all, those too that waited */
+    while (n > 0)
+        assert_int_equal(sflight_complete(all[--n], 0), 0);
+    for (int i = 0; i < MUCH; i++)
+        one_looked_at(g);
+    counting_relent(&counting);
+    group_end(g);
+    assert_nothing_allocated(&counting);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -490,6 +534,7 @@ int main(void)
         cmocka_unit_test(following_without_memory),
         cmocka_unit_test(no_memory_in_a_batch_of_odd_keys),
         cmocka_unit_test(no_memory_for_a_started_thread),
+        cmocka_unit_test(no_memory_for_records_to_spare),
     };
     return RUN_TESTS(tests);
 }

@@ -105,8 +105,7 @@ static void test_edge_of_who_has_left(void **state)
     party_releases(&e.outer);
     /* Nobody is in a section: it is freed. */
     assert_int_equal(reclaim_poll(&reclaim_no_lane) - ck_pr_load_uint(&reclaim_epoch.epoch), 2);
-    call_discard_retired(e.outer.slot);
-    call_free_spares(e.outer.slot);
+    call_free_all(e.outer.slot);
     edge_go_on(&e, &e.looker);
     if (e.waits.rc == 0)
         actor_do(&e.inner.actor, step_release, &e.waits);
