@@ -295,8 +295,9 @@ typedef struct sflight_allocator {
  *         not run it or any other task itself, nor wait for it.  Called from any
  *         thread, once for each wait that is to end or to look again: an unpark
  *         that comes before its park makes that park return at once, and so has to
- *         be remembered; of several, one.  The task still exists when it is called.
- *         What came before an unpark is visible after the park that it ends
+ *         be remembered; of several, one.  The task still exists when it is called,
+ *         and does not leave the library before it has returned.  What came before
+ *         an unpark is visible after the park that it ends
  * spawn   runs run(arg) once, now or later, in a task or on a thread, and returns
  *         0; or returns a negative errno and does not run it.  It is how
  *         sflight_start() gets its leaders, and is called on whatever thread calls

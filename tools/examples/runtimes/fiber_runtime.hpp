@@ -34,8 +34,9 @@ namespace fiber_runtime
  * What a fiber parks on: a token, put there by unpark, taken by park.
  *
  * Without a deadline the fiber is suspended, and whoever changes SUSPENDED to TOKEN has it
- * scheduled.  If it is about to be suspended only, nothing is lost: it is put into a queue of
- * the thread that it is on, and that looks there when the fiber has left it.
+ * scheduled.  If it is about to be suspended only, nothing is lost: that was another thread,
+ * which puts it into a queue of the thread that it is on; and that looks there when the fiber
+ * has left it.  Nobody else may schedule a fiber that is parked.
  *
  * With a deadline it waits at a condition variable, and TIMED is changed under the mutex only.
  * That is one of threads, held for a few steps and never across a switch of fibers: so unpark
@@ -100,7 +101,7 @@ inline void unpark(void *, void *task) noexcept
     parker::word state = p->state;
     for (;;) {
         if (state == parker::TIMED) {
-            /* While it is held, the fiber cannot go on, so that the parker stays. */
+            /* A fiber that leaves at its deadline does so before or after both steps. */
             std::lock_guard<std::mutex> guard(p->mutex);
             state = p->state;
             if (state == parker::TIMED) {
