@@ -30,10 +30,7 @@ void call_discard_slow(struct slot *slot, struct sflight_call *c)
         call_record_free(c);
         return;
     }
-    /* Spare records are a stack: those that are at its bottom, and keep more, stay the same. */
-    size_t kept = slot->n_spare < CALL_KEYS_KEPT ? CALL_KEY_KEPT : CALL_KEY_SMALL;
-    if (c->memory == NULL || key_has_room(c->memory, kept + 1))
-        drop_memory(c);
+    drop_memory(c);
     call_add_spare(slot, c);
 }
 
@@ -54,7 +51,7 @@ bool call_key_long(struct sflight_call *c, const void *key, size_t len)
         c->result.needs |= NEEDS_MEMORY; /* first: for a child that another thread forks */
         if (!key_make_room(&c->memory, &c->group->alloc, len))
             return false;
-        if (c->memory->capacity <= CALL_KEY_SMALL)
+        if (c->memory->capacity <= CALL_KEY_KEPT)
             c->result.needs &= (unsigned char)~NEEDS_MEMORY;
     }
     memcpy(c->memory->bytes, key, len);
@@ -157,7 +154,7 @@ static NOINLINE void discard_or_leave(struct slot *slot, bool long_key)
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
-    bool long_key = (c->result.needs & NEEDS_MEMORY) && key_has_room(c->memory, CALL_KEY_KEPT + 1);
+    bool long_key = c->result.needs & NEEDS_MEMORY;
 
     gauges_count(slot, COUNT_RETIRED);
     if (UNLIKELY(slot->common)) {
@@ -176,7 +173,7 @@ struct sflight_call *call_record_new(struct slot *slot)
     bool few = n <= gauges_counted(slot, COUNT_RETIRED) / RETIRED_FOR_ONE;
     struct sflight_call *c = few ? alloc_get(&g->alloc, sizeof(*c), CACHE_LINE) : NULL;
 
-    if (c == NULL && n != 0) {
+    if (c == NULL && !slot->common && slot->limbo.first != NULL) {
         discard_or_leave(slot, false);
         if (slot->spare != NULL)
             return call_take(slot);

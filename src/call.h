@@ -104,7 +104,7 @@ _Static_assert(sizeof(struct reclaim_entry) <= offsetof(struct result, generatio
 #define LIST_GONE 2u
 
 #define NEEDS_GRACE 1u  /* others may still look at the record: it needs a grace period */
-#define NEEDS_MEMORY 2u /* `memory` may be too much to be kept: more than CALL_KEY_SMALL */
+#define NEEDS_MEMORY 2u /* `memory` may be too much to be kept: more than CALL_KEY_KEPT */
 
 /* What is not usual in a call, for its end. */
 #define CALL_STATUS_SET 1u /* result.status is not what fn returns */
@@ -166,9 +166,7 @@ static ALWAYS_INLINE void call_set_begun_by(struct sflight_call *call, uint64_t 
 }
 
 enum {
-    CALL_KEY_SMALL = 128, /* key memory up to this stays with a spare record */
-    CALL_KEY_KEPT = 1024, /* and up to this with the prepared one, and a few of those */
-    CALL_KEYS_KEPT = 4,   /* spare records, so many of a slot's */
+    CALL_KEY_KEPT = 512, /* key memory up to this stays with its record */
 };
 
 /*
@@ -217,7 +215,7 @@ static inline bool call_is_clean(const struct sflight_call *c)
     return require_word(&c->state) == 0 && require_word(&c->owner) == NULL &&
            require_word(&c->waiters) == NULL && require_word(&c->gone) == 0 &&
            require_word(&c->inside) == 0 && c->extra_holds == 0 &&
-           ((c->result.needs & NEEDS_MEMORY) || !key_has_room(c->memory, CALL_KEY_SMALL + 1));
+           ((c->result.needs & NEEDS_MEMORY) || !key_has_room(c->memory, CALL_KEY_KEPT + 1));
 }
 
 static ALWAYS_INLINE void call_clean_leaders(struct sflight_call *c)

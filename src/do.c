@@ -62,8 +62,10 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
     struct sflight_call *call = join_straight(slot, bucket, key, &newcomer, &lane, &rank, &word);
     if (UNLIKELY(call == NULL)) {
         /* Nothing is allocated for a record, so it is allowed inside the section. */
-        struct sflight_call *c = slot->prepared != NULL ? slot->prepared : do_prepare(slot);
-        if (word != 0 && c != NULL && key_fits(c->memory, key->len) &&
+        struct sflight_call *c = word != 0 ? slot->prepared : NULL;
+        if (word != 0 && c == NULL)
+            c = do_prepare(slot);
+        if (c != NULL && key_fits(c->memory, key->len) &&
             do_fill(c, key->data, key->len, key->hash)) {
             slot->prepared = NULL; /* before the claim: for a child that another thread forks */
             if (LIKELY(table_claim_beside(bucket, &word, &c->node))) {

@@ -47,8 +47,9 @@ int do_any(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, vo
            const struct timespec *deadline, sflight_result *r);
 
 /*
- * The same for a bucket that is not empty, in a group without a limit, a runtime or an end: joins
- * the key's call, or claims it beside what is there.  slot: the calling thread's own.
+ * The same for a bucket that is not empty, or the frozen word that stands for none, in a group
+ * without a limit, a runtime or an end: joins the key's call, or claims it beside what is there.
+ * slot: the calling thread's own.
  */
 int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const struct table_key *key,
                sflight_fn *fn, void *arg, const struct timespec *deadline, sflight_result *r);

@@ -12,7 +12,8 @@ enum { FAN_OUT = 8 };
 #endif
 
 enum {
-    /* Beside rivals the opener wakes so many itself.  More would have its CPU before it is done. */
+    /* Beside rivals the opener wakes all itself, with so many holds.  More would have its CPU
+       before it is done. */
     WAKES_ALL = 64,
     /* What a park and its wake cost on a virtual machine with 2 CPUs.  A thread that spins for
        so long and then parks has spent at most twice what the better choice would have. */

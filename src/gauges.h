@@ -53,7 +53,7 @@ static ALWAYS_INLINE void gauges_count_own(struct slot *slot, enum counter which
     atomic_add_single_writer(&slot->counters.n[which], 1); /* [GAUGE] */
 }
 
-/* How many a slot has counted.  By its thread, or a hint. */
+/* How many a slot has counted.  By its thread, or when that is ending or gone; else a hint. */
 static inline uint64_t gauges_counted(struct slot *slot, enum counter which)
 {
     return atomic_load_relaxed(&slot->counters.n[which]);

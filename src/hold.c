@@ -157,6 +157,7 @@ void hold_take_value(struct hold_own *own)
     own->ctx = r->ctx;
     own->size = r->size;
     r->destroy = NULL;
+    atomic_fence_compiler(); /* as replace_value() */
     hold_set_value(own->call, NULL, 0, NULL, NULL);
 }
 

@@ -79,7 +79,7 @@ struct bucket_array *shard_older(struct bucket_array *a)
     }
 }
 
-static link_word nowhere = LINK_FROZEN; /* never written */
+static const link_word nowhere = LINK_FROZEN;
 
 link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
 {
@@ -93,7 +93,7 @@ link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
     for (; older != NULL; older = shard_older(older))
         /* Frozen and empty stays so; what emptied it comes before this claim [UNLINK]. */
         if (atomic_load_acquire(&older->buckets[hash & older->mask]) != LINK_FROZEN)
-            return &nowhere;
+            return (link_word *)&nowhere; /* frozen: nobody writes it */
     return &newest->buckets[hash & newest->mask];
 }
 

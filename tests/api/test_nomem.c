@@ -496,6 +496,7 @@ static void no_memory_for_records_to_spare(void **state)
         one_looked_at(g);
     size_t n_records = 1 + (counting.bytes - bytes) / RECORD;
     assert_in_range(n_records, 2, MOST);
+    assert_true(stats_of(g).retired_pending != 0);
     counting_fail(&counting, 1, true);
     sflight_call *all[MOST + 1];
     size_t n = 0;
