@@ -396,10 +396,11 @@ typedef struct sflight_stats {
     uint64_t buckets;         /* hash buckets of all shards */
     uint64_t bytes;           /* memory the group has from its allocator,
                                  sflight_call_alloc() included.  Of it each
-                                 thread keeps at most 56 KiB for its next
-                                 calls, and 20 KiB once it has ended some 120
-                                 calls that needed less; one that has ended
-                                 leaves that to the next thread that comes */
+                                 thread keeps at most 48 KiB for its next
+                                 calls, 72 where keys have hundreds of bytes;
+                                 16 and 40 once it has ended some 120 calls
+                                 that needed less; one that has ended leaves
+                                 that to the next thread that comes */
     /* since the group was created, with options.durations; otherwise 0 */
     uint64_t longest_wait_ns;              /* that a thread or task was blocked for a call: a
                                               follower, or in sflight_future_get() */
