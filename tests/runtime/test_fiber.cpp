@@ -165,7 +165,7 @@ void an_unpark_meets_its_park()
     atomic<void *> parks{nullptr};
     atomic<int> n_unparked{0}, n_parked{0};
     atomic<bool> over{false};
-    const int n_parks = 2000;
+    const int n_parks = 500;
     {
         fiber_pool pool(2);
         pool.start([&] {
