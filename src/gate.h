@@ -50,7 +50,7 @@
  * many wait.  If there are more than that, the opener wakes such as went to sleep on other CPUs,
  * if there are any, and so keeps its own.  Where other processes want the CPUs, each link of the
  * chain would wait for some of their slices: there the opener wakes all, if its holds are not very
- * many. Otherwise, which sleepers a wake finds is the kernel's choice: by priority, and among
+ * many.  Otherwise, which sleepers a wake finds is the kernel's choice: by priority, and among
  * equals the one that went to sleep first.  A wake of any that finds fewer than FAN_OUT has found
  * the last, because nobody goes to sleep at an open gate; it clears PARKED, and the other waiters
  * need not ask the kernel.
