@@ -62,9 +62,7 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
     struct sflight_call *call = join_straight(slot, bucket, key, &newcomer, &lane, &rank, &word);
     if (UNLIKELY(call == NULL)) {
         /* Nothing is allocated for a record, so it is allowed inside the section. */
-        struct sflight_call *c = word != 0 ? slot->prepared : NULL;
-        if (word != 0 && c == NULL)
-            c = do_prepare(slot);
+        struct sflight_call *c = word != 0 ? do_prepared(slot) : NULL;
         if (c != NULL && key_fits(c->memory, key->len) &&
             do_fill(c, key->data, key->len, key->hash)) {
             slot->prepared = NULL; /* before the claim: for a child that another thread forks */

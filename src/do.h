@@ -60,6 +60,12 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
  */
 void do_release_any(struct slot *slot, struct sflight_call *call);
 
+/* The slot's prepared record, which is made if need be.  Otherwise as do_prepare(). */
+static ALWAYS_INLINE struct sflight_call *do_prepared(struct slot *slot)
+{
+    return LIKELY(slot->prepared != NULL) ? slot->prepared : do_prepare(slot);
+}
+
 /* Fills a prepared record in for the key; false if there is no memory for one so long. */
 static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_t len,
                                   uint64_t hash)
@@ -78,9 +84,9 @@ static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_
 static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link_word *bucket,
                                                          const void *key, size_t len, uint64_t hash)
 {
-    struct sflight_call *c = slot->prepared;
+    struct sflight_call *c = do_prepared(slot);
 
-    if (UNLIKELY(c == NULL && (c = do_prepare(slot)) == NULL))
+    if (UNLIKELY(c == NULL))
         return NULL;
     if (UNLIKELY(!do_fill(c, key, len, hash)))
         return NULL;
