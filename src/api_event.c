@@ -4,6 +4,7 @@
 #include "../include/singleflight.h"
 
 #include "async.h"
+#include "permit.h"
 #include "sizes.h"
 
 #include <limits.h>
@@ -18,7 +19,7 @@ int sflight_begin(sflight_group *g, const void *key, size_t key_len, sflight_cal
         *join = NULL;
     if (lead == NULL || join == NULL || !group_key_valid(g, key, key_len))
         return -EINVAL;
-    return async_begin(g, key, key_len, lead, join);
+    return permit_begin(g, key, key_len, lead, join);
 }
 
 int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len, sflight_queue *q,
@@ -30,7 +31,7 @@ int sflight_begin_enqueue(sflight_group *g, const void *key, size_t key_len, sfl
         *f = NULL;
     if (lead == NULL || q == NULL || !group_key_valid(g, key, key_len))
         return -EINVAL;
-    return async_begin_enqueue(g, key, key_len, q, tag, lead, f);
+    return permit_begin_enqueue(g, key, key_len, q, tag, lead, f);
 }
 
 int sflight_call_future(sflight_call *call, sflight_future **out)
@@ -39,17 +40,17 @@ int sflight_call_future(sflight_call *call, sflight_future **out)
         *out = NULL;
     if (call == NULL || out == NULL)
         return -EINVAL;
-    return async_call_future(handle_call(call, "sflight_call_future"), out);
+    return permit_future(handle_call(call, "sflight_call_future"), out);
 }
 
 uint32_t sflight_complete(sflight_call *call, int status)
 {
-    return async_complete(handle_end(HANDLE_PERMIT, call, "sflight_complete"), status);
+    return permit_complete(handle_end(HANDLE_PERMIT, call, "sflight_complete"), status);
 }
 
 uint32_t sflight_abandon(sflight_call *call)
 {
-    return async_abandon(handle_end(HANDLE_PERMIT, call, "sflight_abandon"));
+    return permit_abandon(handle_end(HANDLE_PERMIT, call, "sflight_abandon"));
 }
 
 int sflight_start(sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Callers that do not block: permits, started calls, and the owner's side of futures.
- *
- * A PERMIT is the record itself: sflight_begin() claims the key, nothing runs, and whoever has the
- * permit ends the call with async_complete() or async_abandon(), on any thread.  No agent owns
- * such a call, and it is in no agent's list.
+ * Callers that do not block: started calls, and the owner's side of futures.
  *
  * A STARTED call is claimed by its starter, and its fn runs elsewhere.  The call has an extra hold
  * for the starter, on which the starter's future is a claim (STATE_STARTER).  Which comes first,
@@ -20,18 +16,10 @@
 #include "wait.h"
 
 /*
- * As the functions of singleflight.h: sflight_begin(), _complete(), _abandon(), _start(), and
- * sflight_future_get(), _poll(), _fd(), _then(), _enqueue(), _drop().  Arguments have been checked,
- * and what is delivered through a pointer has been zeroed.  Outside of sections.
+ * As the functions of singleflight.h: sflight_start(), and sflight_future_get(), _poll(), _fd(),
+ * _then(), _enqueue(), _drop().  Arguments have been checked, and what is delivered through a
+ * pointer has been zeroed.  Outside of sections.
  */
-int async_begin(struct sflight_group *g, const void *key, size_t key_len,
-                struct sflight_call **lead, struct sflight_future **join);
-int async_begin_enqueue(struct sflight_group *g, const void *key, size_t key_len,
-                        struct sflight_queue *q, uint64_t tag, struct sflight_call **lead,
-                        struct sflight_future **out);
-int async_call_future(struct sflight_call *call, struct sflight_future **out);
-uint32_t async_complete(struct sflight_call *call, int status);
-uint32_t async_abandon(struct sflight_call *call);
 int async_start(struct sflight_group *g, const void *key, size_t key_len, sflight_fn *fn, void *arg,
                 struct sflight_future **out);
 

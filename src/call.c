@@ -41,6 +41,7 @@ void call_leave_slot(struct slot *slot)
     slot->prepared = NULL;
     if (c != NULL) { /* perhaps one more than max_spare: a forked child must not free anything */
         call_clean_leaders(c);
+        REQUIRE(call_is_clean(c));
         call_add_spare(slot, c);
     }
 }
@@ -69,6 +70,9 @@ static struct sflight_call *call_of(struct reclaim_entry *entry)
 /* As call_is_clean() has it; published by [CLAIM]. */
 static void clean(struct sflight_call *c)
 {
+    gate_init(&c->gate);
+    c->result.destroy = NULL;
+    c->result.needs &= (unsigned char)~NEEDS_GRACE;
     call_clean_leaders(c);
     state_init(&c->state, 0);
     atomic_store_relaxed(&c->waiters, NULL);
@@ -175,7 +179,7 @@ struct sflight_call *call_record_new(struct slot *slot)
 
     if (c == NULL && !slot->common && slot->limbo.first != NULL) {
         discard_or_leave(slot, false);
-        if (slot->spare != NULL)
+        if (call_spare(slot) != NULL)
             return call_take(slot);
     }
     if (!few)
@@ -183,6 +187,7 @@ struct sflight_call *call_record_new(struct slot *slot)
     if (c != NULL) {
         c->memory = NULL;
         c->result.needs = 0;
+        atomic_store_relaxed(&c->result.n_remembering, 0); /* nobody knows the record */
         c->group = g;
         atomic_store_relaxed(&c->inside, 0);
         clean(c);
@@ -211,6 +216,8 @@ void call_free_all(struct slot *slot)
         slot->spare = c->node.spare;
         call_record_free(c);
     }
+    if (slot->at_hand != NULL)
+        call_record_free(slot->at_hand);
     if (slot->prepared != NULL)
         call_record_free(slot->prepared);
 }

@@ -70,7 +70,7 @@ struct sflight_call {
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers;        /* at the close; before that see call_begun_by() */
+            uint32_t n_followers;        /* at the close; before that see permit_begun_by() */
             uint32_t generation;         /* of the process, when the record was taken */
             unsigned char traits;        /* of CALL_...; the leader's */
             _Atomic(unsigned char) kind; /* enum call_kind */
@@ -153,21 +153,7 @@ static ALWAYS_INLINE void call_not_inherited(struct sflight_call *call)
     call->result.generation = process_generation();
 }
 
-/* Who has begun a permit that has not been used: a thread's number.  For fork() only. */
-static inline uint64_t call_begun_by(const struct sflight_call *call)
-{
-    return (uint64_t)call->node.tag << 32 | call->result.n_followers;
-}
-
-static ALWAYS_INLINE void call_set_begun_by(struct sflight_call *call, uint64_t thread)
-{
-    call->node.tag = (uint32_t)(thread >> 32);
-    call->result.n_followers = (uint32_t)thread;
-}
-
-enum {
-    CALL_KEY_KEPT = 512, /* key memory up to this stays with its record */
-};
+enum { CALL_KEY_KEPT = 512 }; /* key memory up to this stays with its record */
 
 /*
  * In all that follows, slot is the calling thread's or the common one, and no function may be
@@ -199,22 +185,22 @@ void call_leave_slot(struct slot *slot);
 /* At the end of a group: frees all records of the slot.  Nobody can look at what is retired. */
 void call_free_all(struct slot *slot);
 
-/*
- * In a forked child: mends the slot's spare and retired records, because the fork may have stopped
- * a thread between two steps.  No record is prepared after it.
- */
+/* In a forked child: mends the slot's records, where the fork has stopped a thread between two
+ * steps.  None is prepared after it. */
 void call_after_fork(struct slot *slot);
 
 /*
- * A record is CLEAN when it is taken: the line that joiners write is as a claim needs it, so a
- * permit that nobody looks at leaves that line alone.  Who gives a record back cleans it:
- * reclaimed() all of it; where nobody has looked, call_clean_leaders() what a leader has written.
+ * A record is CLEAN when it is taken: gate and destroy are as a claim needs them, and so is the
+ * line that joiners write: a permit that nobody looks at leaves that line alone.  Who gives a
+ * record back cleans it: reclaimed() all of it; where nobody has looked, call_clean_leaders() what
+ * a leader has written.
  */
 static inline bool call_is_clean(const struct sflight_call *c)
 {
-    return require_word(&c->state) == 0 && require_word(&c->owner) == NULL &&
-           require_word(&c->waiters) == NULL && require_word(&c->gone) == 0 &&
-           require_word(&c->inside) == 0 && c->extra_holds == 0 &&
+    return require_word(&c->gate) == 0 && c->result.destroy == NULL &&
+           !(c->result.needs & NEEDS_GRACE) && require_word(&c->state) == 0 &&
+           require_word(&c->owner) == NULL && require_word(&c->waiters) == NULL &&
+           require_word(&c->gone) == 0 && require_word(&c->inside) == 0 && c->extra_holds == 0 &&
            ((c->result.needs & NEEDS_MEMORY) || !key_has_room(c->memory, CALL_KEY_KEPT + 1));
 }
 
@@ -222,6 +208,12 @@ static ALWAYS_INLINE void call_clean_leaders(struct sflight_call *c)
 {
     atomic_store_relaxed(&c->owner, NULL); /* published by [CLAIM] */
     c->extra_holds = 0;
+}
+
+/* A spare record: the one that call_take() takes; NULL: there is none. */
+static ALWAYS_INLINE struct sflight_call *call_spare(const struct slot *slot)
+{
+    return slot->at_hand != NULL ? slot->at_hand : slot->spare;
 }
 
 static ALWAYS_INLINE void call_add_spare(struct slot *slot, struct sflight_call *c)
@@ -235,8 +227,11 @@ static ALWAYS_INLINE void call_add_spare(struct slot *slot, struct sflight_call 
 /* Gives back a clean record: it becomes a spare one, or is freed. */
 static ALWAYS_INLINE void call_discard_clean(struct slot *slot, struct sflight_call *c)
 {
+    REQUIRE(call_is_clean(c));
     if (UNLIKELY((c->result.needs & NEEDS_MEMORY) || slot->n_spare >= slot->max_spare))
         call_discard_slow(slot, c);
+    else if (LIKELY(slot->at_hand == NULL))
+        slot->at_hand = c;
     else
         call_add_spare(slot, c);
 }
@@ -244,6 +239,8 @@ static ALWAYS_INLINE void call_discard_clean(struct slot *slot, struct sflight_c
 /* The same of a record that nobody else knows and that a leader, perhaps, has written. */
 static ALWAYS_INLINE void call_discard(struct slot *slot, struct sflight_call *c)
 {
+    gate_init(&c->gate);
+    c->result.destroy = NULL;
     if (call_kind(c) != CALL_OF_PERMIT)
         call_clean_leaders(c);
     call_discard_clean(slot, c);
@@ -256,11 +253,12 @@ static ALWAYS_INLINE void call_reset(struct sflight_call *c, const struct newcom
         state_init(&c->state, newcomer->state);
     if (newcomer->owner != NULL)
         atomic_store_relaxed(&c->owner, newcomer->owner);
-    unsigned char needs = c->result.needs & NEEDS_MEMORY;
-    gate_init(&c->gate);
-    memset((void *)&c->result, 0, sizeof(c->result));
-    c->result.needs = needs;
+    c->result.value = NULL;
+    c->result.size = 0;
+    c->result.status = 0;
+    c->result.n_followers = 0;
     call_not_inherited(c);
+    c->result.traits = 0;
     atomic_store_relaxed(&c->result.kind, (unsigned char)newcomer->kind);
 }
 
@@ -287,12 +285,17 @@ static ALWAYS_INLINE bool call_set_key(struct sflight_call *c, const void *key, 
  */
 static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
 {
-    struct sflight_call *c = slot->spare;
+    struct sflight_call *c = slot->at_hand;
 
-    if (UNLIKELY(c == NULL))
-        return call_record_new(slot);
-    slot->spare = c->node.spare;
-    slot->n_spare--;
+    if (LIKELY(c != NULL)) {
+        slot->at_hand = NULL;
+    } else {
+        c = slot->spare;
+        if (UNLIKELY(c == NULL))
+            return call_record_new(slot);
+        slot->spare = c->node.spare;
+        slot->n_spare--;
+    }
     atomic_fence_compiler(); /* as call_add_spare() */
     REQUIRE(call_is_clean(c));
     return c;

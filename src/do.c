@@ -7,7 +7,7 @@
 
 struct sflight_call *do_prepare(struct slot *slot)
 {
-    if (slot->spare == NULL)
+    if (call_spare(slot) == NULL)
         return NULL; /* the general way makes one */
     struct sflight_call *c = call_take(slot);
     call_reset(c, &NEWCOMER_BLOCKING(&thread_self.agent));
@@ -56,17 +56,23 @@ int do_company(sflight_group *g, struct slot *slot, link_word *bucket, const str
     struct newcomer newcomer = NEWCOMER_BLOCKING(agent);
     struct lane *lane;
     unsigned rank = 0;
-    uintptr_t word;
     int rc = JOIN_FOLLOWS;
+    struct sflight_call *call;
 
-    struct sflight_call *call = join_straight(slot, bucket, key, &newcomer, &lane, &rank, &word);
+    uintptr_t word = atomic_load_relaxed(bucket); /* a hint: the CAS decides */
+    if (table_may_claim_unlooked(word, key->hash)) {
+        call = do_claim_short(slot, bucket, word, key->data, key->len, key->hash);
+        if (LIKELY(call != NULL))
+            return do_lead(g, slot, call, false, fn, arg, r);
+    }
+    call = join_straight(slot, bucket, key, &newcomer, &lane, &rank, &word);
     if (UNLIKELY(call == NULL)) {
         /* Nothing is allocated for a record, so it is allowed inside the section. */
         struct sflight_call *c = word != 0 ? do_prepared(slot) : NULL;
         if (c != NULL && key_fits(c->memory, key->len) &&
             do_fill(c, key->data, key->len, key->hash)) {
             slot->prepared = NULL; /* before the claim: for a child that another thread forks */
-            if (LIKELY(table_claim_beside(bucket, &word, &c->node))) {
+            if (LIKELY(table_claim_beside(bucket, &word, &c->node, 0))) {
                 join_leads_beside(slot, lane);
                 return do_lead(g, slot, c, false, fn, arg, r);
             }

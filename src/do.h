@@ -7,13 +7,14 @@
  *
  * The SHORT way is that of a call which nobody joins, the common case, in one piece:
  *
- *   do_claim_short()     one CAS puts the record into an empty bucket;
+ *   do_claim_short()     one CAS puts the record into an empty bucket, or one whose word says that
+ *                        the key is not there;
  *   lead_invoke()        runs fn;
  *   do_finish_short()    one CAS takes the record out again, if nobody has looked at it;
  *   do_release_short()   the record is prepared for the next call.
  *
- * Where its bucket has other calls only, do_company() claims beside them, in a section, and the
- * rest is the same; of a call that it joins, it waits for the end.
+ * Where its bucket has other calls, do_company() looks at them: it claims beside them, in a
+ * section, and the rest is the same; or of a call that it joins, it waits for the end.
  *
  * Those two CAS are its only writes to words that other threads write.  Besides, it has as few
  * stores as possible, because a locked instruction waits for all stores before it.  So it uses a
@@ -78,11 +79,14 @@ static ALWAYS_INLINE bool do_fill(struct sflight_call *c, const void *key, size_
 }
 
 /*
- * Claims the key in the short way, with the slot's prepared record, in a bucket that seems to be
- * empty.  Returns the record; or NULL, and nothing has changed.  slot: the calling thread's own.
+ * Claims the key in the short way, with the slot's prepared record, in a bucket with this word, for
+ * which table_claim_unlooked() is allowed.  Returns the record, which has no fingerprint: it is not
+ * in its bucket for long, as a rule; or NULL, and nothing has changed.  slot: the calling thread's
+ * own.
  */
 static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link_word *bucket,
-                                                         const void *key, size_t len, uint64_t hash)
+                                                         uintptr_t word, const void *key,
+                                                         size_t len, uint64_t hash)
 {
     struct sflight_call *c = do_prepared(slot);
 
@@ -93,7 +97,7 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link
     /* Both before the claim: for a child that another thread forks, and for drainers. */
     slot->prepared = NULL;
     gauges_count_own(slot, COUNT_LED);
-    if (LIKELY(table_claim_empty(bucket, &c->node)))
+    if (LIKELY(table_claim_unlooked(bucket, word, &c->node, 0)))
         return c;
     join_not_led(slot);
     slot->prepared = c;
@@ -104,19 +108,21 @@ static ALWAYS_INLINE struct sflight_call *do_claim_short(struct slot *slot, link
  * Ends a call that was claimed in the short way, after fn: takes its record out of the table, fills
  * *r, which then has the sole hold, and returns true.  Returns false if somebody has looked at the
  * record, or fn has panicked: the call has not ended, and lead_end() is to end it.  alone: claimed
- * by do_claim_short().  traits: as lead_ran() has found them.  *end_counted: COUNT_ENDED has been
- * counted.
+ * by do_claim_short() in an empty bucket.  traits: as lead_ran() has found them.  *end_counted:
+ * COUNT_ENDED has been counted.
  */
 static ALWAYS_INLINE bool do_finish_short(sflight_group *g, struct slot *slot,
                                           struct sflight_call *c, unsigned traits,
                                           sflight_result *r, bool alone, bool *end_counted)
 {
+    uintptr_t word = alone ? (uintptr_t)&c->node : table_unseen_word(&c->node);
+
     *end_counted = false;
-    if (UNLIKELY((traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node)))
+    if (UNLIKELY((traits & ~CALL_STATUS_SET) != 0 || !table_unseen(&c->node, word)))
         return false;
     gauges_count_own(slot, COUNT_ENDED);
     *end_counted = true;
-    if (UNLIKELY(!(alone ? table_remove_alone(&c->node) : table_remove_unseen(&c->node))))
+    if (UNLIKELY(!(alone ? table_remove_alone(&c->node) : table_remove_unseen(&c->node, word))))
         return false;
     PROBE(complete, c);
     finish_check_drainers(g);
@@ -216,7 +222,7 @@ static ALWAYS_INLINE int do_one(sflight_group *g, const void *key, size_t key_le
             return do_company(g, slot, bucket, &(struct table_key){hash, key, key_len}, fn, arg,
                               deadline, r);
     } else {
-        struct sflight_call *call = do_claim_short(slot, bucket, key, key_len, hash);
+        struct sflight_call *call = do_claim_short(slot, bucket, 0, key, key_len, hash);
         if (LIKELY(call != NULL))
             return do_lead(g, slot, call, true, fn, arg, r);
     }

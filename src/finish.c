@@ -182,6 +182,17 @@ static void ender_left(struct sflight_call **c)
     returned = true;
 }
 
+/* Ends with a read-modify-write. */
+static void unlink_seen(struct sflight_group *g, struct sflight_call *c)
+{
+    c->result.needs |= NEEDS_GRACE;
+    if (!table_unlink_first(&g->table, &c->node)) {
+        struct lane *lane = reclaim_enter(thread_self.lane);
+        table_unlink_in_section(&g->table, &c->node);
+        reclaim_leave(lane);
+    }
+}
+
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted)
 {
@@ -189,12 +200,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state_async(state);
 
-    c->result.needs |= NEEDS_GRACE;
-    if (!table_unlink_first(&g->table, &c->node)) {
-        struct lane *lane = reclaim_enter(thread_self.lane);
-        table_unlink_in_section(&g->table, &c->node);
-        reclaim_leave(lane);
-    }
+    unlink_seen(g, c);
     c->result.n_followers = n_joiners;
     PROBE(complete, c);
     /* Futures pass from waiting to held, all at once; each blocking joiner counts for itself. */
@@ -217,10 +223,27 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     held = NULL;
 }
 
+/* Of a call that nobody has joined there is nobody to tell, and no hold but the leader's. */
+static void finish_unjoined(struct slot *slot, struct sflight_call *c, uint64_t ending,
+                            bool end_counted)
+{
+    REQUIRE(require_word(&c->gate) == 0);
+    if (!end_counted)
+        finish_count(slot, c, c->result.traits & CALL_TIMED);
+    unlink_seen(c->group, c);
+    c->result.n_followers = 0;
+    PROBE(complete, c);
+    gate_open_unseen(&c->gate, ending, c->extra_holds + 1);
+    finish_check_drainers(c->group);
+}
+
 void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, bool end_counted)
 {
     uint64_t state = state_close(&c->state);
-    finish_closed(slot, c, ending, state, end_counted);
+    if (LIKELY(state_never_joined(state)))
+        finish_unjoined(slot, c, ending, end_counted);
+    else
+        finish_closed(slot, c, ending, state, end_counted);
 }
 
 int finish_shut(struct slot *slot, struct sflight_call *c)

@@ -86,11 +86,12 @@ static ALWAYS_INLINE bool finish_unseen(struct slot *slot, struct sflight_call *
     bool timed = c->result.traits & CALL_TIMED; /* here, where the compiler may know the traits */
 
     *end_counted = false;
-    if (UNLIKELY(!table_unseen(&c->node)))
+    uintptr_t word = table_unseen_word(&c->node);
+    if (UNLIKELY(!table_unseen(&c->node, word)))
         return false;
     finish_count(slot, c, timed);
     *end_counted = true;
-    if (UNLIKELY(!table_remove_unseen(&c->node)))
+    if (UNLIKELY(!table_remove_unseen(&c->node, word)))
         return false; /* RACE: somebody has looked at the record since */
     PROBE(complete, c);
     finish_check_drainers(slot->group);

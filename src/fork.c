@@ -3,6 +3,7 @@
 
 #include "batch.h"
 #include "filter.h"
+#include "permit.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -44,7 +45,7 @@ static bool keep_own(struct table_node *node, void *ctx)
     struct survivors *s = ctx;
     const struct agent *owner = atomic_load_relaxed(&c->owner); /* alone with the group */
     bool own = call_kind(c) == CALL_OF_PERMIT
-                   ? (call_begun_by(c) == forker.id || call_begun_by(c) == forker.bare_id) &&
+                   ? (permit_begun_by(c) == forker.id || permit_begun_by(c) == forker.bare_id) &&
                          !(c->result.traits & CALL_GIVEN_UP) /* nor has anybody begun to end it */
                    : owner != NULL && (owner == forker.agent || owner == s->fiber);
 

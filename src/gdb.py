@@ -9,7 +9,7 @@ import array
 import gdb
 
 # The low bits of a bucket's and of a node's word: shard.h, table.h.
-LINK_BITS = 3
+LINK_BITS = 0x3F
 # A call's state: state.h.
 FORGOTTEN, SEALED, ORPHAN = 2, 4, 8
 BLOCKING_SHIFT, BLOCKING_BITS = 7, 28

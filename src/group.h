@@ -23,12 +23,13 @@
 
 struct sflight_call;
 
-enum { SLOT_SPARES = 32 }; /* spare records that a slot keeps */
+enum { SLOT_SPARES = 31 }; /* spare records that a slot keeps beside the one at hand */
 
 struct slot {
     _Alignas(CACHE_LINE) struct sflight_call *prepared; /* the prepared record (do.h), or NULL */
-    struct sflight_call *spare;                         /* spare records, linked by node.spare */
-    unsigned n_spare;
+    struct sflight_call *at_hand;         /* the spare record that is taken first, or NULL */
+    struct sflight_call *spare;           /* the other spare ones, linked by node.spare */
+    unsigned n_spare;                     /* of these */
     unsigned max_spare;                   /* 0 for the common slot */
     struct reclaim_limbo limbo;           /* records that wait for a grace period */
     struct sflight_future *spare_futures; /* linked by `next` */

@@ -101,6 +101,7 @@ static ALWAYS_INLINE struct slot *hold_end_value(struct slot *slot, struct sflig
 {
     if (c->result.destroy != NULL) {
         (void)hold_destroy_value(slot, c, n);
+        c->result.destroy = NULL;
         slot = thread_slot_again(c->group); /* destroy may have forked */
     }
     return slot;

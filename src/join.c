@@ -96,8 +96,8 @@ int join_search(struct slot *slot, const struct table_key *key, const struct new
     for (;;) {
         search.claim = record != NULL ? &record->node : NULL;
         found = table_search_in_section(&g->table, &search);
-        if (found == TABLE_ABSENT && slot->spare != NULL &&
-            key_fits(slot->spare->memory, key->len)) {
+        struct sflight_call *spare = found == TABLE_ABSENT ? call_spare(slot) : NULL;
+        if (spare != NULL && key_fits(spare->memory, key->len)) {
             /* Nothing is allocated for this, so it is allowed inside the section. */
             record = call_new(slot, key->data, key->len, key->hash, newcomer);
             search.claim = &record->node;
@@ -176,6 +176,7 @@ static bool forget_match(struct table_node *node, void *ctx)
     case STATE_FORGOT:
         PROBE(forget, c);
         forget->done = true;
+        table_pass_by_in_section(node);
         return true;
     case STATE_SHARED:
         forget->kept = true;

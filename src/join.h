@@ -4,7 +4,8 @@
  * before its end: forgetting.
  *
  * join_or_claim() tries three ways, the cheapest first:
- *   an empty bucket    the newcomer's record is put in by one CAS, without a section;
+ *   an empty bucket    the newcomer's record is put in by one CAS, without a section; also where
+ *                      the bucket's word says that the key is not there (link_excludes());
  *   join_straight()    the key's call stands among the first in its bucket, and joining takes one
  *                      addition; or none does, and one CAS puts the newcomer's in front;
  *   join_search()      a section, a walk through every array, and an insertion or a join.
@@ -158,6 +159,73 @@ struct join_given {
 };
 
 /*
+ * Claims the key in a bucket with that word, for which table_claim_unlooked() is allowed.  False:
+ * the word has changed.
+ */
+static ALWAYS_INLINE bool join_claims_unlooked(struct slot *slot, link_word *bucket, uintptr_t word,
+                                               uint64_t hash, struct sflight_call *record)
+{
+    gauges_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
+    if (LIKELY(table_claim_unlooked(bucket, word, &record->node, link_fingerprint(hash))))
+        return true;
+    join_not_led(slot);
+    return false;
+}
+
+/* As join_or_claim(), from the hash on; the group, which is the slot's, was not closed.  record: as
+ * given.record. */
+static ALWAYS_INLINE int join_hashed(struct sflight_group *g, struct slot *slot,
+                                     struct table_key wanted, struct newcomer newcomer,
+                                     struct sflight_call *record, struct sflight_call **out,
+                                     unsigned *rank)
+{
+    const void *key = wanted.data;
+    size_t len = wanted.len;
+    uint64_t hash = wanted.hash;
+    bool given = record != NULL;
+
+    link_word *bucket = table_only_bucket(&g->table, hash);
+    uintptr_t word = atomic_load_relaxed(bucket); /* a hint */
+    struct lane *lane = NULL;
+    if (word == 0 || table_may_claim_unlooked(word, hash)) {
+        if (record == NULL && (record = call_new(slot, key, len, hash, &newcomer)) == NULL)
+            return -ENOMEM;
+        if (LIKELY(join_claims_unlooked(slot, bucket, word, hash, record))) {
+            *out = record;
+            goto leads;
+        }
+    } else if (!(word & LINK_FROZEN) && !slot->common && !group_has(g, GROUP_LIMITED)) {
+        struct sflight_call *c =
+            join_straight(slot, bucket, &wanted, &newcomer, &lane, rank, &word);
+        if (LIKELY(c != NULL)) {
+            *out = c;
+            return JOIN_FOLLOWS;
+        }
+        /* Nothing is allocated for a record, so it is allowed inside the section. */
+        struct sflight_call *spare = word != 0 && record == NULL ? call_spare(slot) : NULL;
+        if (spare != NULL && key_fits(spare->memory, len))
+            record = call_new(slot, key, len, hash, &newcomer);
+        if (word != 0 && record != NULL &&
+            table_claim_beside(bucket, &word, &record->node, link_fingerprint(hash))) {
+            join_leads_beside(slot, lane);
+            *out = record;
+            goto leads;
+        }
+    }
+    struct table_key searched = wanted; /* `wanted` and `newcomer` are in no memory */
+    struct newcomer searcher = newcomer;
+    struct sflight_call *found = NULL;
+    unsigned before = 0;
+    int role = join_search(slot, &searched, &searcher, record, given, lane, &found, &before);
+    *out = found;
+    *rank = before;
+    if (role != JOIN_LEADS)
+        return role;
+leads:
+    return join_leads(g, slot, *out);
+}
+
+/*
  * Claims the key or joins its call.  Returns an enum join_role, with the call in *out; or -EDEADLK
  * (the newcomer blocks, and its agent leads the key's call), -EAGAIN (the call has max_waiters
  * followers), -ENOMEM or -ESHUTDOWN.  given: NULL, or a record for this key: it is used up if
@@ -169,55 +237,27 @@ static ALWAYS_INLINE int join_or_claim(struct sflight_group *g, struct slot *slo
                                        const struct join_given *given, struct sflight_call **out,
                                        unsigned *rank)
 {
-    struct sflight_call *record = given != NULL ? given->record : NULL;
-
-    uint32_t flags = atomic_load_relaxed(&g->flags); /* looked at again below */
-    if (UNLIKELY(flags & GROUP_CLOSED))
+    if (UNLIKELY(group_has(g, GROUP_CLOSED))) /* looked at again after a claim */
         return -ESHUTDOWN;
     uint64_t hash = given != NULL ? given->hash : hash_key(key, len, g->seed);
-    struct table_key wanted = {hash, key, len};
-    link_word *bucket = table_only_bucket(&g->table, hash);
-    uintptr_t word = atomic_load_relaxed(bucket); /* a hint */
-    bool straight = word != 0 && !(word & LINK_FROZEN) && !slot->common && !(flags & GROUP_LIMITED);
-    struct lane *lane = NULL;
-    if (straight) {
-        struct sflight_call *c =
-            join_straight(slot, bucket, &wanted, &newcomer, &lane, rank, &word);
-        if (LIKELY(c != NULL)) {
-            *out = c;
-            return JOIN_FOLLOWS;
-        }
-        /* Nothing is allocated for a record, so it is allowed inside the section. */
-        if (word != 0 && record == NULL && slot->spare != NULL &&
-            key_fits(slot->spare->memory, len))
-            record = call_new(slot, key, len, hash, &newcomer);
-        if (word != 0 && record != NULL && table_claim_beside(bucket, &word, &record->node)) {
-            join_leads_beside(slot, lane);
-            *out = record;
-            goto leads;
-        }
-    } else if (word == 0) {
-        if (record == NULL && (record = call_new(slot, key, len, hash, &newcomer)) == NULL)
-            return -ENOMEM;
-        gauges_count(slot, COUNT_LED); /* before the claim, so that a drainer cannot miss it */
-        if (LIKELY(table_claim_empty(bucket, &record->node))) {
-            *out = record;
-            goto leads;
-        }
-        join_not_led(slot);
-    }
-    struct table_key searched = wanted; /* `wanted` and `newcomer` are in no memory */
-    struct newcomer searcher = newcomer;
-    struct sflight_call *found = NULL;
-    unsigned before = 0;
-    int role =
-        join_search(slot, &searched, &searcher, record, given != NULL, lane, &found, &before);
-    *out = found;
-    *rank = before;
-    if (role != JOIN_LEADS)
-        return role;
-leads:
-    return join_leads(g, slot, *out);
+    return join_hashed(g, slot, (struct table_key){hash, key, len}, newcomer,
+                       given != NULL ? given->record : NULL, out, rank);
+}
+
+/* The same by a newcomer that does not block, whose slot may remember the call. */
+static ALWAYS_INLINE int join_or_claim_async(struct sflight_group *g, struct slot *slot,
+                                             const void *key, size_t len, enum call_kind kind,
+                                             uint64_t state, struct sflight_call **call)
+{
+    unsigned rank;
+
+    if ((*call = join_remembered(slot, key, len)) != NULL)
+        return JOIN_FOLLOWS;
+    int rc = join_or_claim(g, slot, key, len, (struct newcomer){NULL, kind, STATE_ASYNC, state},
+                           NULL, call, &rank);
+    if (rc == JOIN_FOLLOWS)
+        remember_joined(slot, *call);
+    return rc;
 }
 
 #endif

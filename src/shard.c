@@ -7,10 +7,16 @@
 #include <errno.h>
 #include <string.h>
 
+#ifndef FREEZE_MORE /* both less in a build for tests */
+enum {
+    FREEZE_FIRST = 1024, /* buckets that who makes a larger array freezes: some microseconds */
+    FREEZE_MORE = 32,    /* that each newcomer freezes then: four lines */
+};
+#endif
+
 enum {
     GROWTH_SHIFT = 3, /* an array is 8 times as large as the one before: few to be searched */
-    SWEEP = 8,        /* further buckets that a search of an old array freezes: about a line */
-    SAMPLE = 32,      /* buckets that are looked at; 3/8 in use is one node for two buckets */
+    SAMPLE = 128,     /* buckets that are looked at; 3/8 in use is one node for two buckets */
 };
 
 static size_t array_bytes(size_t n)
@@ -79,6 +85,16 @@ struct bucket_array *shard_older(struct bucket_array *a)
     }
 }
 
+/* Freezes n more of the array's buckets. */
+static void array_sweep(struct bucket_array *a, size_t n)
+{
+    if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
+        return;
+    size_t first = atomic_add_relaxed(&a->sweep, n);
+    for (size_t i = first; i < first + n && i <= a->mask; i++)
+        (void)shard_freeze(a, &a->buckets[i]);
+}
+
 static const link_word nowhere = LINK_FROZEN;
 
 link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
@@ -90,10 +106,13 @@ link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash)
         shard_settle(shard);
         atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
     }
-    for (; older != NULL; older = shard_older(older))
-        /* Frozen and empty stays so; what emptied it comes before this claim [UNLINK]. */
-        if (atomic_load_acquire(&older->buckets[hash & older->mask]) != LINK_FROZEN)
+    for (; older != NULL; older = shard_older(older)) {
+        array_sweep(older, FREEZE_MORE); /* so that buckets which nobody asks for drain as well */
+        /* Nothing comes into it; what left it comes before this claim [UNLINK]. */
+        uintptr_t word = atomic_load_acquire(&older->buckets[hash & older->mask]);
+        if (word != LINK_FROZEN && !((word & LINK_FROZEN) && link_excludes(word, hash)))
             return (link_word *)&nowhere; /* frozen: nobody writes it */
+    }
     return &newest->buckets[hash & newest->mask];
 }
 
@@ -124,15 +143,6 @@ uintptr_t shard_freeze(struct bucket_array *a, link_word *bucket)
     return word;
 }
 
-void shard_sweep(struct bucket_array *a)
-{
-    if (atomic_load_relaxed(&a->sweep) > a->mask) /* a cursor: any order will do */
-        return;
-    size_t first = atomic_add_relaxed(&a->sweep, SWEEP);
-    for (size_t i = first; i < first + SWEEP && i <= a->mask; i++)
-        (void)shard_freeze(a, &a->buckets[i]);
-}
-
 /* True if the buckets at this hash are mostly in use: a sample. */
 static bool array_full(const struct bucket_array *a, uint64_t hash)
 {
@@ -161,5 +171,8 @@ size_t shard_grow(struct shard *shard, struct alloc *alloc, uint64_t hash)
         }
     }
     atomic_store_release(&shard->growing, false); /* [GROW-ONE] */
-    return larger != NULL ? larger->mask + 1 : 0;
+    if (larger == NULL)
+        return 0;
+    array_sweep(newest, FREEZE_FIRST);
+    return larger->mask + 1;
 }

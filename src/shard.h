@@ -3,11 +3,14 @@
  * One shard of the table: arrays of buckets, which take over from one another.  It knows words,
  * not the nodes that they name.
  *
- * A bucket's word has the address of a node, or is empty, and has two bits:
+ * A bucket's word has the address of a node, or is empty, and has in its low bits:
  *
- *   SEEN    see table.h.  Set here as well, by whoever freezes a bucket that is not empty.
- *   FROZEN  nothing is inserted here any more: a larger array is in use.  Set by
- *           a search of the old array (shard_freeze()); never cleared.
+ *   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by
+ *                a search of the old array (shard_freeze()); never cleared.
+ *   SEEN         see table.h.  Set here as well, by whoever freezes a bucket that is not empty.
+ *   FINGERPRINT  what is known of the bucket's only node without looking at it: three bits of
+ *                its hash, or that every search passes it by (LINK_PASSED).  0: nothing is
+ *                known, or there are more nodes.
  *
  * Growing.  When a walk is long and the shard's buckets are mostly in use, a larger array
  * takes over; the old one stays, linked as `older`.  A search first freezes and searches the
@@ -24,9 +27,23 @@
 
 typedef _Atomic(uintptr_t) link_word;
 
-#define LINK_FROZEN ((uintptr_t)1) /* in a bucket */
-#define LINK_SEEN ((uintptr_t)2)   /* in a bucket */
-#define LINK_BITS ((uintptr_t)3)
+#define LINK_FROZEN ((uintptr_t)1)
+#define LINK_SEEN ((uintptr_t)2)
+#define LINK_FINGERPRINT ((uintptr_t)0x3c)
+#define LINK_PASSED ((uintptr_t)4) /* in FINGERPRINT; that of a hash has the highest bit */
+#define LINK_BITS ((uintptr_t)0x3f)
+
+static ALWAYS_INLINE uintptr_t link_fingerprint(uint64_t hash)
+{
+    return ((hash >> 30) & 0x1c) | 0x20; /* bits that choose neither shard nor bucket */
+}
+
+/* True if the word shows that no node of its bucket has the key of this hash and could match. */
+static ALWAYS_INLINE bool link_excludes(uintptr_t word, uint64_t hash)
+{
+    uintptr_t known = word & LINK_FINGERPRINT;
+    return known != 0 && known != link_fingerprint(hash);
+}
 
 struct bucket_array {
     size_t mask;
@@ -61,8 +78,8 @@ link_word *shard_only_bucket_slow(struct shard *shard, uint64_t hash);
 
 /*
  * The bucket of this hash in the newest array.  If older ones have to be searched, because there
- * its bucket is not frozen and empty: a word that is in no array, and is frozen for ever.  Needs no
- * section.
+ * its bucket is not frozen, or may have the key: a word that is in no array, and is frozen for
+ * ever.  Needs no section.
  */
 static ALWAYS_INLINE link_word *shard_only_bucket(struct shard *shard, uint64_t hash)
 {
@@ -79,9 +96,6 @@ struct bucket_array *shard_older(struct bucket_array *a);
 
 /* Freezes the bucket; returns its word, with FROZEN and, unless the bucket is empty, SEEN. */
 uintptr_t shard_freeze(struct bucket_array *a, link_word *bucket);
-
-/* Freezes a few more buckets of an old array, so that those nobody asks for drain as well. */
-void shard_sweep(struct bucket_array *a);
 
 /* The array that the bucket is in. */
 struct bucket_array *shard_array_of(struct shard *shard, const link_word *bucket);

@@ -87,6 +87,15 @@ static inline uint32_t state_joiners(uint64_t state)
     return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
 }
 
+/*
+ * The word at the close of a call that nobody has ever joined, or could have: nobody waits at its
+ * gate, and nobody has a hold there, as those have who have left.
+ */
+static inline bool state_never_joined(uint64_t state)
+{
+    return (state & ~(STATE_FORGOTTEN | STATE_SEALED)) == 0;
+}
+
 /* Is there nobody who waits, but for a leader that has blocked from the beginning? */
 static inline bool state_unwanted(uint64_t state)
 {

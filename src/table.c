@@ -47,7 +47,7 @@ bool table_claim_in_section(struct table_search *s)
 {
     REQUIRE_IN_SECTION();
     s->crowded = s->n_passed >= TABLE_CROWDED;
-    return table_claim_beside(s->bucket, &s->word, s->claim);
+    return table_claim_beside(s->bucket, &s->word, s->claim, link_fingerprint(s->key.hash));
 }
 
 enum table_found table_search_in_section(struct table *t, struct table_search *s)
@@ -62,7 +62,6 @@ again:;
         uintptr_t word = shard_freeze(a, &a->buckets[s->key.hash & a->mask]);
         if (chain_match(link_node(word), s, &n_passed))
             return TABLE_MATCHED;
-        shard_sweep(a);
     }
 
     link_word *bucket = &newest->buckets[s->key.hash & newest->mask];
@@ -86,16 +85,21 @@ again:;
     }
 }
 
+/* What takes the place of a node whose next word this is: that of its successor, or 0. */
+static uintptr_t successor_word(uintptr_t next)
+{
+    return link_node(next) != NULL ? (next & ~LINK_MARK) | LINK_SEEN : 0;
+}
+
 /*
  * Replaces the first node of a bucket, which *word names, by its successor, and updates *word.
  * Returns false, with the word as it is now in *word, if the bucket has changed.
  */
 static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *word,
-                              struct table_node *successor)
+                              uintptr_t successor)
 {
     struct table_node *first = link_node(*word);
-    uintptr_t shorter =
-        (uintptr_t)successor | (*word & LINK_FROZEN) | (successor != NULL ? LINK_SEEN : 0);
+    uintptr_t shorter = successor | (*word & LINK_FROZEN);
     /* The bucket's array must be found before the node can be reused. */
     struct bucket_array *drains =
         shorter == LINK_FROZEN ? shard_array_of(table_shard_of_node(t, first), bucket) : NULL;
@@ -107,7 +111,7 @@ static bool bucket_drop_first(struct table *t, link_word *bucket, uintptr_t *wor
     return true;
 }
 
-/* Unlinks every marked node from the bucket's start up to `last`, `last` included. */
+/* Unlinks every marked node from the bucket's start up to `last`, and that, marked or not. */
 static void chain_purge(struct table *t, link_word *bucket, const struct table_node *last)
 {
 again:; /* RACE: the bucket has changed */
@@ -117,30 +121,55 @@ again:; /* RACE: the bucket has changed */
     if (!table_set_seen(bucket, &word))
         goto again; /* RACE: the bucket has changed */
     link_word *from = bucket;
+    uintptr_t from_word = word; /* without a mark: `from` is not being removed */
     struct table_node *node = link_node(word);
     while (node != NULL) {
         uintptr_t next = atomic_load_acquire(&node->next);
-        struct table_node *successor = link_node(next);
-        if (!(next & LINK_MARK)) {
+        uintptr_t successor = successor_word(next);
+        if (!(next & LINK_MARK) && node != last) {
             from = &node->next;
+            from_word = next;
         } else if (from == bucket) {
             if (!bucket_drop_first(t, bucket, &word, successor))
                 goto again; /* RACE: claimed since, or another remover was first */
         } else {
-            uintptr_t expected = (uintptr_t)node; /* without a mark: `from` is not being removed */
-            if (!atomic_cas_release(from, &expected, (uintptr_t)successor)) /* [UNLINK] */
+            if (!atomic_cas_release(from, &from_word, successor)) /* [UNLINK] */
                 goto again; /* RACE: another remover was there */
+            from_word = successor;
         }
         if (node == last)
             return;
-        node = successor;
+        node = link_node(next);
     }
+}
+
+void table_pass_by_in_section(struct table_node *node)
+{
+    REQUIRE_IN_SECTION();
+    uintptr_t word = atomic_load_relaxed(node->bucket); /* the CAS decides */
+
+    if (link_node(word) == node && link_node(atomic_load_relaxed(&node->next)) == NULL)
+        (void)atomic_cas_release(node->bucket, &word, /* [CLAIM] */
+                                 (word & ~LINK_FINGERPRINT) | LINK_PASSED);
+}
+
+/*
+ * Before a node is removed that others may look at.  With nothing behind it there is nothing that a
+ * mark would keep.  Returns its next word.
+ */
+static uintptr_t node_mark(struct table_node *node)
+{
+    uintptr_t next = atomic_load_acquire(&node->next); /* [UNLINK] */
+
+    if (link_node(next) != NULL && !(next & LINK_MARK))
+        next = atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
+    return next;
 }
 
 void table_unlink_in_section(struct table *t, struct table_node *node)
 {
     REQUIRE_IN_SECTION();
-    (void)atomic_or_release(&node->next, LINK_MARK); /* [MARK] */
+    (void)node_mark(node);
     chain_purge(t, node->bucket, node);
 }
 
@@ -150,11 +179,7 @@ bool table_unlink_first(struct table *t, struct table_node *node)
     uintptr_t word = atomic_load_acquire(node->bucket);
     if (link_node(word) != node)
         return false;
-    /* With nothing behind it there is nothing that a mark would keep: insertions come in front. */
-    uintptr_t next = atomic_load_acquire(&node->next); /* [UNLINK] */
-    if (link_node(next) != NULL && !(next & LINK_MARK))
-        next = atomic_or_acq_rel(&node->next, LINK_MARK); /* [MARK] */
-    return bucket_drop_first(t, node->bucket, &word, link_node(next));
+    return bucket_drop_first(t, node->bucket, &word, successor_word(node_mark(node)));
 }
 
 link_word *table_next_bucket(struct table *t, struct table_place *at)

@@ -3,34 +3,43 @@
  * A sharded, growing hash table of intrusive nodes, claimed and removed by compare-and-swap.
  * It knows keys, not what the nodes mean.  The OWNER of a node is whoever claimed it.
  *
- * A bucket is one word: the first node of a chain, with two bits.
+ * A bucket is one word: the first node of a chain, with some bits.
  *
- *     bucket word           node.next               node.next
- *   +--------------+      +-----------+           +-----------+
- *   | node | F | S |----->| node  | M |---------->| NULL  | M |
- *   +--------------+      +-----------+           +-----------+
+ *     bucket word                node.next                    node.next
+ *   +-------------------+      +-------------------+        +----------------+
+ *   | node | FP | F | S |----->| node | FP | M | S |------->| NULL | FP | M |
+ *   +-------------------+      +-------------------+        +----------------+
  *
- *   S  SEEN    somebody may have dereferenced the first node.  Set by a walk, inside
- *              a section, before it dereferences that node; or by the owner.  A claim
- *              puts a node in without SEEN; each removal leaves SEEN on what it leaves
- *              in the bucket.
- *   F  FROZEN  nothing is inserted here any more: a larger array is in use.  Set by
- *              a search of the old array; never cleared.
- *   M  MARK    this node is being removed: its next pointer is final.  Set by whoever
- *              removes it; cleared when the node is claimed again.
+ *   S   SEEN         somebody may have dereferenced the first node.  Set by a walk, inside
+ *                    a section, before it dereferences that node; or by the owner.  A claim
+ *                    puts a node in without SEEN; but for that of an unseen node, each
+ *                    removal leaves SEEN on what it leaves in the bucket.
+ *   F   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by
+ *                    a search of the old array; never cleared.
+ *   FP  FINGERPRINT  of a node that is alone in its bucket, as it was claimed in an empty
+ *                    one; or LINK_PASSED, which table_pass_by() puts in its place.  0 of any
+ *                    other node.
+ *   M   MARK         this node is being removed: its next pointer is final.  Set by whoever
+ *                    removes it, unless it is the last; cleared when the node is claimed again.
+ *
+ * A node's next word is the bucket's as it was when the node was claimed, with all its bits,
+ * until something behind it is removed.  That of the last one has the node's own fingerprint.
  *
  * Claiming.  A node goes in at the head only, by a CAS from the very word at which the
  * search for its key began.  Every insertion changes that word, so success means that
- * nothing was inserted since: the key is unique.  No ABA: the first node of a word that
- * is not empty had been SEEN, so it is not reused before the searcher's section ends; and
- * an empty word stands for no node at all, so claiming in an empty bucket needs no section.
+ * nothing was inserted since: the key is unique.  No ABA: the first node of a word that was
+ * searched had been SEEN, so it is not reused before the searcher's section ends.  A word
+ * that is empty, or whose fingerprint excludes the key (link_excludes()), says by itself that
+ * the key is not there, of whichever nodes it has been the word meanwhile.  So claiming there
+ * dereferences nothing, and needs no section.
  *
  * Removing.  If the word is still the node without SEEN, nobody has looked at the node,
  * nobody can, and nothing behind it has changed (every walk starts by setting SEEN): one CAS
- * to its successor, and its owner can reuse it at once, without a grace period.  Otherwise as
- * Harris (2001) and Michael (2002) do: mark, then unlink.  A remover walks the chain and
- * unlinks every marked node up to its own.  Another remover may have unlinked this one: in
- * either case the node is unreachable when the removal returns.
+ * to what was there before, and its owner can reuse it at once, without a grace period.
+ * Otherwise as Harris (2001) and Michael (2002) do: mark, then unlink.  Nothing can change
+ * behind the last node, for insertions come in front, so that needs no mark.  A remover walks
+ * the chain and unlinks every marked node up to its own.  Another remover may have unlinked
+ * this one: in either case the node is unreachable when the removal returns.
  *
  * Growing: shard.h.
  */
@@ -45,7 +54,7 @@
 enum { TABLE_CROWDED = 3 }; /* a search that passes so many nodes has the shard looked at */
 
 struct table_node {
-    link_word next;
+    _Alignas(LINK_BITS + 1) link_word next;
     union {
         link_word *bucket; /* where the node was inserted */
         void *spare;       /* the owner's own, while the node is nowhere */
@@ -63,7 +72,7 @@ static ALWAYS_INLINE uint32_t table_short_hash(uint64_t hash)
     return (uint32_t)(hash >> 32);
 }
 
-#define LINK_MARK ((uintptr_t)1) /* in node.next */
+#define LINK_MARK ((uintptr_t)1) /* in node.next, which is never frozen */
 
 /* The node that a bucket's or a node's word names, or NULL. */
 static inline struct table_node *link_node(uintptr_t word)
@@ -101,14 +110,6 @@ static ALWAYS_INLINE link_word *table_only_bucket(struct table *t, uint64_t hash
     return shard_only_bucket(table_shard(t, hash), hash);
 }
 
-/* The same, for table_claim_empty(): NULL if it is not empty. */
-static ALWAYS_INLINE link_word *table_empty_bucket(struct table *t, uint64_t hash)
-{
-    link_word *bucket = table_only_bucket(t, hash);
-    /* Only a hint: the CAS decides. */
-    return LIKELY(atomic_load_relaxed(bucket) == 0) ? bucket : NULL;
-}
-
 struct table_key {
     uint64_t hash;
     const void *data;
@@ -125,7 +126,7 @@ static inline bool table_key_equal(const struct table_node *node, const struct t
 /* Has the first node of a bucket with this word been SEEN, and may others still come there? */
 static ALWAYS_INLINE bool table_word_seen(uintptr_t word)
 {
-    return (word & LINK_BITS) == LINK_SEEN;
+    return (word & (LINK_SEEN | LINK_FROZEN)) == LINK_SEEN;
 }
 
 /*
@@ -157,58 +158,78 @@ static ALWAYS_INLINE uintptr_t table_see_in_section(link_word *bucket)
 
 /*
  * Claims the key of the calling function's node, which nothing in the bucket had as this was its
- * word; false, with the word as it is now, if that has changed.  In the section in which it was
- * seen.
+ * word; false, with the word as it is now, if that has changed.  fingerprint: the node's, or 0.
  */
+static ALWAYS_INLINE bool table_claim(link_word *bucket, uintptr_t *word, struct table_node *node,
+                                      uintptr_t fingerprint)
+{
+    bool alone = *word == 0;
+    REQUIRE(!(*word & LINK_FROZEN));
+    node->bucket = bucket;
+    atomic_store_relaxed(&node->next, alone ? fingerprint : *word); /* published by the CAS */
+    return atomic_cas_acq_rel(bucket, word,
+                              (uintptr_t)node | (alone ? fingerprint : 0)); /* [CLAIM] */
+}
+
+/* The same in the section in which the word was searched. */
 static ALWAYS_INLINE bool table_claim_beside(link_word *bucket, uintptr_t *word,
-                                             struct table_node *node)
+                                             struct table_node *node, uintptr_t fingerprint)
 {
     REQUIRE_IN_SECTION();
-    node->bucket = bucket;
-    atomic_store_relaxed(&node->next, (uintptr_t)link_node(*word)); /* published by the CAS */
-    return atomic_cas_acq_rel(bucket, word, (uintptr_t)node);       /* [CLAIM] */
+    return table_claim(bucket, word, node, fingerprint);
 }
 
-/* Claims the key of the calling function's node in that bucket; false if it is not empty now. */
-static ALWAYS_INLINE bool table_claim_empty(link_word *bucket, struct table_node *node)
+/* The same without a section: the word is empty, or excludes the key. */
+static ALWAYS_INLINE bool table_claim_unlooked(link_word *bucket, uintptr_t word,
+                                               struct table_node *node, uintptr_t fingerprint)
 {
     REQUIRE_NO_SECTION();
-    uintptr_t empty = 0;
-    node->bucket = bucket;
-    atomic_store_relaxed(&node->next, 0);                       /* published by the CAS */
-    return atomic_cas_acq_rel(bucket, &empty, (uintptr_t)node); /* [CLAIM] */
+    return table_claim(bucket, &word, node, fingerprint);
 }
 
-/* True if the node is first in its bucket and nobody has looked at it.  By its owner; a hint. */
-static ALWAYS_INLINE bool table_unseen(struct table_node *node)
+/* True if a newcomer may claim the key of this hash by table_claim_unlooked() in such a bucket. */
+static ALWAYS_INLINE bool table_may_claim_unlooked(uintptr_t word, uint64_t hash)
 {
-    return atomic_load_relaxed(node->bucket) == (uintptr_t)node;
+    return !(word & LINK_FROZEN) && link_excludes(word, hash);
+}
+
+/* The bucket's word while the node is first there and nobody has looked at it.  By its owner. */
+static ALWAYS_INLINE uintptr_t table_unseen_word(struct table_node *node)
+{
+    /* Nobody else writes this next pointer while the node is unseen. */
+    uintptr_t next = atomic_load_relaxed(&node->next);
+    return (uintptr_t)node | (link_node(next) == NULL ? next : 0);
+}
+
+/* True if the node is so still, word being that word.  By its owner; a hint. */
+static ALWAYS_INLINE bool table_unseen(struct table_node *node, uintptr_t word)
+{
+    return atomic_load_relaxed(node->bucket) == word;
 }
 
 /* By the node's owner: from here on it is as if somebody else had looked at it. */
 static inline void table_see(struct table_node *node)
 {
-    uintptr_t unseen = (uintptr_t)node;
-    if (table_unseen(node)) /* as it is nobody's first look, there is nothing to be ordered */
-        (void)atomic_cas_relaxed(node->bucket, &unseen, unseen | LINK_SEEN); /* or it is so now */
+    uintptr_t word = table_unseen_word(node);
+    if (table_unseen(node, word)) /* it is nobody's first look, so there is nothing to be ordered */
+        (void)atomic_cas_relaxed(node->bucket, &word, word | LINK_SEEN); /* or it is so now */
 }
 
 /*
  * By the node's owner: removes it if nobody has ever looked at it, and returns true; nobody
- * else knows the node then, and it can be reused at once.  Otherwise returns false.
+ * else knows the node then, and it can be reused at once.  Otherwise returns false.  word: as
+ * table_unseen_word().
  */
-static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node)
+static ALWAYS_INLINE bool table_remove_unseen(struct table_node *node, uintptr_t word)
 {
-    uintptr_t expected = (uintptr_t)node;
-    /* Nobody else writes this next pointer while the node is unseen. */
-    uintptr_t next = atomic_load_relaxed(&node->next);
-    return atomic_cas_release(node->bucket, &expected,
-                              next != 0 ? next | LINK_SEEN : 0); /* [CLAIM] [SEEN] */
+    uintptr_t next = atomic_load_relaxed(&node->next); /* as there */
+    return atomic_cas_release(node->bucket, &word,
+                              link_node(next) != NULL ? next : 0); /* [CLAIM] [SEEN] */
 }
 
 /*
- * The same, if it was claimed by table_claim_empty(): nothing is behind it, for nothing comes
- * there, and what comes in front shows in the bucket.
+ * The same, if it was claimed in an empty bucket, without a fingerprint: nothing is behind it, for
+ * nothing comes there, and what comes in front shows in the bucket.
  */
 static ALWAYS_INLINE bool table_remove_alone(struct table_node *node)
 {
@@ -249,6 +270,13 @@ enum table_found table_search_in_section(struct table *t, struct table_search *s
  * the bucket has changed, and is to be searched again.
  */
 bool table_claim_in_section(struct table_search *search);
+
+/*
+ * Lets newcomers pass the node by without a look, whatever their key, if it is alone in its
+ * bucket.  In the section in which a search has found it, by who has seen to it that no search
+ * matches it any more.  What the calling thread wrote before is seen by who claims beside it.
+ */
+void table_pass_by_in_section(struct table_node *node);
 
 /* Removes a node that is, or was, in the table.  Inside a section; by anybody who keeps it. */
 void table_unlink_in_section(struct table *t, struct table_node *node);

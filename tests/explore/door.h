@@ -163,15 +163,6 @@ void event_fd_clear(int fd);
 #define event_fd_clear(fd) (HERE, event_fd_clear(fd))
 #endif
 
-/* ------------------------------------------------------------------ hash.h */
-
-/* The first byte: keys that begin alike stand in one bucket. */
-static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
-{
-    (void)seed;
-    return len != 0 ? *(const unsigned char *)key : 0;
-}
-
 /* --------------------------------------------------------------- reclaim.h */
 
 struct lane {
@@ -287,11 +278,25 @@ struct door {
     bool no_spares;     /* records are freed as soon as they are not needed */
     bool forks_noticed; /* by a handler: another thread than 0 may be first in the child */
     bool common_slots;  /* threads cannot have slots of their own */
+    bool fingerprints;  /* the second byte of a key distinguishes it from others in its bucket */
     unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
     unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */
     void (*left)(void); /* called by whoever has left a section; or NULL */
 };
 extern struct door door;
+
+/* ------------------------------------------------------------------ hash.h */
+
+/* The first byte: keys that begin alike stand in one bucket. */
+static inline uint64_t hash_key(const void *key, size_t len, uint64_t seed)
+{
+    const unsigned char *bytes = key;
+
+    (void)seed;
+    if (len == 0)
+        return 0;
+    return door.fingerprints && len > 1 ? (uint64_t)bytes[1] << 32 | bytes[0] : bytes[0];
+}
 
 void door_reset(void);
 /* After a run: nothing is open, borrowed, pending or allocated. */

@@ -15,7 +15,7 @@ EXPLORE_OWN := $(patsubst tests/explore/%.c,$(EXPLORE)/%.o,$(wildcard tests/expl
 
 EXPLORE_CFLAGS = $(CFLAGS_ALL) -O2 -U_FORTIFY_SOURCE -fno-builtin -Wno-pedantic
 EXPLORE_SEEN := -include tests/explore/door.h -DSFLIGHT_CHECKED -fsanitize=thread -Wno-unused-value -Wno-shadow -DSWEEP_AT_LEAST=1 \
-	-DFAN_OUT=2 -DFUTURE_SPARES=2 -DBLOCK_BYTES=128 -DSTRIPES=1 -DREGISTRY_TURNS=0
+	-DFAN_OUT=2 -DFUTURE_SPARES=2 -DBLOCK_BYTES=128 -DSTRIPES=1 -DFREEZE_FIRST=2 -DFREEZE_MORE=1 -DREGISTRY_TURNS=0
 
 $(EXPLORE)/src/%.o: src/%.c tests/explore/door.h $(BUILD)/flags tests/explore/explore.mk
 	@mkdir -p $(@D)

@@ -64,6 +64,7 @@ void world_begin(const sflight_options *options)
     door.no_spares = sched.plan.strategy == BY_EXHAUSTION || sched_mishap(2);
     door.common_slots = sched_mishap(8);
     door.lazy_reclaim = sched_mishap(8);
+    door.fingerprints = sched_mishap(2);
     memory_old_values = sched_mishap(2);
     memory_x86 = memory_old_values && sched_mishap(4);
     if (sched_mishap(4)) {

@@ -76,11 +76,60 @@ static void reuse(void)
     world_end();
 }
 
+static void come_and_go(void *ask)
+{
+    ask_begin_and_complete(ask);
+    ask_get_or_drop(ask);
+}
+
+/* Who has another fingerprint claims in front of what stays, without a look, and goes before it. */
+static void known_apart(void)
+{
+    world_begin(NULL);
+    door.fingerprints = true;
+    ask_begin(fresh(0, "a1"));
+    go(come_and_go, fresh(1, "a2"));
+    go(variant(2) ? come_and_go : ask_whole, fresh(2, variant(2) ? "a1" : "a3"));
+    if (variant(2))
+        go_ask(3, "a2");
+    ask_complete(&asks[0]);
+    join_all();
+    ask_whole(fresh(4, "a2"));
+    world_end();
+}
+
 /* -------------------------------------------------------------------- forget */
 
 static void forget_once(void *key)
 {
     (void)forget(key, variant(2));
+}
+
+/* Newcomers pass by what was forgotten, but not by what is in front of it or behind. */
+static void passed_by(void)
+{
+    static const char *const keys[] = {"a1", "a2"};
+    unsigned forgotten = variant(2);
+    bool both = variant(2);
+
+    world_begin(NULL);
+    door.fingerprints = variant(2);
+    ask_begin(fresh(0, keys[both ? 1 - forgotten : forgotten]));
+    if (both)
+        ask_begin(fresh(1, keys[forgotten]));
+    if (variant(2))
+        forget_once((void *)(uintptr_t)keys[variant(4) ? forgotten : 1 - forgotten]);
+    else
+        go(forget_once, (void *)(uintptr_t)keys[variant(4) ? forgotten : 1 - forgotten]);
+    go(variant(2) ? come_and_go : ask_whole, fresh(2, "a1"));
+    go(variant(2) ? come_and_go : ask_whole, fresh(3, keys[variant(2)]));
+    if (both && variant(2))
+        ask_complete(&asks[1]);
+    ask_complete(&asks[0]);
+    if (both && !asks[1].over)
+        ask_complete(&asks[1]);
+    join_all();
+    world_end();
 }
 
 static void forget_against_complete(void)
@@ -468,6 +517,21 @@ static void growth_by_two(void)
     world_end();
 }
 
+/* Newcomers that are known apart from what the old array has, one of whom knows of no other yet. */
+static void growth_apart(void)
+{
+    begin_full();
+    door.fingerprints = true;
+    go(begin_one, fresh(N, "a4"));
+    go_ask(N + 1, "b1");
+    go(variant(2) ? ask_whole : come_and_go, fresh(N + 2, "b1"));
+    if (variant(2))
+        ask_complete(&asks[0]);
+    join_all();
+    complete_all(N + 1);
+    world_end();
+}
+
 /* ---------------------------------------------------------------------- each */
 
 static unsigned n_shown[MAX_ASKS];
@@ -695,6 +759,8 @@ const struct scenario scenarios_blocking[] = {
     {"many_followers", many_followers, 100, 0},
     {"neighbours", neighbours, 200, 1},
     {"reuse", reuse, 200, 2},
+    {"known_apart", known_apart, 200, 2},
+    {"passed_by", passed_by, 200, 1},
     {"forget_against_complete", forget_against_complete, 100, 2},
     {"forget_and_ask", forget_and_ask, 200, 3},
     {"forget_inside", forget_inside, 100, 2},
@@ -716,6 +782,7 @@ const struct scenario scenarios_blocking[] = {
     {"dying_batch", dying_batch, 100, 1},
     {"growth", growth, 200, 1},
     {"growth_by_two", growth_by_two, 50, 2},
+    {"growth_apart", growth_apart, 100, 1},
     {"each_against_growth", each_against_growth, 100, 1},
     {"each_against_complete", each_against_complete, 200, 1},
     {"drained", drained, 200, 0},

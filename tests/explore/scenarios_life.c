@@ -495,6 +495,22 @@ static void drain_only(void *unused)
     CHECK(sflight_group_drain(world.group, NULL) == 0);
 }
 
+/* The last call to end has been looked at, and nobody has joined it. */
+static void drain_against_unjoined(void)
+{
+    world_begin(NULL);
+    sched.counters = true;
+    door.fingerprints = false;
+    ask_begin(fresh(0, "a1"));
+    ask_begin(fresh(1, "a2")); /* in the same bucket */
+    unsigned first = variant(2);
+    ask_complete(&asks[1 - first]);
+    go(drain_only, NULL);
+    ask_complete(&asks[first]);
+    join_all();
+    world_end();
+}
+
 /* A claim that is counted and fails, while somebody waits for the count to go down. */
 static void drain_against_claims(void)
 {
@@ -929,6 +945,7 @@ const struct scenario scenarios_life[] = {
     {"close_against_claim", close_against_claim, 200, 2},
     {"close_against_begin", close_against_begin, 100, 1},
     {"drain_against_complete", drain_against_complete, 200, 2},
+    {"drain_against_unjoined", drain_against_unjoined, 200, 2},
     {"drain_with_deadline", drain_with_deadline, 100, 1},
     {"drain_times_out", drain_times_out, 20, 1},
     {"destroy_against_calls", destroy_against_calls, 200, 1},

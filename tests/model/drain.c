@@ -66,9 +66,9 @@ int main(void)
     model_init();
     model_register(3);
 #ifdef CHAIN
-    struct table_node *other = malloc(sizeof(*other));
+    struct table_node *other = aligned_alloc(_Alignof(struct table_node), sizeof(*other));
     other->hash = 1;
-    assert(table_claim_empty(table_empty_bucket(&group.table, 0), other));
+    assert(table_claim_unlooked(table_only_bucket(&group.table, 0), 0, other, 0));
 #endif
     pthread_create(&threads[0], NULL, drainer, NULL);
 #ifdef LOOKER

@@ -21,7 +21,7 @@ static void *claimer(void *arg)
 {
     int thread = (int)(intptr_t)arg;
     struct table_node *node = node_make('k');
-    bool claimed = node_claim_empty(node);
+    bool claimed = node_claim_unlooked(node);
 
     if (!claimed) {
         section_enter(thread);

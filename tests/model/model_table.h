@@ -17,8 +17,8 @@
 
 void *alloc_get(struct alloc *a, size_t size, size_t align)
 {
-    (void)a, (void)align;
-    return malloc(size);
+    (void)a;
+    return aligned_alloc(align, size); /* the low bits of a node's address are free */
 }
 
 void alloc_put(struct alloc *a, void *ptr, size_t size)
@@ -72,9 +72,20 @@ static void table_make(void)
     shard_settle(&shard);
 }
 
+/* One bucket for all.  With -DAPART keys have fingerprints of their own; else one for all. */
+static uint64_t hash_of(unsigned char key)
+{
+#ifdef APART
+    return (uint64_t)(key % 8) << 32;
+#else
+    (void)key;
+    return 0;
+#endif
+}
+
 static void node_key(struct table_node *node, unsigned char key)
 {
-    node->hash = 0;
+    node->hash = table_short_hash(hash_of(key));
     node->key_len = 1;
     node->key = node->key_inline;
     node->key_inline[0] = key;
@@ -82,22 +93,26 @@ static void node_key(struct table_node *node, unsigned char key)
 
 static struct table_node *node_make(unsigned char key)
 {
-    struct table_node *node = malloc(sizeof(*node));
+    struct table_node *node = aligned_alloc(_Alignof(struct table_node), sizeof(*node));
     node_key(node, key);
     return node;
 }
 
 /* As join_or_claim(), outside of a section. */
-static bool node_claim_empty(struct table_node *node)
+static bool node_claim_unlooked(struct table_node *node)
 {
-    link_word *bucket = table_empty_bucket(&table, 0);
-    return bucket != NULL && table_claim_empty(bucket, node);
+    uint64_t hash = (uint64_t)node->hash << 32;
+    link_word *bucket = table_only_bucket(&table, hash);
+    uintptr_t word = atomic_load_relaxed(bucket);
+    return (word == 0 || table_may_claim_unlooked(word, hash)) &&
+           table_claim_unlooked(bucket, word, node, link_fingerprint(hash));
 }
 
 /* Removes a node of one's own, as finish_call() and finish_closed() do, and frees it. */
 static void node_remove(int thread, struct table_node *node)
 {
-    if (table_unseen(node) && table_remove_unseen(node)) {
+    if (table_unseen(node, table_unseen_word(node)) &&
+        table_remove_unseen(node, table_unseen_word(node))) {
         free(node); /* nobody has seen it */
         return;
     }
@@ -121,7 +136,7 @@ static struct table_node *node_search(unsigned char key, struct table_node *clai
     struct table_node *found = NULL;
     struct table_search search;
 
-    search.key.hash = 0;
+    search.key.hash = hash_of(key);
     search.key.data = &key;
     search.key.len = 1;
     search.match = match_any;

@@ -39,7 +39,8 @@ static void lead_b(void)
 /* Ends the owner's time with the node; returns one to use next. */
 static struct table_node *finish(int thread, struct table_node *node)
 {
-    if (table_unseen(node) && table_remove_unseen(node))
+    if (table_unseen(node, table_unseen_word(node)) &&
+        table_remove_unseen(node, table_unseen_word(node)))
         return node;
     REACHED(thread == 0);
     node_remove(thread, node);
@@ -50,7 +51,7 @@ static struct table_node *finish(int thread, struct table_node *node)
 static bool claim(int thread, struct table_node *node, unsigned char key)
 {
     node_key(node, key);
-    if (node_claim_empty(node))
+    if (node_claim_unlooked(node))
         return true;
     section_enter(thread);
     struct table_node *found = node_search(key, node);

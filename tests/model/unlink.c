@@ -140,13 +140,13 @@ int main(void)
     /* What is left, and nothing else. */
     struct table_node *first = link_node(bucket_now());
 #if CASE == 1 || CASE == 3 || CASE == 5
-    assert(first == a && atomic_load_relaxed(&a->next) == 0);
+    assert(first == a && link_node(atomic_load_relaxed(&a->next)) == NULL);
 #elif CASE == 2
     assert(first == c && atomic_load_relaxed(&c->next) == 0);
 #elif CASE == 4 || CASE == 7
-    assert(first == b && atomic_load_relaxed(&b->next) == (uintptr_t)a);
+    assert(first == b && link_node(atomic_load_relaxed(&b->next)) == a);
 #else
-    assert(first == d && atomic_load_relaxed(&d->next) == (uintptr_t)c);
+    assert(first == d && link_node(atomic_load_relaxed(&d->next)) == c);
 #endif
     return 0;
 }

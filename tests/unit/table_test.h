@@ -99,8 +99,18 @@ static inline enum table_found search_or_claim(struct table *t, struct item *i)
 
 static inline bool claim_empty(struct table *t, struct item *i)
 {
-    link_word *bucket = table_empty_bucket(t, i->hash);
-    return bucket != NULL && table_claim_empty(bucket, &i->node);
+    link_word *bucket = table_only_bucket(t, i->hash);
+    return atomic_load(bucket) == 0 &&
+           table_claim_unlooked(bucket, 0, &i->node, link_fingerprint(i->hash));
+}
+
+/* As join_or_claim(): in a bucket whose word says that the key is not there. */
+static inline bool claim_unlooked(struct table *t, struct item *i)
+{
+    link_word *bucket = table_only_bucket(t, i->hash);
+    uintptr_t word = atomic_load(bucket);
+    return (word == 0 || table_may_claim_unlooked(word, i->hash)) &&
+           table_claim_unlooked(bucket, word, &i->node, link_fingerprint(i->hash));
 }
 
 static inline bool present(struct table *t, struct item *i)

@@ -167,6 +167,28 @@ static void test_ages_from_its_own_beginning(void **state)
     group_end(g);
 }
 
+/* Beside a call that was forgotten, one of its key comes and goes as if there were nothing. */
+static void test_forgotten_is_passed_by(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_new(NULL);
+    sflight_call *first, *next;
+    sflight_future *none;
+
+    assert_int_equal(sflight_begin(g, "key", 3, &first, &none), 0);
+    assert_int_equal(sflight_forget(g, "key", 3), 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(sflight_begin(g, "key", 3, &next, &none), 0);
+        assert_true(table_unseen(&next->node, table_unseen_word(&next->node)));
+        assert_int_equal(sflight_complete(next, 0), 0);
+        assert_int_equal(atomic_load(first->node.bucket),
+                         (uintptr_t)&first->node | LINK_SEEN | LINK_PASSED);
+    }
+    assert_int_equal(stats_of(g).retired_pending, 0);
+    assert_int_equal(sflight_complete(first, 0), 0);
+    group_end(g);
+}
+
 /* Each place of options.durations is for twice as long as the one before. */
 static void test_places_of_durations(void **state)
 {
@@ -869,6 +891,7 @@ int main(void)
         cmocka_unit_test(test_joins_by_any_key),
         cmocka_unit_test(test_searches_after_all),
         cmocka_unit_test(test_ages_from_its_own_beginning),
+        cmocka_unit_test(test_forgotten_is_passed_by),
         cmocka_unit_test(test_places_of_durations),
 #ifndef SFLIGHT_TEST_HASH
         cmocka_unit_test(test_hash_of_any_length),

@@ -4,6 +4,7 @@
  * its deadline has passed: done by the allocator or by the clock, which are asked at
  * that moment.
  */
+#include "array_test.h"
 #include "call_test.h"
 
 /* ---------------------------------------------------------- what is replaced */
@@ -213,7 +214,8 @@ static void test_drainer_meets_a_search(void **state)
         if (fibers)
             o.runtime = (sflight_runtime){&m, fiber_self, never_parks, unparks_nobody, NULL};
         struct sflight_group *g = m.g = group_new(&o);
-        /* Calls until there is a second array: then no claim goes without a search for a while. */
+        /* Calls until there is a second array: no claim goes without a search until it is frozen.
+         */
         for (uint64_t buckets = stats_of(g).buckets; stats_of(g).buckets == buckets; n++) {
             sflight_future *none;
             assert_in_range(n, 0, MANY - 1);
@@ -221,6 +223,11 @@ static void test_drainer_meets_a_search(void **state)
         }
         for (unsigned i = 0; i < n; i++)
             sflight_complete(permits[i], 0);
+        for (size_t i = 0; i <= g->table.shard_mask; i++) {
+            struct bucket_array *a = atomic_load(&g->table.shards[i].newest);
+            if (a->previous != NULL)
+                array_thaw(a->previous, false);
+        }
         atomic_store(&n_fiber_asks, 0);
         actor_start(&drainer);
         m.at = 1;
@@ -286,20 +293,43 @@ static void nothing_happens(struct meanwhile *m)
     (void)m;
 }
 
-/* There is no memory for a future: nobody has led or joined. */
-static void test_no_memory_for_a_future(void **state)
+/* There is no memory: nobody has led or joined. */
+static void begins_without_memory(struct meanwhile *m)
 {
-    (void)state;
-    struct meanwhile m = {.happens = nothing_happens, .say_no = true};
-    struct sflight_group *g = group_with(&m);
-    struct sflight_call *lead = (void *)g;
-    sflight_future *join = (void *)g;
-    m.at = 1; /* futures are there before anything else is done */
-    assert_int_equal(sflight_begin(g, "key", 3, &lead, &join), -ENOMEM);
-    assert_int_equal(m.at, 0);
+    struct sflight_call *lead = (void *)m->g;
+    sflight_future *join = (void *)m->g;
+    uint64_t led = stats_of(m->g).led, joined = stats_of(m->g).joined;
+
+    m->at = 1;
+    assert_int_equal(sflight_begin(m->g, "key", 3, &lead, &join), -ENOMEM);
+    assert_int_equal(m->at, 0);
     assert_null(lead);
     assert_null(join);
-    assert_int_equal(stats_of(g).led, 0);
+    assert_int_equal(stats_of(m->g).led, led);
+    assert_int_equal(stats_of(m->g).joined, joined);
+}
+
+static void test_no_memory_to_begin(void **state)
+{
+    (void)state;
+    enum { MANY = 100 };
+    static sflight_future *joins[MANY];
+    struct meanwhile m = {.happens = nothing_happens, .say_no = true};
+    struct sflight_group *g = m.g = group_with(&m);
+    struct sflight_call *lead, *none;
+    unsigned n = 0;
+
+    begins_without_memory(&m); /* for a record */
+    assert_int_equal(sflight_begin(g, "key", 3, &lead, &joins[0]), 0);
+    begins_without_memory(&m); /* for a future, of the first that joins */
+    do                         /* and of one whose slot remembers the call */
+        assert_int_equal(sflight_begin(g, "key", 3, &none, &joins[n++]), 0);
+    while (n < MANY && (n < 3 || thread_slot(g)->spare_futures != NULL));
+    assert_ptr_equal(thread_slot(g)->remembered, lead);
+    begins_without_memory(&m);
+    sflight_complete(lead, 0);
+    while (n > 0)
+        sflight_future_drop(joins[--n]);
     group_end(g);
 }
 
@@ -314,7 +344,7 @@ int main(void)
         cmocka_unit_test(test_drainer_meets_a_search),
 #endif
         cmocka_unit_test(test_told_at_the_deadline),
-        cmocka_unit_test(test_no_memory_for_a_future),
+        cmocka_unit_test(test_no_memory_to_begin),
     };
     return RUN_TESTS(tests);
 }

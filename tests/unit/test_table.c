@@ -18,11 +18,11 @@ static void test_claim_and_find(void **state)
     assert_int_equal(t->n_buckets, 8);
     assert_false(present(t, &a));
     assert_true(claim_empty(t, &a));
-    assert_true(table_unseen(&a.node));
+    assert_true(table_unseen(&a.node, table_unseen_word(&a.node)));
     assert_false(claim_empty(t, &same));
     assert_false(claim_empty(t, &b));
     assert_int_equal(search_or_claim(t, &same), TABLE_MATCHED);
-    assert_false(table_unseen(&a.node));
+    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
     assert_int_equal(search_or_claim(t, &b), TABLE_CLAIMED);
     assert_true(present(t, &a));
     assert_true(present(t, &b));
@@ -91,25 +91,110 @@ static void test_remove_unseen(void **state)
     item_set(&a, 1, 1), item_set(&b, 2, 2);
     for (int i = 0; i < 3; i++) { /* free to be reused at once */
         assert_true(claim_empty(t, &a));
-        assert_true(table_remove_unseen(&a.node));
+        assert_true(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
         assert_int_equal(atomic_load(a.node.bucket), 0);
     }
     assert_true(claim_empty(t, &a));
     claim(t, &b); /* looks at a, and stands before it */
-    assert_false(table_unseen(&a.node));
-    assert_false(table_remove_unseen(&a.node));
-    assert_true(table_remove_unseen(&b.node)); /* nobody has looked at b */
+    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_true(
+        table_remove_unseen(&b.node, table_unseen_word(&b.node))); /* nobody has looked at b */
     /* a is first again, but had been seen. */
-    assert_false(table_unseen(&a.node));
-    assert_false(table_remove_unseen(&a.node));
+    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
     assert_true(table_unlink_first(t, &a.node));
     assert_int_equal(atomic_load(a.node.bucket), 0);
 
     assert_true(claim_empty(t, &a));
-    assert_true(table_unseen(&a.node));
+    assert_true(table_unseen(&a.node, table_unseen_word(&a.node)));
     assert_true(present(t, &a)); /* comes between the hint and the removal */
-    assert_false(table_remove_unseen(&a.node));
+    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
     assert_true(present(t, &a));
+    table_down(&f);
+}
+
+/* Hashes of one bucket, with fingerprints of their own. */
+static uint64_t apart(unsigned number)
+{
+    return (uint64_t)number << 32 | 1;
+}
+
+/* Who is known apart comes and goes without a look at what is there, which stays unseen. */
+static void test_claim_unlooked(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct table *t = table_up(&f, 1, 4);
+    struct item a, b, same, third;
+
+    item_set(&a, apart(1), 1), item_set(&b, apart(2), 2);
+    item_set(&same, apart(9), 3); /* a's fingerprint: it has three bits */
+    item_set(&third, apart(3), 4);
+    for (int seen = 0; seen < 2; seen++) {
+        assert_true(claim_unlooked(t, &a));
+        assert_false(claim_unlooked(t, &same));
+        if (seen)
+            assert_true(present(t, &a));
+        assert_true(claim_unlooked(t, &b));
+        assert_ptr_equal(link_node(atomic_load(a.node.bucket)), &b.node);
+        assert_false(claim_unlooked(t, &same));
+        assert_false(claim_unlooked(t, &third)); /* of two nothing is known */
+        assert_true(table_remove_unseen(&b.node, table_unseen_word(&b.node)));
+        assert_false(claim_unlooked(t, &same)); /* a is as it was */
+        assert_int_equal(table_unseen(&a.node, table_unseen_word(&a.node)), !seen);
+        assert_true(claim_unlooked(t, &third));
+        assert_true(present(t, &a)); /* looks at all of them */
+        assert_false(table_unseen(&third.node, table_unseen_word(&third.node)));
+        assert_true(table_unlink_first(t, &third.node));
+        assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
+        assert_true(claim_unlooked(t, &b)); /* a is alone again, and known */
+        assert_false(table_unlink_first(t, &a.node));
+        unlink_item(t, &a); /* from behind b */
+        assert_false(reachable(&a));
+        assert_true(present(t, &b));
+        assert_false(claim_unlooked(t, &third)); /* what b is was not noted, as it was not alone */
+        assert_true(table_unlink_first(t, &b.node));
+        assert_int_equal(atomic_load(a.node.bucket), 0);
+    }
+    table_down(&f);
+}
+
+static void pass_by(struct table *t, struct item *i)
+{
+    struct lane *lane = reclaim_enter(&reclaim_no_lane);
+    (void)t;
+    table_pass_by_in_section(&i->node);
+    reclaim_leave(lane);
+}
+
+/* What no search matches any more is passed by, also by its own key; if it is alone. */
+static void test_pass_by(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct table *t = table_up(&f, 1, 4);
+    struct item a, same, b, c;
+
+    item_set(&a, apart(1), 1), item_set(&same, apart(1), 1);
+    item_set(&b, apart(2), 2), item_set(&c, apart(2), 2);
+    claim(t, &a);
+    assert_true(present(t, &a));
+    a.closed = true;
+    pass_by(t, &a);
+    assert_true(claim_unlooked(t, &same));
+    assert_true(present(t, &same));
+    same.closed = true;
+    pass_by(t, &same); /* not alone */
+    assert_false(claim_unlooked(t, &b));
+    pass_by(t, &a); /* not first */
+    assert_false(claim_unlooked(t, &b));
+    assert_true(table_unlink_first(t, &same.node));
+    assert_true(claim_unlooked(t, &b)); /* a is still passed by */
+    assert_int_equal(search_or_claim(t, &c), TABLE_MATCHED);
+    assert_true(table_unlink_first(t, &b.node));
+    assert_true(table_unlink_first(t, &a.node));
+    assert_int_equal(atomic_load(a.node.bucket), 0);
     table_down(&f);
 }
 
@@ -124,7 +209,7 @@ static void test_unlink_alone(void **state)
     claim(t, &a), claim(t, &b), claim(t, &c);
     assert_false(table_unlink_first(t, &b.node)); /* not first: and nothing has happened */
     assert_true(present(t, &b));
-    assert_int_equal(atomic_load(&b.node.next), &a.node);
+    assert_ptr_equal(link_node(atomic_load(&b.node.next)), &a.node);
     assert_true(table_unlink_first(t, &c.node)); /* others behind it: marked */
     assert_true(atomic_load(&c.node.next) & LINK_MARK);
     assert_false(reachable(&c));
@@ -263,7 +348,7 @@ static void test_search_meets_newcomer(void **state)
     assert_int_equal(search_with(t, &mine, &mine, &m, NULL), TABLE_CLAIMED);
     assert_int_equal(m.n_looks, 2);
     assert_true(present(t, &mine) && present(t, &unrelated));
-    assert_false(table_unseen(&unrelated.node));
+    assert_false(table_unseen(&unrelated.node, table_unseen_word(&unrelated.node)));
     table_down(&f);
 }
 
@@ -300,7 +385,7 @@ static void act_come_and_go(struct meanwhile *m, struct item *at)
     (void)at;
     if (m->n_looks == 1) {
         claim(m->table, m->other);
-        assert_true(table_remove_unseen(&m->other->node));
+        assert_true(table_remove_unseen(&m->other->node, table_unseen_word(&m->other->node)));
     }
 }
 
@@ -328,6 +413,8 @@ int main(void)
         cmocka_unit_test(test_empty_key),
         cmocka_unit_test(test_each_byte_counts),
         cmocka_unit_test(test_remove_unseen),
+        cmocka_unit_test(test_claim_unlooked),
+        cmocka_unit_test(test_pass_by),
         cmocka_unit_test(test_unlink_alone),
         cmocka_unit_test(test_three_neighbours_in_every_order),
         cmocka_unit_test(test_other_remover_purges),

@@ -103,8 +103,10 @@ static void worker_polls(struct worker *w)
 static bool piece_claim(struct piece *p, struct worker *w)
 {
     struct table *t = &world.table;
-    link_word *bucket = table_empty_bucket(t, p->hash);
-    if (bucket == NULL || !table_claim_empty(bucket, &p->node)) {
+    link_word *bucket = table_only_bucket(t, p->hash);
+    uintptr_t word = atomic_load(bucket);
+    if ((word != 0 && !table_may_claim_unlooked(word, p->hash)) ||
+        !table_claim_unlooked(bucket, word, &p->node, link_fingerprint(p->hash))) {
         struct table_search s = {
             .key = {p->hash, p->node.key, p->node.key_len}, .match = match_live, .claim = &p->node};
         struct lane *lane = reclaim_enter(w->lane);
@@ -129,7 +131,8 @@ static bool piece_remove(struct piece *p, struct worker *w, uint32_t how)
 {
     struct table *t = &world.table;
     bool mine = piece_end(p);
-    if (table_unseen(&p->node) && table_remove_unseen(&p->node)) {
+    if (table_unseen(&p->node, table_unseen_word(&p->node)) &&
+        table_remove_unseen(&p->node, table_unseen_word(&p->node))) {
         assert_true(mine);
         return true;
     }
