@@ -166,7 +166,7 @@ struct sflight_call *call_record_new(struct slot *slot);
 /* The rare part of call_set_key(): a key that is longer than TABLE_KEY_INLINE. */
 bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 
-/* The rare part of call_discard(): no place for another spare record, or memory for a key. */
+/* The rare part of call_discard_clean(): no place for another spare record, or memory for a key. */
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
 /*
@@ -190,10 +190,9 @@ void call_free_all(struct slot *slot);
 void call_after_fork(struct slot *slot);
 
 /*
- * A record is CLEAN when it is taken: gate and destroy are as a claim needs them, and so is the
- * line that joiners write: a permit that nobody looks at leaves that line alone.  Who gives a
- * record back cleans it: reclaimed() all of it; where nobody has looked, call_clean_leaders() what
- * a leader has written.
+ * A record is CLEAN when it is taken: gate, destroy and the line that joiners write are as a claim
+ * needs them, and a permit that nobody looks at leaves them alone.  Who gives a record back cleans
+ * it: reclaimed() all of it; where nobody has looked, call_discard() what a leader has written.
  */
 static inline bool call_is_clean(const struct sflight_call *c)
 {
@@ -228,6 +227,7 @@ static ALWAYS_INLINE void call_add_spare(struct slot *slot, struct sflight_call 
 static ALWAYS_INLINE void call_discard_clean(struct slot *slot, struct sflight_call *c)
 {
     REQUIRE(call_is_clean(c));
+    atomic_fence_compiler(); /* as call_add_spare() */
     if (UNLIKELY((c->result.needs & NEEDS_MEMORY) || slot->n_spare >= slot->max_spare))
         call_discard_slow(slot, c);
     else if (LIKELY(slot->at_hand == NULL))

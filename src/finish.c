@@ -182,7 +182,7 @@ static void ender_left(struct sflight_call **c)
     returned = true;
 }
 
-/* Ends with a read-modify-write. */
+/* With a read-modify-write. */
 static void unlink_seen(struct sflight_group *g, struct sflight_call *c)
 {
     c->result.needs |= NEEDS_GRACE;

@@ -5,8 +5,8 @@
  *
  * A bucket's word has the address of a node, or is empty, and has in its low bits:
  *
- *   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by
- *                a search of the old array (shard_freeze()); never cleared.
+ *   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by who makes
+ *                that, by newcomers, and by a search of the old array; never cleared.
  *   SEEN         see table.h.  Set here as well, by whoever freezes a bucket that is not empty.
  *   FINGERPRINT  what is known of the bucket's only node without looking at it: three bits of
  *                its hash, or that every search passes it by (LINK_PASSED).  0: nothing is

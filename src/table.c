@@ -148,8 +148,10 @@ void table_pass_by_in_section(struct table_node *node)
     REQUIRE_IN_SECTION();
     uintptr_t word = atomic_load_relaxed(node->bucket); /* the CAS decides */
 
-    if (link_node(word) == node && link_node(atomic_load_relaxed(&node->next)) == NULL)
-        (void)atomic_cas_release(node->bucket, &word, /* [CLAIM] */
+    /* Who claims beside it does not look for what has left from behind it: it comes with this. */
+    if (link_node(word) == node &&
+        link_node(atomic_load_acquire(&node->next)) == NULL) /* [UNLINK] */
+        (void)atomic_cas_release(node->bucket, &word,        /* [CLAIM] */
                                  (word & ~LINK_FINGERPRINT) | LINK_PASSED);
 }
 

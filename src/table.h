@@ -11,19 +11,21 @@
  *   +-------------------+      +-------------------+        +----------------+
  *
  *   S   SEEN         somebody may have dereferenced the first node.  Set by a walk, inside
- *                    a section, before it dereferences that node; or by the owner.  A claim
- *                    puts a node in without SEEN; but for that of an unseen node, each
- *                    removal leaves SEEN on what it leaves in the bucket.
- *   F   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by
- *                    a search of the old array; never cleared.
- *   FP  FINGERPRINT  of a node that is alone in its bucket, as it was claimed in an empty
- *                    one; or LINK_PASSED, which table_pass_by() puts in its place.  0 of any
- *                    other node.
+ *                    a section, before it dereferences that node; also by an owner (table_see()),
+ *                    and where a bucket is frozen.  A claim puts a node in without SEEN; but for
+ *                    that of an unseen node, each removal leaves SEEN on what it leaves in the
+ *                    bucket.
+ *   F   FROZEN       nothing is inserted here any more: a larger array is in use.  Set by who
+ *                    makes that, by newcomers, and by a search; never cleared.
+ *   FP  FINGERPRINT  of a node that is alone in its bucket: it was claimed in an empty one, with
+ *                    a fingerprint; or LINK_PASSED, which table_pass_by_in_section() puts in its
+ *                    place.  Otherwise 0.
  *   M   MARK         this node is being removed: its next pointer is final.  Set by whoever
  *                    removes it, unless it is the last; cleared when the node is claimed again.
  *
  * A node's next word is the bucket's as it was when the node was claimed, with all its bits,
- * until something behind it is removed.  That of the last one has the node's own fingerprint.
+ * until something behind it is removed.  That of a node claimed in an empty bucket names no node,
+ * and has the node's own fingerprint.
  *
  * Claiming.  A node goes in at the head only, by a CAS from the very word at which the
  * search for its key began.  Every insertion changes that word, so success means that
@@ -207,12 +209,15 @@ static ALWAYS_INLINE bool table_unseen(struct table_node *node, uintptr_t word)
     return atomic_load_relaxed(node->bucket) == word;
 }
 
-/* By the node's owner: from here on it is as if somebody else had looked at it. */
+/*
+ * By the node's owner, while the node is in its bucket: from here on it is as if somebody else had
+ * looked at it.  What is in front of it is seen then, and leaves SEEN on it when it goes.
+ */
 static inline void table_see(struct table_node *node)
 {
-    uintptr_t word = table_unseen_word(node);
-    if (table_unseen(node, word)) /* it is nobody's first look, so there is nothing to be ordered */
-        (void)atomic_cas_relaxed(node->bucket, &word, word | LINK_SEEN); /* or it is so now */
+    uintptr_t word = atomic_load_relaxed(node->bucket); /* the CAS decides */
+    while (!table_set_seen(node->bucket, &word))
+        ;
 }
 
 /*
@@ -239,8 +244,8 @@ static ALWAYS_INLINE bool table_remove_alone(struct table_node *node)
 }
 
 /*
- * What a search does with a node of the right key: true ends the search at this node, false
- * goes on as if the node did not exist.  Runs inside the section.
+ * What a search does with a node of the right key, which may be being removed: true ends the search
+ * at this node, false goes on as if the node did not exist.  Runs inside the section.
  */
 typedef bool table_match_fn(struct table_node *node, void *ctx);
 

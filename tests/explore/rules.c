@@ -416,7 +416,7 @@ static void check_pair(struct run *earlier, struct run *run)
         if (!world.forgets && !earlier->after_forget && !run->after_forget)
             explore_fail("two runs for key %s, neither of them after a forget", run->key);
     } else if (!memory_after(&earlier->end)) {
-        if (w.n_forgets == 0 && !world.forgets)
+        if (!forgotten_since(run->key, 0))
             explore_fail("a run for key %s that does not come after an earlier one", run->key);
         w.unordered = true; /* then one of them has been forgotten: see world_end() */
     }

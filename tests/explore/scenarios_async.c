@@ -560,6 +560,34 @@ static void unwanted(void)
     world_end();
 }
 
+static void begin_complete(void *ask)
+{
+    ask_begin_and_complete(ask);
+    ask_get_or_drop(ask);
+}
+
+/* Nobody waits for a permit, which is sealed by that, while neighbours come and go before it. */
+static void unwanted_beside(void)
+{
+    sflight_options o = world_options();
+    o.cancel_unwanted = true;
+    world_begin(&o);
+    world.forgets = true;
+    door.fingerprints = true;
+    ask_begin(fresh(0, "a1"));
+    go(begin_complete, fresh(1, "a2"));
+    bool early = variant(2);
+    if (variant(2))
+        go(begin_complete, fresh(2, !early && variant(2) ? "a1" : "a3"));
+    (void)ask_unwanted(&asks[0]);
+    if (early)
+        join_all();
+    ask_complete(&asks[0]);
+    join_all();
+    begin_complete(fresh(3, "b"));
+    world_end();
+}
+
 /* Whoever leads is told once, by the last of those who leave at once, and not after the end. */
 static unsigned n_last;
 
@@ -989,6 +1017,7 @@ const struct scenario scenarios_async[] = {
     {"started", started, 200, 1},
     {"started_and_dropped", started_and_dropped, 100, 3},
     {"unwanted", unwanted, 200, 2},
+    {"unwanted_beside", unwanted_beside, 100, 2},
     {"unwanted_told", unwanted_told, 200, 2},
     {"unwanted_and_ended", unwanted_and_ended, 200, 2},
     {"unwanted_again", unwanted_again, 200, 2},

@@ -132,6 +132,25 @@ static void passed_by(void)
     world_end();
 }
 
+static void complete_one(void *ask)
+{
+    ask_complete(ask);
+}
+
+/* What ends behind a call as that is forgotten comes before the next of its key all the same. */
+static void passed_by_from_behind(void)
+{
+    world_begin(NULL);
+    ask_begin(fresh(0, "a1"));
+    ask_begin(fresh(1, "a2"));
+    go(forget_once, "a2");
+    go(complete_one, &asks[0]);
+    go(come_and_go, fresh(2, "a1"));
+    join_all();
+    ask_complete(&asks[1]);
+    world_end();
+}
+
 static void forget_against_complete(void)
 {
     world_begin(NULL);
@@ -761,6 +780,7 @@ const struct scenario scenarios_blocking[] = {
     {"reuse", reuse, 200, 2},
     {"known_apart", known_apart, 200, 2},
     {"passed_by", passed_by, 200, 1},
+    {"passed_by_from_behind", passed_by_from_behind, 100, 1},
     {"forget_against_complete", forget_against_complete, 100, 2},
     {"forget_and_ask", forget_and_ask, 200, 3},
     {"forget_inside", forget_inside, 100, 2},

@@ -160,6 +160,27 @@ static void test_claim_unlooked(void **state)
     table_down(&f);
 }
 
+/* An owner has its node seen though another one is in front of it that has looked at nothing. */
+static void test_see_behind_another(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct table *t = table_up(&f, 1, 4);
+    struct item a, b;
+
+    item_set(&a, apart(1), 1), item_set(&b, apart(2), 2);
+    assert_true(claim_unlooked(t, &a));
+    assert_true(claim_unlooked(t, &b));
+    table_see(&a.node);
+    assert_false(table_remove_unseen(&b.node, table_unseen_word(&b.node)));
+    assert_true(table_unlink_first(t, &b.node));
+    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_true(table_unlink_first(t, &a.node));
+    table_see(&a.node); /* nothing is there */
+    assert_int_equal(atomic_load(a.node.bucket), 0);
+    table_down(&f);
+}
+
 static void pass_by(struct table *t, struct item *i)
 {
     struct lane *lane = reclaim_enter(&reclaim_no_lane);
@@ -414,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_each_byte_counts),
         cmocka_unit_test(test_remove_unseen),
         cmocka_unit_test(test_claim_unlooked),
+        cmocka_unit_test(test_see_behind_another),
         cmocka_unit_test(test_pass_by),
         cmocka_unit_test(test_unlink_alone),
         cmocka_unit_test(test_three_neighbours_in_every_order),
