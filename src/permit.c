@@ -111,7 +111,7 @@ static NOINLINE int begin_first(struct sflight_group *g, const void *key, size_t
     return begin(g, thread_slot(g), key, key_len, lead, join);
 }
 
-/* No frame and no spilled register where a locked instruction waits for all stores before it. */
+/* With few stores before the claim: a locked instruction waits for all of them. */
 int permit_begin(struct sflight_group *g, const void *key, size_t key_len,
                  struct sflight_call **lead, struct sflight_future **join)
 {
