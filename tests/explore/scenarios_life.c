@@ -872,7 +872,8 @@ static void fork_with_queue(void)
         else
             n_in += ask_enqueue(&asks[N + i], queue);
     }
-    let_others_go_on();
+    for (unsigned n = variant(4); n != 0; n--)
+        let_others_go_on();
     world_fork();
     n_in -= ask_drain(queue);
     for (; sflight_queue_destroy(queue) == -EBUSY; n_in--) {
