@@ -560,12 +560,6 @@ static void unwanted(void)
     world_end();
 }
 
-static void begin_complete(void *ask)
-{
-    ask_begin_and_complete(ask);
-    ask_get_or_drop(ask);
-}
-
 /* Nobody waits for a permit, which is sealed by that, while neighbours come and go before it. */
 static void unwanted_beside(void)
 {
@@ -575,16 +569,16 @@ static void unwanted_beside(void)
     world.forgets = true;
     door.fingerprints = true;
     ask_begin(fresh(0, "a1"));
-    go(begin_complete, fresh(1, "a2"));
+    go(get, fresh(1, "a2"));
     bool early = variant(2);
     if (variant(2))
-        go(begin_complete, fresh(2, !early && variant(2) ? "a1" : "a3"));
+        go(get, fresh(2, !early && variant(2) ? "a1" : "a3"));
     (void)ask_unwanted(&asks[0]);
     if (early)
         join_all();
     ask_complete(&asks[0]);
     join_all();
-    begin_complete(fresh(3, "b"));
+    get(fresh(3, "b"));
     world_end();
 }
 

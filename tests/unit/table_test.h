@@ -113,6 +113,17 @@ static inline bool claim_unlooked(struct table *t, struct item *i)
            table_claim_unlooked(bucket, word, &i->node, link_fingerprint(i->hash));
 }
 
+/* As its owner sees it. */
+static inline bool unseen(struct item *i)
+{
+    return table_unseen(&i->node, table_unseen_word(&i->node));
+}
+
+static inline bool remove_unseen(struct item *i)
+{
+    return table_remove_unseen(&i->node, table_unseen_word(&i->node));
+}
+
 static inline bool present(struct table *t, struct item *i)
 {
     struct meanwhile m = {0};

@@ -18,11 +18,11 @@ static void test_claim_and_find(void **state)
     assert_int_equal(t->n_buckets, 8);
     assert_false(present(t, &a));
     assert_true(claim_empty(t, &a));
-    assert_true(table_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_true(unseen(&a));
     assert_false(claim_empty(t, &same));
     assert_false(claim_empty(t, &b));
     assert_int_equal(search_or_claim(t, &same), TABLE_MATCHED);
-    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(unseen(&a));
     assert_int_equal(search_or_claim(t, &b), TABLE_CLAIMED);
     assert_true(present(t, &a));
     assert_true(present(t, &b));
@@ -91,25 +91,24 @@ static void test_remove_unseen(void **state)
     item_set(&a, 1, 1), item_set(&b, 2, 2);
     for (int i = 0; i < 3; i++) { /* free to be reused at once */
         assert_true(claim_empty(t, &a));
-        assert_true(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+        assert_true(remove_unseen(&a));
         assert_int_equal(atomic_load(a.node.bucket), 0);
     }
     assert_true(claim_empty(t, &a));
     claim(t, &b); /* looks at a, and stands before it */
-    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
-    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
-    assert_true(
-        table_remove_unseen(&b.node, table_unseen_word(&b.node))); /* nobody has looked at b */
+    assert_false(unseen(&a));
+    assert_false(remove_unseen(&a));
+    assert_true(remove_unseen(&b)); /* nobody has looked at b */
     /* a is first again, but had been seen. */
-    assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
-    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(unseen(&a));
+    assert_false(remove_unseen(&a));
     assert_true(table_unlink_first(t, &a.node));
     assert_int_equal(atomic_load(a.node.bucket), 0);
 
     assert_true(claim_empty(t, &a));
-    assert_true(table_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_true(unseen(&a));
     assert_true(present(t, &a)); /* comes between the hint and the removal */
-    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(remove_unseen(&a));
     assert_true(present(t, &a));
     table_down(&f);
 }
@@ -140,14 +139,14 @@ static void test_claim_unlooked(void **state)
         assert_ptr_equal(link_node(atomic_load(a.node.bucket)), &b.node);
         assert_false(claim_unlooked(t, &same));
         assert_false(claim_unlooked(t, &third)); /* of two nothing is known */
-        assert_true(table_remove_unseen(&b.node, table_unseen_word(&b.node)));
+        assert_true(remove_unseen(&b));
         assert_false(claim_unlooked(t, &same)); /* a is as it was */
-        assert_int_equal(table_unseen(&a.node, table_unseen_word(&a.node)), !seen);
+        assert_int_equal(unseen(&a), !seen);
         assert_true(claim_unlooked(t, &third));
         assert_true(present(t, &a)); /* looks at all of them */
-        assert_false(table_unseen(&third.node, table_unseen_word(&third.node)));
+        assert_false(unseen(&third));
         assert_true(table_unlink_first(t, &third.node));
-        assert_false(table_unseen(&a.node, table_unseen_word(&a.node)));
+        assert_false(unseen(&a));
         assert_true(claim_unlooked(t, &b)); /* a is alone again, and known */
         assert_false(table_unlink_first(t, &a.node));
         unlink_item(t, &a); /* from behind b */
@@ -172,19 +171,18 @@ static void test_see_behind_another(void **state)
     assert_true(claim_unlooked(t, &a));
     assert_true(claim_unlooked(t, &b));
     table_see(&a.node);
-    assert_false(table_remove_unseen(&b.node, table_unseen_word(&b.node)));
+    assert_false(remove_unseen(&b));
     assert_true(table_unlink_first(t, &b.node));
-    assert_false(table_remove_unseen(&a.node, table_unseen_word(&a.node)));
+    assert_false(remove_unseen(&a));
     assert_true(table_unlink_first(t, &a.node));
     table_see(&a.node); /* nothing is there */
     assert_int_equal(atomic_load(a.node.bucket), 0);
     table_down(&f);
 }
 
-static void pass_by(struct table *t, struct item *i)
+static void pass_by(struct item *i)
 {
     struct lane *lane = reclaim_enter(&reclaim_no_lane);
-    (void)t;
     table_pass_by_in_section(&i->node);
     reclaim_leave(lane);
 }
@@ -202,13 +200,13 @@ static void test_pass_by(void **state)
     claim(t, &a);
     assert_true(present(t, &a));
     a.closed = true;
-    pass_by(t, &a);
+    pass_by(&a);
     assert_true(claim_unlooked(t, &same));
     assert_true(present(t, &same));
     same.closed = true;
-    pass_by(t, &same); /* not alone */
+    pass_by(&same); /* not alone */
     assert_false(claim_unlooked(t, &b));
-    pass_by(t, &a); /* not first */
+    pass_by(&a); /* not first */
     assert_false(claim_unlooked(t, &b));
     assert_true(table_unlink_first(t, &same.node));
     assert_true(claim_unlooked(t, &b)); /* a is still passed by */
@@ -369,7 +367,7 @@ static void test_search_meets_newcomer(void **state)
     assert_int_equal(search_with(t, &mine, &mine, &m, NULL), TABLE_CLAIMED);
     assert_int_equal(m.n_looks, 2);
     assert_true(present(t, &mine) && present(t, &unrelated));
-    assert_false(table_unseen(&unrelated.node, table_unseen_word(&unrelated.node)));
+    assert_false(unseen(&unrelated));
     table_down(&f);
 }
 
@@ -406,7 +404,7 @@ static void act_come_and_go(struct meanwhile *m, struct item *at)
     (void)at;
     if (m->n_looks == 1) {
         claim(m->table, m->other);
-        assert_true(table_remove_unseen(&m->other->node, table_unseen_word(&m->other->node)));
+        assert_true(remove_unseen(m->other));
     }
 }
 

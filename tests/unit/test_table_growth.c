@@ -135,8 +135,8 @@ static void test_unseen_node_is_frozen(void **state)
     assert_true(table_remove_unseen(&items[3].node, word));
     for (unsigned i = 0; i < FIRST; i++)
         assert_false(present(t, item_set(&other, i, 1000)));
-    assert_false(table_unseen(&items[4].node, table_unseen_word(&items[4].node)));
-    assert_false(table_remove_unseen(&items[4].node, table_unseen_word(&items[4].node)));
+    assert_false(unseen(&items[4]));
+    assert_false(remove_unseen(&items[4]));
     assert_true(present(t, &items[4]));
     assert_true(table_unlink_first(t, &items[4].node));
     assert_int_equal(atomic_load(items[4].node.bucket), LINK_FROZEN);
