@@ -28,8 +28,11 @@ static struct herd {
     _Alignas(64) uint64_t end_ns;  /* of fn */
 } herd;
 
-/* Does every thread of the process but this one sleep in the kernel? */
-static bool others_sleep(void)
+/*
+ * Does every thread of the process but this one sleep in the kernel, each when it is looked at?
+ * How often all of them have gone to sleep until then is added to *n_sleeps.
+ */
+static bool others_sleep(uint64_t *n_sleeps)
 {
     char path[64], line[256];
     DIR *tasks = opendir("/proc/self/task");
@@ -39,24 +42,38 @@ static bool others_sleep(void)
         long id = atol(task->d_name);
         if (id == 0 || id == (long)gettid())
             continue;
-        snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", id);
+        snprintf(path, sizeof(path), "/proc/self/task/%ld/status", id);
         FILE *f = fopen(path, "r");
-        BENCH_CHECK(f != NULL && fgets(line, sizeof(line), f) != NULL);
+        BENCH_CHECK(f != NULL);
+        char state = 0;
+        unsigned long sleeps = 0;
+        while (fgets(line, sizeof(line), f) != NULL)
+            if (sscanf(line, "State: %c", &state) != 1)
+                sscanf(line, "voluntary_ctxt_switches: %lu", &sleeps);
         fclose(f);
-        const char *state = strrchr(line, ')');
-        all = state != NULL && state[2] == 'S';
+        all = state == 'S';
+        *n_sleeps += sleeps;
     }
     closedir(tasks);
     return all;
 }
 
-/* All have arrived and sleep, so nobody holds what another one sleeps for: they wait for fn. */
+/*
+ * All have arrived and sleep, so nobody holds what another one sleeps for: they wait for fn.
+ * Threads that pass a lock on from one to the next are each seen asleep, too; but who has slept
+ * whenever it was looked at, and has not gone to sleep in between, has slept all the time.
+ */
 static void await_sleepers(void)
 {
+    uint64_t before, now = 0;
     while (herd.arrived < bench_team_size(team))
         bench_sleep_ns(100000);
-    for (int quiet = 0; quiet < 2; quiet = others_sleep() ? quiet + 1 : 0)
+    bool asleep = false, still;
+    do {
         bench_sleep_ns(500000);
+        before = now, still = asleep, now = 0;
+        asleep = others_sleep(&now);
+    } while (!still || !asleep || now != before);
 }
 
 static int no_fn(sflight_call *call, void *arg)
