@@ -340,9 +340,9 @@ typedef struct sflight_options {
                                  a power of two (0: by the number of CPUs; at
                                  most 65,536) */
     uint32_t max_waiters;     /* followers one call may have at a time; further
-                                 callers get -EAGAIN (0: no limit; 2^29 that
-                                 block no thread, which are 16 GiB, are too
-                                 many for a call, and not refused) */
+                                 callers get -EAGAIN (0: no limit; 2^24 that
+                                 block, and 2^28 that do not, which are 8 GiB,
+                                 are too many for a call, and not refused) */
     uint64_t max_age_ns;      /* the next caller forgets a call older than this
                                  and leads a new one (0: never).  A thread that
                                  asks for a key it leads itself gets -EDEADLK,

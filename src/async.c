@@ -83,6 +83,7 @@ int async_start(struct sflight_group *g, const void *key, size_t key_len, sfligh
         slot = thread_slot_again(g);
     } else if (rc == JOIN_FOLLOWS) {
         future_init(f, call, false);
+        f->joint = remember_joint_of(slot, call);
         gauges_count(slot, COUNT_FUTURES);
         *out = future_hand_out(f);
         f = NULL;
@@ -280,8 +281,10 @@ static NOINLINE struct sflight_future *copied(struct sflight_future *f)
 /* Hangs a future up that stays its owner's, without a descriptor. */
 static void hang_owned(struct sflight_future *f)
 {
+    struct joint *joint = f->joint;
+
     f->owned.fd = -1;
-    notify_hang(f, FUTURE_OWNED);
+    notify_hang(f, FUTURE_OWNED, joint);
 }
 
 int async_fd(struct sflight_future *f)
@@ -302,9 +305,10 @@ int async_then(struct sflight_future *f, void (*cb)(void *, int, sflight_result 
 {
     if (!is_unhung(f) && (f = copied(f)) == NULL)
         return -ENOMEM;
+    struct joint *joint = f->joint;
     f->then.cb = cb;
     f->then.arg = arg;
-    notify_hang(f, FUTURE_THEN);
+    notify_hang(f, FUTURE_THEN, joint);
     return 0;
 }
 

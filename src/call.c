@@ -21,6 +21,8 @@ static void drop_memory(struct sflight_call *c)
 void call_record_free(struct sflight_call *c)
 {
     drop_memory(c);
+    if (call_joints(c) != 0)
+        joint_free_all(&c->joints, &c->group->alloc);
     alloc_put(&c->group->alloc, c, sizeof(*c));
 }
 
@@ -77,6 +79,8 @@ static void clean(struct sflight_call *c)
     state_init(&c->state, 0);
     atomic_store_relaxed(&c->waiters, NULL);
     atomic_store_relaxed(&c->gone, 0);
+    if (UNLIKELY(call_joints(c) != 0))
+        joint_free_all(&c->joints, &c->group->alloc); /* nobody looks at them any more */
 }
 
 static void reclaimed(struct slot *slot, struct sflight_call *c)
@@ -141,7 +145,7 @@ static NOINLINE void retire_in_common(struct slot *slot, struct sflight_call *c)
  * Discards what is ripe.  What cannot be, because somebody stands still in a section, does not
  * stay if it is much: the thread may be quiet from here on.
  */
-static NOINLINE void discard_or_leave(struct slot *slot, bool long_key)
+static NOINLINE void discard_or_leave(struct slot *slot, bool large)
 {
     unsigned n = slot->limbo.n;
     struct sflight_call *c;
@@ -151,14 +155,14 @@ static NOINLINE void discard_or_leave(struct slot *slot, bool long_key)
         take_from_others(slot);
         discard_ripe(slot);
     }
-    if (long_key || slot->limbo.n > LIMBO_MANY)
+    if (large || slot->limbo.n > LIMBO_MANY)
         while ((c = call_of(reclaim_take_unseen(&slot->limbo))) != NULL)
             leave_to_others(slot->group, c);
 }
 
 void call_retire(struct slot *slot, struct sflight_call *c)
 {
-    bool long_key = c->result.needs & NEEDS_MEMORY;
+    bool large = (c->result.needs & NEEDS_MEMORY) || joint_first(call_joints(c)) != NULL;
 
     gauges_count(slot, COUNT_RETIRED);
     if (UNLIKELY(slot->common)) {
@@ -166,8 +170,8 @@ void call_retire(struct slot *slot, struct sflight_call *c)
         return;
     }
     reclaim_retire(&slot->limbo, &c->retired);
-    if (UNLIKELY(slot->limbo.n_unpolled >= RECLAIM_POLL_EVERY || long_key))
-        discard_or_leave(slot, long_key);
+    if (UNLIKELY(slot->limbo.n_unpolled >= RECLAIM_POLL_EVERY || large))
+        discard_or_leave(slot, large);
 }
 
 struct sflight_call *call_record_new(struct slot *slot)
@@ -190,6 +194,8 @@ struct sflight_call *call_record_new(struct slot *slot)
         atomic_store_relaxed(&c->result.n_remembering, 0); /* nobody knows the record */
         c->group = g;
         atomic_store_relaxed(&c->inside, 0);
+        if (g->max_age_ns == 0)
+            atomic_store_relaxed(&c->joints, 0); /* nobody knows the record */
         clean(c);
     }
     return c;

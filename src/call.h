@@ -20,21 +20,18 @@
  *
  * [seen?]: whether anybody has looked at the record (SEEN, table.h).
  *
- * Who has joined is counted in `state` (state.h).  Joiners become holders when the call ends:
- * holds are counted in the gate's high half (gate.h), one for each joiner in the count at the
- * close, one for the leader, and the extra ones.  Publishing adds them in the step that opens
- * the gate, so a hold that is given up before that just makes the sum smaller.
+ * Who has joined is counted in `state` (state.h), or in a joint (joint.h).  Joiners become holders
+ * when the call ends: holds are counted in the gate's high half (gate.h), one for each joiner in
+ * the count at the close, one for the leader, and the extra ones.  Publishing adds them in the step
+ * that opens the gate, so a hold that is given up before that just makes the sum smaller.
  *
  * A joiner that does not block has a future (future.h).  A future that is to be told, and a
- * waiter, hangs in the list `waiters`.  Whoever has opened the gate swaps the list for
- * WAITERS_TOLD and tells them all.  A future that comes later finds WAITERS_TOLD and is told by
+ * waiter, hangs in the list `waiters`, or a joint's.  Whoever has opened the gate swaps the lists
+ * for WAITERS_TOLD and tells them all.  A future that comes later finds WAITERS_TOLD and is told by
  * the thread that brings it [NOTIFY].
  *
  * A record that nobody else knows is a spare one of a slot, or is given back to the allocator.
  * A record that others may still look at is retired first (reclaim.h).
- *
- * What every call passes is inlined, in the headers of the rooms; what is rare stands in their
- * .c files.
  */
 #ifndef SFLIGHT_CALL_H
 #define SFLIGHT_CALL_H
@@ -43,18 +40,13 @@
 #include "gate.h"
 #include "gauges.h"
 #include "invoke.h"
+#include "joint.h"
 #include "key.h"
 #include "probe.h"
 #include "reclaim.h"
 #include "state.h"
 #include "table.h"
 #include "thread.h"
-
-/* How a call ended, in the opener's bits of its gate; none of them: fn returned. */
-#define ENDING_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
-#define ENDING_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
-#define ENDING_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
-#define ENDING_BADLY (ENDING_ABANDONED | ENDING_PANICKED | ENDING_SHUT)
 
 struct sflight_call {
     /* read by every walk through the bucket */
@@ -89,8 +81,11 @@ struct sflight_call {
     uint32_t extra_holds;       /* places of a batch that name the same key */
     struct sflight_call *outer; /* the leader's next outer call */
     _Atomic(uintptr_t) inside;  /* see unwanted.h: where sflight_panic() goes; 0 outside of fn */
-    uint64_t started_ns;        /* when it was claimed, if the group has max_age_ns */
-    struct key_memory *memory;  /* for long keys, kept with the record */
+    union {
+        uint64_t started_ns; /* when it was claimed, if the group has max_age_ns */
+        joint_list joints;   /* if it has not: see call_joints() */
+    };
+    struct key_memory *memory; /* for long keys, kept with the record */
 };
 
 _Static_assert(sizeof(struct sflight_call) == 3 * CACHE_LINE, "three lines");
@@ -132,10 +127,7 @@ struct newcomer {
 /* A caller that blocks, and runs fn itself if it leads. */
 #define NEWCOMER_BLOCKING(agent) ((struct newcomer){agent, CALL_OF_LEADER, STATE_BLOCKING, 0})
 
-/*
- * The call's enum call_kind.  Changes once, to CALL_OF_LEADER, if a follower takes the call over;
- * nothing depends on the moment at which that is seen.
- */
+/* Changes once, to CALL_OF_LEADER, by a takeover; nothing depends on when that is seen. */
 static inline unsigned call_kind(const struct sflight_call *c)
 {
     return atomic_load_relaxed(&c->result.kind);
@@ -155,6 +147,12 @@ static ALWAYS_INLINE void call_not_inherited(struct sflight_call *call)
 
 enum { CALL_KEY_KEPT = 512 }; /* key memory up to this stays with its record */
 
+/* The call's joints (joint.h), as a list that can be read; 0: there are none. */
+static inline uintptr_t call_joints(struct sflight_call *c)
+{
+    return UNLIKELY(c->group->max_age_ns != 0) ? 0 : atomic_load_acquire(&c->joints); /* [JOINT] */
+}
+
 /*
  * In all that follows, slot is the calling thread's or the common one, and no function may be
  * called inside a section unless that is said.
@@ -169,11 +167,8 @@ bool call_key_long(struct sflight_call *call, const void *key, size_t len);
 /* The rare part of call_discard_clean(): no place for another spare record, or memory for a key. */
 void call_discard_slow(struct slot *slot, struct sflight_call *call);
 
-/*
- * Gives back a record that nobody has a hold on, but that a section may still look at: it waits in
- * the slot's limbo, or, where that is too much, in the group's list for others, and is discarded
- * after a grace period.
- */
+/* Gives back a record that a section may still look at: it waits in the slot's limbo, or, where
+   that is too much, in the group's list for others, and is discarded after a grace period. */
 void call_retire(struct slot *slot, struct sflight_call *call);
 
 /* Gives a record, which nobody else knows, and its key's memory back to the allocator. */
@@ -185,8 +180,7 @@ void call_leave_slot(struct slot *slot);
 /* At the end of a group: frees all records of the slot.  Nobody can look at what is retired. */
 void call_free_all(struct slot *slot);
 
-/* In a forked child: mends the slot's records, where the fork has stopped a thread between two
- * steps.  None is prepared after it. */
+/* In a forked child: mends the slot's records.  None is prepared after it. */
 void call_after_fork(struct slot *slot);
 
 /*
@@ -200,6 +194,7 @@ static inline bool call_is_clean(const struct sflight_call *c)
            !(c->result.needs & NEEDS_GRACE) && require_word(&c->state) == 0 &&
            require_word(&c->owner) == NULL && require_word(&c->waiters) == NULL &&
            require_word(&c->gone) == 0 && require_word(&c->inside) == 0 && c->extra_holds == 0 &&
+           (c->group->max_age_ns != 0 || require_word(&c->joints) == 0) &&
            ((c->result.needs & NEEDS_MEMORY) || !key_has_room(c->memory, CALL_KEY_KEPT + 1));
 }
 
@@ -301,10 +296,8 @@ static ALWAYS_INLINE struct sflight_call *call_take(struct slot *slot)
     return c;
 }
 
-/*
- * A record for the key, filled in, which nobody else knows; or NULL, if there is no memory.  May
- * be called in a section if a record is spare and the key fits it: then nothing is allocated.
- */
+/* A record for the key, which nobody else knows; NULL: no memory.  May be called in a section if a
+   record is spare and the key fits it. */
 static ALWAYS_INLINE struct sflight_call *call_new(struct slot *slot, const void *key, size_t len,
                                                    uint64_t hash, const struct newcomer *newcomer)
 {

@@ -63,7 +63,7 @@ static void copy_in_section(struct table_node *node, void *ctx)
         .age_ns = w->group->max_age_ns != 0 ? clock_now_ns() - c->started_ns : SFLIGHT_AGE_UNKNOWN,
         .kind = (int)call_kind(c),
         .blocking = state_blocking(state),
-        .futures = state_async(state),
+        .futures = state_async(state_with_joints(state, joint_more(call_joints(c)))),
         .forgotten = state & STATE_FORGOTTEN,
         .orphaned = state & STATE_ORPHAN,
     };

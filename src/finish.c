@@ -197,6 +197,10 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
                    bool end_counted)
 {
     struct sflight_group *g = c->group;
+    if (UNLIKELY(state_joints(state) != 0)) {
+        REQUIRE(g->max_age_ns == 0);
+        state = state_with_joints(state, joint_close_all(&c->joints));
+    }
     uint32_t n_joiners = state_joiners(state);
     uint32_t n_async = state_async(state);
 
@@ -210,7 +214,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     if (!end_counted)
         finish_count(slot, c, c->result.traits & CALL_TIMED);
     /* A joiner that left before the [CLOSE], which orders the two, may have left a future there. */
-    bool left = atomic_load_relaxed(&c->waiters) != NULL;
+    bool left = atomic_load_relaxed(&c->waiters) != NULL || call_joints(c) != 0;
     bool told = n_async != 0 || started || group_hangs(g) || left;
     gate_open(&c->gate, ending, n_joiners + c->extra_holds + started + 1, &g->rivals);
     finish_check_drainers(g);
@@ -219,7 +223,7 @@ void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, u
     future_age(slot);
     struct sflight_call *held __attribute__((cleanup(ender_left))) = c;
     list_await(c); /* after the gate was opened, by the fence in between [SWEEP] */
-    notify_all(g, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD)); /* [NOTIFY] */
+    notify_ended(c);
     held = NULL;
 }
 
@@ -239,7 +243,12 @@ static void finish_unjoined(struct slot *slot, struct sflight_call *c, uint64_t 
 
 void finish_seen(struct slot *slot, struct sflight_call *c, uint64_t ending, bool end_counted)
 {
-    uint64_t state = state_close(&c->state);
+    uint64_t state;
+
+    if (UNLIKELY(!state_close(&c->state, &state))) {
+        finish_shut_joints(c);
+        state = state_close_shut(&c->state);
+    }
     if (LIKELY(state_never_joined(state)))
         finish_unjoined(slot, c, ending, end_counted);
     else
@@ -269,12 +278,19 @@ uint32_t finish_abandoned(struct slot *slot, struct sflight_call *c)
         c->result.traits &= CALL_HAS_STARTER | CALL_GIVEN_UP | CALL_TIMED;
         atomic_store_relaxed(&c->owner, NULL); /* published by [ORPHAN] */
         uint64_t state;
-        bool followed = state_orphan_or_close(&c->state, &state);
-        n_followers = state_joiners(state);
-        if (followed) {
+        enum state_abandoned rc = state_orphan_or_close(&c->state, false, &state);
+        if (rc == STATE_SHUT_FIRST) {
+            finish_shut_joints(c);
+            rc = state_orphan_or_close(&c->state, true, &state);
+        }
+        if (rc == STATE_FOLLOWED) {
+            n_followers = state_joiners(state);
+            if (state_joints(state) != 0)
+                n_followers += (uint32_t)joint_more_now(&c->joints);
             notify_nudge(c);
         } else {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);
+            n_followers = c->result.n_followers;
             hold_release(slot, c); /* not the last hold, which is given up below */
         }
         own.left = false;

@@ -48,6 +48,13 @@ int finish_drain(struct sflight_group *g, const struct timespec *deadline);
 void finish_runner_begins(struct sflight_group *g);
 void finish_runner_ends(struct sflight_group *g);
 
+/* Before a call is closed or forgotten: nobody joins it by a joint any more. */
+static inline void finish_shut_joints(struct sflight_call *c)
+{
+    if (c->group->max_age_ns == 0)
+        joint_shut_all(&c->joints);
+}
+
 /* `state` as it was at the close; end_counted: COUNT_ENDED has been counted. */
 void finish_closed(struct slot *slot, struct sflight_call *c, uint64_t ending, uint64_t state,
                    bool end_counted);

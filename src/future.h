@@ -124,6 +124,7 @@ struct sflight_future {
         struct invocation *invocation; /* of FUTURE_UNWANTED: whose place it takes */
     };
     union {
+        struct joint *joint; /* of FUTURE_PLAIN: in whose list it is to hang; NULL: its call's */
         struct {
             void (*cb)(void *arg);
             void *arg;
@@ -217,6 +218,7 @@ static ALWAYS_INLINE void future_init(struct sflight_future *f, struct sflight_c
 {
     /* Published by [HANG]. */
     atomic_store_relaxed(&f->word, (uintptr_t)call | (starter ? FUTURE_STARTER : 0));
+    f->joint = NULL;
 #ifdef SFLIGHT_DEBUG
     f->handle = NULL;
 #endif

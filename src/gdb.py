@@ -12,8 +12,11 @@ import gdb
 LINK_BITS = 0x3F
 # A call's state: state.h.
 FORGOTTEN, SEALED, ORPHAN = 2, 4, 8
-BLOCKING_SHIFT, BLOCKING_BITS = 7, 28
-ASYNC_SHIFT, ASYNC_BITS = 35, 29
+BLOCKING_SHIFT, BLOCKING_BITS = 7, 24
+ASYNC_SHIFT, ASYNC_BITS = 31, 28
+JOINTS_SHIFT = 59
+# Of a call's list of joints, and of a joint's joiners: joint.h.
+LIST_SHUT, ONE = 1, 8
 
 
 def number(value):
@@ -76,6 +79,17 @@ def key_of(node):
         chr(c) if 32 <= c < 127 and c not in b'"\\' else "\\%03o" % c for c in key)
 
 
+def joiners_of_joints(call):
+    """How many joiners the call's joints have."""
+    joint_type = gdb.lookup_type("struct joint").pointer()
+    n, joint = 0, number(call["joints"]) & ~LIST_SHUT
+    while joint != 0:
+        joint = gdb.Value(joint).cast(joint_type).dereference()
+        n += number(joint["joiners"]) // ONE
+        joint = number(joint["next"])
+    return n
+
+
 def line_of(node, threads):
     """What there is to say of a call."""
     call_type = gdb.lookup_type("struct sflight_call")
@@ -84,6 +98,8 @@ def line_of(node, threads):
     state = number(call["state"])
     blocking = state >> BLOCKING_SHIFT & (1 << BLOCKING_BITS) - 1
     futures = state >> ASYNC_SHIFT & (1 << ASYNC_BITS) - 1
+    if state >> JOINTS_SHIFT != 0:
+        futures += joiners_of_joints(call)
     if state & SEALED:
         blocking = futures = 0
     owner = number(call["owner"])

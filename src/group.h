@@ -39,10 +39,13 @@ struct slot {
     struct sflight_group *group;
     struct sflight_call *remembered; /* a call that its thread joins again and again; or NULL */
     const void *joined;              /* which one it has joined last; only an address */
-    uint64_t owner;                  /* number of the thread that has it; 0: none */
-    struct slot *next_of_group;      /* all slots of the group: set once */
-    struct slot *next_of_thread;     /* all slots of the thread; or the group's idle ones */
-    struct slot **prev_of_thread;    /* what points here; NULL for an idle one */
+    struct joint *joint;             /* of the remembered call; NULL: none is used (remember.h) */
+    uint64_t joined_state;        /* of the remembered call, as this thread's last join left it */
+    unsigned n_met;               /* its joins that have found more joiners there */
+    uint64_t owner;               /* number of the thread that has it; 0: none */
+    struct slot *next_of_group;   /* all slots of the group: set once */
+    struct slot *next_of_thread;  /* all slots of the thread; or the group's idle ones */
+    struct slot **prev_of_thread; /* what points here; NULL for an idle one */
     int64_t loose; /* of its results: of threads that have had it before, so anybody's */
     struct counters counters;
     struct durations *durations; /* NULL: the group does not ask for them; set once */

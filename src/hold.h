@@ -23,6 +23,12 @@
 
 #include <errno.h>
 
+/* How a call ended, in the opener's bits of its gate; none of them: fn returned. */
+#define ENDING_ABANDONED (UINT64_C(1) << GATE_USER_SHIFT)
+#define ENDING_PANICKED (UINT64_C(2) << GATE_USER_SHIFT)
+#define ENDING_SHUT (UINT64_C(4) << GATE_USER_SHIFT)
+#define ENDING_BADLY (ENDING_ABANDONED | ENDING_PANICKED | ENDING_SHUT)
+
 /* Sets the value; the one before, if there is one, is destroyed.  By the leader of the call. */
 void hold_set_value(struct sflight_call *call, void *value, size_t size,
                     sflight_destroy_fn *destroy, void *ctx);

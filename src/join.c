@@ -172,7 +172,12 @@ static bool forget_match(struct table_node *node, void *ctx)
     struct sflight_call *c = container_of(node, struct sflight_call, node);
     struct forget *forget = ctx;
 
-    switch (state_forget(&c->state, forget->unshared_only)) {
+    enum state_forgot rc = state_forget(&c->state, forget->unshared_only, false);
+    if (rc == STATE_HAS_JOINTS) {
+        finish_shut_joints(c);
+        rc = state_forget(&c->state, forget->unshared_only, true);
+    }
+    switch (rc) {
     case STATE_FORGOT:
         PROBE(forget, c);
         forget->done = true;

@@ -102,6 +102,23 @@ join_straight(struct slot *slot, link_word *bucket, const struct table_key *key,
     return NULL;
 }
 
+/* Joins the call that the slot remembers in its state; where others do so, too, by a joint. */
+static ALWAYS_INLINE bool join_by_state(struct slot *slot, struct sflight_call *c)
+{
+    /* Of a key's calls one at most is neither closed nor forgotten.  The addition decides. */
+    uint64_t state = atomic_load_relaxed(&c->state);
+
+    if (UNLIKELY(state & (STATE_CLOSED | STATE_FORGOTTEN)))
+        return false;
+    if (UNLIKELY(slot->n_met + 1 > JOINT_AFTER) && remember_joint(slot))
+        return true;
+    if (UNLIKELY(!state_join(&c->state, STATE_ASYNC, &state)))
+        return false;                          /* RACE: closed since it was looked at */
+    slot->n_met += state > slot->joined_state; /* who leaves makes it smaller */
+    slot->joined_state = state + STATE_ASYNC;
+    return true;
+}
+
 /*
  * Joins the key's call, if it is the one that the slot remembers: then no hash is needed, no search
  * and no section.  Returns it, or NULL: then nothing has changed.  By an agent that does not block.
@@ -116,19 +133,15 @@ static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, con
         return NULL;
     if (UNLIKELY(group_has(slot->group, GROUP_CLOSED)))
         return NULL;
-    /* Of a key's calls one at most is neither closed nor forgotten.  The addition decides, or who
-       searches then. */
-    uint64_t state = atomic_load_relaxed(&c->state);
-    if (LIKELY(!(state & (STATE_CLOSED | STATE_FORGOTTEN)))) {
-        gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
-        if (LIKELY(state_join(&c->state, STATE_ASYNC, &state))) {
-            PROBE(join, c);
-            gauges_count_own(slot, COUNT_JOINED);
-            gauges_count_own(slot, COUNT_SEARCHES_ENDED);
-            return c;
-        }
-        gauges_count_own(slot, COUNT_SEARCHES_ENDED); /* RACE: closed since it was looked at */
+    struct joint *joint = slot->joint;
+    gauges_count_own(slot, COUNT_SEARCHES); /* keeps the group while this thread is in it */
+    if (LIKELY((joint != NULL && joint_join(joint)) || join_by_state(slot, c))) {
+        PROBE(join, c);
+        gauges_count_own(slot, COUNT_JOINED);
+        gauges_count_own(slot, COUNT_SEARCHES_ENDED);
+        return c;
     }
+    gauges_count_own(slot, COUNT_SEARCHES_ENDED);
     remember_none(slot);
     return NULL;
 }

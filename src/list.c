@@ -81,8 +81,13 @@ static bool sweep_is_due(struct sflight_call *c, uint32_t n_gone)
     if (n_gone < SWEEP_AT_LEAST)
         return false;
     if (SWEEP_AT_LEAST == 1)
-        return true;                                                /* in a build for tests */
-    return n_gone >= state_joiners(atomic_load_relaxed(&c->state)); /* a hint */
+        return true;                                 /* in a build for tests */
+    uint64_t state = atomic_load_relaxed(&c->state); /* a hint */
+    if (n_gone < state_joiners(state))
+        return false;
+    return state_joints(state) == 0 ||
+           (n_gone % SWEEP_AT_LEAST == 0 && /* not each time, as it looks at all joints */
+            n_gone >= state_joiners(state) + joint_more(call_joints(c)));
 }
 
 /* Given up, and not being taken back any more. */
@@ -93,27 +98,41 @@ static bool is_gone(struct sflight_future *f)
     return (atomic_load_acquire(&f->word) & FUTURE_BACK) == FUTURE_BACK_GONE; /* [TAKE-BACK] */
 }
 
-void list_sweep(struct slot *slot, struct sflight_call *c)
+/* Takes those out of a list that is held that were given up, and puts them in front of others. */
+static struct sflight_future *take_gone(_Atomic(struct sflight_future *) *list,
+                                        struct sflight_future *gone)
 {
-    uint32_t word = atomic_add_relaxed(&c->gone, LIST_GONE) + LIST_GONE; /* a count */
-    struct sflight_future *prev = NULL, *gone = NULL;
+    struct sflight_future *prev = NULL, *next;
 
-    if ((word & LIST_HELD) || !sweep_is_due(c, word / LIST_GONE))
-        return;
-    /* The count begins anew. */
-    if (!atomic_cas_acquire(&c->gone, &word, LIST_HELD) || !list_held(c)) /* [SWEEP] */
-        return; /* RACE: another one does it, or the call has just ended */
-    for (struct sflight_future *f = atomic_load_acquire(&c->waiters), *next; f != NULL; /* [HANG] */
-         f = next) {
+    for (struct sflight_future *f = atomic_load_acquire(list); f != NULL; f = next) { /* [HANG] */
         next = f->next;
         if (!is_gone(f)) {
             prev = f;
             continue;
         }
-        prev = list_remove(&c->waiters, prev, f);
+        prev = list_remove(list, prev, f);
         f->next = gone;
         gone = f;
     }
+    return gone;
+}
+
+void list_sweep(struct slot *slot, struct sflight_call *c)
+{
+    uint32_t word = atomic_add_relaxed(&c->gone, LIST_GONE) + LIST_GONE; /* a count */
+    struct sflight_future *gone = NULL;
+
+    if ((word & LIST_HELD) || !sweep_is_due(c, word / LIST_GONE))
+        return;
+    /* The count begins anew. */
+    while (!atomic_cas_acquire(&c->gone, &word, LIST_HELD)) /* [SWEEP] */
+        if (word & LIST_HELD) /* RACE: others give up at the same time, and one of them sweeps */
+            return;
+    if (!list_held(c))
+        return; /* RACE: the call has just ended */
+    gone = take_gone(&c->waiters, gone);
+    for (struct joint *j = joint_first(call_joints(c)); j != NULL; j = j->next)
+        gone = take_gone(&j->waiters, gone);
     list_let_go(c);
     while (gone != NULL) {
         struct sflight_future *f = gone;

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The list of those who wait for a call, other than at its gate: futures and waiters (future.h);
- * and that of a group's drainers.
+ * The lists of those who wait for a call, other than at its gate: futures and waiters (future.h),
+ * in the call's own list, or futures in that of a joint; and that of a group's drainers.
  *
  * Anybody may put an entry in front at any moment, so that the one that was hung up last stands
  * first.  Whoever is to tell a list takes all of it in one step (finish.c).  An entry that was
  * given up (GONE) stays where it is, and is freed by the teller, or, of a call, by a sweep before
  * that.
  *
- * To take single entries out of a call's list a thread HOLDS it.  Nobody else takes anything out
- * meanwhile: another one that wants to hold it waits, and so does who is to tell it.
+ * To take single entries out of a call's lists a thread HOLDS them, all at once.  Nobody else takes
+ * anything out meanwhile: another one that wants to hold it waits, and so does who is to tell it.
  *
  *     holder                              teller
  *     LIST_HELD                           opens the gate
  *     fence                               fence                                       [SWEEP]
  *     gate open? then lets go             LIST_HELD? then waits
  *
- * So all who stay are told by one thread, and in the order in which they came.  A list is held for
- * a step for each entry, without user code and without an allocation.
+ * So all who stay are told by one thread, and those of a list in the order in which they came.  The
+ * lists are held for a step for each entry, without user code and without an allocation.
  */
 #ifndef SFLIGHT_LIST_H
 #define SFLIGHT_LIST_H

@@ -114,24 +114,29 @@ static struct sflight_future *push_together(struct sflight_future *newest)
     return f;
 }
 
+/* Callbacks that are to be run, in that order. */
+struct callbacks {
+    struct sflight_future *first, **end;
+};
+
 /*
- * The order in which those who wait for a call are told.  This function alone decides it.
+ * The order in which those who wait for a call are told, which this and notify_ended() decide.
  *
  *   1. Before it is called, whoever ends the call has opened the gate, and has told the drainers
  *      (finish_closed()).  Threads parked at the gate are woken in a chain, in the kernel's
  *      order (gate.h).
- *   2. Then the entries of the list, in its order, which is newest first (notify.h says when not):
+ *   2. Then the entries of the call's list, and those of each joint's, each list in its order,
+ *      which is newest first:
  *        an owner     has its descriptor made readable and is woken;
  *        a waiter     is made to run, or woken;
  *        queued ones  that stand together and go to one queue are pushed together, turned round:
- *                     its consumer gets the oldest of them first.  Of two such chains for one
- *                     queue the newer is pushed, and drained, first.
- *   3. Last the callbacks, oldest first.  They are user code, and may take long.
+ *                     its consumer gets the oldest of them first.  Of two such chains of a list
+ *                     for one queue the newer is pushed, and drained, first.
+ *   3. Last the callbacks, of each list oldest first.  They are user code, and may take long.
  */
-void notify_all(struct sflight_group *g, struct sflight_future *list)
+static void tell(struct sflight_group *g, struct sflight_future *list, struct callbacks *callbacks)
 {
-    REQUIRE_NO_SECTION();
-    struct sflight_future *callbacks = NULL;
+    struct sflight_future *first = NULL, **end = NULL;
 
     while (list != NULL) {
         struct sflight_future *f = list;
@@ -144,8 +149,9 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
         case FUTURE_THEN:
             if (!retract_pass(g, f))
                 break;
-            f->next = callbacks; /* turns the order round: what came first goes first */
-            callbacks = f;
+            f->next = first; /* turns the order round: what came first goes first */
+            end = first == NULL ? &f->next : end;
+            first = f;
             break;
         case FUTURE_WAITER:
             (void)tell_waiter(g, f, FUTURE_TOLD);
@@ -154,7 +160,30 @@ void notify_all(struct sflight_group *g, struct sflight_future *list)
             tell_owner(g, f);
         }
     }
-    callback_run_list(callbacks);
+    if (first != NULL) {
+        *callbacks->end = first;
+        callbacks->end = end;
+    }
+}
+
+void notify_all(struct sflight_group *g, struct sflight_future *list)
+{
+    REQUIRE_NO_SECTION();
+    struct callbacks callbacks = {NULL, &callbacks.first};
+
+    tell(g, list, &callbacks);
+    callback_run_list(callbacks.first);
+}
+
+void notify_ended(struct sflight_call *c)
+{
+    REQUIRE_NO_SECTION();
+    struct callbacks callbacks = {NULL, &callbacks.first};
+
+    tell(c->group, atomic_swap_acq_rel(&c->waiters, WAITERS_TOLD), &callbacks); /* [NOTIFY] */
+    for (struct joint *j = joint_first(call_joints(c)); UNLIKELY(j != NULL); j = j->next)
+        tell(c->group, atomic_swap_acq_rel(&j->waiters, WAITERS_TOLD), &callbacks); /* [NOTIFY] */
+    callback_run_list(callbacks.first);
 }
 
 NOINLINE void notify_late(struct sflight_future *f)

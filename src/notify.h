@@ -2,10 +2,10 @@
 /*
  * Telling those who wait for a call, other than at its gate: futures and waiters (future.h).
  *
- * They hang in a list (list.h), that of a call, or that of a group's drainers.  Five verbs:
- * notify_hang() and notify_waiter_hang() put an entry in; notify_all() tells all entries of a list
- * that was taken; notify_nudge() tells one waiter to look; notify_park() waits to be told;
- * notify_end() and notify_waiter_end() give an entry up.
+ * They hang in lists (list.h), those of a call, or that of a group's drainers.  Five verbs:
+ * notify_hang() and notify_waiter_hang() put an entry in; notify_ended() and notify_all() tell all
+ * entries of lists that was taken; notify_nudge() tells one waiter to look; notify_park() waits to
+ * be told; notify_end() and notify_waiter_end() give an entry up.
  *
  * Every change of a future's state stands in this room, but for its first.  No function of this
  * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
@@ -24,16 +24,18 @@
 void notify_late(struct sflight_future *f);
 
 /*
- * Hangs a future of that kind into its call's list, by its owner; kind: OWNED, THEN or QUEUED.  If
- * the list has been told, tells the future at once.  A future of kind THEN or QUEUED is consumed.
+ * Hangs a future of that kind into its call's list, or its joint's, by its owner; kind: OWNED, THEN
+ * or QUEUED.  If the list has been told, tells the future at once.  A future of kind THEN or QUEUED
+ * is consumed.  joint: f->joint, as it was before what goes with the kind was written.
  */
-static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind kind)
+static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind kind,
+                                      struct joint *joint)
 {
     REQUIRE(future_kind(f) == FUTURE_PLAIN);
     struct sflight_call *call = future_set_kind(f, kind);
     if (kind == FUTURE_OWNED)
         atomic_store_relaxed(&f->owned.state, FUTURE_HUNG); /* published by [HANG] */
-    if (UNLIKELY(!list_push(&call->waiters, f)))
+    if (UNLIKELY(!list_push(joint != NULL ? &joint->waiters : &call->waiters, f)))
         notify_late(f);
 }
 
@@ -41,10 +43,12 @@ static ALWAYS_INLINE void notify_hang(struct sflight_future *f, enum future_kind
 static ALWAYS_INLINE void notify_enqueue(struct sflight_future *f, struct sflight_queue *q,
                                          uint64_t tag)
 {
+    struct joint *joint = f->joint;
+
     f->queued.to = q;
     f->queued.tag = tag;
     queue_expect(q);
-    notify_hang(f, FUTURE_QUEUED);
+    notify_hang(f, FUTURE_QUEUED, joint);
 }
 
 /* The owner of an OWNED future has no more use for it; true: the owner is to free it. */
@@ -70,10 +74,12 @@ int notify_take(struct slot *slot, struct sflight_future *f, sflight_result *r);
 void notify_set_fd(struct sflight_future *f, int fd);
 
 /*
- * Tells all entries of a list that was swapped out: of a call, by whoever has opened its gate, or
- * of a group's drainers.  This one function decides in which order those who wait are told; see
- * notify.c.  The entries may be gone when it returns.  g: the group, which the calling
- * function keeps.
+ * Tells all who hang in the call's lists, by whoever has opened its gate and keeps it.  In which
+ * order, see notify.c.  The entries may be gone when it returns.
+ */
+void notify_ended(struct sflight_call *c);
+
+/* The same of a list that was swapped out of a group's drainers, which the calling function keeps.
  */
 void notify_all(struct sflight_group *g, struct sflight_future *list);
 

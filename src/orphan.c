@@ -45,36 +45,72 @@ void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_futur
     atomic_store_relaxed(list, kept);
 }
 
+/* Who has joined by a joint is counted in the state, and who hangs there hangs in the call's list.
+ */
+static void move_joints(struct sflight_call *c)
+{
+    uintptr_t joints = call_joints(c);
+    struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
+
+    state_after_fork(&c->state, joints != 0, joints != 0 ? joint_after_fork(&c->joints) : 0);
+    for (struct joint *j = joint_first(joints); j != NULL; j = j->next) {
+        struct sflight_future *first = atomic_load_relaxed(&j->waiters),
+                              *last = first; /* as above */
+        if (first == NULL)
+            continue;
+        while (last->next != NULL)
+            last = last->next;
+        last->next = list;
+        list = first;
+        atomic_store_relaxed(&j->waiters, NULL); /* as above */
+    }
+    atomic_store_relaxed(&c->waiters, list); /* as above */
+}
+
 /*
  * In the child only the forking thread is left: nobody blocks in its calls.
  * Futures are not threads, and stay.
  */
 void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
 {
-    uint64_t state = atomic_load_relaxed(&c->state); /* alone with the group */
-
-    state_after_fork(&c->state);
+    move_joints(c);
     gate_init(&c->gate);
     if (unwanted_after_fork(c, false))
         gate_hold(&c->gate); /* who leaves goes on when the callback has returned */
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
     atomic_store_relaxed(&c->gone, 0); /* nobody holds the list: alone with the call */
     call_not_inherited(c);
+    uint64_t state = atomic_load_relaxed(&c->state); /* alone with the group */
     kept->n_in_flight++;
     kept->n_waiting += state_async(state);
     kept->n_futures += state_async(state);
     kept->n_futures += (state & STATE_STARTER) != 0;
 }
 
+/* Nobody tells what hangs there. */
+static uint32_t tell_nobody(struct sflight_call *c, bool here)
+{
+    struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
+    uint32_t n_lost = 0;
+
+    atomic_store_relaxed(&c->waiters, WAITERS_TOLD); /* as above */
+    if (list != WAITERS_TOLD)
+        n_lost += orphan_list(list, here, &c->group->orphan_futures);
+    for (struct joint *j = joint_first(call_joints(c)); j != NULL; j = j->next) {
+        list = atomic_load_relaxed(&j->waiters);         /* as above */
+        atomic_store_relaxed(&j->waiters, WAITERS_TOLD); /* as above */
+        if (list != WAITERS_TOLD)
+            n_lost += orphan_list(list, here, &c->group->orphan_futures);
+    }
+    return n_lost;
+}
+
 /* Nobody will end this call; whoever has a future on it finds it abandoned. */
 void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
 {
-    struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
-
     bool here = unwanted_after_fork(c, true);
-    if (list != WAITERS_TOLD)
-        kept->n_lost += orphan_list(list, here, &c->group->orphan_futures);
-    atomic_store_relaxed(&c->waiters, WAITERS_TOLD);
+
+    kept->n_lost += tell_nobody(c, here);
     atomic_store_relaxed(&c->gone, 0);
     atomic_store_relaxed(&c->owner, NULL);
     state_end_by_fork(&c->state);
@@ -83,14 +119,24 @@ void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
     c->group->orphans = c;
 }
 
-/* RACE: the fork came as a thread of the parent was ending it */
+bool orphan_told(struct sflight_call *c)
+{
+    bool told = atomic_load_acquire(&c->waiters) == WAITERS_TOLD; /* [NOTIFY] */
+
+    for (struct joint *j = joint_first(call_joints(c)); j != NULL; j = j->next)
+        told = told && atomic_load_acquire(&j->waiters) == WAITERS_TOLD; /* [NOTIFY] */
+    return told;
+}
+
 void orphan_settle(struct sflight_call *c)
 {
     struct gauges_kept unused = {0}; /* its futures are counted, and none will be told */
 
     registry_lock(); /* other threads of the child may have futures on it, too */
     if (!gate_is_open(&c->gate))
-        orphan_abandon(c, &unused);
+        orphan_abandon(c, &unused); /* RACE: the fork came as another thread was ending it */
+    else
+        (void)tell_nobody(c, false); /* RACE: its gate had been opened, no more */
     registry_unlock();
 }
 

@@ -30,6 +30,9 @@ void orphan_abandon(struct sflight_call *call, struct gauges_kept *kept);
 /* Moves waiters, whose agents do not exist in the child, from the list to *unowned. */
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned);
 
+/* Has everybody been told who hangs there?  Of a call whose gate is open, and that has futures. */
+bool orphan_told(struct sflight_call *call);
+
 /*
  * A call that has left the table, where putting the group right would have found it, while
  * a thread of the parent was ending it: nobody goes on with that.
@@ -47,7 +50,7 @@ static inline bool orphan_check(struct sflight_call *call)
     group_enter(call->group);
     if (!call_is_inherited(call))
         return false;
-    if (!gate_is_open(&call->gate))
+    if (!gate_is_open(&call->gate) || !orphan_told(call))
         orphan_settle(call); /* RACE: another thread was ending it at the fork */
     return true;
 }

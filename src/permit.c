@@ -10,9 +10,11 @@ static ALWAYS_INLINE void set_begun_by(struct sflight_call *call, uint64_t threa
 
 /* The newcomer has joined: it gets that future. */
 static ALWAYS_INLINE void get_future(struct slot *slot, struct sflight_future *f,
-                                     struct sflight_call *call, struct sflight_future **join)
+                                     struct sflight_call *call, struct joint *joint,
+                                     struct sflight_future **join)
 {
     f = future_secured(slot, f, call, false);
+    f->joint = joint;
     gauges_count(slot, COUNT_FUTURES);
     *join = future_hand_out(f);
 }
@@ -38,7 +40,7 @@ static NOINLINE int begin_hashed(struct slot *slot, const struct table_key *key,
     int rc = join_hashed(slot->group, slot, *key, newcomer, NULL, &call, &rank);
     if (rc == JOIN_FOLLOWS) {
         remember_joined(slot, call);
-        get_future(slot, f, call, join);
+        get_future(slot, f, call, NULL, join);
         return 0;
     }
     future_unneeded(slot, f);
@@ -57,7 +59,7 @@ static NOINLINE int begin_remembering(struct slot *slot, const void *key, size_t
         return -ENOMEM; /* before there is anything to undo */
     struct sflight_call *call = join_remembered(slot, key, key_len);
     if (LIKELY(call != NULL)) {
-        get_future(slot, f, call, join);
+        get_future(slot, f, call, slot->joint, join);
         return 0;
     }
     future_unneeded(slot, f);
@@ -137,6 +139,7 @@ int permit_begin_enqueue(struct sflight_group *g, const void *key, size_t key_le
         return rc;
     }
     f = future_secured(slot, f, call, rc == JOIN_LEADS);
+    f->joint = remember_joint_of(slot, call);
     if (rc == JOIN_LEADS) {
         call->result.traits |= CALL_HAS_STARTER;
         get_permit(call, lead);

@@ -4,8 +4,9 @@
  * Every change of such a word is made by a function of this file.
  *
  *   bits 0..6    CLOSED, FORGOTTEN, SEALED, ORPHAN, STARTER, LEFT, TAKEN, from the lowest
- *   bits 7..34   joiners that block a thread or fiber
- *   bits 35..63  joiners that do not block
+ *   bits 7..30   joiners that block a thread or fiber
+ *   bits 31..58  joiners that do not block
+ *   bits 59..63  joints that have joiners, which do not block (joint.h)
  *
  * CLOSED     The number of joiners is final: whoever comes now leads a new call.
  *            Set by the leader that ends the call (state_close()); by a leader that dies while
@@ -37,13 +38,19 @@
  *            (state_take_over()).  After CLOSED a joiner is in the count for good, and has a
  *            hold instead.
  *
+ * joints     A joint that is made, or made busy, adds itself with its first joiner
+ *            (state_add_joint()), and the last of its joiners takes it out when it leaves before
+ *            CLOSED (state_leave()).  Where there are any, they are SHUT before CLOSED or
+ *            FORGOTTEN is set: `shut` in what follows.
+ *
  * "Never cleared" means: not before nobody can look at the record any more (state_init()).
  *
- * A joiner adds itself with one addition, inside the section in which it found the call, or without
- * one, if its slot remembers the call.  If CLOSED or SEALED was in the word that it added to, it
- * has not joined: whoever set that bit has taken the count already.  It takes the addition back,
- * and until then the word has a joiner too many, which nobody counts: the count at the close is in
- * the word that the closing function returns, and a sealed word counts as 0 (state_joiners()).
+ * A joiner adds itself, but by a joint, with one addition, inside the section in which it found the
+ * call, or without one, if its slot remembers the call.  If CLOSED or SEALED was in the word that
+ * it added to, it has not joined: whoever set that bit has taken the count already.  It takes the
+ * addition back, and until then the word has a joiner too many, which nobody counts: the count at
+ * the close is in the word that the closing function returns, and a sealed word counts as 0
+ * (state_joiners()).
  *
  * A stale value may be used where a read-modify-write of the same word decides afterwards.  For
  * example, a search that sees no CLOSED goes on to join, and the addition shows the word that
@@ -65,9 +72,13 @@ typedef _Atomic(uint64_t) state_word;
 #define STATE_LEFT UINT64_C(32)
 #define STATE_TAKEN UINT64_C(64)
 #define STATE_BLOCKING (UINT64_C(1) << 7) /* one joiner that blocks its thread */
-#define STATE_ASYNC (UINT64_C(1) << 35)   /* one that does not */
-#define STATE_BLOCKING_MASK ((UINT64_C(1) << 28) - 1)
-#define STATE_ASYNC_MASK ((UINT64_C(1) << 29) - 1)
+#define STATE_ASYNC (UINT64_C(1) << 31)   /* one that does not */
+#define STATE_JOINT (UINT64_C(1) << 59)   /* a joint, which stands for such as do not */
+#define STATE_BLOCKING_MASK ((UINT64_C(1) << 24) - 1)
+#define STATE_ASYNC_MASK ((UINT64_C(1) << 28) - 1)
+#ifndef STATE_JOINTS_MOST /* less in a build for tests */
+#define STATE_JOINTS_MOST 31u
+#endif
 
 /* The joiners that block, in a word as it was read; counted even if it is sealed. */
 static inline uint32_t state_blocking(uint64_t state)
@@ -75,16 +86,31 @@ static inline uint32_t state_blocking(uint64_t state)
     return (uint32_t)((state >> 7) & STATE_BLOCKING_MASK);
 }
 
-/* The joiners that do not block; 0 if the word is sealed. */
+/* The joiners that do not block, but for those of joints; 0 if the word is sealed. */
 static inline uint32_t state_async(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 35) & STATE_ASYNC_MASK);
+    return state & STATE_SEALED ? 0 : (uint32_t)((state >> 31) & STATE_ASYNC_MASK);
 }
 
-/* All joiners; 0 if the word is sealed. */
+/* The joints that have joiners. */
+static inline uint32_t state_joints(uint64_t state)
+{
+    return (uint32_t)(state >> 59);
+}
+
+/* All joiners, those of a joint as one; 0 if the word is sealed. */
 static inline uint32_t state_joiners(uint64_t state)
 {
-    return state & STATE_SEALED ? 0 : state_blocking(state) + state_async(state);
+    return state & STATE_SEALED ? 0
+                                : state_blocking(state) + state_async(state) + state_joints(state);
+}
+
+/* The word with all joiners of joints as its own; more: joint_more() or joint_close_all(). */
+static inline uint64_t state_with_joints(uint64_t state, uint64_t more)
+{
+    uint64_t n = state_joints(state);
+
+    return state - n * STATE_JOINT + (n + more) * STATE_ASYNC;
 }
 
 /*
@@ -164,14 +190,42 @@ static inline enum state_joined state_join_below(state_word *word, uint64_t unit
 }
 
 /*
+ * Joins, not blocking, by a joint that is to have this one joiner.  False, and nothing has changed:
+ * the call is closed or forgotten, or has enough joints.  As state_join().
+ */
+static inline bool state_add_joint(state_word *word)
+{
+    uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
+
+    do
+        if ((state & (STATE_CLOSED | STATE_FORGOTTEN)) || state_joints(state) == STATE_JOINTS_MOST)
+            return false;
+    while (!atomic_cas_acq_rel(word, &state, state + STATE_JOINT)); /* [CLOSE] */
+    return true;
+}
+
+/* The joiner is the word's own, at any moment: who closes counts it either way. */
+/* RACE: another thread has shut that joint, or made it busy, meanwhile */
+static inline void state_own_joint(state_word *word)
+{
+    (void)atomic_sub_relaxed(word, STATE_JOINT - STATE_ASYNC); /* one word */
+}
+
+/* Would a blocking joiner that leaves close the call?  Then its joints are to be SHUT first. */
+static inline bool state_leave_closes(uint64_t state)
+{
+    return (state & STATE_ORPHAN) && state_blocking(state) == 1;
+}
+
+/*
  * A joiner of that unit leaves, which has joined and has neither left nor taken the call over;
  * or the starter (STATE_STARTER), which leaves as the joiner that it has become, if the call has
- * been taken over.  seals: if that leaves the call to nobody, it is forgotten and sealed in the
- * same step.  The new word says who was the last (state_unwanted()).  *state: the word as it was
- * last read, without CLOSED.  Returns true if the joiner has left, and *state is the new word.  If
- * that has CLOSED, this was the last blocking joiner of an orphan: the call is closed, *state is
- * the word at the close, and the joiner must end the call.  Returns false if the word has changed:
- * *state is the word now, to be looked at again.
+ * been taken over; or the last one of a joint (STATE_JOINT).  seals: if that leaves the call to
+ * nobody, it is forgotten and sealed in the same step.  The new word says who was the last
+ * (state_unwanted()).  *state: the word as it was last read, without CLOSED.  Returns true if the
+ * joiner has left, and *state is the new word.  If that has CLOSED, this was the last blocking
+ * joiner of an orphan: the call is closed, *state is the word at the close, and the joiner must end
+ * the call.  Returns false if the word has changed: *state is the word now, to be looked at again.
  */
 static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint64_t *state)
 {
@@ -179,10 +233,11 @@ static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint
         unit = STATE_ASYNC;
     REQUIRE(unit == STATE_STARTER    ? (*state & STATE_STARTER) != 0
             : unit == STATE_BLOCKING ? state_blocking(*state) != 0
+            : unit == STATE_JOINT    ? state_joints(*state) != 0
                                      : state_async(*state) != 0);
     uint64_t left = (*state - unit) | STATE_LEFT;
 
-    if ((*state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(*state) == 1)
+    if (unit == STATE_BLOCKING && state_leave_closes(*state))
         left |= STATE_CLOSED; /* the last that could have taken it over */
     else if (seals && state_unwanted(left))
         left |= STATE_FORGOTTEN | STATE_SEALED;
@@ -193,28 +248,52 @@ static inline bool state_leave(state_word *word, uint64_t unit, bool seals, uint
 }
 
 /*
- * Closes the call.  Only its leader, once.  Returns the word at the close, whose count is final.
- * Pairs with state_join() and state_leave().
+ * Closes the call.  Only its leader, once.  *state is the word at the close, whose count is final.
+ * Pairs with state_join() and state_leave().  False, and nothing has changed: it has joints, or it
+ * has changed too often; then they are to be SHUT, and state_close_shut() is due.  The CAS that
+ * fails has brought the line, which a load would have to share first.
  */
-static inline uint64_t state_close(state_word *word)
+static ALWAYS_INLINE bool state_close(state_word *word, uint64_t *state)
+{
+    *state = 0; /* a guess */
+    for (int tries = 0; tries < 3; tries++) {
+        if (UNLIKELY(state_joints(*state) != 0))
+            return false;
+        if (LIKELY(atomic_cas_acq_rel(word, state, *state | STATE_CLOSED))) /* [CLOSE] */
+            return true;
+    }
+    return false; /* RACE: others join and leave */
+}
+
+/* The same in one step, where what joints there are are SHUT.  Returns the word at the close. */
+static inline uint64_t state_close_shut(state_word *word)
 {
     return atomic_or_acq_rel(word, STATE_CLOSED); /* [CLOSE] */
 }
 
+enum state_abandoned {
+    STATE_FOLLOWED,     /* the call is an orphan */
+    STATE_CLOSED_ALONE, /* it is closed */
+    STATE_SHUT_FIRST,   /* nothing has changed: it has joints, which are to be SHUT first */
+};
+
 /*
  * In the place of a leader that has died, once: if somebody blocks in the call, makes the call
- * an orphan and returns true; otherwise closes it and returns false.  *state gets the word
- * before.  After true the call is no longer the calling function's, which needs a hold to use
- * the record.  Pairs with state_take_over(), which sees what the dead leader wrote.
+ * an orphan; otherwise closes it.  *state gets the word
+ * before.  After STATE_FOLLOWED the call is no longer the calling function's, which needs a hold to
+ * use the record.  Pairs with state_take_over(), which sees what the dead leader wrote.
  */
-static inline bool state_orphan_or_close(state_word *word, uint64_t *state)
+static inline enum state_abandoned state_orphan_or_close(state_word *word, bool shut,
+                                                         uint64_t *state)
 {
     *state = atomic_load_relaxed(word); /* the CAS decides */
     for (;;) {                          /* RACE: again, if the state has changed */
         bool followed = state_blocking(*state) != 0 && !(*state & STATE_SEALED);
         uint64_t next = *state | (followed ? STATE_ORPHAN : STATE_CLOSED);
+        if (!followed && !shut && state_joints(*state) != 0)
+            return STATE_SHUT_FIRST;
         if (atomic_cas_acq_rel(word, state, next)) /* [ORPHAN] [CLOSE] */
-            return followed;
+            return followed ? STATE_FOLLOWED : STATE_CLOSED_ALONE;
     }
 }
 
@@ -264,8 +343,9 @@ static inline bool state_expire(state_word *word)
 
 enum state_forgot {
     STATE_FORGOT,
-    STATE_NOT_THERE, /* the call is closed, or forgotten by somebody else */
-    STATE_SHARED,    /* the call has joiners, and therefore is not forgotten */
+    STATE_NOT_THERE,  /* the call is closed, or forgotten by somebody else */
+    STATE_SHARED,     /* the call has joiners, and therefore is not forgotten */
+    STATE_HAS_JOINTS, /* nothing has changed: it has joints, which are to be SHUT first */
 };
 
 /*
@@ -274,7 +354,7 @@ enum state_forgot {
  * bucket until the call ends; otherwise nothing has changed.  What the calling thread wrote
  * before is seen by the leader of the key's next call.
  */
-static inline enum state_forgot state_forget(state_word *word, bool unshared)
+static inline enum state_forgot state_forget(state_word *word, bool unshared, bool shut)
 {
     uint64_t state = atomic_load_relaxed(word); /* the CAS decides */
 
@@ -283,6 +363,8 @@ static inline enum state_forgot state_forget(state_word *word, bool unshared)
             return STATE_NOT_THERE;
         if (unshared && state_joiners(state) != 0)
             return STATE_SHARED;
+        if (!shut && state_joints(state) != 0)
+            return STATE_HAS_JOINTS;
         uint64_t forgotten = state | STATE_FORGOTTEN | (unshared ? STATE_SEALED : 0);
         if (atomic_cas_release(word, &state, forgotten)) /* [FORGET] */
             return STATE_FORGOT;
@@ -314,12 +396,16 @@ static inline enum state_sealed state_seal(state_word *word)
     }
 }
 
-/* In a forked child, by who is alone with the call: nobody blocks in it. */
-static inline void state_after_fork(state_word *word)
+/*
+ * In a forked child, by who is alone with the call: nobody blocks in it, and it has no joints any
+ * more, which had so many joiners.  Who was between two steps of leaving one counts as having left.
+ */
+static inline void state_after_fork(state_word *word, bool had_joints, uint64_t n_of_joints)
 {
     uint64_t kept = STATE_CLOSED | STATE_FORGOTTEN | STATE_SEALED | STATE_STARTER | STATE_LEFT |
                     STATE_TAKEN | STATE_ASYNC_MASK * STATE_ASYNC;
-    atomic_store_relaxed(word, atomic_load_relaxed(word) & kept); /* alone with the call */
+    uint64_t state = (atomic_load_relaxed(word) & kept) + n_of_joints * STATE_ASYNC;
+    atomic_store_relaxed(word, had_joints ? state | STATE_LEFT : state); /* alone with the call */
 }
 
 /* But one that the forking thread's own batch has joined. */

@@ -39,11 +39,18 @@ static bool take_over(struct slot *slot, struct agent *agent, struct sflight_cal
 
 /* --------------------------------------------------------------------- leave */
 
+/* Is a joiner of that unit counted by a joint?  Otherwise it is, or may be, in the state. */
+static bool is_of_joint(uint64_t unit, uint64_t state)
+{
+    return (unit == STATE_ASYNC || (unit == STATE_STARTER && (state & STATE_TAKEN))) &&
+           state_async(state) == 0;
+}
+
 enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t unit)
 {
     /* A hold of our own, if we must look at the call again when we have left it. */
     bool look_back = call_kind(c) != CALL_OF_LEADER;
-    bool seals = look_back && c->group->cancel_unwanted;
+    bool seals = look_back && c->group->cancel_unwanted, starter = unit == STATE_STARTER;
     struct sflight_call *own __attribute__((cleanup(hold_own_ends), unused)) = NULL;
     if (look_back) {
         gate_hold(&c->gate);
@@ -54,13 +61,29 @@ enum wait_leave wait_leave(struct slot *slot, struct sflight_call *c, uint64_t u
     for (;;) {                                       /* RACE: again, if the state has changed */
         if (state & STATE_CLOSED)
             return LEAVE_TOO_LATE;
-        if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
-            notify_nudge(c); /* whoever was nudged may be this one: pass it on */
+        enum joint_left of_joint = JOINT_NONE;
         bool forgotten = state & STATE_FORGOTTEN;
-        if (!state_leave(&c->state, unit, seals, &state))
-            continue;
-        if (unit == STATE_STARTER && (state & STATE_TAKEN))
+        if (UNLIKELY(is_of_joint(unit, state))) {
+            REQUIRE(c->group->max_age_ns == 0);
+            of_joint = joint_leave(&c->joints, remember_joint_of(slot, c));
+            if (of_joint == JOINT_LAST)
+                unit = STATE_JOINT;
+            if (of_joint != JOINT_LEFT) {
+                state = atomic_load_relaxed(&c->state); /* the CAS decides */
+                continue;
+            }
+        } else {
+            if ((state & STATE_ORPHAN) && unit == STATE_BLOCKING && state_blocking(state) != 1)
+                notify_nudge(c); /* whoever was nudged may be this one: pass it on */
+            if (unit == STATE_BLOCKING && state_leave_closes(state) && state_joints(state) != 0)
+                finish_shut_joints(c); /* RACE: its deadline passes as the leader dies */
+            if (!state_leave(&c->state, unit, seals, &state))
+                continue;
+        }
+        if (starter && (state & STATE_TAKEN))
             gauges_count(slot, COUNT_RETURNED); /* as the joiner that it had become */
+        if (of_joint == JOINT_LEFT)
+            return LEAVE_LEFT; /* the joint has others, who wait */
         bool last = look_back && state_unwanted(state);
         if (state & STATE_CLOSED) {
             finish_closed(slot, c, ENDING_ABANDONED, state, false);

@@ -35,10 +35,11 @@ hooks_WITHOUT := test_threads test_runtime_% test_leader_tasks
 hooks_UNIT :=
 
 # Every key has the same hash: all calls of a group stand in one bucket, and only comparing whole keys
-# tells them apart.  test_threads measures memory, which here waits for its grace period;
+# tells them apart.  And a thread that joins one call again and again has a joint of it, whether others
+# join, too, or not.  test_threads measures memory, which here waits for its grace period;
 # test_callback has 100,000 calls in flight, which here are one chain.
 collide_CC := gcc
-collide_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_HASH=42
+collide_FLAGS := $(asan_FLAGS) -DSFLIGHT_TEST_HASH=42 -DJOINT_AFTER=0u
 collide_WITHOUT := test_threads test_callback
 collide_UNIT := $(filter test_call%,$(UNIT_TESTS))
 

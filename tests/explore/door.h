@@ -280,10 +280,15 @@ struct door {
     bool common_slots;  /* threads cannot have slots of their own */
     bool fingerprints;  /* the second byte of a key distinguishes it from others in its bucket */
     unsigned failures;  /* allocations and descriptors: one in so many fails; 0: none */
-    unsigned haste;     /* a reading of the clock jumps ahead, one in so many; 0: none */
-    void (*left)(void); /* called by whoever has left a section; or NULL */
+    unsigned
+        joint_after; /* so often a thread finds that others join, too, before it makes a joint */
+    unsigned joints_most; /* of a call */
+    unsigned haste;       /* a reading of the clock jumps ahead, one in so many; 0: none */
+    void (*left)(void);   /* called by whoever has left a section; or NULL */
 };
 extern struct door door;
+#define JOINT_AFTER door.joint_after
+#define STATE_JOINTS_MOST door.joints_most
 
 /* ------------------------------------------------------------------ hash.h */
 

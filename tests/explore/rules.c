@@ -65,6 +65,8 @@ void world_begin(const sflight_options *options)
     door.common_slots = sched_mishap(8);
     door.lazy_reclaim = sched_mishap(8);
     door.fingerprints = sched_mishap(2);
+    door.joint_after = 100;
+    door.joints_most = 31;
     memory_old_values = sched_mishap(2);
     memory_x86 = memory_old_values && sched_mishap(4);
     if (sched_mishap(4)) {
@@ -520,6 +522,13 @@ static unsigned allowed(const struct ask *ask)
     return ask->may | world.may;
 }
 
+/* Had somebody returned from it, or its permit been used, before that step? */
+static bool was_over(const struct run *run, uint64_t step)
+{
+    return (run->first_return != 0 && run->first_return < step) ||
+           (run->over != 0 && run->over < step);
+}
+
 static void check_result(struct ask *ask, struct run *run)
 {
     const sflight_result *r = &ask->r;
@@ -528,6 +537,11 @@ static void check_result(struct ask *ask, struct run *run)
     CHECK(run->ended != 0);
     if (run->first_return != 0 && run->first_return < ask->begun)
         explore_fail("a result of which somebody had returned before this caller began");
+    for (unsigned i = 0; i < w.n_runs; i++)
+        if (strcmp(w.runs[i].key, ask->key) == 0 && w.runs[i].claimed_after > run->begun &&
+            was_over(&w.runs[i], ask->begun))
+            explore_fail(
+                "an older result than that of a call that had ended before this caller began");
     for (unsigned i = 0; i < w.n_forgets; i++)
         if (strcmp(w.forgets[i].key, ask->key) == 0 && w.forgets[i].done &&
             w.forgets[i].ended < ask->begun && run->begun < w.forgets[i].begun &&

@@ -6,7 +6,8 @@
  *   - two runs of fn for a key overlap only if the key was forgotten between (I2), and
  *     then the forget comes before the second; otherwise the first does;
  *   - nobody gets the result of a call of which somebody had returned before it
- *     began (I3), or which had been forgotten before it began (I4);
+ *     began (I3), or which had been forgotten before it began (I4), or an older one than
+ *     that of a call that had ended before it began (I1);
  *   - nobody leads or gets anything who began after the group had been closed;
  *     who has drained it finds no run that had begun before;
  *   - one leader for each run; the same number of followers told to all, also to who

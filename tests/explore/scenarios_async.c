@@ -980,7 +980,238 @@ static void remembered_by_the_dead(void)
     world_end();
 }
 
+/* --------------------------------------------------------------------- joints */
+
+/* The third time that a thread joins the call it does so by a joint. */
+static void joints_begin(const sflight_options *o)
+{
+    world_begin(o);
+    door.joint_after = 0;
+    door.joints_most = variant(3) == 2 ? 1 : 31;
+}
+
+/* Has several futures at once, most of them of a joint, and does with each what may be done. */
+static void ask_often(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+
+    for (unsigned i = 0; i < 5; i++)
+        ask_begin_and_complete(fresh(n + i, "a"));
+    for (unsigned i = 0; i < 5; i++) {
+        struct ask *ask = &asks[n + i];
+        if (ask->future == NULL)
+            continue;
+        switch (variant(4)) {
+        case 0:
+            ask_drop(ask);
+            break;
+        case 1:
+            ask_get_or_drop(ask);
+            break;
+        case 2:
+            ask_then(ask);
+            break;
+        case 3:
+            give_up(ask);
+        }
+    }
+}
+
+/* Each future is given up before the next one comes: so there is nobody, again and again. */
+static void ask_and_drop(void *arg)
+{
+    struct ask *first = arg;
+    unsigned n = (unsigned)(first - asks);
+
+    for (unsigned i = 0; i < 5; i++)
+        drop(fresh(n + i, "a"));
+}
+
+static void joints_against(void (*end)(void *), void (*way)(void *), unsigned n_threads)
+{
+    sflight_options o = world_options();
+
+    o.cancel_unwanted = variant(2);
+    o.on_abandon = (int)variant(2);
+    joints_begin(&o);
+    world.forgets = o.cancel_unwanted;
+    world.may = MAY_TIME_OUT | (end == abandon_permit ? MAY_BE_DEAD : 0);
+    ask_begin(fresh(0, "a"));
+    for (unsigned i = 1; i <= n_threads; i++)
+        go(way, fresh(10 * i, "a"));
+    if (end == abandon_permit && variant(2))
+        go(ask_whole, fresh(1, "a")); /* it may take the call over */
+    if (variant(2))
+        pause_here();
+    end(&asks[0]);
+    ask_begin_and_complete(fresh(2, "b"));
+    drop(fresh(3, "a"));
+    join_all();
+    world_end();
+}
+
+static void joint_alone(void)
+{
+    joints_against(complete_permit, ask_and_drop, 1);
+}
+static void joints(void)
+{
+    joints_against(complete_permit, ask_often, 2);
+}
+static void joints_left(void)
+{
+    joints_against(complete_permit, ask_and_drop, 2);
+}
+static void joints_dead(void)
+{
+    joints_against(abandon_permit, variant(2) ? ask_often : ask_and_drop, 1 + variant(2));
+}
+
+/*
+ * Its leader dies, and they are all there is, or the last one that blocks leaves; or that one takes
+ * the call over, and a starter's future becomes one like the others.
+ */
+static void joints_orphaned(void)
+{
+    sflight_options o = world_options();
+
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    o.cancel_unwanted = variant(2);
+    joints_begin(&o);
+    world.forgets = o.cancel_unwanted;
+    world.may = MAY_TIME_OUT | MAY_BE_DEAD;
+    ask_begin(fresh(0, "a"));
+    bool own = variant(2) && ask_own_future(&asks[0]);
+    for (unsigned i = 1; i < 3; i++) {
+        fresh(i, "a")->patience_ns = variant(3) ? SHORT_NS : 0;
+        go(ask_whole, &asks[i]);
+    }
+    go(variant(2) ? ask_often : ask_and_drop, fresh(10, "a"));
+    if (variant(2))
+        pause_here();
+    abandon_permit(&asks[0]);
+    if (own)
+        ask_drop(&asks[0]);
+    join_all();
+    world_end();
+}
+
+/* Another thread forgets the key, and has the next call. */
+static void forget_and_begin(void *ask)
+{
+    (void)forget("a", variant(2));
+    ask_begin_and_complete(ask);
+    if (((struct ask *)ask)->future != NULL)
+        ask_drop(ask);
+}
+
+static void joints_forgotten(void)
+{
+    joints_begin(NULL);
+    world.may = MAY_TIME_OUT;
+    ask_begin(fresh(0, "a"));
+    go(variant(2) ? ask_often : ask_and_drop, fresh(10, "a"));
+    go(forget_and_begin, fresh(1, "a"));
+    if (variant(2))
+        go(ask_and_drop, fresh(20, "a"));
+    if (variant(2))
+        pause_here();
+    complete_permit(&asks[0]);
+    join_all();
+    world_end();
+}
+
+/* Whoever is the last to leave a call with joints is told so, and its leader as well. */
+static void joints_unwanted(void)
+{
+    sflight_options o = world_options();
+
+    o.cancel_unwanted = variant(2);
+    joints_begin(&o);
+    world.forgets = true;
+    world.may = MAY_TIME_OUT;
+    ask_begin(fresh(0, "a"));
+    ask_on_unwanted(&asks[0]);
+    go(variant(2) ? ask_often : ask_and_drop, fresh(10, "a"));
+    go(ask_and_drop, fresh(20, "a"));
+    for (unsigned i = variant(3); i > 0 && !ask_unwanted(&asks[0]); i--)
+        pause_here();
+    complete_permit(&asks[0]);
+    join_all();
+    world_end();
+}
+
+/* As swept(), most of them in a joint's list. */
+static void swept_in_joints(void)
+{
+    queue_begin();
+    door.joint_after = 0;
+    world.may = MAY_TIME_OUT;
+    for (unsigned i = 0; i < 8; i++)
+        ask_begin(fresh(i, "a"));
+    ask_then(&asks[3]);
+    go(give_up, &asks[4]);
+    go(give_up, &asks[5]);
+    go(complete_permit, &asks[0]);
+    (void)ask_enqueue(&asks[6], queue);
+    (void)ask_enqueue(&asks[7], queue);
+    n_queued = 2 - ask_cancel(&asks[6]);
+    give_up(&asks[1]);
+    ask_drop(&asks[2]);
+    consume_all();
+    join_all();
+    CHECK(asks[3].over);
+    CHECK(sflight_queue_destroy(queue) == 0);
+    world_end();
+}
+
+static void drop_it(void *ask)
+{
+    ask_drop(ask);
+}
+
+static unsigned long n_seen;
+
+static int see(const sflight_info *info, void *most)
+{
+    n_seen = info->futures;
+    CHECK(info->futures <= *(unsigned long *)most);
+    return 0;
+}
+
+/* Who is counted by a joint is shown, too. */
+static void joints_seen(void)
+{
+    unsigned long most = 4;
+
+    joints_begin(NULL);
+    ask_begin(fresh(0, "a"));
+    for (unsigned i = 1; i < 5; i++)
+        ask_begin(fresh(i, "a"));
+    go(drop_it, &asks[4]);
+    go(drop_it, &asks[3]);
+    CHECK(sflight_group_each(world.group, see, &most) == 0 || door.failures != 0);
+    join_all();
+    CHECK(sflight_group_each(world.group, see, &most) == 0 || door.failures != 0);
+    CHECK(n_seen == 2 || door.failures != 0);
+    ask_drop(&asks[1]);
+    complete_permit(&asks[0]);
+    ask_get(&asks[2]);
+    ask_release(&asks[2]);
+    world_end();
+}
+
 const struct scenario scenarios_async[] = {
+    {"joint_alone", joint_alone, 200, 2},
+    {"joints", joints, 300, 1},
+    {"joints_left", joints_left, 300, 1},
+    {"joints_dead", joints_dead, 200, 1},
+    {"joints_orphaned", joints_orphaned, 300, 1},
+    {"joints_forgotten", joints_forgotten, 300, 1},
+    {"joints_unwanted", joints_unwanted, 200, 1},
+    {"swept_in_joints", swept_in_joints, 200, 1},
+    {"joints_seen", joints_seen, 100, 1},
     {"remembered", remembered, 300, 2},
     {"remembered_by_two", remembered_by_two, 300, 1},
     {"remembered_dead", remembered_dead, 200, 2},

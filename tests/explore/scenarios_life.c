@@ -226,6 +226,7 @@ static void destroy_against_remembered(void)
 {
     sflight_options o = world_options();
     destroyed_begin(&o);
+    door.joint_after = variant(2) ? 0 : 100;
     sched.counters = true;
     is_in[1] = false;
     ask_begin(fresh(0, "a"));
@@ -383,6 +384,7 @@ static void stats_say_who_waits_again(void)
 {
     sflight_stats stats = {0};
     world_begin(NULL);
+    door.joint_after = variant(2) ? 0 : 100;
     sched.counters = true;
     ask_begin(fresh(0, "a"));
     struct run *run = asks[0].run;
@@ -688,7 +690,7 @@ static void remember(void *arg)
     unsigned n = (unsigned)(first - asks);
     const char *key = first->key;
 
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 4; i++)
         hang_and_drop(fresh(n + i, key));
 }
 
@@ -766,6 +768,28 @@ static void fork_with_remembered(void)
     go(remember, fresh(30, key));
     remember(fresh(40, variant(2) ? "a" : "c"));
     fork_and_end_all(2);
+}
+
+/* Its futures are of a joint of its own call, or of another thread's; others come and go meanwhile.
+ */
+static void fork_with_joints(void)
+{
+    futures_begin();
+    door.joint_after = 0;
+    ask_begin(fresh(0, "c"));
+    go_ask(1, "a");
+    let_others_go_on();
+    const char *key = variant(2) ? "a" : "c";
+    go(remember, fresh(30, variant(2) ? "a" : "c"));
+    go(remember, fresh(40, key));
+    for (unsigned i = 2; i < 7; i++) {
+        ask_begin(fresh(i, key));
+        if (asks[i].future != NULL && variant(2))
+            (void)sflight_future_fd(asks[i].future);
+    }
+    if (asks[4].future != NULL && variant(2))
+        ask_drop(&asks[4]);
+    fork_and_end_all(7);
 }
 
 /* Calls that have been forgotten before the fork: a permit, and somebody else's. */
@@ -974,6 +998,7 @@ const struct scenario scenarios_life[] = {
     {"fork_with_bare_permit", fork_with_bare_permit, 50, 0},
     {"fork_with_futures", fork_with_futures, 200, 0},
     {"fork_with_remembered", fork_with_remembered, 200, 0},
+    {"fork_with_joints", fork_with_joints, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},
     {"fork_with_ended_permit", fork_with_ended_permit, 200, 0},

@@ -515,7 +515,8 @@ static const char *place_of(int thread)
 {
     static const char *const of_list[] = {"list_take_waiter", "list_sweep",   "list_remove",
                                           "list_let_go",      "gate_is_open", /* list_held() */
-                                          "is_gone",          "future_word" /* list_sweep() */};
+                                          "is_gone",          "future_word",  "take_gone",
+                                          "call_joints" /* list_sweep() */};
     const char *function = sched_function_of(thread);
 
     if (door_lock_of(thread) != NULL)

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static sflight_group *group, *empty;
+static sflight_group *group, *empty, *crowded;
 static _Atomic int running;
+static _Atomic unsigned turn; /* of those that join a call in turn */
 
 static int hang(sflight_call *call, void *arg)
 {
@@ -25,13 +26,29 @@ static void *lead(void *arg)
     return NULL;
 }
 
-static sflight_future *begin(const char *key, size_t len)
+static void begin_in(sflight_group *g, const char *key, size_t len)
 {
     sflight_call *call;
     sflight_future *f;
-    if (sflight_begin(group, key, len, &call, &f) != 0)
+    if (sflight_begin(g, key, len, &call, &f) != 0)
         abort();
-    return f;
+}
+
+static void begin(const char *key, size_t len)
+{
+    begin_in(group, key, len);
+}
+
+/* Two threads, 20 times each, so that both are counted by joints. */
+static void *join_in_turn(void *second)
+{
+    for (unsigned i = second != NULL; i < 40; i += 2) {
+        while (turn != i)
+            usleep(10);
+        begin_in(crowded, "crowded", 7);
+        turn++;
+    }
+    return NULL;
 }
 
 /* Where the debugger stops. */
@@ -51,8 +68,13 @@ int main(void)
     o.shards = 2;
     o.expected_inflight = 1;
     o.max_age_ns = UINT64_C(1) << 62;
-    if (sflight_group_create(&group, &o) != 0 || sflight_group_create(&empty, NULL) != 0)
+    if (sflight_group_create(&group, &o) != 0 || sflight_group_create(&empty, NULL) != 0 ||
+        sflight_group_create(&crowded, NULL) != 0)
         return EXIT_FAILURE;
+    begin_in(crowded, "crowded", 7);
+    pthread_create(&threads[0], NULL, join_in_turn, &turn);
+    join_in_turn(NULL);
+    pthread_join(threads[0], NULL);
     pthread_create(&threads[0], NULL, lead, NULL);
     while (running != 1)
         usleep(100);
@@ -60,13 +82,13 @@ int main(void)
     pthread_create(&threads[2], NULL, lead, NULL);
     if (sflight_start(group, "started", 7, hang, NULL, &f) != 0)
         return EXIT_FAILURE;
-    (void)begin("a\"b\n", 4);
-    (void)begin("forgotten", 9);
-    (void)begin("forgotten", 9);
+    begin("a\"b\n", 4);
+    begin("forgotten", 9);
+    begin("forgotten", 9);
     (void)sflight_forget(group, "forgotten", 9);
     for (int i = 0; i < 100; i++) { /* the table grows */
         char key[12];
-        (void)begin(key, (size_t)snprintf(key, sizeof(key), "key %d", i));
+        begin(key, (size_t)snprintf(key, sizeof(key), "key %d", i));
     }
     do {
         usleep(100);

@@ -25,10 +25,11 @@ shows() {
     local at=', claimed at [0-9]+\.[0-9]+ s of CLOCK_MONOTONIC'
     check "$1: all of them" grep -q '^group 0x[0-9a-f]*: 104 in flight$' "$work/seen"
     check "$1: a group without any" grep -q '^group 0x[0-9a-f]*: 0 in flight$' "$work/seen"
-    check "$1: each group once" bash -c '[ "$(grep -c "^group " "$0")" = 2 ]' "$work/seen"
+    check "$1: each group once" bash -c '[ "$(grep -c "^group " "$0")" = 3 ]' "$work/seen"
     check "$1: a leader" says "\"led\": led by thread [0-9]+, 2 blocking followers, 0 futures$at"
     check "$1: a started call" says "\"started\": started by thread [0-9]+, 0 blocking followers, 0 futures$at"
     check "$1: a permit" says "\"a\\\\042b\\\\012\": a permit, 0 blocking followers, 0 futures$at"
+    check "$1: what is joined in turn" says '"crowded": a permit, 0 blocking followers, 40 futures'
     check "$1: what is forgotten" says "\"forgotten\": a permit, 0 blocking followers, 1 futures$at, forgotten"
     check "$1: in each array" bash -c '[ "$(grep -c "\"key [0-9]*\": a permit" "$0")" = 100 ]' "$work/seen"
 }

@@ -214,7 +214,8 @@ void alloc_put(struct alloc *a, void *ptr, size_t size)
     atomic_add_relaxed(&model_n_put, 1);
 }
 
-#include "../../src/remember.c" /* not the harness */
+#include "../../src/joint.c"    /* not the harness */
+#include "../../src/remember.c" /* nor this one */
 #include "call.c"
 #include "key.c"
 

@@ -36,10 +36,9 @@ static _Atomic(int) lost; /* the call has no key any more */
 static int n_led;         /* of the key's calls, counted without any care */
 
 /* Nobody hangs anything up. */
-void notify_all(struct sflight_group *g, struct sflight_future *list)
+void notify_ended(struct sflight_call *c)
 {
-    (void)g;
-    assert(list == NULL);
+    assert(atomic_load_relaxed(&c->waiters) == NULL);
 }
 
 void unwanted_tell(struct sflight_call *c)

@@ -288,12 +288,92 @@ static void test_sealed_by_who_leaves_last(void **unused)
         assert_true(state_leave(&word, units[i], true, &state));
         assert_true(state_unwanted(state));
         assert_false(state_join(&word, STATE_ASYNC, &state));
-        assert_int_equal(state_joiners(state_close(&word)), 0);
+        assert_int_equal(state_joiners(state_close_shut(&word)), 0);
         state_init(&word, units[i]); /* in any other group it may be joined */
         state = units[i];
         assert_true(state_leave(&word, units[i], false, &state));
         assert_true(state_join(&word, STATE_ASYNC, &state));
     }
+}
+
+/* Who closes a call with joints has to shut them first, and so has who forgets it. */
+static void test_shut_first(void **unused)
+{
+    (void)unused;
+    state_word word;
+    uint64_t state;
+
+    state_init(&word, 0);
+    assert_true(state_add_joint(&word));
+    assert_false(state_close(&word, &state));
+    assert_int_equal(state_forget(&word, true, false), STATE_SHARED);
+    assert_int_equal(state_forget(&word, false, false), STATE_HAS_JOINTS);
+    assert_int_equal(state_orphan_or_close(&word, false, &state), STATE_SHUT_FIRST);
+    assert_int_equal(require_word(&word), STATE_JOINT);
+    assert_int_equal(state_forget(&word, false, true), STATE_FORGOT);
+    assert_false(state_add_joint(&word));
+    assert_int_equal(state_orphan_or_close(&word, true, &state), STATE_CLOSED_ALONE);
+    assert_int_equal(state_joiners(state_with_joints(state, 4)), 5);
+
+    state_init(&word, 0);
+    for (unsigned i = 0; i < STATE_JOINTS_MOST; i++)
+        assert_true(state_add_joint(&word));
+    assert_false(state_add_joint(&word));
+    assert_true(state_join(&word, STATE_BLOCKING, &state));
+    assert_int_equal(state_orphan_or_close(&word, false, &state), STATE_FOLLOWED);
+    state = require_word(&word);
+    assert_true(state_leave_closes(state));
+    assert_int_equal(state_joiners(state), STATE_JOINTS_MOST + 1);
+    assert_int_equal(state_async(state_with_joints(state, 7)), STATE_JOINTS_MOST + 7);
+    state_own_joint(&word);
+    assert_int_equal(state_async(require_word(&word)), 1);
+}
+
+/* A joint through all of its life. */
+static void test_joint(void **unused)
+{
+    (void)unused;
+    joint_list list = 0;
+    int makers[2] = {0};
+    struct joint *j = joint_new(&alloc_process, &makers[0]),
+                 *k = joint_new(&alloc_process, &makers[1]);
+
+    assert_null(joint_choose(&list, &makers[0], 2, 3));
+    assert_int_equal(joint_leave(&list, NULL), JOINT_NONE);
+    assert_true(joint_add(&list, j));
+    assert_true(joint_add(&list, k));
+    assert_ptr_equal(joint_choose(&list, &makers[0], 2, 0), j);
+    assert_ptr_equal(joint_choose(&list, NULL, 2, 2), k); /* the one that was added last */
+    assert_ptr_equal(joint_choose(&list, NULL, 2, 3), j);
+    assert_null(joint_choose(&list, NULL, 3, 3));
+    assert_true(joint_join(j));
+    assert_false(joint_revive(j));
+    assert_int_equal(joint_more(list), 1);
+    assert_int_equal(joint_leave(&list, j), JOINT_LEFT);
+    assert_int_equal(joint_leave(&list, j), JOINT_LAST);
+    assert_false(joint_join(j));
+    assert_int_equal(joint_leave(&list, j), JOINT_LAST); /* k's */
+    assert_int_equal(joint_leave(&list, j), JOINT_NONE);
+    assert_true(joint_revive(j));
+    assert_true(joint_join(j));
+    joint_shut_all(&list);
+    joint_shut_all(&list);
+    assert_false(joint_join(j));
+    assert_false(joint_revive(k));
+    struct joint *late = joint_new(&alloc_process, NULL);
+    assert_false(joint_add(&list, late));
+    assert_int_equal(joint_leave(&list, NULL), JOINT_LEFT); /* that may be done still */
+    assert_int_equal(joint_close_all(&list), 0);
+    assert_int_equal(joint_leave(&list, NULL), JOINT_NONE);
+    joint_free_all(&list, &alloc_process);
+    assert_int_equal(list, 0);
+
+    assert_true(joint_add(&list, late));
+    assert_true(joint_join(late));
+    assert_int_equal(joint_after_fork(&list), 2);
+    assert_false(joint_join(late));
+    assert_int_equal(joint_leave(&list, NULL), JOINT_NONE);
+    joint_free_all(&list, &alloc_process);
 }
 
 static void test_unshared_after_everybody_left(void **state)
@@ -898,6 +978,8 @@ int main(void)
 #endif
         cmocka_unit_test(test_sealed),
         cmocka_unit_test(test_sealed_by_who_leaves_last),
+        cmocka_unit_test(test_shut_first),
+        cmocka_unit_test(test_joint),
         cmocka_unit_test(test_unshared_after_everybody_left),
         cmocka_unit_test(test_last_follower_leaves_an_orphan),
         cmocka_unit_test(test_future_on_an_orphan_is_dropped),

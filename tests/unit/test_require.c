@@ -260,7 +260,7 @@ static void hang_twice(void)
 {
     struct sflight_future *f = joined();
     assert_true(sflight_future_fd(f) >= 0);
-    notify_hang(f, FUTURE_OWNED);
+    notify_hang(f, FUTURE_OWNED, NULL);
 }
 static void park_what_does_not_hang(void)
 {
