@@ -279,9 +279,9 @@ enum state_abandoned {
 
 /*
  * In the place of a leader that has died, once: if somebody blocks in the call, makes the call
- * an orphan; otherwise closes it.  *state gets the word
- * before.  After STATE_FOLLOWED the call is no longer the calling function's, which needs a hold to
- * use the record.  Pairs with state_take_over(), which sees what the dead leader wrote.
+ * an orphan; otherwise closes it.  *state gets the word before.  After STATE_FOLLOWED the call is
+ * no longer the calling function's, which needs a hold to use the record.  Pairs with
+ * state_take_over(), which sees what the dead leader wrote.
  */
 static inline enum state_abandoned state_orphan_or_close(state_word *word, bool shut,
                                                          uint64_t *state)
