@@ -10,6 +10,8 @@
  *   belongs   a result is of the caller's key and of an execution that overlaps the
  *             caller: ended before it returned, its leader not back before it began
  *   returned  no caller gets a result that another had returned with before it began
+ *   older     nor one that is older than another with which somebody had: of an execution that
+ *             had begun before the other's leader did
  *   forgotten no caller gets the result of an execution that had begun before a
  *             forgetting began that was over before the caller began
  *   flying    forget says 1, and forget_unshared 0, only while a call may be in flight
@@ -57,6 +59,7 @@ struct exec {
     int64_t began, ended, destroyed_at;
     int64_t leader_began, leader_returned;
     int64_t first_return; /* of a caller with its result */
+    int64_t newer_return; /* the same, or of a later one by `by_leader` of its key */
 };
 
 struct forgetting {
@@ -80,6 +83,7 @@ struct history {
     struct exec *execs;
     struct forgetting *forgettings;           /* after indexing: by key, then by beginning */
     struct exec **by_key;                     /* executions by key, then by beginning */
+    struct exec **by_leader;                  /* by key, then by when their leaders began */
     size_t n_callers, n_execs, n_forgettings; /* the highest number, plus 1 */
     size_t n_caller_lines, n_exec_lines;
     struct leaver *leavers; /* by key, then by beginning */
@@ -277,6 +281,12 @@ static int by_key_and_beginning(const void *a, const void *b)
     return x->key != y->key ? order(x->key, y->key) : order(x->began, y->began);
 }
 
+static int by_key_and_leader(const void *a, const void *b)
+{
+    const struct exec *x = *(struct exec *const *)a, *y = *(struct exec *const *)b;
+    return x->key != y->key ? order(x->key, y->key) : order(x->leader_began, y->leader_began);
+}
+
 static int forgettings_in_order(const void *a, const void *b)
 {
     const struct forgetting *x = a, *y = b;
@@ -357,6 +367,20 @@ static size_t leavers_before(const struct history *h, unsigned key, int64_t when
     return low;
 }
 
+static void index_leaders(struct history *h, size_t n)
+{
+    h->by_leader = calloc(n + 1, sizeof(*h->by_leader));
+    memcpy(h->by_leader, h->by_key, n * sizeof(*h->by_leader));
+    qsort(h->by_leader, n, sizeof(*h->by_leader), by_key_and_leader);
+    for (size_t i = n; i-- > 0;) {
+        struct exec *e = h->by_leader[i];
+        const struct exec *next = i + 1 < n ? h->by_leader[i + 1] : NULL;
+        e->newer_return = e->first_return;
+        if (next != NULL && next->key == e->key && next->newer_return < e->newer_return)
+            e->newer_return = next->newer_return;
+    }
+}
+
 static void index_history(struct history *h)
 {
     size_t n = 0;
@@ -407,6 +431,7 @@ static void index_history(struct history *h)
         else if (leader->kind != KIND_START) /* and so does its thread */
             e->leader_returned = leader->returned;
     }
+    index_leaders(h, n);
 }
 
 /* The first forgetting of the key that began at `when` or later (strictly: after it). */
@@ -518,6 +543,23 @@ static void check_overlaps(struct history *h)
     }
 }
 
+/* The first return with a result of that key whose leader began after that. */
+static int64_t first_newer_return(const struct history *h, unsigned key, int64_t when)
+{
+    size_t low = 0, high = h->n_exec_lines;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct exec *e = h->by_leader[middle];
+        if (e->key < key || (e->key == key && e->leader_began <= when))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < h->n_exec_lines && h->by_leader[low]->key == key ? h->by_leader[low]->newer_return
+                                                                  : NEVER;
+}
+
 static void check_result(struct history *h, size_t i, struct caller *c)
 {
     struct exec *e = exec_of(h, c);
@@ -542,6 +584,8 @@ static void check_result(struct history *h, size_t i, struct caller *c)
     else if (c->began > e->first_return)
         complain(h, "returned", "caller %zu got execution %ld, which another had returned with", i,
                  c->exec);
+    if (first_newer_return(h, c->key, e->began) < c->began)
+        complain(h, "older", "caller %zu got execution %ld after a newer one", i, c->exec);
     size_t f = forgetting_from(h, c->key, e->began, true);
     if (f < h->n_forgettings && h->forgettings[f].key == c->key &&
         h->forgettings[f].earliest_after < c->began)
@@ -827,6 +871,7 @@ int main(int argc, char **argv)
         free(h.execs);
         free(h.forgettings);
         free(h.leavers);
+        free((void *)h.by_leader);
         free((void *)h.by_key);
     }
     return failed;
