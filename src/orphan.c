@@ -88,20 +88,21 @@ void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
 }
 
 /* Nobody tells what hangs there. */
-static uint32_t tell_nobody(struct sflight_call *c, bool here)
+static uint32_t tell_nobody(struct sflight_group *g, _Atomic(struct sflight_future *) *waiters,
+                            bool here)
 {
-    struct sflight_future *list = atomic_load_relaxed(&c->waiters); /* alone with the call */
-    uint32_t n_lost = 0;
+    struct sflight_future *list = atomic_load_relaxed(waiters); /* alone with the call */
 
-    atomic_store_relaxed(&c->waiters, WAITERS_TOLD); /* as above */
-    if (list != WAITERS_TOLD)
-        n_lost += orphan_list(list, here, &c->group->orphan_futures);
-    for (struct joint *j = joint_first(call_joints(c)); j != NULL; j = j->next) {
-        list = atomic_load_relaxed(&j->waiters);         /* as above */
-        atomic_store_relaxed(&j->waiters, WAITERS_TOLD); /* as above */
-        if (list != WAITERS_TOLD)
-            n_lost += orphan_list(list, here, &c->group->orphan_futures);
-    }
+    atomic_store_relaxed(waiters, WAITERS_TOLD); /* as above */
+    return list == WAITERS_TOLD ? 0 : orphan_list(list, here, &g->orphan_futures);
+}
+
+static uint32_t tell_none(struct sflight_call *c, bool here)
+{
+    uint32_t n_lost = tell_nobody(c->group, &c->waiters, here);
+
+    for (struct joint *j = joint_first(call_joints(c)); j != NULL; j = j->next)
+        n_lost += tell_nobody(c->group, &j->waiters, here);
     return n_lost;
 }
 
@@ -110,7 +111,7 @@ void orphan_abandon(struct sflight_call *c, struct gauges_kept *kept)
 {
     bool here = unwanted_after_fork(c, true);
 
-    kept->n_lost += tell_nobody(c, here);
+    kept->n_lost += tell_none(c, here);
     atomic_store_relaxed(&c->gone, 0);
     atomic_store_relaxed(&c->owner, NULL);
     state_end_by_fork(&c->state);
@@ -136,7 +137,7 @@ void orphan_settle(struct sflight_call *c)
     if (!gate_is_open(&c->gate))
         orphan_abandon(c, &unused); /* RACE: the fork came as another thread was ending it */
     else
-        (void)tell_nobody(c, false); /* RACE: its gate had been opened, no more */
+        (void)tell_none(c, false); /* RACE: its gate had been opened, no more */
     registry_unlock();
 }
 
