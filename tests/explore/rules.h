@@ -141,6 +141,8 @@ void ask_many(struct ask *asks, unsigned n); /* one batch */
 void ask_begin(struct ask *ask);
 void ask_complete(struct ask *ask);
 void ask_begin_and_complete(struct ask *ask); /* who leads completes at once */
+void complete_permit(void *ask);              /* ask_complete() and nothing else, for go() */
+void come_and_go(void *ask);                  /* the same of ask_begin_and_complete(), and waits */
 void ask_abandon(struct ask *ask);
 void ask_on_unwanted(struct ask *ask); /* sflight_call_on_unwanted, of a permit, once */
 bool ask_unwanted(struct ask *ask);    /* sflight_call_unwanted, of a permit */

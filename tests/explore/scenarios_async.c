@@ -5,21 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void complete_permit(void *ask)
-{
-    ask_complete(ask);
-}
-
 static void abandon_permit(void *ask)
 {
     ask_abandon(ask);
-}
-
-static void get(void *arg)
-{
-    struct ask *ask = arg;
-    ask_begin_and_complete(ask);
-    ask_get_or_drop(ask);
 }
 
 static void drop(void *arg)
@@ -74,7 +62,7 @@ static void watch(void *arg)
 /* Everything that may be done with a future, against the end of its call. */
 static void future_against(void (*end)(void *), unsigned may, int on_abandon)
 {
-    static void (*const ways[])(void *) = {drop, get, then, watch, poll_some};
+    static void (*const ways[])(void *) = {drop, come_and_go, then, watch, poll_some};
     sflight_options o = world_options();
 
     o.on_abandon = on_abandon;
@@ -118,12 +106,12 @@ static void future_drop(void)
 }
 static void future_get(void)
 {
-    one_future(get, 0);
+    one_future(come_and_go, 0);
 }
 static void future_get_until(void)
 {
     world.may = MAY_TIME_OUT;
-    one_future(get, SHORT_NS);
+    one_future(come_and_go, SHORT_NS);
 }
 static void future_then(void)
 {
@@ -171,7 +159,7 @@ static void own_future_against(void (*end)(void *), unsigned may)
         forget("a", false);
     go(end, &asks[0]);
     go(use_own, &asks[0]);
-    go(variant(2) ? get : drop, fresh(1, "a"));
+    go(variant(2) ? come_and_go : drop, fresh(1, "a"));
     join_all();
     world_end();
 }
@@ -215,7 +203,7 @@ static void permit_taken_over(void)
     go(abandon_permit, &asks[0]);
     fresh(1, "a")->patience_ns = variant(2) ? SHORT_NS : 0;
     go(ask_whole, &asks[1]);
-    go(get, fresh(2, "a"));
+    go(come_and_go, fresh(2, "a"));
     if (variant(2))
         go(ask_whole, fresh(3, "a"));
     join_all();
@@ -569,16 +557,16 @@ static void unwanted_beside(void)
     world.forgets = true;
     door.fingerprints = true;
     ask_begin(fresh(0, "a1"));
-    go(get, fresh(1, "a2"));
+    go(come_and_go, fresh(1, "a2"));
     bool early = variant(2);
     if (variant(2))
-        go(get, fresh(2, !early && variant(2) ? "a1" : "a3"));
+        go(come_and_go, fresh(2, !early && variant(2) ? "a1" : "a3"));
     (void)ask_unwanted(&asks[0]);
     if (early)
         join_all();
     ask_complete(&asks[0]);
     join_all();
-    get(fresh(3, "b"));
+    come_and_go(fresh(3, "b"));
     world_end();
 }
 
@@ -655,7 +643,7 @@ static void leave_against_complete(void)
     ask_on_unwanted(&asks[0]);
     ask_begin(fresh(1, "a"));
     go(drop_own, &asks[1]);
-    go(get, fresh(2, "a"));
+    go(come_and_go, fresh(2, "a"));
     go(complete_permit, &asks[0]);
     n_queued = !ask_cancel(&asks[0]);
     queue_end();
@@ -757,7 +745,7 @@ static void unwanted_and_wanted(void)
     ask_begin(fresh(0, "a"));
     ask_on_unwanted(&asks[0]);
     go(drop, fresh(1, "a"));
-    go(get, fresh(2, "a"));
+    go(come_and_go, fresh(2, "a"));
     go(complete_permit, &asks[0]);
     join_all();
     world_end();
@@ -798,7 +786,7 @@ static void unwanted_start(void)
 /* Callers of every kind, and no memory now and then. */
 static void async_no_memory(void)
 {
-    static void (*const ways[])(void *) = {drop, get, then, watch, start_and};
+    static void (*const ways[])(void *) = {drop, come_and_go, then, watch, start_and};
 
     started_begin(4);
     ask_begin(fresh(0, "a"));
@@ -915,7 +903,7 @@ static void ask_again(void *arg)
     for (unsigned i = 0; i < 4; i++)
         drop(fresh(n + i, "a"));
     if (variant(2))
-        get(fresh(n + 4, "a"));
+        come_and_go(fresh(n + 4, "a"));
 }
 
 static void drop_twice(void *arg)

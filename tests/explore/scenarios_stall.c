@@ -115,6 +115,30 @@ static void drops(void)
     complete_if_led(&asks[VICTIM]);
 }
 
+/* From the third on by a joint of the thread's, where `joint_after` is 0. */
+enum { OFTEN = 4 };
+
+static void begin_often(unsigned first)
+{
+    for (unsigned i = 0; i < OFTEN; i++)
+        ask_begin(fresh(first + i, "a"));
+    for (unsigned i = 0; i < OFTEN; i++) {
+        if (asks[first + i].future != NULL)
+            (void)ask_drop(&asks[first + i]);
+        complete_if_led(&asks[first + i]);
+    }
+}
+
+static void joint_at_once(void)
+{
+    door.joint_after = 0;
+}
+
+static void begins_often(void)
+{
+    begin_often(VICTIM);
+}
+
 static void cancels(void)
 {
     ask_begin(mine(0, "a"));
@@ -250,6 +274,7 @@ static const struct victim {
     {"begin", WARM | LEADS_A, NULL, begins, NULL},
     {"drop", WARM | PERMIT, NULL, drops, NULL},
     {"drop the last", WARM | PERMIT, listen, drops, NULL},
+    {"joints", WARM | PERMIT, joint_at_once, begins_often, NULL},
     {"cancel", WARM | PERMIT | CONSUMER | NOT_FORKED, NULL, cancels, NULL},
     {"get", WARM | PERMIT, NULL, gets, let_time_pass},
     {"forget", WARM | PERMIT, NULL, forgets, NULL},
@@ -346,6 +371,11 @@ static void begin_same(void)
     ask_get_or_drop(&asks[ACTOR]);
 }
 
+static void begin_same_often(void)
+{
+    begin_often(ACTOR);
+}
+
 static void forget_same(void)
 {
     (void)forget("a", false);
@@ -427,6 +457,7 @@ static const struct op {
     {"first use", NEW, NULL, others},
     {"begin, complete", 0, NULL, joins},
     {"begin, same key", 0, NULL, begin_same},
+    {"begin, same key, often", 0, joint_at_once, begin_same_often},
     {"nested wait, deadline", 0, NULL, nested_until},
     {"end of a nested wait", EARLY, NULL, nested_until},
     {"nested lead", 0, NULL, nested_lead},
