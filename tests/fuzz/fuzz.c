@@ -744,6 +744,8 @@ static void scenario(void *unused)
     o.max_age_ns = program.options >> 7 & 1 ? SHORT_NS : 0;
     door.failures = program.options >> 3 & 1 ? 8 : 0;
     world_begin(&o);
+    if ((program.options >> 4 & 3) == 2)
+        door.joint_after = 0; /* who joins again does so by a joint */
     sched.counters = sched_mishap(4);
     world.forgets = o.cancel_unwanted || o.max_age_ns != 0;
     world.may = MAY_TIME_OUT | MAY_BE_DEAD | (o.max_waiters != 0 ? MAY_BE_FULL : 0);
