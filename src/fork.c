@@ -73,7 +73,7 @@ static void group_after_fork(struct sflight_group *g)
     uint64_t n_held = gauges_after_fork(g, thread, &s.kept);
     atomic_store_relaxed(&g->n_inherited, n_held);
 
-    atomic_store_relaxed(&g->n_runners, /* no other thread */
+    atomic_store_relaxed(&g->n_runners, /* the group is nobody else's yet */
                          agent_n_running_after_fork(g, s.fiber) * GROUP_RUNNER);
 
     uint32_t n_threads = 0;

@@ -55,17 +55,18 @@
  *
  * A consumed entry has no such state, and is told by no step of its own: the teller looks at each,
  * and puts it where it belongs.  It is taken back (async_cancel()) by leaving the call, which is
- * one step with the close.  How far that has gone stands in its `word`; these pair by [TAKE-BACK]:
+ * one step with the close, or, where that is out of a joint, with what makes the joint FINAL after
+ * the close.  How far that has gone stands in its `word`; these pair by [TAKE-BACK]:
  *
- *     none --canceller--> GOING --canceller, has left before the close--> GONE
+ *     none --canceller--> GOING --canceller, has left--> GONE
  *      ^                   |  |
- *      +--the call closed--+  +--teller--> TOLD
+ *      +---it is too late--+  +--teller--> TOLD
  *
- * If the canceller has left, the teller comes after the close, and so sees GOING or GONE.  It
+ * If the canceller has left, the teller comes after that step, and so sees GOING or GONE.  It
  * passes by what is GONE, and frees it, as a sweep does before that; GOING it makes TOLD, and then
- * the canceller frees it.  If the call had closed, the teller may have seen neither: the canceller
+ * the canceller frees it.  If it was too late, the teller may have seen neither: the canceller
  * clears GOING again, and what is not TOLD is in the queue, or among the callbacks of the
- * canceller's thread, or it is too late.
+ * canceller's thread, or has been passed on.
  */
 #ifndef SFLIGHT_FUTURE_H
 #define SFLIGHT_FUTURE_H

@@ -123,6 +123,7 @@ uint64_t joint_after_fork(joint_list *list)
         n += joiners / JOINT_ONE;
         atomic_store_relaxed(&j->joiners, JOINT_SHUT | JOINT_FINAL | JOINT_IDLE); /* as above */
     }
+    (void)atomic_or_relaxed(list, JOINT_LIST_SHUT); /* none is looked for any more */
     return n;
 }
 

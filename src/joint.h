@@ -115,7 +115,9 @@ enum joint_left {
  */
 enum joint_left joint_leave(joint_list *list, struct joint *own);
 
-/* In a forked child: how many joiners they had.  From here on they are there for their lists only.
+/*
+ * In a forked child: how many joiners they had.  From here on they are there for their lists only,
+ * and the call, if it goes on, is joined without joints.
  */
 uint64_t joint_after_fork(joint_list *list);
 

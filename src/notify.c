@@ -300,6 +300,6 @@ bool notify_after_fork(struct sflight_future *f)
 {
     if (atomic_load_relaxed(&f->owned.state) == FUTURE_GONE)
         return false;
-    atomic_store_relaxed(&f->owned.state, FUTURE_TOLD); /* no other thread */
+    atomic_store_relaxed(&f->owned.state, FUTURE_TOLD); /* its owner waits in orphan_settle() */
     return true;
 }

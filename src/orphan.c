@@ -2,9 +2,10 @@
 #include "orphan.h"
 
 /*
- * A list that nobody is going to tell: a future that still has an owner is found told, the other
- * entries go to *unowned.  Returns how many of those were callbacks or enqueued, and get nothing.
- * here: the thread that forked is taking one back, and frees it.
+ * A list that nobody is going to tell, as who hangs there does not know yet: a future that still
+ * has an owner is found told, the other entries go to *unowned.  Returns how many of those were
+ * callbacks or enqueued, and get nothing.  here: the thread that forked is taking one back, and
+ * frees it.
  */
 static uint32_t orphan_list(struct sflight_future *list, bool here, struct sflight_future **unowned)
 {
@@ -31,7 +32,7 @@ static uint32_t orphan_list(struct sflight_future *list, bool here, struct sflig
 
 void orphan_waiters(_Atomic(struct sflight_future *) *list, struct sflight_future **unowned)
 {
-    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* no other thread */
+    struct sflight_future *f = atomic_load_relaxed(list), *kept = NULL; /* alone with it */
 
     if (f == WAITERS_TOLD)
         return; /* UNREACHED: a call that ended before the fork is neither kept nor abandoned */
@@ -87,14 +88,20 @@ void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
     kept->n_futures += (state & STATE_STARTER) != 0;
 }
 
-/* Nobody tells what hangs there. */
+/*
+ * Nobody tells what hangs there.  Until that is said, the owners of what hangs there come here,
+ * too, and wait for the registry lock.
+ */
 static uint32_t tell_nobody(struct sflight_group *g, _Atomic(struct sflight_future *) *waiters,
                             bool here)
 {
-    struct sflight_future *list = atomic_load_relaxed(waiters); /* alone with the call */
+    struct sflight_future *list = atomic_load_relaxed(waiters); /* under the lock */
+    uint32_t n_lost = 0;
 
-    atomic_store_relaxed(waiters, WAITERS_TOLD); /* as above */
-    return list == WAITERS_TOLD ? 0 : orphan_list(list, here, &g->orphan_futures);
+    if (list != WAITERS_TOLD)
+        n_lost = orphan_list(list, here, &g->orphan_futures);
+    atomic_store_release(waiters, WAITERS_TOLD); /* [NOTIFY] */
+    return n_lost;
 }
 
 static uint32_t tell_none(struct sflight_call *c, bool here)

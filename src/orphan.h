@@ -12,8 +12,9 @@
  * the table already, but has not ended, is found later, by whoever uses a future or a
  * permit from before the fork (orphan_check()).
  *
- * orphan_keep(), orphan_abandon() and orphan_waiters() run in the handler of fork(), where there
- * is no other thread, or under the registry lock, from orphan_settle().
+ * All of these run under the registry lock, when the group is put right at its first use in the
+ * child (fork.h), before any thread has a slot of it; or later, from orphan_settle(), when the call
+ * and what hangs there is its owners' only, who come there, too.
  */
 #ifndef SFLIGHT_ORPHAN_H
 #define SFLIGHT_ORPHAN_H

@@ -30,7 +30,8 @@
  *            permit's holder (state_add_starter()).  Cleared when it leaves (state_leave()).
  *            Also cleared when the call is taken over (state_take_over()): the starter is a
  *            joiner like the others from then on.
- * LEFT       Somebody has left.  Set by state_leave().  Never cleared.
+ * LEFT       Somebody has left who was counted here, or a joint has.  Set by state_leave().  Never
+ *            cleared.
  * TAKEN      A follower has taken the call over: it blocks in fn, and waits for the call itself.
  *            Set by state_take_over().  Never cleared.
  * joiners    Each joiner adds itself (state_join(), state_join_below()).  It takes itself out

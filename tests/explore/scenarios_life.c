@@ -792,6 +792,47 @@ static void fork_with_joints(void)
     fork_and_end_all(7);
 }
 
+static bool begun, joined;
+
+static void complete_when_joined(void *ask)
+{
+    ask_begin(ask);
+    reached(&begun);
+    until(&joined);
+    ask_complete(ask);
+}
+
+static void end_one(void *arg)
+{
+    struct ask *ask = arg;
+
+    if (variant(2))
+        ask_drop(ask);
+    else
+        ask_get_or_drop(ask);
+}
+
+/* Another thread ends the call that it has futures on; several threads of the child use those. */
+static void fork_amid_telling(void)
+{
+    futures_begin();
+    begun = joined = false;
+    go(complete_when_joined, fresh(0, "a"));
+    until(&begun);
+    for (unsigned i = 1; i <= 2; i++) {
+        ask_begin(fresh(i, "a"));
+        (void)sflight_future_fd(asks[i].future);
+    }
+    reached(&joined);
+    let_others_go_on();
+    world_fork();
+    for (unsigned i = 1; i <= 2; i++)
+        go(end_one, &asks[i]);
+    join_all();
+    child_goes_on();
+    world_end();
+}
+
 /* Calls that have been forgotten before the fork: a permit, and somebody else's. */
 static void fork_with_forgotten(void)
 {
@@ -999,6 +1040,7 @@ const struct scenario scenarios_life[] = {
     {"fork_with_futures", fork_with_futures, 200, 0},
     {"fork_with_remembered", fork_with_remembered, 200, 0},
     {"fork_with_joints", fork_with_joints, 200, 0},
+    {"fork_amid_telling", fork_amid_telling, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},
     {"fork_with_ended_permit", fork_with_ended_permit, 200, 0},

@@ -372,6 +372,7 @@ static void test_joint(void **unused)
     assert_true(joint_join(late));
     assert_int_equal(joint_after_fork(&list), 2);
     assert_false(joint_join(late));
+    assert_true(list & JOINT_LIST_SHUT); /* nor does anybody look for one, or make one */
     assert_int_equal(joint_leave(&list, NULL), JOINT_NONE);
     joint_free_all(&list, &alloc_process);
 }
