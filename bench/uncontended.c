@@ -7,8 +7,8 @@
  *   taken     the same as call, where another call of the key is in flight that
  *             was forgotten: its bucket is taken
  * "limit" is what nothing of the kind can do without:
- * the hash, a copy of the key and three locked operations on a line that nobody
- * else has.
+ * the hash, a copy of the key and two locked operations, to begin and to end, on a
+ * line that nobody else has.
  *
  * instructions.c counts the instructions of the same.
  */
@@ -99,7 +99,6 @@ static void measured_limit(uint64_t n)
         memcpy(own.key, key, key_len);
         __asm__ __volatile__("" : : "r"(own.key) : "memory");
         own.word += hash;
-        own.word |= 1;
         own.word -= hash;
     }
 }

@@ -20,13 +20,20 @@
  *     sflight_result_release(&r);              // the last holder frees it
  *
  * Words
- *   A GROUP is a namespace of keys.  A CALL is one execution for one key.  The
- *   caller that runs it is its LEADER; every other caller of that call is a
- *   FOLLOWER.  A call is JOINABLE from the moment its leader has claimed the
- *   key until it closes, which is when fn has returned, or the key has been
- *   forgotten.  Nothing is cached: a caller that starts after any caller of a
+ *   A GROUP is a namespace of keys.  A CALL is one execution for one key, of the
+ *   user's function, fn.  The caller that runs it is its LEADER; every other caller
+ *   of that call is a FOLLOWER.  A call is JOINABLE from the moment its leader has
+ *   claimed the key until it closes, which is when fn has returned, or the key has
+ *   been forgotten.  Nothing is cached: a caller that starts after any caller of a
  *   call has returned with its result never gets that result.  (A follower
  *   that left at its deadline has not ended the call: others may still join.)
+ *
+ *   Who must not block leads by a PERMIT instead of fn, to end the call from wherever
+ *   its result comes, and follows by a FUTURE, to be asked or to tell (sflight_begin()).
+ *   A BATCH is several keys of one caller, led by one run (sflight_do_many()).  A TASK is
+ *   a fiber or coroutine with a stack, which waits in place of its thread where the
+ *   group knows how to park it (options.runtime).  A call whose leader has died is
+ *   TAKEN OVER if a follower goes on with it (SFLIGHT_ABANDON_TAKEOVER).
  *
  * Errors
  *   Failures of the library come back as negative errno values; 0, or a
@@ -35,7 +42,7 @@
  *   sflight_strerror() explains each code:
  *     -EINVAL           an argument is NULL, out of range or malformed
  *     -ENOMEM           there is no memory: fn has not been run for the key, the caller has
- *                       no part in its call, futures and permits are as they were
+ *                       no part in its call any more, futures and permits are as they were
  *     -EAGAIN           the call has options.max_waiters followers already; of
  *                       sflight_start(), also: no thread is to be had now; of
  *                       sflight_future_poll(): the result is not there yet
@@ -70,26 +77,29 @@
  * Keys
  *   Byte strings of any length, copied by the library, compared in full.  The
  *   empty key is legal (data may then be NULL).  NULL with a length above 0
- *   is -EINVAL.  The table hashes them with XXH3 and a random seed for each group,
- *   which keeps nobody from finding keys of one bucket who can measure calls well
- *   enough: XXH3 is no PRF.  A caller looks at each call in flight in its key's
+ *   is -EINVAL.  The table hashes them with XXH3 and a random seed for each group.
+ *   XXH3 is no PRF: who can measure calls well enough may find keys that share a
+ *   bucket.  A caller looks at each call in flight in its key's
  *   bucket (some 10 ns a call), so where keys come from strangers, bound how many
  *   are in flight.
  *
  * Time
  *   Deadlines are absolute CLOCK_MONOTONIC times; NULL waits for ever.  A
- *   tv_nsec outside 0..999,999,999 is -EINVAL.  Signals are never seen by a
- *   caller.  No wait is a cancellation point.  Nothing here is
+ *   tv_nsec outside 0..999,999,999 is -EINVAL.  No call fails with EINTR: a wait goes
+ *   on after a signal's handler.  No wait is a cancellation point.  Nothing here is
  *   async-signal-safe.
  *
  *   A thread that does not get the CPU, wherever it stands in the library, keeps
- *   those waiting who follow the call that it leads, until their deadlines.  For
- *   others it does so only if it stands in one of a few places of some instructions
- *   each: threads that end, create and destroy; a leader that itself waits, until
- *   its deadline; who ends a call while that thread clears away what has been given
- *   up of it; tasks (options.runtime), beyond their deadlines; and who follows a call
- *   whose dead leader has left it to that thread, until its deadline.  What a thread
- *   does in a group that it has not used before may take up to a millisecond longer.
+ *   those waiting who follow the call that it leads, until their deadlines.  Others
+ *   wait for it only if it stands in one of a few places of some instructions each.
+ *   Those who may have to are
+ *     - who ends a thread, creates a group or destroys one;
+ *     - a leader that itself waits for a call, until its deadline;
+ *     - who ends a call of which that thread is clearing away what was given up;
+ *     - who follows a call that a dead leader has left to that thread, until its deadline;
+ *     - tasks, also beyond their deadlines.
+ *   What a thread does in a group that it has not used before may take up to a millisecond
+ *   longer.
  *
  * Memory ordering
  *   Everything the leader wrote before fn returned is visible to each follower
@@ -99,8 +109,9 @@
  *   that.  Nothing orders a follower's earlier writes before fn.
  *
  * User code
- *   fn, destroy and callbacks never run inside an epoch section or while the
- *   library holds a lock, so they may call back into the library; only, nothing
+ *   fn, destroy and callbacks never run while the library holds a lock, or keeps
+ *   memory from being freed that others have given up (as in a section of an epoch),
+ *   so they may call back into the library and take as long as they like; only, nothing
  *   may destroy the group that it is running in.  The allocator may be called
  *   while the library holds a lock of its own, so it must not call the library.
  *
@@ -133,7 +144,8 @@
  *   by what consumes a future; by release.  A permit that is used again does nothing, and
  *   0 is returned, until the memory of its call is used for another one, which may be at
  *   once: then it is that call, of whatever key, that is ended.  A consumed future, and a
- *   released copy of a result, corrupt memory.  The debug variant of the library aborts
+ *   released copy of a result, corrupt memory; so does NULL for a permit or a future, where
+ *   it is not said to be fine.  The debug variant of the library aborts
  *   at each of these with one line: singleflight_embedding(7).
  *
  * Threads that end, fork, unloading
@@ -168,7 +180,8 @@
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
  *   Another such plugin may go once its groups are destroyed and no thread is in
  *   the library: the thread-specific key and the handler of fork() that its copy
- *   has are given back.  A thread that has used it loses some 500 bytes by that.
+ *   has are given back.  A thread that has used it loses some 500 bytes by that, and with
+ *   more than 8 groups up to 128 more for each of these.
  */
 #ifndef SFLIGHT_H
 #define SFLIGHT_H
@@ -232,7 +245,8 @@ typedef struct sflight_key {
  * caller releases its hold with sflight_result_release(), which is due once
  * for each result, value or not.  A result is plain data and may be moved to
  * another thread, but not duplicated by assignment: use
- * sflight_result_retain().
+ * sflight_result_retain().  Who is to deliver a result writes all of *r, also where
+ * that fails, and does not look at what was there: release that before.
  */
 typedef struct sflight_result {
     void *value;        /* what the leader set; NULL if it set none */
@@ -307,7 +321,7 @@ typedef struct sflight_allocator {
  * self, park and unpark are given together or not at all (-EINVAL); NULL means
  * threads, on futexes.  spawn may be given alone; without it each leader of
  * sflight_start() gets a thread of its own.  ctx must live as long as the group.
- * Hooks are called outside of epoch sections and without a lock held (self also in
+ * Hooks are called as other user code is, without a lock held (self also in
  * a forked child, with a lock held); they must not call the library, and self, park
  * and unpark must not fail, throw, be left by longjmp() or be cancellation points.
  *
@@ -380,7 +394,8 @@ typedef struct sflight_stats {
     uint64_t forgotten;  /* calls forgotten by the forget functions or, with cancel_unwanted,
                             because nobody waited any more */
     uint64_t timed_out;  /* followers that left at their deadline */
-    uint64_t abandoned;  /* calls whose leader left fn without returning */
+    uint64_t abandoned;  /* calls whose leader left fn without returning, or gave them up:
+                            sflight_abandon(), sflight_call_abandon() */
     uint64_t panicked;   /* calls whose leader called sflight_panic() */
     uint64_t taken_over; /* abandoned calls that a follower went on with */
     uint64_t expired;    /* calls forgotten because of max_age_ns */
@@ -402,7 +417,12 @@ typedef struct sflight_stats {
                                  calls, 72 where keys have hundreds of bytes;
                                  16 and 40 once it has ended some 120 calls
                                  that needed less; one that has ended leaves
-                                 that to the next thread that comes */
+                                 that to the next thread that comes.  Futures
+                                 have memory 30 at a time, 1 KiB, which is freed
+                                 when all 30 are over: where those that were
+                                 begun together end far apart, what a thread
+                                 keeps can be up to 1 MiB, later 80 KiB, and one
+                                 that is not over can keep 1 KiB */
     /* since the group was created, with options.durations; otherwise 0 */
     uint64_t longest_wait_ns;              /* that a thread or task was blocked for a call: a
                                               follower, or in sflight_future_get() */
@@ -583,8 +603,8 @@ SFLIGHT_PUBLIC void sflight_result_release(sflight_result *r);
 
 /*
  * Makes *copy a second hold on the same value, to be released on its own.
- * Returns 0, or -EINVAL (a NULL, or *r holds nothing; *copy is then zeroed
- * where it can be).
+ * Returns 0, or -EINVAL (a NULL, or *r holds nothing: *copy is then zeroed
+ * where it can be; or copy is r, which stays as it is).
  */
 SFLIGHT_PUBLIC int sflight_result_retain(const sflight_result *r, sflight_result *copy);
 
@@ -660,7 +680,8 @@ SFLIGHT_PUBLIC int sflight_begin_enqueue(sflight_group *g, const void *key, size
  * Ends a call by its permit: delivers the value set and the status (or the one of
  * sflight_call_set_status()) to everybody who has joined, and to the permit holder's
  * own future.  Runs the callbacks of sflight_future_then(), and otherwise no user
- * code but, where nobody waits, destroy.  The permit is gone, see "Wrong use".  Returns how many
+ * code but destroy, if nobody else has a hold on the result by then: where nobody waits, or
+ * all who did have released theirs.  The permit is gone, see "Wrong use".  Returns how many
  * followers the call had when it closed; the own future is none.
  * Waits for nothing but a callback of sflight_call_on_unwanted() for this call that
  * another thread is in at this moment, and for the few steps of one that is just giving up
@@ -698,7 +719,8 @@ SFLIGHT_PUBLIC int sflight_start(sflight_group *g, const void *key, size_t key_l
  * A future is used by one thread at a time and is consumed once: by get or poll
  * when they deliver, whatever they deliver, by then, enqueue or drop when they succeed.
  * What has been consumed must not be used any more, not even dropped (but see
- * sflight_future_cancel()).  It keeps its group in use until then.  What a future delivers is what
+ * sflight_future_cancel()).  It keeps its group in use until then, and if it was enqueued or given
+ * a callback until the result that comes of it has been released.  What a future delivers is what
  * sflight_do() would have returned to a follower: 0 and a result, to be released, or -EOWNERDEAD,
  * or -ENOTRECOVERABLE with the message, or -ESHUTDOWN (the group was closed while the call was
  * being begun).
@@ -741,11 +763,11 @@ SFLIGHT_PUBLIC int sflight_future_enqueue(sflight_future *f, sflight_queue *q, u
 /*
  * Leaves the call if it is still in flight, or gives its result up.  Consumes
  * f; NULL is fine.  With options.cancel_unwanted, a call that nobody waits for
- * any more is forgotten.  Returns 1 if f was the last that waited for a call in flight,
- * of several dropped at once one; otherwise 0.  May run the callback of
- * sflight_call_on_unwanted().
- * What was given up while its call goes on, by drop, cancel or a deadline, keeps about as
- * much of the group's memory as 64 futures do, or as those that still wait.
+ * any more is forgotten.  Returns 1 if f was the last that waited for a call in flight;
+ * if the last ones are dropped at once, of exactly one of them; otherwise 0.  May run the
+ * callback of sflight_call_on_unwanted().
+ * Of those that were given up while their call goes on, by drop, cancel or a deadline, about 64
+ * are kept, or as many as still wait, until the call ends.
  */
 SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
 
@@ -755,11 +777,11 @@ SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
  * completion and no callback; or 0: too late, it comes.  Either way f is gone.  Also 0 for
  * NULL; -EINVAL for a future that was given to neither, which stays as it is.
  *
- * To be called, of a queue's, by its consumer, before the completion has been drained (is
- * among those that sflight_queue_drain() has stored, looked at or not); of
- * a callback's, before that has begun: the caller keeps the two apart, or calls this on
- * the thread that ends the call (then 1).  f must not have been used with
- * sflight_future_fd() or _get() before it was given away.
+ * Of a queue: to be called by the queue's consumer, and not once the completion has been
+ * drained, which it is when sflight_queue_drain() has stored it, looked at or not.
+ * Of a callback: to be called before the callback has begun, which the caller sees to; or on
+ * the thread that ends the call (then it returns 1).
+ * f must not have been used with sflight_future_fd() or _get() before it was given away.
  * May run the callback of sflight_call_on_unwanted().
  */
 SFLIGHT_PUBLIC int sflight_future_cancel(sflight_future *f);
@@ -836,9 +858,9 @@ SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
  * True if nobody waits for this call any more, so that fn may stop early.  Never
  * for the call of a leader that blocks, who waits for it; a permit by itself
  * does not count as somebody who waits, its holder's own future does.  With
- * options.cancel_unwanted who is told so can count on it: the call is forgotten then, and
- * nobody gets what fn makes of it; so too for a permit that nobody has joined yet.  Without,
- * others may still join.
+ * options.cancel_unwanted who is told so can count on it: to ask forgets the call if nobody
+ * waits, and nobody gets what fn makes of it.  So do not ask, there, with a permit that nobody
+ * has had the time to join.  Without that option others may still join.
  */
 SFLIGHT_PUBLIC bool sflight_call_unwanted(const sflight_call *call);
 

@@ -20,7 +20,7 @@ enum { PROCESS_PAGE = 4096 };
 enum { PROCESS_PAGE = 65536 }; /* the largest there is */
 #endif
 
-enum { PROCESS_SALT_SHIFT = 40 };                            /* below it is room for a number */
+enum { PROCESS_SALT_SHIFT = 40 };                            /* a table of places is smaller */
 #define PROCESS_SALT_NONE (UINT64_MAX << PROCESS_SALT_SHIFT) /* no process's: of 16,777,215 */
 
 union process_page {
