@@ -217,9 +217,11 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
+            if ((n_out != 0 || goes_on) && atomic_load_relaxed(&q->pushed) == 0)
+                break; /* what comes later finds the descriptor as it is */
             if ((q->ready = take_pushed(q)) != NULL)
                 continue;
-            if (n_out != 0 || goes_on || d.cleared)
+            if (d.cleared)
                 break;
             clear_signal(q);
             d.cleared = true;
