@@ -257,7 +257,7 @@ int async_cancel(struct sflight_future *f)
 /* Is it certain that it is in no list? */
 static ALWAYS_INLINE bool is_unhung(const struct sflight_future *f)
 {
-    return LIKELY(future_kind(f) == FUTURE_PLAIN && !call_is_inherited(future_call(f)));
+    return LIKELY(future_kind(f) == FUTURE_PLAIN && !orphan_inherited(future_call(f)));
 }
 
 /*

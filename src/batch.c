@@ -127,7 +127,7 @@ static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
         state_rejoin_after_fork(&c->state);
     else if (!gate_is_open(&c->gate))
         orphan_abandon(c, kept); /* RACE: it has left the table */
-    call_not_inherited(c);       /* its result is yet to be got */
+    orphan_kept(c);              /* its result is yet to be got */
 }
 
 static void list_after_fork(struct batch *b, struct sflight_group *g, struct gauges_kept *kept)

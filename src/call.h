@@ -62,11 +62,11 @@ struct sflight_call {
             sflight_destroy_fn *destroy;
             void *ctx;
             int status;
-            uint32_t n_followers;        /* at the close; before that see permit_begun_by() */
-            uint32_t generation;         /* of the process, when the record was taken */
-            unsigned char traits;        /* of CALL_...; the leader's */
-            _Atomic(unsigned char) kind; /* enum call_kind */
-            unsigned char needs;         /* of NEEDS_... */
+            uint32_t n_followers;         /* at the close; before that see permit_begun_by() */
+            _Atomic(uint32_t) generation; /* of the process, when the record was taken */
+            unsigned char traits;         /* of CALL_...; the leader's */
+            _Atomic(unsigned char) kind;  /* enum call_kind */
+            unsigned char needs;          /* of NEEDS_... */
             _Atomic(unsigned char) n_remembering; /* slots (remember.h); also after the last hold */
         } result;
         struct reclaim_entry retired; /* after that, until its grace period is over */
@@ -136,13 +136,13 @@ static inline unsigned call_kind(const struct sflight_call *c)
 /* The record was taken before a fork of which this process is the child. */
 static inline bool call_is_inherited(const struct sflight_call *call)
 {
-    return call->result.generation != process_generation();
+    return atomic_load_relaxed(&call->result.generation) != process_generation();
 }
 
 /* The record is this process's: it was taken there, or is kept in a forked child. */
 static ALWAYS_INLINE void call_not_inherited(struct sflight_call *call)
 {
-    call->result.generation = process_generation();
+    atomic_store_relaxed(&call->result.generation, process_generation());
 }
 
 enum { CALL_KEY_KEPT = 512 }; /* key memory up to this stays with its record */

@@ -80,12 +80,12 @@ void orphan_keep(struct sflight_call *c, struct gauges_kept *kept)
         gate_hold(&c->gate); /* who leaves goes on when the callback has returned */
     orphan_waiters(&c->waiters, &c->group->orphan_futures);
     atomic_store_relaxed(&c->gone, 0); /* nobody holds the list: alone with the call */
-    call_not_inherited(c);
     uint64_t state = atomic_load_relaxed(&c->state); /* alone with the group */
     kept->n_in_flight++;
     kept->n_waiting += state_async(state);
     kept->n_futures += state_async(state);
     kept->n_futures += (state & STATE_STARTER) != 0;
+    orphan_kept(c);
 }
 
 /*

@@ -12,9 +12,10 @@
  * the table already, but has not ended, is found later, by whoever uses a future or a
  * permit from before the fork (orphan_check()).
  *
- * All of these run under the registry lock, when the group is put right at its first use in the
- * child (fork.h), before any thread has a slot of it; or later, from orphan_settle(), when the call
- * and what hangs there is its owners' only, who come there, too.
+ * orphan_keep(), orphan_abandon() and orphan_waiters() run under the registry lock, when the group
+ * is put right at its first use in the child (fork.h), before any thread has a slot of it; or
+ * later, from orphan_settle(), when the call and what hangs there is its owners' only, who come
+ * there, too.
  */
 #ifndef SFLIGHT_ORPHAN_H
 #define SFLIGHT_ORPHAN_H
@@ -40,16 +41,28 @@ bool orphan_told(struct sflight_call *call);
  */
 void orphan_settle(struct sflight_call *call);
 
+/* The last step of who has put a call right, which is the child's from then on. */
+static inline void orphan_kept(struct sflight_call *call)
+{
+    atomic_store_release(&call->result.generation, process_generation()); /* [KEPT] */
+}
+
+/* Is it not the child's, as far as is known?  By who need have no slot of the child's yet. */
+static ALWAYS_INLINE bool orphan_inherited(const struct sflight_call *call)
+{
+    return atomic_load_acquire(&call->result.generation) != process_generation(); /* [KEPT] */
+}
+
 /*
  * Before a future or a permit is used, which may be from before a fork.  True if the call is
  * not the child's, and so has ended.
  */
 static inline bool orphan_check(struct sflight_call *call)
 {
-    if (LIKELY(!call_is_inherited(call)))
-        return false; /* made, or found to be the child's, when the group was right */
+    if (LIKELY(!orphan_inherited(call)))
+        return false; /* made, or found to be the child's */
     group_enter(call->group);
-    if (!call_is_inherited(call))
+    if (!orphan_inherited(call))
         return false;
     if (!gate_is_open(&call->gate) || !orphan_told(call))
         orphan_settle(call); /* RACE: another thread was ending it at the fork */

@@ -833,6 +833,33 @@ static void fork_amid_telling(void)
     world_end();
 }
 
+static void hang_and_get(void *arg)
+{
+    struct ask *ask = arg;
+
+    (void)sflight_future_fd(ask->future);
+    ask_get(ask);
+    ask_release(ask);
+}
+
+/* Of the futures on a call of its own each is used by another thread of the child, at once. */
+static void fork_and_hang(void)
+{
+    futures_begin();
+    ask_begin(fresh(0, "c"));
+    for (unsigned i = 1; i <= 2; i++)
+        ask_begin(fresh(i, "c"));
+    world_fork();
+    for (unsigned i = 1; i <= 2; i++)
+        go(hang_and_get, &asks[i]);
+    if (variant(2))
+        let_others_go_on();
+    ask_complete(&asks[0]);
+    join_all();
+    child_goes_on();
+    world_end();
+}
+
 /* Calls that have been forgotten before the fork: a permit, and somebody else's. */
 static void fork_with_forgotten(void)
 {
@@ -1041,6 +1068,7 @@ const struct scenario scenarios_life[] = {
     {"fork_with_remembered", fork_with_remembered, 200, 0},
     {"fork_with_joints", fork_with_joints, 200, 0},
     {"fork_amid_telling", fork_amid_telling, 200, 0},
+    {"fork_and_hang", fork_and_hang, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},
     {"fork_with_ended_permit", fork_with_ended_permit, 200, 0},
