@@ -93,9 +93,10 @@
  *   those waiting who follow the call that it leads, until their deadlines.  Others
  *   wait for it only if it stands in one of a few places of some instructions each.
  *   Those who may have to are
- *     - who ends a thread, creates a group or destroys one;
+ *     - who ends a thread, creates or destroys a group, or destroys a queue;
  *     - a leader that itself waits for a call, until its deadline;
- *     - who ends a call of which that thread is clearing away what was given up;
+ *     - who ends a call of which that thread is clearing away what was given up, or is about
+ *       to run the callback of sflight_call_on_unwanted(), or has run it;
  *     - who follows a call that a dead leader has left to that thread, until its deadline;
  *     - tasks, also beyond their deadlines.
  *   What a thread does in a group that it has not used before may take up to a millisecond
@@ -174,7 +175,8 @@
  *   who asks for it there waits for ever), sflight_queue_destroy(), which is harmless
  *   and says -EBUSY while a future is enqueued, or if another thread was enqueueing,
  *   pushing or draining; and a completion or callback that another thread was just
- *   about to deliver, or a future that it was dropping, keeps its group for good.
+ *   about to deliver, or a future that it was dropping, keeps its group for good; one
+ *   that it was telling keeps its memory, and the descriptor if it has one.
  *   A group is of one process: parent and child do not join each other's calls.
  *   The shared library cannot be unloaded by dlclose(), nor a plugin with the
  *   archive inside that is linked as `pkg-config --static` says (-z nodelete).
@@ -245,8 +247,8 @@ typedef struct sflight_key {
  * caller releases its hold with sflight_result_release(), which is due once
  * for each result, value or not.  A result is plain data and may be moved to
  * another thread, but not duplicated by assignment: use
- * sflight_result_retain().  Who is to deliver a result writes all of *r, also where
- * that fails, and does not look at what was there: release that before.
+ * sflight_result_retain().  What was in *r before is not looked at: release that
+ * first.
  */
 typedef struct sflight_result {
     void *value;        /* what the leader set; NULL if it set none */
@@ -779,8 +781,8 @@ SFLIGHT_PUBLIC int sflight_future_drop(sflight_future *f);
  *
  * Of a queue: to be called by the queue's consumer, and not once the completion has been
  * drained, which it is when sflight_queue_drain() has stored it, looked at or not.
- * Of a callback: to be called before the callback has begun, which the caller sees to; or on
- * the thread that ends the call (then it returns 1).
+ * Of a callback: to be called before the callback has begun.  The caller keeps the two apart,
+ * for example by calling this on the thread that ends the call (it then returns 1).
  * f must not have been used with sflight_future_fd() or _get() before it was given away.
  * May run the callback of sflight_call_on_unwanted().
  */
@@ -896,9 +898,9 @@ SFLIGHT_PUBLIC void sflight_call_abandon(sflight_call *call);
 SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *len);
 
 /*
- * Leaves fn at once: unwinds the stack up to the sflight_do() that runs it
- * (cleanup handlers of frames built with -fexceptions run; C++ code should
- * throw instead), which returns -ENOTRECOVERABLE, as does every other caller.
+ * Leaves fn at once: unwinds the stack up to what runs it (cleanup handlers of
+ * frames built with -fexceptions run; C++ code should throw instead), and everybody
+ * gets -ENOTRECOVERABLE: of a batch for each of its calls.
  * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
  * result.value; result.status is 0.  The backtrace has the names of functions
  * only in programs linked with -rdynamic; with musl there is none.

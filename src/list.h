@@ -4,9 +4,9 @@
  * in the call's own list, or futures in that of a joint; and that of a group's drainers.
  *
  * Anybody may put an entry in front at any moment, so that the one that was hung up last stands
- * first.  Whoever is to tell a list takes all of it in one step (notify_ended()).  An entry that
- * was given up (GONE) stays where it is, and is freed by the teller, or, of a call, by a sweep
- * before that.
+ * first.  Whoever is to tell a list takes all of it in one step (notify_ended(), and finish.c of
+ * the drainers').  An entry that was given up (GONE) stays where it is, and is freed by the teller,
+ * or, of a call, by a sweep before that.
  *
  * To take single entries out of a call's lists a thread HOLDS them, all at once.  Nobody else takes
  * anything out meanwhile: another one that wants to hold it waits, and so does who is to tell it.

@@ -4,8 +4,8 @@
  *
  * They hang in lists (list.h), those of a call, or that of a group's drainers.  Five verbs:
  * notify_hang() and notify_waiter_hang() put an entry in; notify_ended() and notify_all() tell all
- * entries of lists that have been taken; notify_nudge() tells one waiter to look; notify_park()
- * waits to be told; notify_end() and notify_waiter_end() give an entry up.
+ * entries, of a call's lists or of one that has been taken; notify_nudge() tells one waiter to
+ * look; notify_park() waits to be told; notify_end() and notify_waiter_end() give an entry up.
  *
  * Every change of a future's state stands in this room, but for its first.  No function of this
  * room is called inside a section.  The functions that tell may run user code: unpark, callbacks,
