@@ -351,20 +351,53 @@ static void index_leavers(struct history *h)
     }
 }
 
-/* Those of the key, or of keys before it, that began before that. */
-static size_t leavers_before(const struct history *h, unsigned key, int64_t when)
+/* Where something stands in an array that is in order by key, then by time. */
+struct at {
+    unsigned key;
+    int64_t when;
+};
+typedef struct at at_fn(const struct history *h, size_t i);
+
+static struct at at_leaver(const struct history *h, size_t i)
 {
-    size_t low = 0, high = h->n_leavers;
+    return (struct at){h->leavers[i].caller->key, h->leavers[i].caller->began};
+}
+
+static struct at at_forgetting(const struct history *h, size_t i)
+{
+    return (struct at){h->forgettings[i].key, h->forgettings[i].began};
+}
+
+static struct at at_beginning(const struct history *h, size_t i)
+{
+    return (struct at){h->by_key[i]->key, h->by_key[i]->began};
+}
+
+static struct at at_leader(const struct history *h, size_t i)
+{
+    return (struct at){h->by_leader[i]->key, h->by_leader[i]->leader_began};
+}
+
+/* How many of n come before that time of that key. */
+static size_t n_before(const struct history *h, size_t n, at_fn *at_of, unsigned key, int64_t when)
+{
+    size_t low = 0, high = n;
 
     while (low < high) {
         size_t middle = (low + high) / 2;
-        const struct caller *c = h->leavers[middle].caller;
-        if (c->key < key || (c->key == key && c->began < when))
+        struct at at = at_of(h, middle);
+        if (at.key < key || (at.key == key && at.when < when))
             low = middle + 1;
         else
             high = middle;
     }
     return low;
+}
+
+/* Those of the key, or of keys before it, that began before that. */
+static size_t leavers_before(const struct history *h, unsigned key, int64_t when)
+{
+    return n_before(h, h->n_leavers, at_leaver, key, when);
 }
 
 static void index_leaders(struct history *h, size_t n)
@@ -437,19 +470,7 @@ static void index_history(struct history *h)
 /* The first forgetting of the key that began at `when` or later (strictly: after it). */
 static size_t forgetting_from(const struct history *h, unsigned key, int64_t when, bool strictly)
 {
-    size_t low = 0, high = h->n_forgettings;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const struct forgetting *f = &h->forgettings[middle];
-        bool before =
-            f->key < key || (f->key == key && (strictly ? f->began <= when : f->began < when));
-        if (before)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return n_before(h, h->n_forgettings, at_forgetting, key, strictly ? when + 1 : when);
 }
 
 /* --------------------------------------------------------------- the rules */
@@ -546,18 +567,10 @@ static void check_overlaps(struct history *h)
 /* The first return with a result of that key whose leader began after that. */
 static int64_t first_newer_return(const struct history *h, unsigned key, int64_t when)
 {
-    size_t low = 0, high = h->n_exec_lines;
+    size_t i = n_before(h, h->n_exec_lines, at_leader, key, when + 1);
 
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const struct exec *e = h->by_leader[middle];
-        if (e->key < key || (e->key == key && e->leader_began <= when))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < h->n_exec_lines && h->by_leader[low]->key == key ? h->by_leader[low]->newer_return
-                                                                  : NEVER;
+    return i < h->n_exec_lines && h->by_leader[i]->key == key ? h->by_leader[i]->newer_return
+                                                              : NEVER;
 }
 
 static void check_result(struct history *h, size_t i, struct caller *c)
@@ -597,31 +610,13 @@ static void check_result(struct history *h, size_t i, struct caller *c)
 
 static size_t first_of_key(const struct history *h, unsigned key)
 {
-    size_t low = 0, high = h->n_exec_lines;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (h->by_key[middle]->key < key)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return n_before(h, h->n_exec_lines, at_beginning, key, INT64_MIN);
 }
 
 /* The executions of the key that began before that: up to this one, itself excluded. */
 static size_t last_begun_before(const struct history *h, unsigned key, int64_t when)
 {
-    size_t low = first_of_key(h, key), high = first_of_key(h, key + 1);
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (h->by_key[middle]->began < when)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return n_before(h, h->n_exec_lines, at_beginning, key, when);
 }
 
 static void check_forgettings(struct history *h)
