@@ -22,6 +22,7 @@
 
 #include "../../include/singleflight.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct engine;
@@ -78,7 +79,9 @@ struct claim {
     unsigned char *frame; /* to be published; freed with the claim */
     size_t frame_len;
 
-    atomic_bool is_over; /* fn has returned: the caller writes it at any time */
+    /* fn has returned, or was left.  Written by the caller, under the lock: see claim_void(). */
+    atomic_bool is_over;
+    pthread_mutex_t over_lock;
 
     /* Under the engine's lock. */
     unsigned asked;
@@ -132,11 +135,17 @@ static inline const char *claim_key(const struct claim *c)
 bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t status,
                      bool is_too_large);
 
-/* fn has returned: nothing is renewed from now on, though the engine is told later. */
-static inline void claim_over(struct claim *c)
-{
-    atomic_store_explicit(&c->is_over, true, memory_order_relaxed); /* a moment later will do */
-}
+/*
+ * fn has returned, or was left: nothing is renewed from now on, though the engine is told later.
+ * Before the call of this process ends, by which another one may have the key.
+ */
+void claim_over(struct claim *c);
+
+/*
+ * Forgets the call of this process, for which fn runs; nothing once that is over.  It is forgotten
+ * by its key, which is its own until then, if nobody else has forgotten it.
+ */
+void claim_void(struct claim *c);
 
 /* A sflight_destroy_fn for a claim's value. */
 void claim_free_value(void *value, size_t size, void *ctx);

@@ -318,6 +318,14 @@ void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t si
         count_add(counts, COUNT_too_large, 1);
 }
 
+void fleet_over(void *claim)
+{
+    struct claim *c = claim;
+
+    if (engine_is_ours(c->member)) /* else its lock may be locked for ever */
+        claim_over(c);
+}
+
 void fleet_give(sflight_fleet *f, struct claim *c, unsigned what)
 {
     if (engine_is_ours(&f->member))

@@ -42,6 +42,9 @@ int fleet_end(struct claim *c, sflight_future *wait, const struct timespec *dead
 /* Both.  OUTCOME_MEMORY also says that it was not begun. */
 int fleet_await(struct claim *c, const struct timespec *deadline);
 
+/* claim_over(), where the claim is this process's: to be called however fn is left. */
+void fleet_over(void *claim);
+
 /*
  * fn has returned with this result: makes of the claim what other processes get, and counts.  What
  * is to be asked then is RETURNED.

@@ -52,7 +52,7 @@ enum flight_action {
     FLIGHT_SEND_PUBLISH = 1 << 3, /* of f->token, with the frame that fn has left */
 
     FLIGHT_TELL = 1 << 4,  /* f->outcome, to the caller that waits for it */
-    FLIGHT_VOID = 1 << 5,  /* the lead is no more: forget the local call; fn goes on */
+    FLIGHT_VOID = 1 << 5,  /* the lead is no more: forget the local call, while fn goes on */
     FLIGHT_ENDED = 1 << 6, /* no more events: f may be freed, and its frame */
 
     /* To be counted. */

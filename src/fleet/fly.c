@@ -85,9 +85,11 @@ static int fly(sflight_call *call, void *arg)
         sflight_call_abandon(call);
         return 0;
     case FLIGHT_LEAD: {
+        int status;
         y->led = c;
-        int status = y->fn(call, y->arg);
-        claim_over(c);
+        pthread_cleanup_push(fleet_over, c); /* however fn is left */
+        status = y->fn(call, y->arg);
+        pthread_cleanup_pop(1);
         return status;
     }
     default:

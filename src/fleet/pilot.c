@@ -278,7 +278,7 @@ static void act(struct pilot *p, struct claim *c, uint32_t actions)
     if (actions & FLIGHT_TELL)
         tell_flight(p, c);
     if (actions & FLIGHT_VOID)
-        (void)sflight_forget(c->member->group, claim_key(c), c->key_len);
+        claim_void(c);
     if (actions & FLIGHT_ENDED)
         end_flight(p, c);
     else

@@ -241,7 +241,7 @@ uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *
     uint32_t n;
 
     if (permit->claim != NULL) {
-        claim_over(permit->claim);
+        fleet_over(permit->claim);
         fleet_share(permit->fleet, permit->claim, value, size, status);
     }
     if (value != NULL || destroy != NULL)
@@ -256,8 +256,10 @@ uint32_t sflight_fleet_abandon(sflight_fleet_permit *permit)
 {
     uint32_t n;
 
-    if (permit->claim != NULL)
+    if (permit->claim != NULL) {
+        fleet_over(permit->claim);
         count_add(&permit->fleet->member.counts, COUNT_unshared, 1);
+    }
     pthread_cleanup_push(end_permit, permit);
     n = sflight_abandon(permit->call);
     pthread_cleanup_pop(1);

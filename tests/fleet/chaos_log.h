@@ -235,15 +235,46 @@ static inline void check_forgotten(struct oracle *o, const struct callers *c, ui
     }
 }
 
+/* What was done with the key about then, and by whom, in us from the first caller's begin on. */
+static inline void tell_around(const struct oracle *o, const struct callers *c, uint32_t run)
+{
+    const struct log *log = o->log;
+    const struct run *of = &log->runs[run];
+    uint64_t from = c->first_begin - 20 * MS_NS, to = c->last_begin + 20 * MS_NS;
+#define US(ns) ((int64_t)((ns)-c->first_begin) / 1000)
+    for (unsigned i = 0; i < o->n_calls; i++) {
+        const struct call *k = &log->calls[i];
+        if (k->key == of->key && k->incarnation == c->incarnation && k->begin_ns < to &&
+            (k->end_ns == 0 || k->end_ns > from))
+            printf("# call %u: %jd to %jd, %d, run %u%s\n", i, (intmax_t)US(k->begin_ns),
+                   (intmax_t)US(k->end_ns), k->rc, k->run, k->leader ? ", led" : "");
+    }
+    for (unsigned i = 0; i < o->n_runs; i++) {
+        const struct run *r = &log->runs[i];
+        if (r->key == of->key && r->begin_ns < to && run_end(log, r) > from)
+            printf("# run %u of process %u: %jd to %jd\n", i, r->incarnation,
+                   (intmax_t)US(r->begin_ns), (intmax_t)US(run_end(log, r)));
+    }
+    for (unsigned i = 0; i < count_below(log->n_forgets, MAX_FORGETS); i++) {
+        const struct forget *f = &log->forgets[i];
+        if (f->key == of->key && f->begin_ns < to && (f->end_ns == 0 || f->end_ns > from))
+            printf("# forgotten: %jd to %jd, %d\n", (intmax_t)US(f->begin_ns),
+                   (intmax_t)US(f->end_ns), f->rc);
+    }
+#undef US
+}
+
 static inline void check_run(struct oracle *o, uint32_t run, struct callers *c, unsigned n)
 {
     const struct run *r = &o->log->runs[run];
     uint64_t first_end = UINT64_MAX;
     for (unsigned i = 0; i < n; i++) {
         bool is_own = c[i].incarnation == r->incarnation;
-        if (c[i].last_begin > c[i].first_end && (is_own || !has_two_calls(o, &c[i], r->key)))
+        if (c[i].last_begin > c[i].first_end && (is_own || !has_two_calls(o, &c[i], r->key))) {
             wrong(o, "again: a caller of process %u has run %u, with which another had returned",
                   c[i].incarnation, run);
+            tell_around(o, &c[i], run);
+        }
         if (is_own)
             continue;
         add_unreturned(o, &c[i], r);

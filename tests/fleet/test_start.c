@@ -70,12 +70,13 @@ static void a_callback_that_does_not_return(void **state)
 
 struct gate_callback {
     atomic_bool is_inside, open;
+    int rc; /* that it is told */
 };
 
 static void wait_at_gate(void *arg, int rc, sflight_result *r)
 {
     struct gate_callback *g = arg;
-    assert_int_equal(rc, 0);
+    assert_int_equal(rc, g->rc);
     atomic_store(&g->is_inside, true);
     WAIT_UNTIL(atomic_load(&g->open));
     sflight_result_release(r);
@@ -123,6 +124,74 @@ static void a_callback_that_takes_long(void **state)
     thread_join(thread);
     WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
     assert_int_equal(FLEET_COUNT(a, unpublished) + FLEET_COUNT(a, refused), 0);
+}
+
+static int panic_fn(sflight_call *call, void *arg)
+{
+    (void)fleet_work_fn(call, arg);
+    sflight_panic(call, "no");
+}
+
+static void *abandon_it(void *permit)
+{
+    (void)sflight_fleet_abandon(permit);
+    return NULL;
+}
+
+/* The callback is inside the end of a call: the lead is lost, but the key's next call stays. */
+static void next_call_is_joined_inside(struct gate_callback *g)
+{
+    struct fleet_work w = {.size = 8};
+    struct fleet_caller next, joiner;
+    WAIT_UNTIL(atomic_load(&g->is_inside));
+    sflight_fleet_counters before = fleet_counters(a);
+    fleet_caller_start(&next, a, "k", fleet_work_fn, &w, NULL);
+    WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1);
+    assert_int_equal(sflight_fleet_forget(b, "k", 1), 1);
+    WAIT_UNTIL(FLEET_COUNT(a, forgotten) == before.forgotten + 1);
+    WAIT_UNTIL(atomic_load(&w.runs) == 1);
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0); /* answered after all of that */
+    fleet_caller_start(&joiner, a, "k", fleet_must_not_run, NULL, NULL);
+    WAIT_UNTIL(FLEET_COUNT(a, joined) + FLEET_COUNT(a, waiting) == before.joined + 1);
+    assert_int_equal(FLEET_COUNT(a, waiting), 0);
+    atomic_store(&w.open, true);
+    fleet_caller_got(&next, &w, 1);
+    fleet_caller_got(&joiner, &w, 1);
+    atomic_store(&g->open, true);
+}
+
+static void a_lead_that_is_lost_late(void **state)
+{
+    static sflight_fn *const fns[] = {fleet_work_fn, panic_fn};
+    static const struct {
+        void *(*end)(void *permit);
+        int rc;
+    } ends[] = {{complete_with_nothing, 0}, {abandon_it, -EOWNERDEAD}};
+    struct starter s;
+    (void)state;
+    for (size_t i = 0; i < LENGTH(fns); i++) {
+        struct gate_callback g = {.rc = fns[i] == panic_fn ? -EOWNERDEAD : 0};
+        struct fleet_work w = {.size = 8};
+        struct fleet_caller leader;
+        fleet_caller_start(&leader, a, "k", fns[i], &w, NULL);
+        WAIT_UNTIL(atomic_load(&w.runs) == 1);
+        start(&s, a, "k");
+        assert_int_equal(sflight_future_then(s.future, wait_at_gate, &g), 0);
+        atomic_store(&w.open, true);
+        next_call_is_joined_inside(&g);
+        thread_join(leader.thread);
+        sflight_result_release(&leader.r);
+        WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    }
+    for (size_t i = 0; i < LENGTH(ends); i++) {
+        struct gate_callback g = {.rc = ends[i].rc};
+        sflight_fleet_permit *p = start_leads(&s, a, "k");
+        assert_int_equal(sflight_future_then(s.future, wait_at_gate, &g), 0);
+        pthread_t thread = thread_start(ends[i].end, p);
+        next_call_is_joined_inside(&g);
+        thread_join(thread);
+        WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    }
 }
 
 static void free_text(void *value, size_t size, void *ctx)
@@ -495,6 +564,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(all_kinds_of_callers, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_that_does_not_return, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_that_takes_long, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lead_that_is_lost_late, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_behind_a_blocking_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(the_leader_leaves_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(abandoning, setup, teardown),
