@@ -58,8 +58,8 @@
  *   5. An engine that is down, slow, full or refuses is no error to a caller: its process flies
  *      alone, which a counter and sflight_fleet_last_error() tell.  Nothing is printed.
  *   6. After sflight_fleet_forget() has returned 0 or 1 no process joins a run that began before.
- *      In the process of that run newcomers may do so for the time of a message, a third of a lease
- *      at the most.  A process that flies alone is not reached.
+ *      In the process of that run newcomers may do so for the time of a message, or a third of a
+ *      lease, or until it is connected again.  A process that flies alone is not reached.
  *   Not promised: exactly one run; any order between keys or fleets; that a circle of waits through
  *   several processes is found (inside one -EDEADLK is as in singleflight.h): it ends after
  *   max_age.
@@ -226,7 +226,8 @@ SFLIGHT_PUBLIC int sflight_fleet_do(sflight_fleet *f, const void *key, size_t ke
  * this process.  The callers that wait in the process of the old run get its result; other
  * processes that wait begin or join a new flight (here a fleet differs from a group).
  * Returns 1 if a flight, or a call of this process, was forgotten; 0 if there was none;
- * -EHOSTUNREACH: the engine could not be asked, and only this process has forgotten the key;
+ * -EHOSTUNREACH: the engine could not be asked, and only this process has forgotten the key, or
+ * has not answered in that time, and may forget it later, with whoever leads then;
  * -ESHUTDOWN, -EDEADLK (on the engine thread), -ENOMEM or -EINVAL.
  */
 SFLIGHT_PUBLIC int sflight_fleet_forget(sflight_fleet *f, const void *key, size_t key_len);
@@ -316,8 +317,8 @@ typedef struct sflight_fleet_counters {
                              so, which is counted in one of the three above as a result is */
     uint64_t takeovers;   /* flights led here after waiting for another leader, whose lease had
                              ended, or who had no result for others */
-    uint64_t leases_lost; /* leases found gone while fn ran */
-    uint64_t aged;        /* leases given up at max_age_ms while fn ran on */
+    uint64_t leases_lost; /* leases found gone before their result was sent */
+    uint64_t aged;        /* leases given up at max_age_ms, before that */
     uint64_t
         forgotten;     /* flights led here that sflight_fleet_forget(), of any process, has ended */
     uint64_t renewals; /* leases renewed */

@@ -20,7 +20,7 @@ struct claim *claim_new(struct member *m, enum claim_kind kind, const char *pref
     c->member = m;
     c->kind = kind;
     atomic_init(&c->n_owners, 1);
-    pthread_mutex_init(&c->over_lock, NULL);
+    pthread_mutex_init(&c->call_lock, NULL);
     c->gauge = COUNT_N;
     c->key_len = key_len;
     c->slot_len = (size_t)names_slot(c->slot, prefix, m->name, key, key_len);
@@ -35,25 +35,25 @@ void claim_let_go(struct claim *c)
     if (atomic_fetch_sub_explicit(&c->n_owners, 1, memory_order_acq_rel) != 1)
         return;
     count_sub(&c->member->counts, COUNT_bytes, c->bytes);
-    pthread_mutex_destroy(&c->over_lock);
+    pthread_mutex_destroy(&c->call_lock);
     free(c->frame);
     free(c->value);
     free(c);
 }
 
-void claim_over(struct claim *c)
+void claim_call_ends(struct claim *c)
 {
-    pthread_mutex_lock(&c->over_lock);
-    atomic_store_explicit(&c->is_over, true, memory_order_relaxed);
-    pthread_mutex_unlock(&c->over_lock);
+    pthread_mutex_lock(&c->call_lock);
+    c->call_ends = true;
+    pthread_mutex_unlock(&c->call_lock);
 }
 
 void claim_void(struct claim *c)
 {
-    pthread_mutex_lock(&c->over_lock);
-    if (!atomic_load_explicit(&c->is_over, memory_order_relaxed))
+    pthread_mutex_lock(&c->call_lock);
+    if (!c->call_ends)
         (void)sflight_forget(c->member->group, claim_key(c), c->key_len);
-    pthread_mutex_unlock(&c->over_lock);
+    pthread_mutex_unlock(&c->call_lock);
 }
 
 bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t status,

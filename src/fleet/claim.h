@@ -79,9 +79,10 @@ struct claim {
     unsigned char *frame; /* to be published; freed with the claim */
     size_t frame_len;
 
-    /* fn has returned, or was left.  Written by the caller, under the lock: see claim_void(). */
-    atomic_bool is_over;
-    pthread_mutex_t over_lock;
+    atomic_bool is_over; /* fn has returned: the caller writes it at any time */
+
+    pthread_mutex_t call_lock;
+    bool call_ends; /* under call_lock, by the caller: see claim_call_ends() */
 
     /* Under the engine's lock. */
     unsigned asked;
@@ -135,15 +136,19 @@ static inline const char *claim_key(const struct claim *c)
 bool claim_set_frame(struct claim *c, const void *value, size_t size, int32_t status,
                      bool is_too_large);
 
-/*
- * fn has returned, or was left: nothing is renewed from now on, though the engine is told later.
- * Before the call of this process ends, by which another one may have the key.
- */
-void claim_over(struct claim *c);
+/* fn has returned: nothing is renewed from now on, though the engine is told later. */
+static inline void claim_over(struct claim *c)
+{
+    atomic_store_explicit(&c->is_over, true, memory_order_relaxed); /* a moment later will do */
+}
+
+/* The caller is about to end the call of this process, after which the key may have another one. */
+void claim_call_ends(struct claim *c);
 
 /*
- * Forgets the call of this process, for which fn runs; nothing once that is over.  It is forgotten
- * by its key, which is its own until then, if nobody else has forgotten it.
+ * Forgets the call of this process; nothing from claim_call_ends() on.  It is forgotten by its key,
+ * so that a call that came after it is, where something else has forgotten it before: the fleet's
+ * user, or an option of the group.  Then one caller more runs fn, or waits.
  */
 void claim_void(struct claim *c);
 

@@ -8,7 +8,7 @@
  *        '--- sflight_complete() -------'  '--- replies, pushes, timers <-'
  *
  * It waits for nothing but poll(), and for no caller; a caller waits for it only in
- * engine_leave() and engine_settle().
+ * engine_leave() and engine_settle(), and in claim_call_ends() while it forgets that call.
  */
 #ifndef SFLIGHT_FLEET_ENGINE_H
 #define SFLIGHT_FLEET_ENGINE_H

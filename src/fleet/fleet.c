@@ -271,6 +271,12 @@ bool fleet_begin(struct claim *c, sflight_future **out)
     return true;
 }
 
+void fleet_call_ends(struct claim *c)
+{
+    if (engine_is_ours(c->member)) /* else its lock may be locked for ever */
+        claim_call_ends(c);
+}
+
 int fleet_end(struct claim *c, sflight_future *wait, const struct timespec *deadline)
 {
     sflight_result r;
@@ -281,6 +287,7 @@ int fleet_end(struct claim *c, sflight_future *wait, const struct timespec *dead
         return c->outcome;
     }
     (void)sflight_future_drop(wait);
+    fleet_call_ends(c);
     engine_ask(c, ASK_LEFT);
     return rc == -ETIMEDOUT ? OUTCOME_TIMED_OUT : OUTCOME_MEMORY;
 }
@@ -316,14 +323,6 @@ void fleet_share(sflight_fleet *f, struct claim *c, const void *value, size_t si
         count_add(counts, COUNT_unshared, 1);
     else if (is_too_large)
         count_add(counts, COUNT_too_large, 1);
-}
-
-void fleet_over(void *claim)
-{
-    struct claim *c = claim;
-
-    if (engine_is_ours(c->member)) /* else its lock may be locked for ever */
-        claim_over(c);
 }
 
 void fleet_give(sflight_fleet *f, struct claim *c, unsigned what)

@@ -39,11 +39,11 @@ bool fleet_begin(struct claim *c, sflight_future **out);
  */
 int fleet_end(struct claim *c, sflight_future *wait, const struct timespec *deadline);
 
+/* claim_call_ends(), if the claim is this process's: before the call ends, in whatever way. */
+void fleet_call_ends(struct claim *c);
+
 /* Both.  OUTCOME_MEMORY also says that it was not begun. */
 int fleet_await(struct claim *c, const struct timespec *deadline);
-
-/* claim_over(), where the claim is this process's: to be called however fn is left. */
-void fleet_over(void *claim);
 
 /*
  * fn has returned with this result: makes of the claim what other processes get, and counts.  What

@@ -15,9 +15,9 @@
  * The claim is handed back by the frame below fly(), so that it is also where fn is left otherwise.
  */
 #include "fleet.h"
+#include "guard.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +64,13 @@ static int ask_engine(const struct flyer *y, struct claim **out)
     return outcome;
 }
 
+/* In whatever way: the call of this process is about to end. */
+static void fn_left(void *claim)
+{
+    claim_over(claim);
+    fleet_call_ends(claim);
+}
+
 static int fly(sflight_call *call, void *arg)
 {
     struct flyer *y = arg;
@@ -85,19 +92,16 @@ static int fly(sflight_call *call, void *arg)
         sflight_call_abandon(call);
         return 0;
     case FLIGHT_LEAD: {
-        int status;
+        GUARD(guard, fn_left, c);
         y->led = c;
-        pthread_cleanup_push(fleet_over, c); /* however fn is left */
-        status = y->fn(call, y->arg);
-        pthread_cleanup_pop(1);
-        return status;
+        return y->fn(call, y->arg);
     }
     default:
         return y->fn(call, y->arg);
     }
 }
 
-/* fn was left, in whatever way but with a result. */
+/* fn was left, in whatever way but with a result; or nothing was led. */
 static void give_back(void *arg)
 {
     struct flyer *y = arg;
@@ -123,9 +127,8 @@ int sflight_fleet_do_sized(sflight_fleet *f, const void *key, size_t key_len, sf
         memset(r, 0, size);
         return f == NULL || fn == NULL ? -EINVAL : -EDEADLK;
     }
-    pthread_cleanup_push(give_back, &y);
+    GUARD(guard, give_back, &y);
     rc = sflight_do_until_sized(f->member.group, key, key_len, fly, &y, deadline, r, size);
-    pthread_cleanup_pop(0);
     if (rc == 0 && y.has_received && r->leader) {
         r->leader = false;
         r->shared = true;
@@ -135,8 +138,7 @@ int sflight_fleet_do_sized(sflight_fleet *f, const void *key, size_t key_len, sf
     if (y.led != NULL && rc == 0) {
         fleet_share(f, y.led, r->value, r->size, r->status);
         fleet_give(f, y.led, ASK_RETURNED);
-    } else {
-        give_back(&y);
+        y.led = NULL;
     }
     return rc;
 }

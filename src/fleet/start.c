@@ -13,9 +13,9 @@
  *             '--------'  the leader is lost: begins again
  */
 #include "fleet.h"
+#include "guard.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -238,32 +238,25 @@ static void end_permit(void *arg)
 uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *value, size_t size,
                                 sflight_destroy_fn *destroy, void *ctx)
 {
-    uint32_t n;
-
     if (permit->claim != NULL) {
-        fleet_over(permit->claim);
+        claim_over(permit->claim);
         fleet_share(permit->fleet, permit->claim, value, size, status);
+        fleet_call_ends(permit->claim);
     }
     if (value != NULL || destroy != NULL)
         sflight_call_set(permit->call, value, size, destroy, ctx);
-    pthread_cleanup_push(end_permit, permit);
-    n = sflight_complete(permit->call, status);
-    pthread_cleanup_pop(1);
-    return n;
+    GUARD(guard, end_permit, permit);
+    return sflight_complete(permit->call, status);
 }
 
 uint32_t sflight_fleet_abandon(sflight_fleet_permit *permit)
 {
-    uint32_t n;
-
     if (permit->claim != NULL) {
-        fleet_over(permit->claim);
+        fleet_call_ends(permit->claim);
         count_add(&permit->fleet->member.counts, COUNT_unshared, 1);
     }
-    pthread_cleanup_push(end_permit, permit);
-    n = sflight_abandon(permit->call);
-    pthread_cleanup_pop(1);
-    return n;
+    GUARD(guard, end_permit, permit);
+    return sflight_abandon(permit->call);
 }
 
 const void *sflight_fleet_permit_key(const sflight_fleet_permit *permit, size_t *len)

@@ -138,25 +138,33 @@ static void *abandon_it(void *permit)
     return NULL;
 }
 
+/* The key's call of this process, which leads, is the one that a newcomer joins; both end. */
+static void is_joined(struct fleet_caller *leader, struct fleet_work *w)
+{
+    struct fleet_caller joiner;
+    WAIT_UNTIL(atomic_load(&w->runs) == 1);
+    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0); /* answered after what was late */
+    uint64_t joined = FLEET_COUNT(a, joined);
+    fleet_caller_start(&joiner, a, "k", fleet_must_not_run, NULL, NULL);
+    WAIT_UNTIL(FLEET_COUNT(a, joined) + FLEET_COUNT(a, waiting) == joined + 1);
+    assert_int_equal(FLEET_COUNT(a, waiting), 0);
+    atomic_store(&w->open, true);
+    fleet_caller_got(leader, w, 1);
+    fleet_caller_got(&joiner, w, 1);
+}
+
 /* The callback is inside the end of a call: the lead is lost, but the key's next call stays. */
-static void next_call_is_joined_inside(struct gate_callback *g)
+static void next_call_stays_inside(struct gate_callback *g)
 {
     struct fleet_work w = {.size = 8};
-    struct fleet_caller next, joiner;
+    struct fleet_caller next;
     WAIT_UNTIL(atomic_load(&g->is_inside));
-    sflight_fleet_counters before = fleet_counters(a);
+    uint64_t forgotten = FLEET_COUNT(a, forgotten);
     fleet_caller_start(&next, a, "k", fleet_work_fn, &w, NULL);
     WAIT_UNTIL(FLEET_COUNT(a, waiting) == 1);
     assert_int_equal(sflight_fleet_forget(b, "k", 1), 1);
-    WAIT_UNTIL(FLEET_COUNT(a, forgotten) == before.forgotten + 1);
-    WAIT_UNTIL(atomic_load(&w.runs) == 1);
-    assert_int_equal(sflight_fleet_check(a, NULL, NULL, 0), 0); /* answered after all of that */
-    fleet_caller_start(&joiner, a, "k", fleet_must_not_run, NULL, NULL);
-    WAIT_UNTIL(FLEET_COUNT(a, joined) + FLEET_COUNT(a, waiting) == before.joined + 1);
-    assert_int_equal(FLEET_COUNT(a, waiting), 0);
-    atomic_store(&w.open, true);
-    fleet_caller_got(&next, &w, 1);
-    fleet_caller_got(&joiner, &w, 1);
+    WAIT_UNTIL(FLEET_COUNT(a, forgotten) == forgotten + 1);
+    is_joined(&next, &w);
     atomic_store(&g->open, true);
 }
 
@@ -178,7 +186,7 @@ static void a_lead_that_is_lost_late(void **state)
         start(&s, a, "k");
         assert_int_equal(sflight_future_then(s.future, wait_at_gate, &g), 0);
         atomic_store(&w.open, true);
-        next_call_is_joined_inside(&g);
+        next_call_stays_inside(&g);
         thread_join(leader.thread);
         sflight_result_release(&leader.r);
         WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
@@ -188,7 +196,7 @@ static void a_lead_that_is_lost_late(void **state)
         sflight_fleet_permit *p = start_leads(&s, a, "k");
         assert_int_equal(sflight_future_then(s.future, wait_at_gate, &g), 0);
         pthread_t thread = thread_start(ends[i].end, p);
-        next_call_is_joined_inside(&g);
+        next_call_stays_inside(&g);
         thread_join(thread);
         WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
     }
@@ -216,6 +224,88 @@ static void got(struct starter *s, int status, const char *text, bool leads)
     assert_int_equal(s->calls, 1);
     assert_int_equal(s->permit != NULL, leads);
     sflight_result_release(&r);
+}
+
+/* A lead that holds the engine thread. */
+struct holder {
+    struct starter s;
+    atomic_bool is_inside, open;
+};
+
+static void hold_engine_thread(sflight_fleet_permit *permit, void *arg)
+{
+    struct holder *h = arg;
+    lead(permit, &h->s);
+    atomic_store(&h->is_inside, true);
+    WAIT_UNTIL(atomic_load(&h->open));
+}
+
+static void hold_start(struct holder *h, sflight_fleet *f, const char *key)
+{
+    *h = (struct holder){.open = false};
+    assert_int_equal(sflight_fleet_start(f, key, strlen(key), hold_engine_thread, h, &h->s.future),
+                     0);
+}
+
+static void hold_end(struct holder *h)
+{
+    complete(h->s.permit, 1, "held");
+    got(&h->s, 1, "held", true);
+}
+
+/*
+ * The engine thread hears at once that a caller leads, and that its lead has been forgotten, when
+ * that caller has left at its deadline and the key has another call.  `first` holds the thread
+ * while the engine says both, `then` after it has seen that there are answers.  False: the caller
+ * has left too early for that.
+ */
+static bool leave_before_the_lead(sflight_fleet *hasty, int64_t deadline_ms)
+{
+    struct holder first, then;
+    struct fleet_caller left, next;
+    struct fleet_work w = {.size = 8};
+    uint64_t commands = FLEET_COUNT(a, commands);
+    server_freeze(&server);
+    hold_start(&then, a, "then");
+    WAIT_UNTIL(FLEET_COUNT(a, commands) > commands);
+    commands = FLEET_COUNT(a, commands);
+    struct timespec deadline = deadline_in_ns(deadline_ms * 1000000);
+    fleet_caller_start(&left, a, "k", fleet_must_not_run, NULL, &deadline);
+    WAIT_UNTIL(FLEET_COUNT(a, commands) > commands || has_passed(&deadline));
+    hold_start(&first, hasty, "first"); /* it does not wait for the engine */
+    WAIT_UNTIL(atomic_load(&first.is_inside));
+    server_thaw(&server);
+    WAIT_UNTIL(server_ask(&server, "EXISTS sf:hasty{:first}") == 1); /* asked for last */
+    assert_true(sflight_fleet_forget(b, "k", 1) >= 0);
+    (void)server_ask(&server, "DBSIZE"); /* it has written to others before it answers this */
+    atomic_store(&first.open, true);
+    WAIT_UNTIL(atomic_load(&then.is_inside));
+    bool is_in_time = !has_passed(&deadline);
+    thread_join(left.thread);
+    assert_int_equal(left.rc, -ETIMEDOUT);
+    uint64_t bytes = FLEET_COUNT(a, bytes);
+    fleet_caller_start(&next, a, "k", fleet_work_fn, &w, NULL);
+    /* It asks, or flies alone: either way the key has its call. */
+    WAIT_UNTIL(FLEET_COUNT(a, bytes) > bytes || atomic_load(&w.runs) == 1);
+    atomic_store(&then.open, true);
+    is_joined(&next, &w);
+    hold_end(&first);
+    hold_end(&then);
+    WAIT_UNTIL(FLEET_COUNT(a, leading) == 0);
+    return is_in_time;
+}
+
+static void a_lead_that_nobody_waits_for(void **state)
+{
+    sflight_fleet_options o;
+    (void)state;
+    fleet_options(&o, &server, "hasty");
+    o.engine_timeout_ms = 1;
+    sflight_fleet *hasty = fleet_create(&o); /* with the engine thread of a */
+    WAIT_UNTIL(FLEET_COUNT(a, inbox_ready) == 1 && FLEET_COUNT(b, connected) == 1);
+    for (int64_t ms = 50; !leave_before_the_lead(hasty, ms);)
+        ms *= 2; /* on a busy machine */
+    fleet_free(hasty);
 }
 
 static void a_start_that_leads(void **state)
@@ -565,6 +655,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_callback_that_does_not_return, setup, teardown),
         cmocka_unit_test_setup_teardown(a_callback_that_takes_long, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lead_that_is_lost_late, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lead_that_nobody_waits_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_start_behind_a_blocking_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(the_leader_leaves_at_its_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(abandoning, setup, teardown),
