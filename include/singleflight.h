@@ -272,7 +272,11 @@ enum sflight_on_abandon {
                                     the call ends as with SHARE.  Where each
                                     one's fn dies they run one after the other,
                                     and the last waits for all of them, or
-                                    until its deadline */
+                                    until its deadline.  sflight_do_many()
+                                    blocks in every call that it has joined, but
+                                    takes one over when it comes to wait for it:
+                                    after its own fn, and the joined keys before
+                                    that.  So let neither wait for such a key */
 };
 
 /* options.on_panic: the leader called sflight_panic() */
@@ -325,14 +329,15 @@ typedef struct sflight_allocator {
  * sflight_start() gets a thread of its own.  ctx must live as long as the group.
  * Hooks are called as other user code is, without a lock held (self also in
  * a forked child, with a lock held); they must not call the library, and self, park
- * and unpark must not fail, throw, be left by longjmp() or be cancellation points.
+ * and unpark must not fail, throw, be left by longjmp() or be cancellation points;
+ * spawn may fail, but otherwise the same is true of it.
  *
  * In a group with park, fn runs in the caller's task and may park it, so a call may
  * begin on one thread and end on another; destroy, and callbacks of
  * sflight_future_then(), must not park.  A task must not be deleted while it is
  * inside the library, unless its stack is unwound by an exception.  In a forked
  * child only the task that called fork() goes on, and is the first to use a group with
- * park there.  Circles of waits are found where
+ * park there, or a queue of the parent's.  Circles of waits are found where
  * all the groups in them have the same runtime, which is the same self and ctx.
  */
 typedef struct sflight_runtime {

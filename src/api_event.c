@@ -204,8 +204,10 @@ void sflight_completions_release_sized(sflight_completion *c, unsigned n, size_t
              next < n && call != NULL && hold_call(result_at(c, size, next), own_name) == call;
              next++)
             (void)hold_hand_in(result_at(c, size, next), result_size, own_name);
-        if (call != NULL)
-            hold_release_n(thread_slot(call->group), call, next - i);
+        if (call == NULL)
+            continue;
+        hold_open_sole(call); /* a result need not be a queue's */
+        hold_release_n(thread_slot(call->group), call, next - i);
     }
 }
 

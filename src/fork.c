@@ -112,5 +112,9 @@ void fork_init(void)
 
 int fork_handle(void)
 {
-    return pthread_atfork(NULL, NULL, process_forked) == 0 ? 0 : -ENOMEM;
+    int saved = errno; /* it may need memory */
+    int rc = pthread_atfork(NULL, NULL, process_forked);
+
+    errno = saved;
+    return rc == 0 ? 0 : -ENOMEM;
 }

@@ -10,9 +10,9 @@
  *   bits 32..63  holds: how many may use what lies behind the gate
  *
  * PARKED   A thread sleeps at the gate, or is about to.
- *          Set by a waiter before it sleeps (gate_park()).  Cleared by a woken waiter when the
- *          gate is open and nobody sleeps (wake_some()); a waiter that was about to sleep may
- *          set it once more, and then sees OPEN.
+ *          Set by a waiter before it sleeps (gate_park()).  Cleared by who wakes, the opener or
+ *          a woken waiter, when the gate is open and nobody sleeps (wake_some()); a waiter that
+ *          was about to sleep may set it once more, and then sees OPEN.
  *          Stale: where it is seen though nobody sleeps, a wake is wasted.  It is never missed:
  *          whoever must wake reads it with a read-modify-write of this word.
  * OPEN     What lies behind the gate may be used.

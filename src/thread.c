@@ -223,7 +223,10 @@ bool thread_make(void)
     t->hint = (unsigned)(t->number / 2);                           /* any spread will do */
     t->lane = reclaim_lane(t->hint);
     t->salt = process_salt_now();
-    if (pthread_setspecific(end_key, t) != 0) {
+    int saved = errno; /* it may need memory */
+    int rc = pthread_setspecific(end_key, t);
+    errno = saved;
+    if (rc != 0) {
         alloc_put(&alloc_process, t, sizeof(*t));
         return false;
     }

@@ -29,6 +29,31 @@ static void setting_again_destroys_the_earlier_value_at_once(void **state)
     group_end(g);
 }
 
+static int set_once(sflight_call *call, void *arg)
+{
+    value_set(call, arg, 1);
+    return 0;
+}
+
+/* A result is data: it may stand where those of a queue do, and one of another call beside it. */
+static void results_among_completions(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct tally t = {0};
+    sflight_completion c[3] = {{0}};
+    assert_int_equal(do_str(g, "a", nothing, NULL, &c[0].result), 0); /* a thread's first */
+    sflight_completions_release(c, 1);
+    assert_int_equal(do_str(g, "a", set_once, &t, &c[0].result), 0);
+    assert_int_equal(do_str(g, "b", set_once, &t, &c[1].result), 0);
+    assert_int_equal(sflight_result_retain(&c[1].result, &c[2].result), 0);
+    sflight_completions_release(c, 1);
+    assert_int_equal(t.destroyed, 1);
+    sflight_completions_release(c, 3);
+    assert_int_equal(t.destroyed, 2);
+    group_end(g);
+}
+
 static int set_then_unset(sflight_call *call, void *arg)
 {
     value_set(call, arg, 1);
@@ -383,6 +408,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(setting_again_destroys_the_earlier_value_at_once),
+        cmocka_unit_test(results_among_completions),
         cmocka_unit_test(values_without_destroy),
         cmocka_unit_test(set_status_overrides_the_return_value),
         cmocka_unit_test(non_zero_status_reaches_everybody),

@@ -38,6 +38,8 @@ BARE int pthread_key_create(pthread_key_t *key, void (*destroy)(void *))
 
 BARE int pthread_setspecific(pthread_key_t key, const void *value)
 {
+    if (no_specific)
+        errno = ENOMEM; /* of calloc(), which glibc needs for some keys */
     return no_specific ? ENOMEM : REAL(pthread_setspecific)(key, value);
 }
 
@@ -54,6 +56,8 @@ int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *);
 #endif
 BARE int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
+    if (no_atfork)
+        errno = ENOMEM; /* of malloc() */
     return no_atfork ? ENOMEM : __register_atfork(prepare, parent, child, NULL);
 }
 
@@ -135,9 +139,10 @@ static bool usable(struct sflight_group *g)
 static int born(void)
 {
     struct sflight_group *g = (void *)&g;
+    errno = 77;
     int rc = sflight_group_create(&g, NULL);
     if (born_without != NO_AFFINITY) { /* until there is */
-        if (rc != -ENOMEM || g != NULL || sflight_group_create(&g, NULL) != -ENOMEM)
+        if (rc != -ENOMEM || errno != 77 || g != NULL || sflight_group_create(&g, NULL) != -ENOMEM)
             return 1;
         no_key = no_atfork = false;
         return sflight_group_create(&g, NULL) == 0 && usable(g) && sflight_group_destroy(g) == 0
@@ -163,7 +168,9 @@ static void test_births(void **state)
 static void *use_without_specific(void *g)
 {
     no_specific = true;
+    errno = 77;
     assert_true(usable(g));
+    assert_int_equal(errno, 77);
     assert_ptr_equal(thread_slot(g), &((struct sflight_group *)g)->common);
     no_specific = false;
     assert_true(usable(g));
