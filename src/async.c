@@ -289,7 +289,7 @@ static void hang_owned(struct sflight_future *f)
 
 int async_fd(struct sflight_future *f)
 {
-    (void)orphan_check(future_call(f));
+    bool over = orphan_check(future_call(f));
     if (future_kind(f) == FUTURE_OWNED && f->owned.fd >= 0)
         return f->owned.fd;
     int fd = event_fd_new();
@@ -298,6 +298,8 @@ int async_fd(struct sflight_future *f)
     if (future_kind(f) == FUTURE_PLAIN)
         hang_owned(f);
     notify_set_fd(f, fd);
+    if (UNLIKELY(over))
+        event_fd_set(fd); /* who was telling it at the fork does not exist here */
     return fd;
 }
 

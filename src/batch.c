@@ -120,14 +120,13 @@ void batch_fork(struct batch *innermost)
 /* One that it has joined; the batch's thread does nothing in the group until this is done. */
 static void joined_after_fork(struct sflight_call *c, struct gauges_kept *kept)
 {
-    bool own = !call_is_inherited(c) && !gate_is_open(&c->gate);
-
     kept->n_waiting++;
-    if (own)
+    if (gate_is_open(&c->gate))
+        return; /* it had ended, or has been abandoned; its result is yet to be got */
+    if (!call_is_inherited(c))
         state_rejoin_after_fork(&c->state);
-    else if (!gate_is_open(&c->gate))
+    else
         orphan_abandon(c, kept); /* RACE: it has left the table */
-    orphan_kept(c);              /* its result is yet to be got */
 }
 
 static void list_after_fork(struct batch *b, struct sflight_group *g, struct gauges_kept *kept)

@@ -82,6 +82,7 @@ static void group_after_fork(struct sflight_group *g)
          slot = slot->next_of_group) {
         remember_none(slot);
         call_after_fork(slot);
+        future_after_fork(slot);
         if (slot_is_of(slot, thread))
             n_threads++;
         else

@@ -63,8 +63,7 @@ void future_give_back(struct slot *slot, unsigned n_all)
 {
     struct sflight_future *list = slot->spare_futures, **end = &list;
 
-    /* In a forked child the count may be wrong: the fork came between list and count. */
-    for (unsigned n = 0; n < n_all && *end != NULL; n++)
+    for (unsigned n = 0; n < n_all; n++)
         end = &(*end)->next;
     slot->spare_futures = *end;
     slot->n_spare_futures -= n_all;
@@ -94,6 +93,13 @@ int future_take(struct sflight_future *f, sflight_result *r)
     future_free(slot, f);
     hold_take(slot, c, 1);
     return hold_deliver(slot, c, future_leads(c, starter), r);
+}
+
+void future_after_fork(struct slot *slot)
+{
+    slot->n_spare_futures = 0;
+    for (struct sflight_future *f = slot->spare_futures; f != NULL; f = f->next)
+        slot->n_spare_futures++;
 }
 
 void future_free_spares(struct slot *slot)

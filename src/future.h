@@ -322,6 +322,9 @@ int future_take(struct sflight_future *f, sflight_result *r);
 /* Frees a list, linked by `next`, for good. */
 void future_free_list(struct alloc *alloc, struct sflight_future *list);
 
+/* In a forked child: the fork may have come between the slot's list and its count. */
+void future_after_fork(struct slot *slot);
+
 /* At the end of a group: frees the slot's spare records for good. */
 void future_free_spares(struct slot *slot);
 

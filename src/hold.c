@@ -113,6 +113,32 @@ struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c, uint3
     return thread_slot_if_moved(slot);
 }
 
+/* One of the inherited holds is given up; false: of those that count there is none any more. */
+static bool one_inherited_less(struct sflight_group *g)
+{
+    uint64_t n = atomic_load_relaxed(&g->n_inherited); /* the CAS decides */
+
+    while (n != 0)
+        if (atomic_cas_relaxed(&g->n_inherited, &n, n - 1))
+            return true;
+    return false;
+}
+
+struct slot *hold_value_ends(struct slot *slot, struct sflight_call *c, uint32_t n)
+{
+    bool inherited = call_is_inherited(c);
+    uint64_t salt = process_salt();
+
+    (void)hold_destroy_value(slot, c, n);
+    c->result.destroy = NULL;
+    slot = thread_slot_again(c->group); /* destroy may have forked */
+    if (UNLIKELY(salt != process_salt()) && !inherited)
+        for (; n != 0; n--) /* the caller counts them as its process's */
+            if (!one_inherited_less(c->group))
+                gauges_count(slot, COUNT_HELD);
+    return slot;
+}
+
 /*
  * At most n_inherited releases are counted of holds from before the fork: those of them that
  * threads of the parent had, which do not exist in the child, are not counted as held there.
@@ -120,12 +146,8 @@ struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *c, uint3
 void hold_released_inherited(struct slot *slot)
 {
     group_enter(slot->group); /* a callback may have forked since the slot was found */
-    uint64_t n = atomic_load_relaxed(&slot->group->n_inherited); /* the CAS decides */
-    while (n != 0)
-        if (atomic_cas_relaxed(&slot->group->n_inherited, &n, n - 1)) {
-            gauges_count(slot, COUNT_RELEASED);
-            return;
-        }
+    if (one_inherited_less(slot->group))
+        gauges_count(slot, COUNT_RELEASED);
 }
 
 struct slot *hold_drop(struct slot *slot, struct sflight_call *c, uint32_t n)

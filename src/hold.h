@@ -86,6 +86,9 @@ void hold_take_value(struct hold_own *own);
  */
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call, uint32_t n);
 
+/* hold_end_value(), of a call that has a destroy. */
+struct slot *hold_value_ends(struct slot *slot, struct sflight_call *call, uint32_t n);
+
 /* The rare part of hold_count_released(), in a forked child. */
 void hold_released_inherited(struct slot *slot);
 
@@ -105,12 +108,7 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
 static ALWAYS_INLINE struct slot *hold_end_value(struct slot *slot, struct sflight_call *c,
                                                  uint32_t n)
 {
-    if (c->result.destroy != NULL) {
-        (void)hold_destroy_value(slot, c, n);
-        c->result.destroy = NULL;
-        slot = thread_slot_again(c->group); /* destroy may have forked */
-    }
-    return slot;
+    return c->result.destroy != NULL ? hold_value_ends(slot, c, n) : slot;
 }
 
 /* The last hold is given up: destroys the value and gives the record back.  As hold_end_value(). */

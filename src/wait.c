@@ -243,7 +243,7 @@ static int leave(struct slot *slot, struct sflight_call *c, int rc)
 
     if (wait_leave(slot, c, STATE_BLOCKING) == LEAVE_TOO_LATE) {
         if (gate_is_open(&c->gate)) { /* RACE: it has ended meanwhile */
-            gauges_count(thread_slot_if_moved(slot), COUNT_HELD);
+            hold_count_held(thread_slot_if_moved(slot), c, 1);
             return JOIN_FOLLOWS;
         }
         /* Counted as a joiner: a hold is going to be credited. */
@@ -274,7 +274,7 @@ int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c,
     if (rc < 0)
         return leave(slot, c, rc);
     if (rc == JOIN_FOLLOWS)
-        gauges_count(slot, COUNT_HELD);
+        hold_count_held(slot, c, 1);    /* inherited: of a batch that has forked */
     gauges_count(slot, COUNT_RETURNED); /* the last touch */
     return rc;
 }

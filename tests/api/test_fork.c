@@ -157,6 +157,8 @@ static void a_leader_forks_further_in(void **state)
 struct forking {
     pid_t pid;
     struct work *other;
+    sflight_future *enqueued; /* on the call that the batch has joined */
+    int cancelled;
 };
 
 static int fork_in_batch(sflight_call *const *calls, size_t n, void *arg)
@@ -167,14 +169,16 @@ static int fork_in_batch(sflight_call *const *calls, size_t n, void *arg)
     f->pid = fork_child();
     if (f->pid != 0)
         atomic_store(&f->other->open, true);
+    else if (f->enqueued != NULL)
+        f->cancelled = sflight_future_cancel(f->enqueued);
     return 5;
 }
 
 /* The child has joined a call of a thread that does not exist there. */
-static void a_batch_forks_while_it_follows(void **state)
+static void a_batch_forks(bool has_enqueued)
 {
-    (void)state;
     sflight_group *g = group_new(NULL);
+    sflight_queue *q;
     struct work w = {.status = 7};
     struct caller other;
     leader_start(&other, g, "theirs", work_fn, &w);
@@ -182,18 +186,42 @@ static void a_batch_forks_while_it_follows(void **state)
     sflight_result r[2];
     int rc[2];
     struct forking f = {.other = &w};
+    sflight_completion done;
+    assert_int_equal(sflight_queue_create(&q), 0);
+    if (has_enqueued) {
+        sflight_call *permit;
+        assert_int_equal(sflight_begin(g, "theirs", 6, &permit, &f.enqueued), 0);
+        assert_int_equal(sflight_future_enqueue(f.enqueued, q, 0), 0);
+    }
     assert_int_equal(sflight_do_many(g, keys, 2, fork_in_batch, &f, NULL, r, rc), 0);
     assert_int_equal(rc[0], 0);
     assert_int_equal(r[0].status, 5);
     assert_int_equal(rc[1], f.pid == 0 ? -EOWNERDEAD : 0);
     sflight_result_release(&r[0]);
     sflight_result_release(&r[1]);
-    if (f.pid == 0)
-        _exit(sflight_group_destroy(g) == 0 ? 0 : 1);
+    if (f.pid == 0) {
+        assert_int_equal(f.cancelled, has_enqueued);
+        assert_int_equal(stats_of(g).held, 0);
+        assert_int_equal(sflight_group_destroy(g), 0);
+        assert_int_equal(sflight_queue_destroy(q), 0);
+        _exit(0);
+    }
     assert_child_succeeds(f.pid);
     caller_join(&other);
     callers_release(&other, 1);
+    while (has_enqueued && sflight_queue_drain(q, &done, 1) == 0)
+        sched_yield();
+    if (has_enqueued)
+        sflight_completions_release(&done, 1);
+    assert_int_equal(sflight_queue_destroy(q), 0);
     group_end(g);
+}
+
+static void a_batch_forks_while_it_follows(void **state)
+{
+    (void)state;
+    a_batch_forks(false);
+    a_batch_forks(true);
 }
 
 int main(void)

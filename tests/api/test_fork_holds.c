@@ -415,6 +415,61 @@ static void completions(void **state)
     assert_child_succeeds(pid);
 }
 
+struct giver {
+    sflight_group *g;
+    sflight_result r;
+    atomic_bool given, go;
+};
+
+static void *give_and_stay(void *arg)
+{
+    struct giver *giver = arg;
+    assert_int_equal(do_str(giver->g, "given", nothing, NULL, &giver->r), 0);
+    giver->given = true;
+    WAIT_UNTIL(giver->go);
+    return NULL;
+}
+
+static pid_t forked_by_destroy;
+
+static void fork_in_destroy(void *value, size_t size, void *ctx)
+{
+    (void)value, (void)size, (void)ctx;
+    forked_by_destroy = fork_child();
+}
+
+/*
+ * The hold that is given up is there at the fork, which comes before that is counted.  So is one of
+ * this thread's that counts for nothing, as the thread has given one up that another one got.
+ */
+static void given_up_around_a_fork(void **state)
+{
+    (void)state;
+    sflight_group *g = group_new(NULL);
+    struct giver giver = {.g = g};
+    sflight_result mine, later;
+    pthread_t thread = thread_start(give_and_stay, &giver);
+    WAIT_UNTIL(giver.given);
+    sflight_result_release(&giver.r);
+    assert_int_equal(do_str(g, "mine", nothing, NULL, &mine), 0);
+    sflight_call *call = lead(g, "key");
+    sflight_call_set(call, "", 1, fork_in_destroy, NULL);
+    sflight_complete(call, 0);
+    if (forked_by_destroy == 0)
+        assert_int_equal(stats_of(g).held, 0);
+    sflight_result_release(&mine);
+    assert_int_equal(do_str(g, "later", nothing, NULL, &later), 0);
+    assert_int_equal(stats_of(g).held, 1);
+    assert_int_equal(sflight_group_destroy(g), -EBUSY);
+    sflight_result_release(&later);
+    if (forked_by_destroy == 0)
+        exit(sflight_group_destroy(g) == 0 ? 0 : 1);
+    assert_child_succeeds(forked_by_destroy);
+    giver.go = true;
+    thread_join(thread);
+    group_end(g);
+}
+
 /* The first use of the group in the child gives a future away. */
 static void given_away_first(void **state)
 {
@@ -556,6 +611,7 @@ int main(void)
         cmocka_unit_test(started_calls),
         cmocka_unit_test(futures_and_permits),
         cmocka_unit_test(completions),
+        cmocka_unit_test(given_up_around_a_fork),
         cmocka_unit_test(given_away_first),
         cmocka_unit_test(taken_back),
         cmocka_unit_test(forgotten_calls),

@@ -833,6 +833,34 @@ static void fork_amid_telling(void)
     world_end();
 }
 
+/* The same; each was hung up without a descriptor, and the child asks for one. */
+static void fork_amid_telling_without_fd(void)
+{
+    futures_begin();
+    world.may |= MAY_TIME_OUT;
+    begun = joined = false;
+    go(complete_when_joined, fresh(0, "a"));
+    until(&begun);
+    for (unsigned i = 1; i <= 3; i++) {
+        ask_begin(fresh(i, "a"));
+        asks[i].patience_ns = 1;
+        ask_get(&asks[i]);
+    }
+    reached(&joined);
+    let_others_go_on();
+    world_fork();
+    for (unsigned i = 1; i <= 3; i++) {
+        int fd = sflight_future_fd(asks[i].future);
+        CHECK(fd >= 0);
+        door_wait_readable(fd);
+        CHECK(ask_poll(&asks[i]));
+        ask_release(&asks[i]);
+    }
+    join_all();
+    child_goes_on();
+    world_end();
+}
+
 static void hang_and_get(void *arg)
 {
     struct ask *ask = arg;
@@ -1068,6 +1096,7 @@ const struct scenario scenarios_life[] = {
     {"fork_with_remembered", fork_with_remembered, 200, 0},
     {"fork_with_joints", fork_with_joints, 200, 0},
     {"fork_amid_telling", fork_amid_telling, 200, 0},
+    {"fork_amid_telling_without_fd", fork_amid_telling_without_fd, 200, 0},
     {"fork_and_hang", fork_and_hang, 200, 0},
     {"fork_with_forgotten", fork_with_forgotten, 100, 0},
     {"fork_with_abandoned", fork_with_abandoned, 100, 0},

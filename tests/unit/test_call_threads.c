@@ -616,6 +616,32 @@ static void test_a_child_keeps_its_slots(void **state)
         assert_int_equal(sflight_group_destroy(g[i]), 0);
 }
 
+/* Another thread had put futures into the list, and had not counted them yet. */
+static void test_a_child_counts_spare_futures(void **state)
+{
+    (void)state;
+    struct sflight_group *g = group_small(SFLIGHT_ABANDON_SHARE);
+    sflight_call *call, *none;
+    sflight_future *f;
+    assert_int_equal(sflight_begin(g, "key", 3, &call, &f), 0);
+    assert_int_equal(sflight_begin(g, "key", 3, &none, &f), 0);
+    sflight_future_drop(f);
+    (void)sflight_complete(call, 0);
+    struct slot *slot = thread_slot(g);
+    unsigned n = slot->n_spare_futures;
+    assert_true(n > 1);
+    slot->n_spare_futures = 1;
+    pid_t child = fork_child();
+    if (child == 0) {
+        sflight_stats s;
+        (void)sflight_group_stats(g, &s); /* puts the group right */
+        _exit(slot->n_spare_futures == n ? 0 : 1);
+    }
+    assert_child_succeeds(child);
+    slot->n_spare_futures = n;
+    assert_int_equal(sflight_group_destroy(g), 0);
+}
+
 /* Who joins does not disturb who sleeps: the futex word stays as it is. */
 struct sleeper {
     struct party party;
@@ -665,6 +691,7 @@ int main(void)
         cmocka_unit_test(test_retired_in_the_common_slot),
         cmocka_unit_test(test_slots_are_handed_on),
         cmocka_unit_test(test_a_child_keeps_its_slots),
+        cmocka_unit_test(test_a_child_counts_spare_futures),
         cmocka_unit_test(test_many_groups),
         cmocka_unit_test(test_slots_are_found_without_a_lock),
         cmocka_unit_test(test_first_use_beside_the_registry_lock),
