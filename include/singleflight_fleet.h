@@ -79,7 +79,7 @@
  * fork
  *   A fleet belongs to the process that created it.  In a child it flies alone (alone_forked),
  *   sflight_fleet_check() and _forget() say -EHOSTUNREACH, and sflight_fleet_destroy() frees what
- *   it can.  Create fleets after fork().
+ *   it can.  Create fleets after fork(), and not in a handler of pthread_atfork().
  *
  * Errors
  *   As in singleflight.h: 0 or a documented non-negative number, or a negative errno value:

@@ -24,6 +24,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 struct engine;
 
@@ -34,7 +35,8 @@ struct member {
     uint32_t lease_ms;
     size_t max_value; /* bytes */
     char name[NAME_MAX_LEN + 1];
-    unsigned generation;  /* of forks: see engine_is_ours() */
+    unsigned generation; /* of forks, and of the process: see engine_is_ours() */
+    pid_t pid;
     sflight_group *group; /* the callers' */
     sflight_group *waits; /* the waits for the engine thread: one call for each claim */
     struct counts counts;

@@ -90,9 +90,11 @@ static void fork_setup(void)
     fork_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+/* By the pid until after_fork_in_child() has run, which comes after others' handlers. */
 bool engine_is_ours(const struct member *m)
 {
-    return m->generation == atomic_load_explicit(&generation, memory_order_relaxed);
+    return m->generation == atomic_load_explicit(&generation, memory_order_relaxed) &&
+           m->pid == getpid();
 }
 
 /* -------------------------------------------------------------- thread */
@@ -325,6 +327,7 @@ int engine_enter(struct member *m, const struct engine_options *o)
         loop_allow_reply(&e->pilot, m->max_value + SLACK);
         m->engine = e;
         m->generation = atomic_load(&generation);
+        m->pid = getpid();
     }
     pthread_mutex_unlock(&registry_lock);
     return rc;

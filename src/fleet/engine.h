@@ -26,7 +26,7 @@ struct engine_options {
 
 /*
  * Makes m a member of the engine with these options, which is made if need be, and sets m->engine
- * and m->generation.  0, or a negative errno.
+ * and what engine_is_ours() looks at.  0, or a negative errno.
  */
 int engine_enter(struct member *m, const struct engine_options *o);
 

@@ -45,6 +45,33 @@ static void a_fleet_from_before_the_fork(void **state)
     fleet_free(f);
 }
 
+static sflight_fleet *used_in_handler;
+
+/* A handler that is older than any fleet, and so comes before the fleet's own. */
+static void in_the_child(void)
+{
+    if (used_in_handler == NULL)
+        return;
+    struct fleet_work w = {.open = true, .size = 8};
+    sflight_result r;
+    assert_int_equal(sflight_fleet_forget(used_in_handler, "k", 1), -EHOSTUNREACH);
+    assert_int_equal(fleet_do(used_in_handler, "k", fleet_work_fn, &w, &r), 0);
+    sflight_result_release(&r);
+    assert_int_equal(FLEET_COUNT(used_in_handler, alone_forked), 1);
+}
+
+static void a_handler_of_the_fork(void **state)
+{
+    (void)state;
+    used_in_handler = fleet_new(&server, "handler");
+    pid_t pid = fork_worker();
+    if (pid == 0)
+        _exit(sflight_fleet_destroy(used_in_handler) == 0 ? 0 : 1);
+    assert_child_succeeds(pid);
+    fleet_free(used_in_handler);
+    used_in_handler = NULL;
+}
+
 static pid_t forked;
 
 static int fork_fn(sflight_call *call, void *arg)
@@ -212,11 +239,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fleet_from_before_the_fork),
+        cmocka_unit_test(a_handler_of_the_fork),
         cmocka_unit_test(a_fork_in_fn),
         cmocka_unit_test(forks_under_load),
         cmocka_unit_test(forks_while_engines_come_and_go),
         cmocka_unit_test(connections_that_are_being_made),
     };
+    assert_int_equal(pthread_atfork(NULL, NULL, in_the_child), 0);
     server_new(&server, NULL);
     int failed = RUN_TESTS(tests);
     server_free(&server);
