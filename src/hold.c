@@ -124,9 +124,8 @@ static bool one_inherited_less(struct sflight_group *g)
     return false;
 }
 
-struct slot *hold_value_ends(struct slot *slot, struct sflight_call *c, uint32_t n)
+struct slot *hold_value_ends(struct slot *slot, struct sflight_call *c, uint32_t n, bool inherited)
 {
-    bool inherited = call_is_inherited(c);
     uint64_t salt = process_salt();
 
     (void)hold_destroy_value(slot, c, n);
@@ -150,17 +149,17 @@ void hold_released_inherited(struct slot *slot)
         gauges_count(slot, COUNT_RELEASED);
 }
 
-struct slot *hold_drop(struct slot *slot, struct sflight_call *c, uint32_t n)
+struct slot *hold_drop(struct slot *slot, struct sflight_call *c, uint32_t n, bool inherited)
 {
     if (gate_drop(&c->gate))
-        slot = hold_last(slot, c, n);
+        slot = hold_last(slot, c, n, inherited);
     return slot;
 }
 
 void hold_own_ends(struct sflight_call **own)
 {
     if (*own != NULL)
-        hold_drop(thread_slot_again((*own)->group), *own, 0);
+        hold_drop(thread_slot_again((*own)->group), *own, 0, false);
 }
 
 struct hold_own hold_own(struct slot *slot, struct sflight_call *c)
@@ -185,9 +184,10 @@ void hold_take_value(struct hold_own *own)
 
 static void own_drop(struct hold_own *own)
 {
-    struct slot *slot = hold_drop(thread_slot_again(own->call->group), own->call, 1);
+    bool inherited = own->salt != process_salt();
+    struct slot *slot = hold_drop(thread_slot_again(own->call->group), own->call, 1, inherited);
 
-    hold_count_released(slot, own->salt != process_salt());
+    hold_count_released(slot, inherited);
 }
 
 /* However destroy is left, the hold is given up, as by struct destroy_guard. */
@@ -233,7 +233,7 @@ void hold_release_n(struct slot *slot, struct sflight_call *c, uint32_t n)
         return;
     }
     if (gate_drop_n(&c->gate, n))
-        slot = hold_last(slot, c, n);
+        slot = hold_last(slot, c, n, false);
     gauges_count_n(slot, COUNT_RELEASED, n); /* the last touch: the group may go now */
 }
 

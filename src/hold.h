@@ -56,10 +56,10 @@ int hold_deliver_failure(struct slot *slot, struct sflight_call *call, uint64_t 
 
 /*
  * Gives up a hold, perhaps one that the end of the call has not credited yet.  The caller counts
- * that as n holds given up afterwards, which are counted if destroy is left, too.  Returns the slot
- * to be used from then on.
+ * that as n holds given up afterwards, which are counted if destroy is left, too; inherited: as
+ * such of before a fork.  Returns the slot to be used from then on.
  */
-struct slot *hold_drop(struct slot *slot, struct sflight_call *call, uint32_t n);
+struct slot *hold_drop(struct slot *slot, struct sflight_call *call, uint32_t n, bool inherited);
 
 /* The cleanup of a function's own hold, which is not counted; NULL: it has none. */
 void hold_own_ends(struct sflight_call **own);
@@ -87,7 +87,8 @@ void hold_take_value(struct hold_own *own);
 struct slot *hold_destroy_value(struct slot *slot, struct sflight_call *call, uint32_t n);
 
 /* hold_end_value(), of a call that has a destroy. */
-struct slot *hold_value_ends(struct slot *slot, struct sflight_call *call, uint32_t n);
+struct slot *hold_value_ends(struct slot *slot, struct sflight_call *call, uint32_t n,
+                             bool inherited);
 
 /* The rare part of hold_count_released(), in a forked child. */
 void hold_released_inherited(struct slot *slot);
@@ -102,19 +103,20 @@ static ALWAYS_INLINE void hold_give_back(struct slot *slot, struct sflight_call 
 }
 
 /*
- * The last hold is about to be given up: destroys the value, if there is one to be.  n: as
- * hold_drop().  Returns the slot to be used from then on.
+ * The last hold is about to be given up: destroys the value, if there is one to be.  n, inherited:
+ * as hold_drop().  Returns the slot to be used from then on.
  */
 static ALWAYS_INLINE struct slot *hold_end_value(struct slot *slot, struct sflight_call *c,
-                                                 uint32_t n)
+                                                 uint32_t n, bool inherited)
 {
-    return c->result.destroy != NULL ? hold_value_ends(slot, c, n) : slot;
+    return c->result.destroy != NULL ? hold_value_ends(slot, c, n, inherited) : slot;
 }
 
 /* The last hold is given up: destroys the value and gives the record back.  As hold_end_value(). */
-static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c, uint32_t n)
+static ALWAYS_INLINE struct slot *hold_last(struct slot *slot, struct sflight_call *c, uint32_t n,
+                                            bool inherited)
 {
-    slot = hold_end_value(slot, c, n);
+    slot = hold_end_value(slot, c, n, inherited);
     hold_give_back(slot, c);
     return slot;
 }
@@ -150,13 +152,13 @@ static ALWAYS_INLINE void hold_count_released(struct slot *slot, bool inherited)
  */
 static ALWAYS_INLINE void hold_last_ends(struct slot *slot, struct sflight_call *c)
 {
-    gauges_count(hold_last(slot, c, 1), COUNT_RELEASED);
+    gauges_count(hold_last(slot, c, 1, false), COUNT_RELEASED);
 }
 
 /* The same of a permit that nobody has looked at. */
 static ALWAYS_INLINE void hold_unseen_ends(struct slot *slot, struct sflight_call *c)
 {
-    slot = hold_end_value(slot, c, 1);
+    slot = hold_end_value(slot, c, 1, false);
     call_discard_clean(slot, c);
     gauges_count(slot, COUNT_RELEASED);
 }
@@ -167,9 +169,9 @@ static ALWAYS_INLINE void hold_release(struct slot *slot, struct sflight_call *c
     bool inherited = call_is_inherited(c);
 
     if (LIKELY(gate_hold_is_last(&c->gate))) /* then there is nobody to see it given up */
-        slot = hold_last(slot, c, 1);
+        slot = hold_last(slot, c, 1, inherited);
     else
-        slot = hold_drop(slot, c, 1);
+        slot = hold_drop(slot, c, 1, inherited);
     hold_count_released(slot, inherited);
 }
 
@@ -178,7 +180,7 @@ static inline void hold_release_early(struct slot *slot, struct sflight_call *c)
 {
     bool inherited = call_is_inherited(c);
 
-    slot = hold_drop(slot, c, 1);
+    slot = hold_drop(slot, c, 1, inherited);
     hold_count_released(slot, inherited);
 }
 

@@ -247,7 +247,7 @@ static int leave(struct slot *slot, struct sflight_call *c, int rc)
             return JOIN_FOLLOWS;
         }
         /* Counted as a joiner: a hold is going to be credited. */
-        hold_drop(thread_slot_if_moved(slot), c, 0);
+        hold_drop(thread_slot_if_moved(slot), c, 0, false);
     }
     slot = thread_slot_again(g);
     if (rc == -ETIMEDOUT)

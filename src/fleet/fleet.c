@@ -128,6 +128,7 @@ static int create(sflight_fleet *f, const sflight_fleet_options *o)
     f->publish_ctx = o->ctx;
     f->engine_timeout_ms = o->engine_timeout_ms;
     f->takes_over = callers->on_abandon == SFLIGHT_ABANDON_TAKEOVER;
+    f->has_tasks = callers->runtime.self != NULL;
     m->flight = (struct flight_options){
         .lease_ns = o->lease_ms * MS_NS,
         .max_age_ns = o->max_age_ms * MS_NS,

@@ -13,7 +13,7 @@ struct sflight_fleet {
     bool (*publish)(void *ctx, int status); /* or NULL */
     void *publish_ctx;
     uint32_t engine_timeout_ms;
-    bool takes_over; /* options.group says so */
+    bool takes_over, has_tasks; /* options.group says so */
     sflight_options waits_options;
     atomic_bool is_closed;
 };

@@ -92,7 +92,7 @@ static int fly(sflight_call *call, void *arg)
         sflight_call_abandon(call);
         return 0;
     case FLIGHT_LEAD: {
-        GUARD(guard, fn_left, c);
+        GUARD(guard, fn_left, c, y->fleet->has_tasks);
         y->led = c;
         return y->fn(call, y->arg);
     }
@@ -127,7 +127,7 @@ int sflight_fleet_do_sized(sflight_fleet *f, const void *key, size_t key_len, sf
         memset(r, 0, size);
         return f == NULL || fn == NULL ? -EINVAL : -EDEADLK;
     }
-    GUARD(guard, give_back, &y);
+    GUARD(guard, give_back, &y, f->has_tasks);
     rc = sflight_do_until_sized(f->member.group, key, key_len, fly, &y, deadline, r, size);
     if (rc == 0 && y.has_received && r->leader) {
         r->leader = false;

@@ -245,7 +245,7 @@ uint32_t sflight_fleet_complete(sflight_fleet_permit *permit, int status, void *
     }
     if (value != NULL || destroy != NULL)
         sflight_call_set(permit->call, value, size, destroy, ctx);
-    GUARD(guard, end_permit, permit);
+    GUARD(guard, end_permit, permit, false); /* callbacks do not park */
     return sflight_complete(permit->call, status);
 }
 
@@ -255,7 +255,7 @@ uint32_t sflight_fleet_abandon(sflight_fleet_permit *permit)
         fleet_call_ends(permit->claim);
         count_add(&permit->fleet->member.counts, COUNT_unshared, 1);
     }
-    GUARD(guard, end_permit, permit);
+    GUARD(guard, end_permit, permit, false); /* callbacks do not park */
     return sflight_abandon(permit->call);
 }
 

@@ -470,6 +470,71 @@ static void given_up_around_a_fork(void **state)
     group_end(g);
 }
 
+struct takeover {
+    sflight_group *g;
+    atomic_bool leads, is_given_up, destroyed_first;
+};
+
+static void wait_for_the_follower(void *value, size_t size, void *ctx)
+{
+    struct takeover *t = ctx;
+    (void)value, (void)size;
+    t->destroyed_first = true;
+    WAIT_UNTIL(t->is_given_up);
+}
+
+static int set_and_abandon(sflight_call *call, void *arg)
+{
+    struct takeover *t = arg;
+    sflight_call_set(call, "", 1, wait_for_the_follower, t);
+    t->leads = true;
+    WAIT_UNTIL(stats_of(t->g).waiting == 1);
+    sflight_call_abandon(call);
+    return 0;
+}
+
+static int set_to_fork(sflight_call *call, void *arg)
+{
+    (void)arg;
+    sflight_call_set(call, "", 1, fork_in_destroy, NULL);
+    return 0;
+}
+
+static void *follow_and_give_up(void *arg)
+{
+    struct takeover *t = arg;
+    sflight_result r;
+    WAIT_UNTIL(t->leads);
+    assert_int_equal(do_str(t->g, "key", set_to_fork, NULL, &r), 0);
+    WAIT_UNTIL(t->destroyed_first);
+    sflight_result_release(&r);
+    t->is_given_up = true;
+    return NULL;
+}
+
+/*
+ * Who has abandoned a call still has a hold while its value is destroyed, and it is the last one,
+ * after a takeover: so it destroys the other value as well.
+ */
+static void given_up_by_who_has_abandoned(void **state)
+{
+    (void)state;
+    sflight_options o;
+    sflight_options_init(&o);
+    o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
+    struct takeover t = {.g = group_new(&o)};
+    sflight_result r;
+    pthread_t thread = thread_start(follow_and_give_up, &t);
+    assert_int_equal(do_str(t.g, "key", set_and_abandon, &t, &r), -EOWNERDEAD);
+    if (forked_by_destroy == 0) {
+        assert_int_equal(stats_of(t.g).held, 0);
+        exit(sflight_group_destroy(t.g) == 0 ? 0 : 1);
+    }
+    assert_child_succeeds(forked_by_destroy);
+    thread_join(thread);
+    group_end(t.g);
+}
+
 /* The first use of the group in the child gives a future away. */
 static void given_away_first(void **state)
 {
@@ -612,6 +677,7 @@ int main(void)
         cmocka_unit_test(futures_and_permits),
         cmocka_unit_test(completions),
         cmocka_unit_test(given_up_around_a_fork),
+        cmocka_unit_test(given_up_by_who_has_abandoned),
         cmocka_unit_test(given_away_first),
         cmocka_unit_test(taken_back),
         cmocka_unit_test(forgotten_calls),
