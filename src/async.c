@@ -299,7 +299,7 @@ int async_fd(struct sflight_future *f)
         hang_owned(f);
     notify_set_fd(f, fd);
     if (UNLIKELY(over))
-        event_fd_set(fd); /* who was telling it at the fork does not exist here */
+        event_fd_set(fd); /* RACE: who was telling it at the fork does not exist here */
     return fd;
 }
 
