@@ -122,7 +122,7 @@ static ALWAYS_INLINE bool join_by_state(struct slot *slot, struct sflight_call *
 /*
  * Joins the key's call, if it is the one that the slot remembers: then no hash is needed, no search
  * and no section.  Returns it, or NULL: then nothing has been joined.  By an agent that does not
- * block. slot: the calling thread's.
+ * block.  slot: the calling thread's.
  */
 static ALWAYS_INLINE struct sflight_call *join_remembered(struct slot *slot, const void *key,
                                                           size_t len)

@@ -4,6 +4,7 @@
  * every group at once, and the calls that other threads led do not exist there.
  */
 #include "../lib/counting_alloc.h"
+#include "../lib/event_test.h"
 #include "../lib/fork_test.h"
 
 static void child_uses_the_group_at_once(void **state)
@@ -189,8 +190,7 @@ static void a_batch_forks(bool has_enqueued)
     sflight_completion done;
     assert_int_equal(sflight_queue_create(&q), 0);
     if (has_enqueued) {
-        sflight_call *permit;
-        assert_int_equal(sflight_begin(g, "theirs", 6, &permit, &f.enqueued), 0);
+        f.enqueued = join(g, "theirs");
         assert_int_equal(sflight_future_enqueue(f.enqueued, q, 0), 0);
     }
     assert_int_equal(sflight_do_many(g, keys, 2, fork_in_batch, &f, NULL, r, rc), 0);
@@ -209,10 +209,10 @@ static void a_batch_forks(bool has_enqueued)
     assert_child_succeeds(f.pid);
     caller_join(&other);
     callers_release(&other, 1);
-    while (has_enqueued && sflight_queue_drain(q, &done, 1) == 0)
-        sched_yield();
-    if (has_enqueued)
+    if (has_enqueued) {
+        WAIT_UNTIL(sflight_queue_drain(q, &done, 1) == 1);
         sflight_completions_release(&done, 1);
+    }
     assert_int_equal(sflight_queue_destroy(q), 0);
     group_end(g);
 }

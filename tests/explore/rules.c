@@ -920,6 +920,15 @@ bool ask_poll(struct ask *ask)
     return true;
 }
 
+void ask_by_fd(struct ask *ask)
+{
+    int fd = sflight_future_fd(ask->future);
+    CHECK(fd >= 0);
+    door_wait_readable(fd);
+    CHECK(ask_poll(ask));
+    ask_release(ask);
+}
+
 bool ask_drop(struct ask *ask)
 {
     ask->leaving = step();

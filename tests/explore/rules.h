@@ -156,6 +156,7 @@ bool ask_cancel(struct ask *ask);
 void ask_start(struct ask *ask);
 void ask_get(struct ask *ask);         /* false answers: -ETIMEDOUT leaves the future */
 bool ask_poll(struct ask *ask);        /* true: answered */
+void ask_by_fd(struct ask *ask);       /* waits by its future's descriptor, and releases */
 bool ask_drop(struct ask *ask);        /* true: the last that waited */
 void ask_get_or_drop(struct ask *ask); /* got and released; dropped at its deadline; or nothing */
 void ask_then(struct ask *ask);        /* answered and released in the callback, `over` is set */

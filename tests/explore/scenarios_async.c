@@ -183,11 +183,7 @@ static void future_fd_late(void)
     world.may = MAY_TIME_OUT;
     ask_get(&asks[1]);
     go(complete_permit, &asks[0]);
-    int fd = sflight_future_fd(asks[1].future);
-    CHECK(fd >= 0);
-    door_wait_readable(fd);
-    CHECK(ask_poll(&asks[1]));
-    ask_release(&asks[1]);
+    ask_by_fd(&asks[1]);
     join_all();
     world_end();
 }

@@ -849,13 +849,8 @@ static void fork_amid_telling_without_fd(void)
     reached(&joined);
     let_others_go_on();
     world_fork();
-    for (unsigned i = 1; i <= 3; i++) {
-        int fd = sflight_future_fd(asks[i].future);
-        CHECK(fd >= 0);
-        door_wait_readable(fd);
-        CHECK(ask_poll(&asks[i]));
-        ask_release(&asks[i]);
-    }
+    for (unsigned i = 1; i <= 3; i++)
+        ask_by_fd(&asks[i]);
     join_all();
     child_goes_on();
     world_end();

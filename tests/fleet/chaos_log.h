@@ -200,6 +200,12 @@ static inline void add_unreturned(const struct oracle *o, struct callers *c, con
     }
 }
 
+/* What lasted from begin to end (0: it has not ended) was there at some time between the others. */
+static inline bool was_there(uint64_t begin_ns, uint64_t end_ns, uint64_t from_ns, uint64_t to_ns)
+{
+    return begin_ns <= to_ns && (end_ns == 0 || end_ns >= from_ns);
+}
+
 /*
  * The process may have two calls for the key, of which one waits a moment longer: after a forget,
  * or when it has itself led a flight that came to be void.
@@ -209,14 +215,13 @@ static inline bool has_two_calls(const struct oracle *o, const struct callers *c
     unsigned n = count_below(o->log->n_forgets, MAX_FORGETS);
     for (unsigned i = 0; i < n; i++) {
         const struct forget *f = &o->log->forgets[i];
-        if (f->key == key && f->begin_ns <= c->last_begin &&
-            (f->end_ns == 0 || f->end_ns >= c->first_begin))
+        if (f->key == key && was_there(f->begin_ns, f->end_ns, c->first_begin, c->last_begin))
             return true;
     }
     for (unsigned i = 0; i < o->n_runs; i++) {
         const struct run *r = &o->log->runs[i];
-        if (r->key == key && r->incarnation == c->incarnation && r->begin_ns <= c->last_begin &&
-            (r->end_ns == 0 || r->end_ns >= c->first_begin))
+        if (r->key == key && r->incarnation == c->incarnation &&
+            was_there(r->begin_ns, r->end_ns, c->first_begin, c->last_begin))
             return true;
     }
     return false;
@@ -244,20 +249,20 @@ static inline void tell_around(const struct oracle *o, const struct callers *c, 
 #define US(ns) ((int64_t)((ns)-c->first_begin) / 1000)
     for (unsigned i = 0; i < o->n_calls; i++) {
         const struct call *k = &log->calls[i];
-        if (k->key == of->key && k->incarnation == c->incarnation && k->begin_ns < to &&
-            (k->end_ns == 0 || k->end_ns > from))
+        if (k->key == of->key && k->incarnation == c->incarnation &&
+            was_there(k->begin_ns, k->end_ns, from, to))
             printf("# call %u: %jd to %jd, %d, run %u%s\n", i, (intmax_t)US(k->begin_ns),
                    (intmax_t)US(k->end_ns), k->rc, k->run, k->leader ? ", led" : "");
     }
     for (unsigned i = 0; i < o->n_runs; i++) {
         const struct run *r = &log->runs[i];
-        if (r->key == of->key && r->begin_ns < to && run_end(log, r) > from)
+        if (r->key == of->key && was_there(r->begin_ns, run_end(log, r), from, to))
             printf("# run %u of process %u: %jd to %jd\n", i, r->incarnation,
                    (intmax_t)US(r->begin_ns), (intmax_t)US(run_end(log, r)));
     }
     for (unsigned i = 0; i < count_below(log->n_forgets, MAX_FORGETS); i++) {
         const struct forget *f = &log->forgets[i];
-        if (f->key == of->key && f->begin_ns < to && (f->end_ns == 0 || f->end_ns > from))
+        if (f->key == of->key && was_there(f->begin_ns, f->end_ns, from, to))
             printf("# forgotten: %jd to %jd, %d\n", (intmax_t)US(f->begin_ns),
                    (intmax_t)US(f->end_ns), f->rc);
     }

@@ -235,6 +235,13 @@ static inline int fleet_work_fn(sflight_call *call, void *arg)
     return w->status;
 }
 
+/* The same work, and no result. */
+static inline int fleet_panic_fn(sflight_call *call, void *arg)
+{
+    (void)fleet_work_fn(call, arg);
+    sflight_panic(call, "no");
+}
+
 static inline int64_t run_of(const sflight_result *r)
 {
     int64_t run;

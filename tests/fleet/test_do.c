@@ -324,12 +324,6 @@ static int abandon_fn(sflight_call *call, void *arg)
     return status;
 }
 
-static int panic_fn(sflight_call *call, void *arg)
-{
-    fleet_work_fn(call, arg);
-    sflight_panic(call, "no");
-}
-
 static int exit_fn(sflight_call *call, void *arg)
 {
     fleet_work_fn(call, arg);
@@ -342,7 +336,7 @@ static void fn_that_does_not_return(void **state)
     static const struct {
         sflight_fn *fn;
         int rc;
-    } ways[] = {{abandon_fn, -EOWNERDEAD}, {panic_fn, -ENOTRECOVERABLE}, {exit_fn, INT_MIN}};
+    } ways[] = {{abandon_fn, -EOWNERDEAD}, {fleet_panic_fn, -ENOTRECOVERABLE}, {exit_fn, INT_MIN}};
     (void)state;
     for (size_t i = 0; i < LENGTH(ways); i++) {
         struct fleet_work w = {.size = 8};

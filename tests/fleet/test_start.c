@@ -126,12 +126,6 @@ static void a_callback_that_takes_long(void **state)
     assert_int_equal(FLEET_COUNT(a, unpublished) + FLEET_COUNT(a, refused), 0);
 }
 
-static int panic_fn(sflight_call *call, void *arg)
-{
-    (void)fleet_work_fn(call, arg);
-    sflight_panic(call, "no");
-}
-
 static void *abandon_it(void *permit)
 {
     (void)sflight_fleet_abandon(permit);
@@ -170,7 +164,7 @@ static void next_call_stays_inside(struct gate_callback *g)
 
 static void a_lead_that_is_lost_late(void **state)
 {
-    static sflight_fn *const fns[] = {fleet_work_fn, panic_fn};
+    static sflight_fn *const fns[] = {fleet_work_fn, fleet_panic_fn};
     static const struct {
         void *(*end)(void *permit);
         int rc;
@@ -178,7 +172,7 @@ static void a_lead_that_is_lost_late(void **state)
     struct starter s;
     (void)state;
     for (size_t i = 0; i < LENGTH(fns); i++) {
-        struct gate_callback g = {.rc = fns[i] == panic_fn ? -EOWNERDEAD : 0};
+        struct gate_callback g = {.rc = fns[i] == fleet_panic_fn ? -EOWNERDEAD : 0};
         struct fleet_work w = {.size = 8};
         struct fleet_caller leader;
         fleet_caller_start(&leader, a, "k", fns[i], &w, NULL);
