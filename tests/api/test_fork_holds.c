@@ -479,7 +479,7 @@ static void given_up_around_a_fork(void **state)
 
 struct takeover {
     sflight_group *g;
-    atomic_bool leads, is_given_up, destroyed_first;
+    atomic_bool leads, is_given_up, destroyed_first, go;
 };
 
 static void wait_for_the_follower(void *value, size_t size, void *ctx)
@@ -507,7 +507,7 @@ static int set_to_fork(sflight_call *call, void *arg)
     return 0;
 }
 
-static void *follow_and_give_up(void *arg)
+static void *follow_give_up_and_stay(void *arg)
 {
     struct takeover *t = arg;
     sflight_result r;
@@ -516,6 +516,7 @@ static void *follow_and_give_up(void *arg)
     WAIT_UNTIL(t->destroyed_first);
     sflight_result_release(&r);
     t->is_given_up = true;
+    WAIT_UNTIL(t->go);
     return NULL;
 }
 
@@ -531,13 +532,14 @@ static void given_up_by_who_has_abandoned(void **state)
     o.on_abandon = SFLIGHT_ABANDON_TAKEOVER;
     struct takeover t = {.g = group_new(&o)};
     sflight_result r;
-    pthread_t thread = thread_start(follow_and_give_up, &t);
+    pthread_t thread = thread_start(follow_give_up_and_stay, &t);
     assert_int_equal(do_str(t.g, "key", set_and_abandon, &t, &r), -EOWNERDEAD);
     if (forked_by_destroy == 0) {
         assert_int_equal(stats_of(t.g).held, 0);
         exit(sflight_group_destroy(t.g) == 0 ? 0 : 1);
     }
     assert_child_succeeds(forked_by_destroy);
+    t.go = true;
     thread_join(thread);
     group_end(t.g);
 }
