@@ -77,6 +77,13 @@ void __tsan_release(void *addr);
 #define TSAN_RELEASE(addr) ((void)(addr))
 #endif
 
+/* Of a function: who has read what it writes over is gone, and ThreadSanitizer cannot know it. */
+#ifdef SANITIZE_THREAD
+#define UNSEEN_BY_TSAN __attribute__((no_sanitize("thread")))
+#else
+#define UNSEEN_BY_TSAN
+#endif
+
 /*
  * AddressSanitizer keeps a record of the frames on the stack.  To be called before frames are
  * given up without returning.  Weak: the program may have it where the library has not been

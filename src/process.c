@@ -14,7 +14,8 @@ static bool wiped;             /* the page is empty in a child, if the system do
 static pid_t salted;           /* the process that has the salt */
 static void (*child_hook)(bool by_handler);
 
-static void salt_renew(void)
+/* Who has read the old one is not in the child: threads that run in the parent, or have ended. */
+UNSEEN_BY_TSAN static void salt_renew(void)
 {
     uint64_t generation = atomic_add_relaxed(&last, 1) + 1;
 

@@ -7,6 +7,8 @@
 #include "../lib/event_test.h"
 #include "../lib/fork_test.h"
 
+#include <sys/syscall.h>
+
 /* ------------------------------------------------ what is held or in flight */
 
 /* A permit that a forget, or its age, has taken the key from is in flight all the same. */
@@ -435,6 +437,33 @@ static void a_group_that_is_not_right_yet(void **state)
     }
 }
 
+struct passer {
+    sflight_group *g;
+    atomic_int tid;
+};
+
+static void *use_and_pass(void *arg)
+{
+    struct passer *p = arg;
+    assert_key_usable(p->g, "key");
+    p->tid = (int)syscall(SYS_gettid);
+    return NULL;
+}
+
+/* No order that a sanitizer knows of leads from what the thread did last to the fork. */
+static void a_thread_that_nobody_has_joined(void **state)
+{
+    (void)state;
+    struct passer p = {.g = group_new(NULL)};
+    assert_int_equal(pthread_detach(thread_start(use_and_pass, &p)), 0);
+    WAIT_UNTIL(p.tid != 0 && syscall(SYS_tgkill, getpid(), p.tid, 0) != 0);
+    pid_t pid = fork_child();
+    child_uses_group(p.g);
+    if (pid == 0)
+        exit(0);
+    assert_child_succeeds(pid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_large_group_is_not_copied),
         cmocka_unit_test(handlers_use_the_library),
         cmocka_unit_test(another_thread_is_first),
+        cmocka_unit_test(a_thread_that_nobody_has_joined),
     };
     return RUN_TESTS(tests);
 }
