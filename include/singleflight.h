@@ -133,19 +133,21 @@
  *   Who ends a call waits while another thread is in its sflight_call_on_unwanted()
  *   callback.  So two such callbacks on two threads, of which each ends the other's call,
  *   wait for each other for ever: whether they do it themselves, or a destroy or another
- *   callback does that runs inside them.
+ *   callback does that runs inside them.  So does one that itself waits for the end of its
+ *   call, by its key, a future or sflight_group_drain(), if another thread comes to end it.
  *
  *   All this holds with glibc and with musl, whose threads end without unwinding
  *   their stacks; but there a task of options.runtime must not leave fn, nor anybody
- *   a callback, or destroy in a batch, by the end of its thread, nor a panic leave a frame between
- *   pthread_cleanup_push() and _pop().  See singleflight_embedding(7).
+ *   a callback, or destroy in a batch or a drain, by the end of its thread, nor a panic leave a
+ * frame between pthread_cleanup_push() and _pop().  See singleflight_embedding(7).
  *
  * Wrong use
  *   What a permit, a future or a result is may be used up once: by complete and abandon;
  *   by what consumes a future; by release.  A permit that is used again does nothing, and
- *   0 is returned, until the memory of its call is used for another one, which may be at
- *   once: then it is that call, of whatever key, that is ended.  A consumed future, and a
- *   released copy of a result, corrupt memory; so does NULL for a permit or a future, where
+ *   0 is returned, until the memory of its call is used for another one, or given back to
+ *   the allocator, which may be at once: then it is that call, of whatever key, that is ended,
+ *   or memory that is corrupted, as by a consumed future and a
+ *   released copy of a result.  So does NULL for a permit or a future, where
  *   it is not said to be fine.  The debug variant of the library aborts
  *   at each of these with one line: singleflight_embedding(7).
  *
@@ -167,9 +169,12 @@
  *   other running threads are not held, those of threads that had ended are.  So a
  *   result that a running thread got and handed to another is to be used in a child
  *   only by way of sflight_result_retain(), by the thread that forks and before it
- *   does.  A future's or queue's descriptor is shared with the parent: never drain a
- *   queue of the parent's in the child, as that may empty its descriptor, and the
- *   parent is not woken any more.  Make new ones.  What the child has inherited it
+ *   does.  Where threads release what others got, the child may count less than it
+ *   holds, so that sflight_group_destroy() does not refuse (release all before it), or
+ *   more, so that it says -EBUSY whatever is released (then close the group).  A
+ *   future's or queue's descriptor is shared with the parent: never drain a queue of
+ *   the parent's in the child, as that may empty its descriptor, and the parent is not
+ *   woken any more.  Make new ones.  What the child has inherited it
  *   gives up in this order: sflight_future_cancel() of what was enqueued,
  *   sflight_abandon() of its permits (one that is not ended keeps its key in flight:
  *   who asks for it there waits for ever), sflight_queue_destroy(), which is harmless
@@ -488,7 +493,8 @@ SFLIGHT_PUBLIC int sflight_group_close(sflight_group *g);
  * Waits until no call of the group is in flight, that is until every fn has
  * returned; after sflight_group_close() none will begin any more.  And until the
  * threads of sflight_start(), or what options.runtime.spawn runs, have left the
- * group, but for the caller itself, in a callback of one.  Followers may
+ * group, but for the caller itself, in a callback of one; callbacks of two
+ * that drain wait for each other.  Followers may
  * still be on their way to the result.  Returns 0, -ETIMEDOUT, -EDEADLK at once if the
  * calling thread or task is inside an fn of this group, -ENOMEM (a task only), or
  * -EINVAL.
@@ -592,7 +598,7 @@ SFLIGHT_PUBLIC int sflight_do_until(sflight_group *g, const void *key, size_t ke
  * named twice gets one call, and each place a hold of its own.  A panic, or
  * leaving fn otherwise, ends every call of the batch.  A follower that takes over
  * an abandoned call runs fn again, with that one call; if that fn does not
- * return, the results that the batch has got for earlier keys are given up.
+ * return, the results that the batch has got for earlier keys are given up, and zeroed in r.
  *
  * Returns 0, also if some or all keys failed, one that is malformed included; or
  * -EINVAL, -ENOMEM or -ESHUTDOWN, and then nothing was claimed and rc and r are
@@ -820,7 +826,8 @@ SFLIGHT_PUBLIC int sflight_queue_fd(sflight_queue *q);
 
 /*
  * Takes at most n completions, never blocks, and returns how many (0: none), or
- * -EINVAL.  Each result is to be released.
+ * -EINVAL.  Each result is to be released.  Less than n may be taken though there are
+ * more: so it is before one whose value is destroyed here, as its call was abandoned.
  */
 SFLIGHT_PUBLIC int sflight_queue_drain(sflight_queue *q, sflight_completion *out, unsigned n);
 
@@ -857,7 +864,8 @@ SFLIGHT_PUBLIC void sflight_call_set_status(sflight_call *call, int status);
  * any type, freed after the last holder.  Becomes the call's value, as by
  * sflight_call_set().  Returns NULL, and changes nothing, if there is none.
  * A value that turns out shorter: sflight_call_set(call, same pointer, its
- * size, NULL, NULL) changes the size and nothing else.
+ * size, NULL, NULL) changes the size and nothing else; what is given in place of
+ * the NULLs is not used.
  */
 SFLIGHT_PUBLIC void *sflight_call_alloc(sflight_call *call, size_t size);
 
@@ -909,7 +917,9 @@ SFLIGHT_PUBLIC const void *sflight_call_key(const sflight_call *call, size_t *le
  * The message, made from fmt and cut at 1,023 bytes, and a backtrace are
  * result.value; result.status is 0.  The backtrace has the names of functions
  * only in programs linked with -rdynamic; with musl there is none.
- * A C++ catch (...) that swallows the unwinding does not undo the panic.
+ * A C++ catch (...) that swallows the unwinding does not undo the panic: the message
+ * stays, a value that is set after it is destroyed at once, and sflight_call_alloc()
+ * returns NULL.
  * With SFLIGHT_PANIC_ABORT, or if no fn of this call is running, they are
  * printed to stderr and the process aborts.
  */

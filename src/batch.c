@@ -58,15 +58,15 @@ static void batch_undo(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
         struct place *p = &b->places[i];
-        if (p->taken != NULL)
+        if (p->taken != NULL) {
+            (void)hold_hand_in(&b->results[i], sizeof(b->results[i]), "sflight_do_many");
             hold_release(batch_slot(b), p->taken);
+        }
         if (!joined(b, i))
             continue;
         struct sflight_call *call = p->call;
-        struct timespec past = {0};
         p->call = NULL; /* for a child that is forked meanwhile */
-        /* With a deadline in the past nobody takes a call over. */
-        if (wait_for_end(batch_slot(b), b->agent, call, UINT32_MAX, &past) == JOIN_FOLLOWS)
+        if (wait_no_more(batch_slot(b), call))
             hold_release(batch_slot(b), call);
     }
 }

@@ -3,6 +3,7 @@
 #ifndef SFLIGHT_CPU_H
 #define SFLIGHT_CPU_H
 
+#include <errno.h>
 #include <sched.h>
 #include <stdint.h>
 
@@ -22,7 +23,9 @@ static inline void cpu_relax(void)
 /* Lets another thread run: for a wait that ends as soon as a thread that was preempted goes on. */
 static inline void cpu_yield(void)
 {
+    int saved = errno; /* a sandbox may refuse it */
     (void)sched_yield();
+    errno = saved;
 }
 
 /* Sleeps so many nanoseconds, less than a second, or until a signal. */

@@ -13,7 +13,10 @@
 /* The calling thread's CPU, of which 32 are told apart; it may be on another by now. */
 static uint32_t cpu_bit(void)
 {
-    return UINT32_C(1) << ((unsigned)sched_getcpu() % 32);
+    int saved = errno; /* a sandbox may refuse it */
+    unsigned cpu = (unsigned)sched_getcpu();
+    errno = saved;
+    return UINT32_C(1) << (cpu % 32);
 }
 
 int futex_wait(uint32_t *word, uint32_t expected, const struct timespec *deadline)

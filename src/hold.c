@@ -41,6 +41,11 @@ static NOINLINE void replace_value(struct result *r, void *value, size_t size,
     void *old = r->value, *old_ctx = r->ctx;
     size_t old_size = r->size;
 
+    if (r->traits & CALL_PANICKED) { /* and something has stopped that on its way */
+        if (destroy != NULL)
+            destroy(value, size, ctx);
+        return;
+    }
     r->destroy = NULL;
     atomic_fence_compiler();
     if (old_destroy == value_free && value == old) {
@@ -62,7 +67,7 @@ void hold_set_value(struct sflight_call *c, void *value, size_t size, sflight_de
 
 void *hold_alloc_value(struct sflight_call *c, size_t size)
 {
-    if (size > SIZE_MAX / 2)
+    if (size > SIZE_MAX / 2 || (c->result.traits & CALL_PANICKED))
         return NULL;
     size_t bytes = sizeof(struct value_header) + size;
     struct value_header *h = alloc_get(&c->group->alloc, bytes, _Alignof(max_align_t));
@@ -252,8 +257,8 @@ int hold_deliver_failure(struct slot *slot, struct sflight_call *c, uint64_t wor
         hold_hand_out(r);
         return -ENOTRECOVERABLE;
     }
+    memset(r, 0, sizeof(*r)); /* before destroy, which may be left */
     hold_release(slot, c);
-    memset(r, 0, sizeof(*r));
     return word & ENDING_SHUT ? -ESHUTDOWN : -EOWNERDEAD;
 }
 

@@ -234,6 +234,17 @@ static ALWAYS_INLINE int hold_deliver(struct slot *slot, struct sflight_call *c,
 }
 
 /*
+ * True if hold_deliver() has nothing to deliver of this call, but a value to destroy, perhaps.  By
+ * a holder that has seen the gate open.
+ */
+static ALWAYS_INLINE bool hold_delivers_none(const struct sflight_call *c)
+{
+    uint64_t word = atomic_load_relaxed(&c->gate); /* as in hold_deliver() */
+
+    return (word & (ENDING_ABANDONED | ENDING_SHUT)) && c->result.destroy != NULL;
+}
+
+/*
  * True if the hold is sole.  By a holder.  The gate of a call that ended in the short way stays
  * closed and without a hold.
  */

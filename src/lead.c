@@ -237,6 +237,12 @@ static void panic_text(struct panic *p, const char *fmt, va_list ap)
     snprintf(text + (used < size ? used : size - 2), 2, "\n");
 }
 
+/* The destroy of a message that is in no memory of its own. */
+static void keep_text(void *text, size_t size, void *ctx)
+{
+    (void)text, (void)size, (void)ctx;
+}
+
 static void panic_free(struct panic **p)
 {
     alloc_put(&alloc_process, *p, sizeof(**p));
@@ -267,14 +273,16 @@ _Noreturn void lead_panic(struct sflight_call *call, const char *fmt, va_list ap
     size_t n = to->calls != NULL ? to->n : 1;
     for (size_t i = 0; i < n; i++) {
         struct sflight_call *c = calls[i];
-        c->result.traits |= CALL_PANICKED;
+        if (c->result.traits & CALL_PANICKED)
+            continue; /* something has stopped the first one on its way */
         char *copy = p != NULL ? hold_alloc_value(c, size + 1) : NULL;
         if (copy != NULL) {
             memcpy(copy, text, size + 1);
             c->result.size = size;
         } else {
-            hold_set_value(c, no_memory, sizeof(no_memory) - 1, NULL, NULL);
+            hold_set_value(c, no_memory, sizeof(no_memory) - 1, keep_text, NULL);
         }
+        c->result.traits |= CALL_PANICKED; /* from here on it has no other value */
     }
     invoke_unwind(to);
 }

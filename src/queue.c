@@ -213,11 +213,12 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
 {
     struct drain d __attribute__((cleanup(drain_ends))) = {.q = q};
     unsigned n_out = 0;
+    bool has_some = goes_on;
 
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
-            if ((n_out != 0 || goes_on) && atomic_load_relaxed(&q->pushed) == 0)
+            if (has_some && atomic_load_relaxed(&q->pushed) == 0)
                 break; /* what comes later finds the descriptor as it is */
             if ((q->ready = take_pushed(q)) != NULL)
                 continue;
@@ -228,6 +229,9 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
             continue; /* what came before the signal was cleared */
         }
         uintptr_t word = future_word(f);
+        if (has_some && UNLIKELY(hold_delivers_none(future_word_call(word))))
+            break; /* destroy may be left: who has been given something is to know of it */
+        has_some = true;
         q->ready = f->next;
         d.n_popped++;
         sflight_completion *done = &out[n_out++];

@@ -257,6 +257,11 @@ static int leave(struct slot *slot, struct sflight_call *c, int rc)
     return rc;
 }
 
+bool wait_no_more(struct slot *slot, struct sflight_call *c)
+{
+    return leave(slot, c, 0) == JOIN_FOLLOWS;
+}
+
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *c, unsigned rank,
                  const struct timespec *deadline)
 {

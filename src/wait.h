@@ -43,6 +43,9 @@
 int wait_for_end(struct slot *slot, struct agent *agent, struct sflight_call *call, unsigned rank,
                  const struct timespec *deadline);
 
+/* Does not wait: takes the join back; true: too late, the result is there, and a hold on it. */
+bool wait_no_more(struct slot *slot, struct sflight_call *call);
+
 /* Parks the owner of a future that hangs until its call has ended.  Returns 0 or -ETIMEDOUT. */
 int wait_until_told(struct sflight_future *f, const struct timespec *deadline);
 

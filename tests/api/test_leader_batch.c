@@ -102,6 +102,7 @@ static void an_abandoning_batch_gives_up_the_keys_it_follows(void **state)
         }
         assert_all_destroyed(&b.tally);
         assert_all_destroyed(&other.tally);
+        assert_int_equal(stats_of(g).timed_out, 0);
         group_end(g);
     }
 }
@@ -182,6 +183,8 @@ static void a_batch_that_ends_later_gives_up_what_it_has(void **state)
     lose_the_leader_of_a(&b);
     assert_int_equal(b.ret, NEVER_RETURNED);
     assert_int_equal(b.runs, 2);
+    for (int i = 0; i < 3; i++)
+        assert_zeroed(&b.r[i]);
     assert_all_destroyed(&b.tally);
     assert_key_usable(b.g, "own");
     assert_key_usable(b.g, "a");

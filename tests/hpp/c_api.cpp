@@ -144,6 +144,44 @@ static void test_nested()
     OK(idle(s.g) && sflight_group_destroy(s.g) == 0, "and nothing is left");
 }
 
+static int n_given_up;
+static bool has_memory;
+
+static void give_up(void *, std::size_t, void *)
+{
+    n_given_up++;
+}
+
+static int panic_twice_and_go_on(sflight_call *call, void *value)
+{
+    for (const char *text : {"the first", "another"}) {
+        try {
+            sflight_panic(call, "%s", text);
+        } catch (...) {
+        }
+    }
+    sflight_call_set(call, value, 1, give_up, nullptr);
+    has_memory = sflight_call_alloc(call, 1) != nullptr;
+    return 3;
+}
+
+/* The panic is not undone, and its message stays. */
+static void test_panic_is_stopped()
+{
+    sflight_group *g = nullptr;
+    sflight_result r;
+    char value = 0;
+    sflight_group_create(&g, nullptr);
+    const int rc = sflight_do(g, "k", 1, panic_twice_and_go_on, &value, &r);
+    const char *text = static_cast<const char *>(r.value);
+    OK(rc == -ENOTRECOVERABLE && r.size == std::strlen(text) &&
+           std::strncmp(text, "the first", 9) == 0,
+       "a panic that catch (...) has stopped keeps its message");
+    OK(n_given_up == 1 && !has_memory, "a value that comes later is destroyed at once");
+    sflight_result_release(&r);
+    OK(n_given_up == 1 && idle(g) && sflight_group_destroy(g) == 0, "and only then");
+}
+
 static void test_lambda()
 {
     sflight_group *g = nullptr;
@@ -201,6 +239,7 @@ int main()
     test_exception(SFLIGHT_ABANDON_TAKEOVER);
     test_exception_in_batch();
     test_nested();
+    test_panic_is_stopped();
     test_lambda();
     test_thread_local_destructor();
     return tap::done();

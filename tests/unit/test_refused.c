@@ -85,6 +85,24 @@ BARE int sched_yield(void)
     return 0;
 }
 
+static bool no_hints;
+
+BARE int sched_getcpu(void)
+{
+    if (!no_hints)
+        return REAL(sched_getcpu)();
+    errno = ENOSYS;
+    return -1;
+}
+
+BARE int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    if (!no_hints || clock != CLOCK_PROCESS_CPUTIME_ID)
+        return REAL(clock_gettime)(clock, t);
+    errno = EPERM;
+    return -1;
+}
+
 BARE long syscall(long number, ...)
 {
     long a[6];
@@ -555,6 +573,30 @@ static void test_yields_that_cost_slices(void **state)
     on_yield = NULL;
 }
 
+static void refuse_yield(void)
+{
+    errno = EPERM;
+}
+
+/* What only hints at how long to wait, or whom to wake. */
+static void test_hints_are_refused(void **state)
+{
+    (void)state;
+    uint32_t word = 0;
+
+    on_yield = refuse_yield;
+    no_hints = true;
+    errno = 5;
+    cpu_yield();
+    assert_int_equal(errno, 5);
+    assert_int_equal(futex_wake_elsewhere(&word, 1), 0);
+    assert_int_equal(errno, 5);
+    assert_int_equal(clock_process_ns(), 0);
+    assert_int_equal(errno, 5);
+    no_hints = false;
+    on_yield = NULL;
+}
+
 static unsigned n_yields;
 
 static void count_yield(void)
@@ -780,6 +822,7 @@ int main(void)
         cmocka_unit_test(test_sizes_that_wrap_around),
         cmocka_unit_test(test_as_many_wakes_as_can_be),
         cmocka_unit_test(test_every_lane_is_borrowed),
+        cmocka_unit_test(test_hints_are_refused),
         cmocka_unit_test(test_yields_that_cost_slices),
         cmocka_unit_test(test_rivals_that_have_gone),
         cmocka_unit_test(test_waits_do_not_yield_for_ever),

@@ -161,23 +161,27 @@ class AsyncGroup(Group):
         check(begin_enqueue(self._group, key, len(key), self._queue, tag, byref(lead), byref(future)))
         self._waiting[tag] = self._loop.create_future()
         if lead:
-            leader = self._loop.create_task(self._lead(lead, make))
+            leader = self._loop.create_task(self._work(make))
             self._leaders.add(leader)
-            leader.add_done_callback(self._leaders.discard)
+            leader.add_done_callback(lambda _: self._end(lead, leader))
         try:
             return await self._waiting[tag]
         finally:
             if self._waiting.pop(tag, None) is not None:
                 future_cancel(future)
 
-    async def _lead(self, call, make):
-        try:
-            set_outcome(call, await make(), None)
-        except Exception as e:
-            set_outcome(call, None, e)
-        except BaseException:
+    @staticmethod
+    async def _work(make):
+        return await make()
+
+    def _end(self, call, leader):
+        """However the leader's task has ended: it may have been cancelled before its first step."""
+        self._leaders.discard(leader)
+        e = asyncio.CancelledError() if leader.cancelled() else leader.exception()
+        if e is not None and not isinstance(e, Exception):
             abandon(call)
-            raise
+            return
+        set_outcome(call, None if e is not None else leader.result(), e)
         complete(call, 0)
 
     def _drain(self):

@@ -114,6 +114,17 @@ class Coroutines(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(asyncio.CancelledError):
             await flights[0]
 
+    async def test_the_work_is_cancelled_before_it_begins(self):
+        flight = asyncio.create_task(self.group.fly('key', self.make))
+        await asyncio.sleep(0)
+        for leader in self.group._leaders:
+            leader.cancel()
+        with self.assertRaises(OSError) as raised:
+            await flight
+        self.assertEqual(raised.exception.errno, errno.EOWNERDEAD)
+        self.assertEqual(self.runs, 0)
+        self.assertEqual(self.group.stats().in_flight, 0)
+
     async def test_exceptions_reach_all(self):
         async def fails():
             await self.go_on.wait()
