@@ -236,7 +236,7 @@ static void leaving_ends(struct leave_guard *l)
 }
 
 /* Leaves.  Returns rc; or JOIN_FOLLOWS where it was too late, and its result is there. */
-static int leave(struct slot *slot, struct sflight_call *c, int rc)
+static ALWAYS_INLINE int leave(struct slot *slot, struct sflight_call *c, int rc)
 {
     struct sflight_group *g = c->group;
     struct leave_guard here __attribute__((cleanup(leaving_ends), unused)) = {g, process_salt()};
