@@ -74,36 +74,30 @@ void queue_expect_less(struct sflight_queue *q)
     atomic_sub_relaxed(&q->enqueued[0].n_by_others, 1); /* the word may fall below 0, not the sum */
 }
 
-/* Makes the descriptor readable, unless somebody has done so, or is about to. */
-static void signal_consumer(struct sflight_queue *q)
-{
-    if (!atomic_swap_acquire(&q->signalled, true)) /* [SIGNAL] */
-        event_fd_set(q->fd);
-}
-
 void queue_push(struct sflight_queue *q, struct sflight_future *oldest,
                 struct sflight_future *newest)
 {
     REQUIRE(future_kind(newest) == FUTURE_QUEUED && future_kind(oldest) == FUTURE_QUEUED);
     queue_enter(q);
-    atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
-    uintptr_t below = atomic_load_relaxed(&q->pushed); /* the CAS decides */
-    uintptr_t word;
+    uintptr_t word = atomic_load_relaxed(&q->pushed); /* the CAS decides */
+    bool signals = false;
+    uintptr_t below;
     do {
-        uintptr_t bit = below != 0 ? QUEUE_BELOW : 0;
-        newest->next = (struct sflight_future *)(below | bit);
-        word = (uintptr_t)oldest | bit;
-    } while (!atomic_cas_acq_rel(&q->pushed, &below, word)); /* [PUSH] [SIGNAL] */
-    if (below == 0)
-        signal_consumer(q);
+        if (!(word & QUEUE_SIGNALLED) && !signals) {
+            atomic_add_relaxed(&q->n_pushing, 1); /* what is pushed keeps the queue until then */
+            signals = true;
+        }
+        below = word & ~QUEUE_SIGNALLED;
+        below = below != 0 ? below | QUEUE_BELOW : 0;
+        newest->next = (struct sflight_future *)below;
+    } while (!atomic_cas_acq_rel(&q->pushed, &word,
+                                 (uintptr_t)oldest | QUEUE_SIGNALLED |
+                                     (below & QUEUE_BELOW))); /* [PUSH] [SIGNAL] */
+    if (LIKELY(!signals))
+        return;                    /* the queue may be gone */
+    if (!(word & QUEUE_SIGNALLED)) /* otherwise somebody has signalled meanwhile */
+        event_fd_set(q->fd);
     atomic_sub_release(&q->n_pushing, 1); /* [PUSHING] */
-}
-
-/* By the consumer, which has found nothing, before it looks once more. */
-static void clear_signal(struct sflight_queue *q)
-{
-    event_fd_clear(q->fd);
-    atomic_store_release(&q->signalled, false); /* [SIGNAL] */
 }
 
 /* Puts the chain that was pushed last behind the one below it, and so on; returns the first. */
@@ -124,11 +118,18 @@ static struct sflight_future *turned_round(struct sflight_future *chain)
     return all;
 }
 
-/* By the consumer: takes all that has been pushed, oldest first; NULL if there was nothing. */
-static struct sflight_future *take_pushed(struct sflight_queue *q)
+/* By the consumer: has something been pushed?  Then QUEUE_SIGNALLED is set, too. */
+static bool is_pushed(struct sflight_queue *q)
 {
-    uintptr_t word = atomic_swap_acq_rel(&q->pushed, 0); /* [PUSH] [SIGNAL] */
-    struct sflight_future *chain = (struct sflight_future *)(word & ~QUEUE_BELOW);
+    return (atomic_load_relaxed(&q->pushed) & ~QUEUE_SIGNALLED) != 0; /* who takes it looks again */
+}
+
+/* By the consumer: takes all that has been pushed, oldest first; NULL if there was nothing. */
+static struct sflight_future *take_pushed(struct sflight_queue *q, uintptr_t leave)
+{
+    uintptr_t word = atomic_swap_acq_rel(&q->pushed, leave); /* [PUSH] [SIGNAL] */
+    struct sflight_future *chain =
+        (struct sflight_future *)(word & ~(QUEUE_BELOW | QUEUE_SIGNALLED));
 
     return word & QUEUE_BELOW ? turned_round(chain) : chain;
 }
@@ -145,8 +146,9 @@ struct drain {
 
 static void drain_ends(struct drain *d)
 {
-    if (d->cleared && d->q->ready != NULL)
-        signal_consumer(d->q);                               /* there is more than was asked for */
+    if (d->cleared && d->q->ready != NULL && /* there is more than was asked for */
+        !(atomic_or_relaxed(&d->q->pushed, QUEUE_SIGNALLED) & QUEUE_SIGNALLED)) /* one word */
+        event_fd_set(d->q->fd);
     atomic_add_single_writer(&d->q->n_drained, d->n_popped); /* the last use of q [GAUGE] */
 }
 
@@ -169,7 +171,7 @@ bool queue_withdraw(struct sflight_queue *q, struct sflight_future *f)
 
     if (*at == NULL) {
         /* The descriptor is left as it is, so that it tells of these as before. */
-        *at = take_pushed(q);
+        *at = is_pushed(q) ? take_pushed(q, QUEUE_SIGNALLED) : NULL;
         at = link_to(at, f);
     }
     if (*at == NULL)
@@ -218,15 +220,16 @@ int queue_drain(struct sflight_queue *q, sflight_completion *out, unsigned n, bo
     while (n_out < n) {
         struct sflight_future *f = q->ready;
         if (f == NULL) {
-            if (has_some && atomic_load_relaxed(&q->pushed) == 0)
-                break; /* what comes later finds the descriptor as it is */
-            if ((q->ready = take_pushed(q)) != NULL)
+            if (is_pushed(q)) {
+                q->ready = take_pushed(q, QUEUE_SIGNALLED);
                 continue;
-            if (d.cleared)
-                break;
-            clear_signal(q);
+            }
+            if (has_some || d.cleared)
+                break; /* what comes later finds the descriptor as it is */
+            event_fd_clear(q->fd);
             d.cleared = true;
-            continue; /* what came before the signal was cleared */
+            q->ready = take_pushed(q, 0); /* what came before it */
+            continue;
         }
         uintptr_t word = future_word(f);
         if (has_some && UNLIKELY(hold_delivers_none(future_word_call(word))))

@@ -7,20 +7,19 @@
  * from there: what was pushed first comes first.  So where there are several chains, it turns their
  * order round; the last future of each names the first of the chain below, with QUEUE_BELOW.
  *
- * The descriptor is readable while there may be something to drain.  `signalled` says that it has
- * been written, or is about to be.  A producer that finds the stack empty writes, unless
- * `signalled` is set.  Only a drain that finds nothing makes the descriptor unreadable: while
- * completions keep coming nobody writes or reads it.  It reads the descriptor, then clears
- * `signalled`, then looks at the stack once more, in this order:
+ * The descriptor is readable while there may be something to drain.  QUEUE_SIGNALLED, in the same
+ * word, says that it has been written, or is about to be; where something has been pushed it is
+ * set.  A producer that finds it clear sets it with its push, and then writes.  Only a drain that
+ * finds nothing makes the descriptor unreadable: while completions keep coming nobody writes or
+ * reads it, and a push is one CAS.  It reads the descriptor, and then takes the stack and clears
+ * QUEUE_SIGNALLED in one step [SIGNAL]:
  *
- *     producer                          consumer
- *     push -> the stack was empty       take the stack -> nothing
- *     swap signalled                    read the descriptor
- *       -> 0: write the descriptor      signalled = 0
- *                                       take the stack
+ *     producer                            consumer
+ *     CAS: push, and set SIGNALLED        read the descriptor
+ *       -> was clear: write it            swap: take the stack, and clear SIGNALLED
  *
- * If the push comes before the last take, the chain is taken.  If it comes after, the producer
- * finds an empty stack and `signalled` clear, and writes [SIGNAL].
+ * If the push comes before that swap, the chain is taken.  If it comes after, the producer finds
+ * SIGNALLED clear, or set by another one that comes after the swap, and writes.
  *
  * A queue belongs to no group.  It is in use, and is not destroyed, while a future that was
  * enqueued has not been drained.
@@ -37,16 +36,16 @@ enum { STRIPES = 16 };
 
 /* In the word `pushed`: the chain that it names has another below it.  In `next`: see above. */
 #define QUEUE_BELOW ((uintptr_t)1)
+#define QUEUE_SIGNALLED ((uintptr_t)2) /* in `pushed` only */
 
 struct sflight_queue {
     _Alignas(CACHE_LINE) _Atomic(uintptr_t) pushed;
-    _Atomic(bool) signalled;
-    _Atomic(uint32_t) n_pushing; /* producers that may still touch the queue */
+    _Atomic(uint32_t) n_pushing; /* producers that signal, and so still touch the queue */
+    int fd;
+    _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
 
     _Alignas(CACHE_LINE) struct sflight_future *ready; /* the consumer's own list, oldest first */
     _Atomic(uint64_t) n_drained;                       /* written by the consumer */
-    int fd;
-    _Atomic(uint64_t) salt; /* of the process in which n_pushing is right */
 
     /*
      * How many futures were ever enqueued: the sum over all stripes.  A thread counts in one

@@ -499,7 +499,6 @@ static const struct exception {
     {TASKS, NULL, "&agent_waits", NULL}, /* the end of what a task led or followed */
     {TASKS, NULL, "&bin->lock", NULL},   /* tasks whose names fall into one bin: all of these do */
     {EVERYWHERE, NULL, "queue_push", "queue destroy"},
-    {EVERYWHERE, NULL, "signal_consumer", "queue destroy"},
     {EVERYWHERE, "take over", NULL, "same key"},
     {TASKS, "take over", NULL, "follow"},
     {EVERYWHERE, "drop the last", "unwanted_tell", "complete"}, /* where the user's callback runs */
