@@ -379,11 +379,16 @@ class future
 
     int fd() noexcept { return sflight_future_fd(f_); }
 
-    /* Consume the future where they return 0. */
+    /*
+     * Consume the future where they return 0.  If the call has ended, then() calls cb at once, and
+     * what cb throws leaves then(): that, too, has consumed the future.
+     */
     int then(void (*cb)(void *arg, int rc, sflight_result *r), void *arg)
     {
-        const int rc = sflight_future_then(f_, cb, arg); /* which an exception of cb may leave */
-        f_ = rc == 0 ? nullptr : f_;
+        sflight_future *f = release();
+        const int rc = sflight_future_then(f, cb, arg); /* cb may leave it, or destroy this */
+        if (rc != 0)
+            f_ = f;
         return rc;
     }
     int enqueue(queue &q, std::uint64_t tag) noexcept

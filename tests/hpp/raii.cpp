@@ -6,6 +6,7 @@
 #include "tap.hpp"
 
 #include <cerrno>
+#include <poll.h>
 #include <thread>
 
 namespace sf = singleflight;
@@ -148,6 +149,77 @@ void callbacks()
     std::thread([&] { lead.complete(8); }).join();
     OK(status == 8 && !lead && idle(g), "and is called");
 }
+
+/* A future of a call that has ended, with 5. */
+sf::future ended(sf::group &g)
+{
+    sf::permit lead;
+    sf::future own, unused;
+    (void)g.begin("key", lead, unused);
+    (void)lead.own_future(own);
+    (void)lead.complete(5);
+    return own;
+}
+
+void a_callback_that_destroys_the_future()
+{
+    sf::group g = new_group();
+    auto f = std::make_unique<sf::future>(ended(g));
+    OK(f->then(
+           [](void *arg, int rc, sflight_result *r) {
+               const sf::answer a(rc, *r);
+               static_cast<std::unique_ptr<sf::future> *>(arg)->reset();
+           },
+           &f) == 0 &&
+           f == nullptr && idle(g),
+       "a callback destroys the future that it is called by");
+    sf::future stays = ended(g);
+    OK(stays.then(nullptr, nullptr) == -EINVAL && stays, "where then() fails the future stays");
+}
+
+#ifdef __cpp_exceptions
+void a_callback_that_throws()
+{
+    sf::group g = new_group();
+    sf::future f = ended(g);
+    bool thrown = false;
+    try {
+        (void)f.then(
+            [](void *, int rc, sflight_result *r) {
+                const sf::answer a(rc, *r);
+                throw a.status();
+            },
+            nullptr);
+    } catch (int status) {
+        thrown = status == 5;
+    }
+    OK(thrown && !f && idle(g),
+       "what a callback throws leaves then(), which has consumed the future");
+}
+
+void a_drain_that_is_left()
+{
+    sf::group g = new_group();
+    sf::queue q;
+    OK(sf::queue::create(q) == 0, "a queue is made");
+    for (std::uint64_t tag = 1; tag <= 3; tag++)
+        (void)ended(g).enqueue(q, tag);
+    std::uint64_t seen = 0;
+    try {
+        (void)q.drain([&](std::uint64_t tag, const sf::answer &) {
+            seen = tag;
+            throw tag;
+        });
+    } catch (std::uint64_t tag) {
+        seen += tag * 10;
+    }
+    pollfd p = {q.fd(), POLLIN, 0};
+    OK(seen == 11 && poll(&p, 1, 0) == 1, "what each() throws leaves drain(), and there is more");
+    OK(q.drain([&](std::uint64_t tag, const sf::answer &) { seen += tag * 100; }) == 2 &&
+           seen == 511 && idle(g),
+       "which comes the next time");
+}
+#endif
 } // namespace
 
 int main()
@@ -157,5 +229,10 @@ int main()
     what_is_not_used_is_given_up();
     queues();
     callbacks();
+    a_callback_that_destroys_the_future();
+#ifdef __cpp_exceptions
+    a_callback_that_throws();
+    a_drain_that_is_left();
+#endif
     return tap::done();
 }
