@@ -484,7 +484,7 @@ class permit
  * Where coroutines wait that have said group::fly().  The event loop calls deliver()
  * when the descriptor is readable: it resumes each coroutine whose result is there,
  * or has it resumed by the executor that fly() was given.  From any thread.  Outlives
- * its coroutines.
+ * its coroutines.  A coroutine throws here whose promise does in unhandled_exception().
  */
 class coroutine_queue
 {
@@ -500,29 +500,39 @@ class coroutine_queue
 
     int fd() const noexcept { return q_.fd(); }
 
+    /* Of what coroutines throw the first leaves, when all that are there have been resumed. */
     void deliver()
     {
-        std::unique_lock<std::recursive_mutex> guard(mutex_);
-        q_.drain([this](std::uint64_t tag, answer a) noexcept {
-            waiter *w = reinterpret_cast<waiter *>(static_cast<std::uintptr_t>(tag));
-            w->result = std::move(a);
-            w->state = waiter::LANDED;
-            *last_ = w;
-            last_ = &w->next;
-        });
-        while (first_ != nullptr) {
-            waiter *w = first_;
-            first_ = w->next;
-            last_ = first_ != nullptr ? last_ : &first_;
-            w->state = waiter::RESUMED;
-            n_left_ -= w->left;
-            guard.unlock();
-            if (w->left)
-                w->end(w);
-            else
-                w->resume(w);
-            guard.lock();
+        {
+            std::lock_guard<std::recursive_mutex> guard(mutex_);
+            q_.drain([this](std::uint64_t tag, answer a) noexcept {
+                waiter *w = reinterpret_cast<waiter *>(static_cast<std::uintptr_t>(tag));
+                w->result = std::move(a);
+                w->state = waiter::LANDED;
+                *last_ = w;
+                last_ = &w->next;
+            });
         }
+#ifdef SFLIGHT_THROWS
+        std::exception_ptr first;
+        while (waiter *w = take_landed()) {
+            try {
+                go_on(w);
+            } catch (...) {
+                const std::exception_ptr e = std::current_exception();
+                if (e == nullptr) { /* none of C++: the thread ends */
+                    deliver();
+                    throw;
+                }
+                first = first != nullptr ? first : e;
+            }
+        }
+        if (first != nullptr)
+            std::rethrow_exception(std::move(first));
+#else
+        while (waiter *w = take_landed())
+            go_on(w);
+#endif
     }
 
   private:
@@ -541,6 +551,28 @@ class coroutine_queue
         void (*end)(waiter *) = nullptr; /* delete */
     };
 
+    /* The next one whose result is there. */
+    waiter *take_landed() noexcept
+    {
+        std::lock_guard<std::recursive_mutex> guard(mutex_);
+        waiter *w = first_;
+        if (w == nullptr)
+            return nullptr;
+        first_ = w->next;
+        last_ = first_ != nullptr ? last_ : &first_;
+        w->state = waiter::RESUMED;
+        n_left_ -= w->left;
+        return w;
+    }
+
+    static void go_on(waiter *w)
+    {
+        if (w->left)
+            w->end(w);
+        else
+            w->resume(w);
+    }
+
     /* The coroutine is destroyed.  Callbacks may run in cancel, and destroy other coroutines. */
     void leave(waiter *w)
     {
@@ -558,6 +590,11 @@ class coroutine_queue
     std::recursive_mutex mutex_; /* so that nobody drains what is being taken back */
     waiter *first_ = nullptr, **last_ = &first_;
     std::size_t n_left_ = 0;
+};
+
+/* The executor of who does not say: the thread that calls deliver(), there. */
+struct resume_here {
+    void operator()(std::coroutine_handle<> coroutine) const { coroutine.resume(); }
 };
 
 /* What group::fly() returns, to be awaited at once. */
@@ -615,7 +652,7 @@ class [[nodiscard]] flight
 
         explicit own_waiter(Post p) : post(std::move(p))
         {
-            this->resume = [](waiter *w) {
+            this->resume = [](waiter *w) noexcept(!std::is_same_v<Post, resume_here>) {
                 Post here = std::move(static_cast<own_waiter *>(w)->post);
                 here(w->coroutine);
             };
@@ -629,11 +666,6 @@ class [[nodiscard]] flight
     std::string_view key_;
     Start start_;
     own_waiter *w_;
-};
-
-/* The executor of who does not say: the thread that calls deliver(), there. */
-struct resume_here {
-    void operator()(std::coroutine_handle<> coroutine) const { coroutine.resume(); }
 };
 #endif
 
@@ -704,7 +736,9 @@ class group
      * with.  The coroutine that leads has start(permit) called, before it is suspended for
      * good: who is given the permit ends the call later, on any thread, or at once.  start
      * must not throw.  post(std::coroutine_handle<>), which has the coroutine resumed, is
-     * called by q.deliver().
+     * called by q.deliver().  It must not throw, nor what it resumes itself: that ends the
+     * program, as nobody would know whether the coroutine is to be resumed still.  Without post
+     * q.deliver() resumes it.
      *
      * A coroutine that is destroyed while it waits has left the call, whatever becomes of
      * the permit (sflight_call_on_unwanted() tells its holder).  Destroy it on no other thread

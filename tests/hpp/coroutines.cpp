@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* singleflight.hpp: group::fly(), for coroutines, without exceptions or RTTI. */
+/* singleflight.hpp: group::fly(), for coroutines, also without exceptions or RTTI. */
 #include <singleflight.hpp>
 
 #include "page.hpp"
@@ -7,10 +7,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <deque>
 #include <memory>
 #include <poll.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace sf = singleflight;
@@ -214,6 +219,104 @@ void executors()
     OK(w.end(), "nothing is left");
 }
 
+#ifdef __cpp_exceptions
+/* A coroutine whose exceptions go on to who resumes it; destroys itself at the end. */
+struct rethrowing {
+    struct promise_type {
+        rethrowing get_return_object() { return {}; }
+        std::suspend_never initial_suspend() noexcept { return {}; }
+        std::suspend_never final_suspend() noexcept { return {}; }
+        void return_void() {}
+        void unhandled_exception() { throw; }
+    };
+};
+
+rethrowing fly_and_throw(world &w, std::string_view key, int what, std::vector<int> &resumed)
+{
+    sf::answer a =
+        co_await w.g.fly(*w.q, key, [&w](sf::permit p) { w.permits.push_back(std::move(p)); });
+    resumed.push_back(what);
+    if (what == 9)
+        w.q->deliver();
+    if (what > 1)
+        throw what;
+}
+
+int thrown_by(sf::coroutine_queue &q)
+{
+    try {
+        q.deliver();
+    } catch (int what) {
+        return what;
+    }
+    return 0;
+}
+
+void coroutines_that_throw()
+{
+    world w;
+    std::vector<int> resumed;
+    for (int what : {1, 2, 1, 3, 1})
+        fly_and_throw(w, "a", what, resumed);
+    w.complete(1);
+    const int first = thrown_by(*w.q);
+    OK(resumed.size() == 5 && n_alive == 0, "all are resumed, though two throw");
+    OK(first == *std::find_if(resumed.begin(), resumed.end(), [](int what) { return what > 1; }),
+       "the first that is thrown leaves deliver()");
+    resumed.clear();
+    for (int i = 0; i < 3; i++)
+        fly_and_throw(w, "a", 9, resumed);
+    w.complete(2);
+    OK(thrown_by(*w.q) == 9 && resumed.size() == 3, "so it does where one delivers to the others");
+    OK(thrown_by(*w.q) == 0 && !readable(w.q->fd()) && w.end(), "and nothing is left");
+}
+
+void a_post_that_throws()
+{
+    world w;
+    auto posted = [](world &in) -> routine {
+        sf::answer a = co_await in.g.fly(
+            *in.q, "a", [&in](sf::permit p) { in.permits.push_back(std::move(p)); },
+            [](std::coroutine_handle<>) { throw 1; });
+    };
+    routine r = posted(w);
+    w.complete(1);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        close(STDERR_FILENO);
+        (void)thrown_by(*w.q);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    OK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "a post that throws ends the program");
+    r = routine();
+    OK(w.end(), "nothing is left");
+}
+
+#ifdef __GLIBCXX__
+void a_thread_that_ends()
+{
+    world w;
+    std::vector<int> resumed;
+    auto ending = [](world &in) -> rethrowing {
+        sf::answer a = co_await in.g.fly(
+            *in.q, "a", [&in](sf::permit p) { in.permits.push_back(std::move(p)); });
+        pthread_exit(nullptr);
+    };
+    fly_and_throw(w, "a", 1, resumed);
+    ending(w);
+    fly_and_throw(w, "a", 1, resumed);
+    w.complete(1);
+    std::thread([&] { w.q->deliver(); }).join();
+    OK(resumed.size() == 2 && w.end(),
+       "a thread that ends in a coroutine resumes the others first");
+}
+#endif
+#endif
+
 /* Two threads end calls; this one begins, delivers and destroys. */
 void stress()
 {
@@ -288,6 +391,13 @@ int main()
     failures_are_answers();
     destroyed_coroutines_have_left();
     executors();
+#ifdef __cpp_exceptions
+    coroutines_that_throw();
+    a_post_that_throws();
+#ifdef __GLIBCXX__
+    a_thread_that_ends();
+#endif
+#endif
     stress();
     return tap::done();
 }

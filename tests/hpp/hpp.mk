@@ -4,11 +4,14 @@
 HPP_COMPILERS := g++ clang++
 HPP_SRC := $(filter-out tests/hpp/coroutines.cpp,$(sort $(wildcard tests/hpp/*.cpp)))
 HPP_BARE := tests/hpp/coroutines.cpp tests/hpp/raii.cpp
+HPP_STD20 := tests/hpp/coroutines.cpp
 HPP_TESTS := $(foreach cxx,$(HPP_COMPILERS),$(HPP_SRC:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.$(cxx)) \
-	$(HPP_BARE:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.bare.$(cxx)))
+	$(HPP_BARE:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.bare.$(cxx)) \
+	$(HPP_STD20:tests/hpp/%.cpp=$(BUILD)/tests/hpp/%.std20.$(cxx)))
 # clang 14 has coroutines with its own library only.
-HPP_BARE_FLAGS := -std=c++20 -fno-exceptions -fno-rtti
-HPP_BARE_clang++ := -stdlib=libc++
+HPP_std20_g++ := -std=c++20
+HPP_std20_clang++ := -std=c++20 -stdlib=libc++
+HPP_BARE_FLAGS := -fno-exceptions -fno-rtti
 HEADERS := $(wildcard include/*)
 
 define hpp_rule
@@ -16,9 +19,13 @@ $(BUILD)/tests/hpp/%.$(1): tests/hpp/%.cpp $(LIB_A)
 	@mkdir -p $$(@D)
 	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) -MMD -MP -MF $$@.d -o $$@ $$< $(LIB_A) $(LIB_DEPS)
 
+$(BUILD)/tests/hpp/%.std20.$(1): tests/hpp/%.cpp $(LIB_A)
+	@mkdir -p $$(@D)
+	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) $(HPP_std20_$(1)) -MMD -MP -MF $$@.d -o $$@ $$< $(LIB_A) $(LIB_DEPS)
+
 $(BUILD)/tests/hpp/%.bare.$(1): tests/hpp/%.cpp $(LIB_A)
 	@mkdir -p $$(@D)
-	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) $(HPP_BARE_FLAGS) $(HPP_BARE_$(1)) -MMD -MP -MF $$@.d -o $$@ $$< \
+	$$(call say,CXX)$(1) $(CXXFLAGS_ALL) $(HPP_std20_$(1)) $(HPP_BARE_FLAGS) -MMD -MP -MF $$@.d -o $$@ $$< \
 		$(LIB_A) $(LIB_DEPS)
 endef
 $(foreach cxx,$(HPP_COMPILERS),$(eval $(call hpp_rule,$(cxx))))
