@@ -20,8 +20,9 @@
  * All callers of one key must ask for the same T, and none of them may come
  * through the C functions; one that meets another's result of a different kind
  * gets std::logic_error.  Callers may be in different plugins, also with hidden
- * visibility; a plugin stays loaded as long as a result or an exception that it
- * made.
+ * visibility; not with a T that is local to an unnamed namespace or to a function
+ * that is not inline, which are different ones.  A plugin stays loaded as long as a
+ * result or an exception that it made.
  *
  * For event loops there are permits, futures and queues, which give themselves up
  * when they are destroyed, and for coroutines of C++20 group::fly():
@@ -182,13 +183,38 @@ struct box<void> final : box_base {
 };
 
 /*
+ * Whether the mangled name may be that of different types in two source files: it has an unnamed
+ * namespace, a closure or type that clang numbers by file, or, in what belongs to a function or
+ * closure, the L before the name of one with internal linkage.
+ */
+inline bool one_file_has(const char *name) noexcept
+{
+    if (std::strstr(name, "_GLOBAL__N_") != nullptr || std::strstr(name, "$_") != nullptr)
+        return true;
+    if (std::strchr(name, 'Z') == nullptr && std::strstr(name, "Ul") == nullptr)
+        return false;
+    for (const char *l = name; (l = std::strchr(l, 'L')) != nullptr;) {
+        l++;
+        if (*l >= '0' && *l <= '9')
+            return true;
+    }
+    return false;
+}
+
+/*
  * By name where addresses differ: each plugin built with hidden visibility has a type_info of its
- * own for the same type.  Not so what is in an unnamed namespace: there are several of that name.
+ * own for the same type.  Not so what only one source file has: there are several of that name.
+ * g++ marks these, for the == of libstdc++; that of libc++ compares addresses.
  */
 inline bool same_type(const std::type_info &a, const std::type_info &b) noexcept
 {
-    return &a == &b || (std::strcmp(a.name(), b.name()) == 0 &&
-                        std::strstr(a.name(), "_GLOBAL__N_") == nullptr);
+    if (&a == &b)
+        return true;
+#ifdef __GLIBCXX__
+    return a == b && !one_file_has(a.name());
+#else
+    return std::strcmp(a.name(), b.name()) == 0 && !one_file_has(a.name());
+#endif
 }
 
 inline void destroy_box(void *value, std::size_t, void *)

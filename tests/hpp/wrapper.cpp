@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <mutex>
 #include <pthread.h>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -456,15 +457,31 @@ struct other_type_info : std::type_info {
     explicit other_type_info(const char *name) : std::type_info(name) {}
 };
 
+/* Two types of this name, each with its type_info. */
+static bool are_same(const std::string &name)
+{
+    const std::string again = name;
+    const other_type_info a(name.c_str()), b(again.c_str());
+    return sf::detail::same_type(a, b);
+}
+
 static void test_types_of_two_plugins()
 {
-    static const char name[] = "4page", same_name[] = "4page", other_name[] = "4pane";
-    static const char own[] = "N12_GLOBAL__N_14pageE", other_own[] = "N12_GLOBAL__N_14pageE";
-    const other_type_info a(name), b(same_name), c(other_name), d(own), e(other_own);
-    OK(sf::detail::same_type(a, a) && sf::detail::same_type(d, d), "a type is itself");
-    OK(sf::detail::same_type(a, b), "types of one name are the same, wherever they stand");
-    OK(!sf::detail::same_type(a, c), "types of two names are not");
-    OK(!sf::detail::same_type(d, e), "nor those of two unnamed namespaces");
+    const other_type_info a("4page"), b("4pane");
+    OK(sf::detail::same_type(a, a) && !sf::detail::same_type(a, b), "a type is itself");
+    OK(are_same("4page") && are_same("St4pairI8ZipPagesiE") && are_same("8HTML5Doc"),
+       "types of one name are the same, wherever they stand");
+    OK(are_same("Z4loadvE4page") && are_same("Z4loadvEUlvE_") && are_same("N4loadMUlvE_E"),
+       "so are what an inline function has, and a variable's closure");
+    OK(!are_same("N12_GLOBAL__N_14pageE"), "not those of two unnamed namespaces");
+    OK(!are_same("ZL4loadvE4page") && !are_same("ZN2nsL4loadIiEEDavE4page") &&
+           !are_same("St4pairIiZL4loadvE4pageE") && !are_same("1XIXadL_ZL3varEEE"),
+       "nor what two functions of internal linkage have");
+    OK(!are_same("NL4loadMUlvE_E") && !are_same("3$_0") && !are_same("ZNK3$_2clEvE4page"),
+       "nor closures of two files");
+#ifdef __GLIBCXX__
+    OK(!are_same("*ZplRK1AiE4page"), "nor what g++ marks");
+#endif
 }
 
 int main()

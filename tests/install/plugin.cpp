@@ -16,7 +16,26 @@ struct own {
 };
 } // namespace
 
-/* 0: a page; 1: callers differ in type; 2: an exception of the leader's. */
+static auto load(void (*wait)())
+{
+    struct own_of_static {
+        std::string text;
+    };
+    return wait(), own_of_static{"p"};
+}
+
+inline auto load_inline(void (*wait)())
+{
+    struct own_of_inline {
+        std::string text;
+    };
+    return wait(), own_of_inline{"p"};
+}
+
+/*
+ * 0: a page; 1: callers differ in type; 2: an exception of the leader's; 3: they differ, as 1;
+ * 4: a type of an inline function, which is the same.
+ */
 extern "C" __attribute__((visibility("default"))) int plugin_run(singleflight::group *g, int what,
                                                                  void (*wait)())
 {
@@ -25,6 +44,10 @@ extern "C" __attribute__((visibility("default"))) int plugin_run(singleflight::g
             return g->run("key", [&] { return wait(), page{"p"}; })->text == "p" ? 0 : 3;
         if (what == 1)
             return g->run("key", [&] { return wait(), own{"p"}; })->text == "p" ? 0 : 3;
+        if (what == 3)
+            return g->run("key", [&] { return load(wait); })->text == "p" ? 0 : 3;
+        if (what == 4)
+            return g->run("key", [&] { return load_inline(wait); })->text == "p" ? 0 : 3;
         g->run("key", [&]() -> page {
             wait();
             throw std::runtime_error("thrown");
