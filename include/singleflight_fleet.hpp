@@ -119,6 +119,9 @@ inline std::string_view bytes_of(const void *value, std::size_t size) noexcept
     return {static_cast<const char *>(value), size};
 }
 
+/* What a fleet_result whose value cannot be assigned is assigned from. */
+struct no_result;
+
 /* The lead of start(): calls the callable, if there is a permit, and frees it. */
 template <class F>
 void call_lead(sflight_fleet_permit *permit, void *arg) noexcept
@@ -164,6 +167,21 @@ class fleet_result : public detail::hold
 {
   public:
     fleet_result(detail::hold held, T value) : hold(std::move(held)), value_(std::move(value)) {}
+    fleet_result(const fleet_result &other) = default;
+    /* A hold goes after the value that may be a view of its bytes, also where T throws. */
+    fleet_result(fleet_result &&other) noexcept(std::is_nothrow_move_constructible_v<T>)
+        : hold(other), value_(std::move(other.value_))
+    {
+        static_cast<hold &>(other) = hold();
+    }
+    fleet_result &operator=(
+        std::conditional_t<std::is_move_assignable_v<T>, fleet_result, const detail::no_result &>
+            other) noexcept(std::is_nothrow_move_assignable_v<T>)
+    {
+        value_ = std::move(other.value_);
+        std::swap(static_cast<hold &>(*this), static_cast<hold &>(other));
+        return *this;
+    }
 
     const T &get() const noexcept { return value_; }
     const T &operator*() const noexcept { return value_; }

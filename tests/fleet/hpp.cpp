@@ -12,6 +12,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <mutex>
 #include <pthread.h>
 #include <thread>
 #include <vector>
@@ -439,6 +441,93 @@ void no_memory()
     OK(*f.run("key", [] { return "small"; }) == "small", "the key is usable");
 }
 
+/* A view of the bytes, which looks at them whenever something is done with it. */
+struct reader {
+    static inline bool copy_fails = false, assignment_fails = false;
+    static inline int n_gone = 0;
+    std::string_view bytes;
+
+    explicit reader(std::string_view b) : bytes(b) {}
+    reader(const reader &other) : bytes(other.look(copy_fails)) {}
+    reader &operator=(const reader &other)
+    {
+        look(assignment_fails);
+        bytes = other.look(false);
+        return *this;
+    }
+    ~reader() { look(false); }
+
+    std::string_view look(bool fails) const
+    {
+        n_gone += bytes.front() == '\0';
+        if (fails)
+            throw std::domain_error("reader");
+        return bytes;
+    }
+};
+
+struct reader_codec {
+    std::string to_bytes(char c) const { return std::string(1000, c); }
+    reader from_bytes(std::string_view bytes) const { return reader(bytes); }
+};
+
+/* Freed memory is kept, with nothing in it. */
+void views_of_the_bytes()
+{
+    static std::mutex mutex;
+    static std::vector<void *> freed;
+    sf::options group;
+    group.allocator.alloc = [](void *, std::size_t size, std::size_t align) -> void * {
+        return std::aligned_alloc(align, (size + align - 1) / align * align);
+    };
+    group.allocator.free = [](void *, void *p, std::size_t size) {
+        std::memset(p, 0, size);
+        std::lock_guard<std::mutex> guard(mutex);
+        freed.push_back(p);
+    };
+    sf::fleet_options o = options("views");
+    o.group = &group;
+    {
+        sf::fleet<reader_codec> f(o);
+        auto make = [&](char c) { return f.run("key", [c] { return c; }); };
+        auto a = make('a'), b = make('b'), c = make('c');
+        const auto is = [](const sf::fleet_result<reader> &r, char what) {
+            return r && r->bytes.size() == 1000 && r->bytes.front() == what;
+        };
+        a = std::move(b);
+        OK(is(a, 'b') && !b, "moved in: the old bytes are there until it is assigned");
+        b = a;
+        a = make('d');
+        auto &same = a;
+        a = same;
+        std::swap(a, c);
+        OK(is(a, 'c') && is(b, 'b') && is(c, 'd'), "copied, replaced, assigned to itself, swapped");
+        reader::assignment_fails = true;
+        OK(throws<std::domain_error>([&] { a = b; }) && is(a, 'c') && is(b, 'b'),
+           "an assignment that throws: the old bytes stay");
+        reader::copy_fails = true;
+        OK(throws<std::domain_error>([&] { a = b; }) && is(a, 'c') && is(b, 'b') &&
+               throws<std::domain_error>([&] { const auto moved = std::move(b); }) && is(b, 'b'),
+           "so they do if copying throws, or moving");
+        reader::assignment_fails = reader::copy_fails = false;
+    }
+    OK(reader::n_gone == 0 && !freed.empty(), "no bytes were gone before their views");
+    for (void *p : freed)
+        std::free(p);
+
+    struct constant {
+        const int n;
+    };
+    using fixed = sf::fleet_result<constant>;
+    using only_moves = sf::fleet_result<std::unique_ptr<int>>;
+    static_assert(std::is_copy_constructible_v<fixed> &&
+                  std::is_nothrow_move_constructible_v<fixed>);
+    static_assert(!std::is_copy_assignable_v<fixed> && !std::is_move_assignable_v<fixed>);
+    static_assert(!std::is_copy_constructible_v<only_moves> &&
+                  !std::is_copy_assignable_v<only_moves>);
+    static_assert(std::is_nothrow_move_assignable_v<only_moves>);
+}
+
 /* In one process a C program leads, with a status of its own, while run() waits in another. */
 void led_in_c()
 {
@@ -530,6 +619,7 @@ int main()
     codecs_that_throw();
     failures_are_thrown();
     no_memory();
+    views_of_the_bytes();
     led_in_c();
     an_engine_that_hangs();
     cancelled();
