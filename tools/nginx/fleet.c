@@ -39,8 +39,9 @@ struct ask {
     void *caller; /* NULL: has left */
     sflight_call *lead;
     sflight_future *future;       /* of the flight */
-    sflight_fleet_permit *permit; /* written by lead(), before the end of the call */
+    sflight_fleet_permit *permit; /* lead()'s; the worker's once is_told */
     unsigned n_due;
+    bool is_told; /* the worker, that lead() has been called */
     bool has_result;
     sflight_completion done;
 };
@@ -103,12 +104,21 @@ struct ask *fleet_ask(struct fleet *f, ngx_http_request_t *r, ngx_uint_t place,
     return a;
 }
 
-/* Its caller has left: gives up what it has, and is freed when nothing more can come. */
+static bool has_permit(const struct ask *a)
+{
+    return a->is_told && a->permit != NULL;
+}
+
+/*
+ * Its caller has left: gives up what it has, and is freed when nothing more can come.  A permit of
+ * which the worker has not been told yet is given up when it is.
+ */
 static void settle(struct ask *a)
 {
-    if (a->permit != NULL)
+    if (has_permit(a)) {
         (void)sflight_fleet_abandon(a->permit);
-    a->permit = NULL;
+        a->permit = NULL;
+    }
     if (a->has_result)
         sflight_result_release(&a->done.result);
     a->has_result = false;
@@ -155,8 +165,9 @@ void *fleet_told(sflight_completion *done)
     a->n_due--;
     if ((done->tag & TAG_BITS) == TAG_LEAD) {
         sflight_result_release(&done->result);
+        a->is_told = true;
         watch_engine(a->fleet);
-        if (a->permit != NULL)
+        if (has_permit(a))
             call_off(a);
     } else {
         a->future = NULL;
@@ -164,14 +175,14 @@ void *fleet_told(sflight_completion *done)
         a->has_result = true;
     }
     if (a->caller != NULL)
-        return a->permit != NULL || a->has_result ? a->caller : NULL;
+        return has_permit(a) || a->has_result ? a->caller : NULL;
     settle(a);
     return NULL;
 }
 
 enum fleet_answer fleet_answer(const struct ask *a)
 {
-    if (a->permit != NULL)
+    if (has_permit(a))
         return FLEET_LEADS;
     if (!a->has_result)
         return FLEET_WAITS;

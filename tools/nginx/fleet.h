@@ -37,8 +37,8 @@ struct fleet *fleet_create(const void *settings, sflight_queue *queue, ngx_log_t
 
 /*
  * Gives up all asks, and tells the engine so: waits for that, two seconds at most, or a quarter of
- * one if nginx is to end at once.  Then the queue is to be drained, and then the fleet to be
- * destroyed.
+ * one if nginx is to end at once.  The queue is to be drained before, for what has been answered,
+ * and after it; then the fleet is to be destroyed.
  */
 void fleet_close(struct fleet *f);
 void fleet_destroy(struct fleet *f);

@@ -9,7 +9,8 @@ NGINX_SBIN ?= build/nginx/debian/usr/sbin/nginx
 NGINX_MODULE := $(NGINX)/ngx_http_singleflight_module.so
 # Where libsingleflight-fleet can be built the module has it; no_fleet: not so.
 NGINX_FLEET ?= $(if $(shell pkg-config --exists hiredis 2>/dev/null && echo yes),fleet,no_fleet)
-nginx_src = $(filter-out tools/nginx/$(if $(filter $(1),fleet),no_)fleet.c,$(wildcard tools/nginx/*.c))
+NGINX_FAULTS_SRC := tools/nginx/faults.c
+nginx_src = $(filter-out tools/nginx/$(if $(filter $(1),fleet),no_)fleet.c $(NGINX_FAULTS_SRC),$(wildcard tools/nginx/*.c))
 NGINX_SRC := $(call nginx_src,$(NGINX_FLEET))
 NGINX_OBJS := $(NGINX)/src/objs
 
@@ -60,11 +61,20 @@ $(NGINX_ALONE): $(NGINX_MODULE)
 	$(call say,CC)$(CC) $(NGINX_CFLAGS) -shared -o $@ $(call nginx_src,no_fleet) $(NGINX_NAMES) \
 		$(LIB_A) $(LIB_DEPS)
 
+# With the faults that some tests want.
+NGINX_FAULTY := $(NGINX)/faults/$(notdir $(NGINX_MODULE))
+NGINX_WRAPPED := sflight_complete ngx_handle_read_event getaddrinfo
+$(NGINX_FAULTY): $(NGINX_MODULE) $(NGINX_FAULTS_SRC)
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(NGINX_CFLAGS) -shared -o $@ $(NGINX_SRC) $(NGINX_FAULTS_SRC) $(NGINX_NAMES) \
+		$(NGINX_WRAPPED:%=-Wl,--wrap=%) $(NGINX_A) $(NGINX_FLEET_DEPS) $(LIB_DEPS)
+
 # nginx keeps memory until the process ends: no leaks are looked for.
 .PHONY: nginx-check
-nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) $(NGINX_ALONE) ## Test the nginx module
+nginx-check: $(NGINX_MODULE) $(NGINX_ASAN) $(NGINX_ALONE) $(NGINX_FAULTY) ## Test the nginx module
 	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_MODULE)
 	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ALONE) wrong_configurations
+	@timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_FAULTY) faults
 	@echo 'under AddressSanitizer and UBSan:'
 	@LD_PRELOAD_NGINX=$$($(asan_CC) -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		timeout -k 10 600 tools/nginx/check $(NGINX_SBIN) $(NGINX_ASAN)

@@ -359,6 +359,19 @@ http {
         """The worker waits for events; one that finds some each time never does."""
         return process_state(self.worker()) == 'S'
 
+    @contextlib.contextmanager
+    def fault(self, name):
+        """It happens (see faults.c)."""
+        path = self.dir + '/' + name
+        open(path, 'w').close()
+        try:
+            yield
+        finally:
+            os.unlink(path)
+
+    def has(self, name):
+        return os.path.exists(self.dir + '/' + name)
+
     def number_is(self, name, value):
         eventually('%s is %d' % (name, value), lambda: self.numbers()[name] == value)
 

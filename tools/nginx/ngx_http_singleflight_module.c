@@ -803,6 +803,7 @@ static void end_worker(ngx_cycle_t *cycle)
     ngx_free_connection(w->connection);
     w->connection = NULL;
     if (w->fleet != NULL) {
+        drain(w);
         fleet_close(w->fleet);
         drain(w);
         fleet_destroy(w->fleet);
