@@ -202,6 +202,21 @@ class Http2:
         return bodies
 
 
+def process_state(pid):
+    """As ps has it: R, S, T and so on."""
+    return open('/proc/%d/stat' % pid).read().rsplit(')')[1].split()[0]
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        eventually('it has stopped', lambda: process_state(pid) == 'T')
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Engine:
     """A Redis of one's own."""
     # Debian's redis-tools has the server under another name, by which it is another program.
@@ -230,6 +245,10 @@ class Engine:
             except OSError:
                 return False
 
+    def stopped(self):
+        """It answers when it goes on."""
+        return stopped(self.process.pid)
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -237,11 +256,6 @@ class Engine:
     def remove(self):
         self.kill()
         shutil.rmtree(self.dir)
-
-
-def process_state(pid):
-    """As ps has it: R, S, T and so on."""
-    return open('/proc/%d/stat' % pid).read().rsplit(')')[1].split()[0]
 
 
 class Nginx:
@@ -344,16 +358,9 @@ http {
     def worker(self):
         return self.status()[0]
 
-    @contextlib.contextmanager
     def stopped(self):
         """The worker does nothing, and finds all that has come when it goes on."""
-        pid = self.worker()
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            eventually('it has stopped', lambda: process_state(pid) == 'T')
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        return stopped(self.worker())
 
     def is_idle(self):
         """The worker waits for events; one that finds some each time never does."""

@@ -159,17 +159,25 @@ static void leave_fleet(struct caller *c)
     c->asks = false;
 }
 
+/* Neither leads nor follows any more, and is told nothing. */
+static void give_up(struct caller *c)
+{
+    leave_fleet(c);
+    if (c->call != NULL)
+        (void)sflight_abandon(c->call); /* without an answer: somebody else leads */
+    c->call = NULL;
+    leave(c);
+    release_result(c);
+    c->is_told = c->is_late = false;
+    stop_event(c);
+}
+
 /* The request ends. */
 static void clean_up(void *caller)
 {
     struct caller *c = caller;
-    leave_fleet(c);
-    if (c->call != NULL)
-        (void)sflight_abandon(c->call); /* without an answer: somebody else leads */
-    leave(c);
-    release_result(c);
+    give_up(c);
     drop_response(c);
-    stop_event(c);
 }
 
 /* NULL if r has none.  One that is redirected inside nginx has lost its context, but not what is
@@ -443,20 +451,22 @@ static ngx_int_t ask_alone(struct caller *c, enum outcome outcome)
     return NGX_DECLINED;
 }
 
-/* Stays in its phase until on_event(). */
+/* Stays in its phase until on_event().  An error is the request's own, also where an error_page
+ * sends it on. */
 static ngx_int_t stay(struct caller *c)
 {
     ngx_http_request_t *r = c->r;
+    if (r->connection->read->ready) { /* maybe it has hung up: no other event may come for that */
+        ngx_post_event(r->connection->read, &ngx_posted_events); /* two statements */
+    } else if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        give_up(c);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
     if (!c->event.timer_set)
         ngx_add_timer(&c->event, c->place->timeout);
     r->read_event_handler = ngx_http_test_reading; /* ends a request whose client hangs up */
     r->write_event_handler = ngx_http_request_empty_handler;
-    if (r->connection->read->ready) { /* maybe it has hung up: no other event may come for that */
-        ngx_post_event(r->connection->read, &ngx_posted_events);
-        return NGX_AGAIN;
-    }
-    return ngx_handle_read_event(r->connection->read, 0) == NGX_OK ? NGX_AGAIN
-                                                                   : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    return NGX_AGAIN;
 }
 
 /* Goes on to the upstream. */
