@@ -14,8 +14,9 @@
  * An exception that leaves the callable is rethrown at every caller: the same
  * std::exception_ptr, so treat what you catch as read-only.  Failures of the
  * library are std::system_error with the positive errno (ETIMEDOUT, EDEADLK,
- * ...) in the generic category.  pthread_exit() and pthread_cancel() pass
- * through untouched; the callers left behind get EOWNERDEAD.
+ * ...) in the generic category.  With libstdc++ pthread_exit() and pthread_cancel()
+ * pass through untouched; the callers left behind get EOWNERDEAD.  With clang 14's
+ * libc++ a thread must not end in the callable: it crashes at any catch (...).
  *
  * All callers of one key must ask for the same T, and none of them may come
  * through the C functions; one that meets another's result of a different kind
@@ -29,8 +30,13 @@
  *
  *     singleflight::answer page = co_await pages.fly(landings, path, send_query);
  *
- * These throw nothing: what may fail returns what the C function does, 0 or a
- * negative errno.  run() needs exceptions and RTTI; the members of group that throw
+ * These throw nothing of their own: what may fail returns what the C function does,
+ * 0 or a negative errno.  What callbacks and coroutines throw goes on, up through
+ * complete(), abandon(), then(), drop(), on_unwanted(), drain() or deliver(), and the
+ * permit or future is used all the same; out of a destructor, an assignment or what
+ * is noexcept it ends the program, and so does what start and post throw.
+ *
+ * run() needs exceptions and RTTI; the members of group that throw
  * need exceptions; a program without has the others, and the C functions.
  */
 #ifndef SFLIGHT_HPP
