@@ -251,13 +251,13 @@ class fleet
     int start(std::string_view key, F &&lead, future &out)
     {
         using L = std::decay_t<F>;
-        std::unique_ptr<L> held(new (std::nothrow) L(std::forward<F>(lead)));
+        L *held = new (std::nothrow) L(std::forward<F>(lead));
         sflight_future *f = nullptr;
         const int rc = held == nullptr ? -ENOMEM
                                        : sflight_fleet_start(f_, key.data(), key.size(),
-                                                             detail::call_lead<L>, held.get(), &f);
-        if (rc == 0)
-            (void)held.release(); /* call_lead() has freed it, or will */
+                                                             detail::call_lead<L>, held, &f);
+        if (rc != 0)
+            delete held; /* otherwise call_lead() has freed it, or will: also where that is left */
         out = future(f);
         return rc;
     }
