@@ -322,20 +322,69 @@ static bool set_parameter(sflight_fleet_options *o, const ngx_str_t *arg)
     return size >= 0;
 }
 
+/* Where the hosts begin; NULL: it has none, or none that can be found. */
+static const char *hosts_of(const char *address)
+{
+    static const char sentinel[] = "sentinel:";
+    if (ngx_strncmp(address, "tcp:", 4) == 0 || ngx_strncmp(address, "tls:", 4) == 0)
+        return address + 4;
+    if (ngx_strncmp(address, sentinel, sizeof(sentinel) - 1) != 0)
+        return NULL;
+    const char *at = ngx_strchr(address, '@');
+    return at != NULL ? at + 1 : NULL;
+}
+
 /*
- * Only a fleet knows whether its options are good.  This one is gone before there are workers; it
- * has no name looked up, for which there would be a thread while these are forked.
+ * The address with other hosts, which no name has to be looked up for and nothing connects to; as
+ * well formed as it was.
  */
-static int try_options(const sflight_fleet_options *options)
+static u_char *replace_hosts(const char *address, const char *hosts, ngx_log_t *log)
+{
+    static const char nowhere[] = "255.255.255.255";
+    u_char *replaced = ngx_alloc(ngx_strlen(address) * sizeof(nowhere) + 1, log);
+    if (replaced == NULL)
+        return NULL;
+    u_char *end = ngx_cpymem(replaced, address, (size_t)(hosts - address));
+    while (*hosts != '\0') {
+        const char *no_part = ": \t\r\n[]@,/";
+        if (*hosts == '[') {
+            *end++ = (u_char)*hosts++;
+            no_part++; /* inside there may be colons */
+        }
+        size_t n = strcspn(hosts, no_part);
+        if (n > 0)
+            end = ngx_cpymem(end, nowhere, sizeof(nowhere) - 1);
+        hosts += n;
+        n = strcspn(hosts, ",");
+        n += hosts[n] == ',';
+        end = ngx_cpymem(end, hosts, n);
+        hosts += n;
+    }
+    *end = '\0';
+    return replaced;
+}
+
+/*
+ * Only a fleet knows whether its options are good.  This one is gone, with its thread, before there
+ * are workers; a name would be looked up on one more thread, which is not waited for.
+ */
+static int try_options(const sflight_fleet_options *options, ngx_log_t *log)
 {
     sflight_fleet_options o = *options;
+    const char *hosts = hosts_of(o.address);
+    u_char *replaced = NULL;
     sflight_fleet *f;
-    if (ngx_strncmp(o.address, "tcp:", 4) == 0 || ngx_strncmp(o.address, "tls:", 4) == 0 ||
-        ngx_strncmp(o.address, "sentinel:", 9) == 0)
-        o.address = "unix:/dev/null";
+    if (hosts != NULL) {
+        replaced = replace_hosts(o.address, hosts, log);
+        if (replaced == NULL)
+            return -ENOMEM;
+        o.address = (const char *)replaced;
+    }
     int rc = sflight_fleet_create(&f, &o);
     if (rc == 0)
         (void)sflight_fleet_destroy(f);
+    if (replaced != NULL)
+        ngx_free(replaced);
     return rc;
 }
 
@@ -358,7 +407,7 @@ char *fleet_set(ngx_conf_t *cf, ngx_command_t *command, void *conf)
         }
     }
     o->max_age_ms = ngx_max(o->max_age_ms, o->lease_ms);
-    int rc = try_options(o);
+    int rc = try_options(o, cf->log);
     if (rc != 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "singleflight_fleet \"%V\": %s", &args[1],
                            rc == -EINVAL ? "the address or a parameter is malformed or out of range"
